@@ -1,0 +1,36 @@
+# Two commands do all their set-up themselves: `make train` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+# Newer than setup.py once what it asks for is installed.
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint clean
+.DELETE_ON_ERROR:
+
+help:  ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+train: $(INSTALLED)  ## Train the default recipe; ARGS="--config=mnist_dense" for another
+	$(BIN)/python -m trainer $(ARGS)
+
+test: lint  ## Check the style and run every test; ARGS="-k config" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED)  ## Check the style alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## Remove what make and the tools left, but no runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo 'Muster needs Python 3.10 to 3.13. Received: $(PYTHON); try make PYTHON=python3.12' >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,44 @@
+"""The package `muster`: what it needs, and why."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def version():
+    """`__version__` as text: importing the package would need what is not installed yet."""
+    source = (HERE / "trainer" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)[1]
+
+
+setup(
+    name="muster",
+    version=version(),
+    description="One Keras 3 trainer for whatever cluster TF_CONFIG describes",
+    packages=find_packages(include=["configs", "strategies", "trainer", "trainer.*"]),
+    python_requires=">=3.10,<3.14",  # What TensorFlow has wheels for.
+    install_requires=[
+        "tensorflow>=2.20,<2.22",  # The two releases that steps.py was tried with.
+        "keras>=3.10",  # Models, losses, metrics and optimizers.
+        "tensorboard",  # tf.summary writes nothing without it, and no longer brings it.
+        "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.
+        "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not declare it.
+        "absl-py",  # One aligned log line for each event, in TensorFlow's own format.
+        "numpy",  # The sample order and the data sets, which do without TensorFlow.
+        "requests",  # Whether MNIST's server answers, asked before its builder retries for minutes.
+        "scikit-learn",  # The embedded digits, so that a first run needs no network.
+    ],
+    extras_require={
+        "tune": ["keras-tuner>=1.4.8"],
+        "dev": [
+            "pytest",
+            "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
+            "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.
+            "ruff",
+        ],
+    },
+    entry_points={"console_scripts": ["muster=trainer.__main__:main"]},
+)

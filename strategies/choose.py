@@ -1,0 +1,137 @@
+"""How will this cluster's replicas work together, and why so?
+
+`choose` decides from values alone, without TensorFlow, so a wrong start costs milliseconds.
+`create` then makes the runtime. A new strategy is a new row in each.
+"""
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from strategies.cluster import ClusterSpec
+from strategies.errors import ClusterError
+
+if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
+    from strategies.runtime import Runtime
+
+STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
+LAUNCH = "start one with `python -m trainer launch --workers=2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The name of a strategy, and in one sentence why it was chosen."""
+
+    strategy: str
+    reason: str
+    tpu: str = ""
+
+    @property
+    def sync_mode(self) -> str:
+        """What its replicas exchange unless the config says otherwise."""
+        return "async" if self.strategy == "parameter_server" else "gradients"
+
+
+def tpu_from_env(environ: Mapping[str, str] = os.environ) -> str:
+    """The TPU that the environment names, "local" where it names only a kind, or ""."""
+    for name in ("KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS", "TPU_NAME"):
+        if environ.get(name):
+            return environ[name]
+    return "local" if environ.get("TPU_CONFIG") else ""
+
+
+def choose(
+    cluster: ClusterSpec, wanted: str = "auto", tpu: str = "", tpu_in_env: str = ""
+) -> Choice:
+    """The strategy for a cluster.
+
+    Args:
+      cluster: from TF_CONFIG.
+      wanted: the flag `--strategy`, one of STRATEGIES.
+      tpu: the flag `--tpu`.
+      tpu_in_env: `tpu_from_env()`. An explicit `--strategy` overrides it.
+
+    Raises:
+      ClusterError: the flags contradict TF_CONFIG or each other.
+    """
+    if wanted not in STRATEGIES:
+        raise ClusterError(
+            f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: {wanted!r}."
+        )
+    if tpu and wanted not in ("auto", "tpu"):
+        raise ClusterError(
+            f"`--tpu` and `--strategy={wanted}` contradict each other. Received: {tpu!r}; leave one out."
+        )
+    if wanted == "tpu" or tpu or (tpu_in_env and wanted == "auto"):
+        return _tpu(cluster, tpu or tpu_in_env or "local", bool(wanted == "tpu" or tpu))
+    found = _from_cluster(cluster)
+    if wanted in ("auto", found.strategy):
+        return found
+    return _overridden(cluster, wanted, found)
+
+
+def _from_cluster(cluster: ClusterSpec) -> Choice:
+    if not cluster.jobs:
+        return Choice("mirrored", "TF_CONFIG names no cluster, so the devices here train together")
+    if cluster.has_ps:
+        servers = len(cluster.jobs["ps"])
+        held = f"{servers} parameter servers hold" if servers > 1 else "a parameter server holds"
+        workers = _count(len(cluster.trainers()), "worker")
+        return Choice(
+            "parameter_server",
+            f"TF_CONFIG has a `ps` job, so {held} the weights, {workers} "
+            "compute and the chief coordinates",
+        )
+    if cluster.is_alone:
+        return Choice("mirrored", "TF_CONFIG names a single task, so its devices train together")
+    tasks = _count(len(cluster.trainers()), "task")
+    return Choice(
+        "multi_worker",
+        f"TF_CONFIG has {tasks} that train and no `ps`, so they add their gradients every step",
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
+    """The flag's strategy where the cluster can run it too."""
+    if wanted == "multi_worker" and cluster.jobs and cluster.is_alone:
+        return Choice("multi_worker", "the flag --strategy asks for it; TF_CONFIG names one task")
+    way_out = {
+        "mirrored": "unset TF_CONFIG to train on this machine alone, or leave the flag out",
+        "multi_worker": f"TF_CONFIG must list several workers and no `ps`; {LAUNCH}`",
+        "parameter_server": f"TF_CONFIG must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
+    }[wanted]
+    raise ClusterError(
+        f"`--strategy={wanted}` contradicts TF_CONFIG, which asks for {found.strategy}: "
+        f"{found.reason}. Received: {cluster}; {way_out}."
+    )
+
+
+def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
+    if cluster.jobs:
+        raise ClusterError(
+            "TF_CONFIG and a TPU exclude each other: TPUStrategy is one program that drives all "
+            f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; unset TF_CONFIG, or choose "
+            "another --strategy."
+        )
+    source = "a flag asks" if from_flag else "the environment asks"
+    return Choice("tpu", f"{source} for the TPU {tpu!r}", tpu)
+
+
+_RUNTIMES = {
+    "mirrored": "MirroredRuntime",
+    "multi_worker": "MultiWorkerRuntime",
+    "parameter_server": "ParameterServerRuntime",
+    "tpu": "TpuRuntime",
+}
+
+
+def create(choice: Choice, cluster: ClusterSpec, devices: list[str]) -> "Runtime":
+    """The runtime of a choice, on these local devices. May start servers, so meet first."""
+    module = importlib.import_module(f"strategies.{choice.strategy}")
+    return getattr(module, _RUNTIMES[choice.strategy]).create(choice, cluster, devices)

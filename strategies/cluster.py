@@ -1,0 +1,305 @@
+"""Who am I in this cluster?
+
+`ClusterSpec` is TF_CONFIG after checking: a frozen value that the rest of the program is given. The
+environment is read in `ClusterSpec.from_env` and nowhere else, so a test passes a dict.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strategies.errors import ClusterError
+
+JOBS = ("chief", "worker", "ps", "evaluator")
+EXAMPLE = (
+    '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Task:
+    """One process of a cluster: its job and its place, from 0, among the tasks of that job."""
+
+    type: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.index}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterSpec:
+    """The tasks that train together, and which of them this process is.
+
+    `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). An evaluator takes no part in
+    training, so it is never in `jobs`, though it may be `task`. No jobs: this process is alone.
+    """
+
+    jobs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
+    task: Task = Task("worker", 0)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "ClusterSpec":
+        """The cluster TF_CONFIG describes; alone where TF_CONFIG is unset, empty or `{}`.
+
+        Raises:
+          ClusterError: TF_CONFIG describes nothing that can run.
+        """
+        return cls.parse(environ.get("TF_CONFIG", ""))
+
+    @classmethod
+    def parse(cls, text: str) -> "ClusterSpec":
+        """The cluster that the text of a TF_CONFIG describes. Raises ClusterError."""
+        config = _json_object(text) if text.strip() else {}
+        if not config:
+            return cls()
+        jobs = _jobs(config)
+        task = _task(config, jobs)
+        _check_jobs_together(jobs)
+        return cls({job: jobs[job] for job in JOBS if job in jobs and job != "evaluator"}, task)
+
+    @property
+    def is_alone(self) -> bool:
+        """True without a TF_CONFIG, and where it names one task in all."""
+        return len(self.tasks()) == 1
+
+    @property
+    def has_ps(self) -> bool:
+        return "ps" in self.jobs
+
+    @property
+    def is_evaluator(self) -> bool:
+        return self.task.type == "evaluator"
+
+    @property
+    def leader(self) -> Task:
+        """The task that coordinates and writes: the chief, or worker 0 where there is none."""
+        return Task("chief" if "chief" in self.jobs else "worker", 0)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.task == self.leader
+
+    def tasks(self) -> list[Task]:
+        """Every task that takes part in training: chief, workers, ps."""
+        order = [job for job in JOBS if job in self.jobs]
+        listed = [Task(job, index) for job in order for index in range(len(self.jobs[job]))]
+        return listed or [self.leader]
+
+    def trainers(self) -> list[Task]:
+        """The tasks that hold replicas, in order. A chief with parameter servers coordinates."""
+        without = ("chief", "ps") if self.has_ps else ()
+        return [task for task in self.tasks() if task.type not in without]
+
+    @property
+    def process_index(self) -> int:
+        """The place of this task in `trainers()`. Raises ValueError where it holds no replica."""
+        return self.trainers().index(self.task)
+
+    def address(self, task: Task) -> str:
+        """The "host:port" of a task. Raises KeyError or IndexError for one not in `jobs`."""
+        return self.jobs[task.type][task.index]
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """`jobs` as plain lists: what TensorFlow's own ClusterSpec takes."""
+        return {job: list(addresses) for job, addresses in self.jobs.items()}
+
+    def fingerprint(self) -> str:
+        """The sha256 of `jobs` in a canonical form: equal on every task of one cluster."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        if not self.jobs:
+            return "evaluator 0, alone" if self.is_evaluator else "alone, no cluster in TF_CONFIG"
+        if self.is_alone and not self.is_evaluator:
+            return f"{self.task}, the only task of its cluster"
+        counts = [_counted(len(addresses), job) for job, addresses in self.jobs.items()]
+        *most, last = counts
+        return f"{self.task} in a cluster of {', '.join(most) + ' and ' if most else ''}{last}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and port of "host:port" or "[ipv6]:port". Raises ValueError."""
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})", address)
+    if not match or not 1 <= int(match[2]) <= 65535:
+        raise ValueError(f"no host:port: {address!r}")
+    host = match[1].strip("[]")
+    if match[1].startswith("["):
+        ipaddress.IPv6Address(host)
+    return host, int(match[2])
+
+
+def _counted(count: int, job: str) -> str:
+    return f"{count} {job}" + ("s" if count > 1 and job != "ps" else "")
+
+
+def _shown(value: Any) -> str:
+    """The value as one short line, however long or odd it is."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _error(problem: str, received: Any, way_out: str) -> ClusterError:
+    return ClusterError(f"TF_CONFIG: {problem}. Received: {_shown(received)}; {way_out}.")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, object_pairs_hook=_unrepeated)
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        raise _error(f"must be JSON, but {where}", text, f"try {EXAMPLE}") from None
+    except RecursionError:
+        raise _error("must be JSON of a few levels", text, f"try {EXAMPLE}") from None
+    if not isinstance(value, dict):
+        raise _error("must be a JSON object", value, f"try {EXAMPLE}")
+    return value
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs as a dict. JSON's reader would keep the last of two equal keys in silence."""
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise _error(f"`{key}` must be given once", keys, "merge the two")
+    return dict(pairs)
+
+
+def _jobs(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    if "cluster" not in config:
+        raise _error("`cluster` is missing", config, f"try {EXAMPLE}")
+    cluster = config["cluster"]
+    if not isinstance(cluster, dict):
+        raise _error("`cluster` must map jobs to addresses", cluster, f"try {EXAMPLE}")
+    if not cluster:
+        unset = "list the tasks, or unset TF_CONFIG to train on this machine alone"
+        raise _error("`cluster` must name at least one job", cluster, unset)
+    for job in cluster:
+        _check_job_name(job)
+    jobs = {job: _addresses(job, addresses) for job, addresses in cluster.items()}
+    _check_unrepeated(jobs)
+    return jobs
+
+
+def _check_job_name(job: str) -> None:
+    if job not in JOBS:
+        raise _error(f"`cluster` knows no such job; its jobs are {', '.join(JOBS)}", job, _try(job))
+
+
+def _try(job: Any) -> str:
+    """What somebody who wrote `job` may have meant."""
+    if job == "master":
+        return 'write "chief", as "master" was renamed'
+    nearest = difflib.get_close_matches(str(job).lower(), JOBS, n=1, cutoff=0.5)
+    return f'write "{nearest[0]}"' if nearest else f"try {EXAMPLE}"
+
+
+def _addresses(job: str, addresses: Any) -> tuple[str, ...]:
+    if isinstance(addresses, dict):
+        way_out = "list all addresses in order, the same on every task"
+        raise _error(f"`cluster.{job}` must be a list, not a sparse mapping", addresses, way_out)
+    if not isinstance(addresses, list) or not addresses:
+        way_out = f'write "{job}": ["host:port"]'
+        raise _error(f"`cluster.{job}` must be a list of addresses", addresses, way_out)
+    for index, address in enumerate(addresses):
+        _check_address(f"cluster.{job}[{index}]", address)
+    return tuple(addresses)
+
+
+def _check_address(field: str, address: Any) -> None:
+    if isinstance(address, str) and "://" in address:
+        raise _error(f"`{field}` must be host:port", address, "leave the protocol out")
+    try:
+        split_address(address)
+    except (TypeError, ValueError):
+        way_out = 'write a host, a colon and a port from 1 to 65535, e.g. "host0:2222"'
+        raise _error(f"`{field}` must be host:port", address, way_out) from None
+
+
+def _places(jobs: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+    for job, addresses in jobs.items():
+        for index, address in enumerate(addresses):
+            yield f"cluster.{job}[{index}]", address
+
+
+def _check_unrepeated(jobs: Mapping[str, tuple[str, ...]]) -> None:
+    first: dict[str, str] = {}
+    for field, address in _places(jobs):
+        other = first.setdefault(address.lower(), field)
+        if other == field:
+            continue
+        way_out = "give each task its own port"
+        if "cluster.chief[0]" in (other, field):
+            way_out = "list the chief under `chief` only; it is none of the workers"
+        raise _error(f"`{other}` and `{field}` must differ", address, way_out)
+
+
+def _task(config: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> Task:
+    if "task" not in config:
+        way_out = 'add e.g. "task": {"type": "worker", "index": 0}'
+        raise _error("`task` is missing, so this process cannot tell which it is", config, way_out)
+    task = config["task"]
+    if not isinstance(task, dict):
+        raise _error("`task` must be an object", task, 'try {"type": "worker", "index": 0}')
+    task_type = _task_type(task, jobs)
+    return Task(task_type, _task_index(task, task_type, jobs))
+
+
+def _task_type(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> str:
+    if "type" not in task:
+        raise _error("`task.type` is missing", task, f"write one of {', '.join(jobs)}")
+    task_type = task["type"]
+    if not isinstance(task_type, str) or task_type not in JOBS:
+        raise _error(f"`task.type` must be one of {', '.join(jobs)}", task_type, _try(task_type))
+    if task_type not in jobs and task_type != "evaluator":
+        way_out = f"add it to `cluster`, or use one of {', '.join(jobs)}"
+        if task_type == "chief" and "worker" in jobs:
+            way_out = 'without a chief worker 0 leads, so write {"type": "worker", "index": 0}'
+        raise _error("`task.type` must be a job of `cluster`", task_type, way_out)
+    return task_type
+
+
+def _task_index(
+    task: Mapping[str, Any], task_type: str, jobs: Mapping[str, tuple[str, ...]]
+) -> int:
+    if "index" not in task:
+        raise _error("`task.index` is missing", task, 'add e.g. "index": 0')
+    index = task["index"]
+    if type(index) is not int:
+        raise _error("`task.index` must be an integer", index, "write e.g. 0, without quotes")
+    last = len(jobs.get(task_type, [""])) - 1
+    if not 0 <= index <= last:
+        span = "0" if last == 0 else f"from 0 to {last}"
+        raise _error(
+            f"`task.index` must be {span} for {_article(task_type)}", index, _recount(jobs)
+        )
+    return index
+
+
+def _article(job: str) -> str:
+    return f"an {job}" if job == "evaluator" else f"a {job}"
+
+
+def _recount(jobs: Mapping[str, tuple[str, ...]]) -> str:
+    if "chief" in jobs:
+        return "count the tasks of each job from 0; the chief is not counted among the workers"
+    return "count the tasks of each job from 0"
+
+
+def _check_jobs_together(jobs: Mapping[str, tuple[str, ...]]) -> None:
+    if len(jobs.get("chief", ())) > 1:
+        way_out = "keep one, and list the others under `worker`"
+        raise _error("`cluster.chief` must have one address", jobs["chief"], way_out)
+    if "ps" in jobs and "chief" not in jobs:
+        way_out = 'add "chief": ["host:port"]'
+        raise _error("a parameter-server cluster needs a `chief` to coordinate", jobs, way_out)
+    if "ps" in jobs and "worker" not in jobs:
+        way_out = 'add "worker": ["host:port"]'
+        raise _error("a parameter-server cluster needs a `worker` to compute", jobs, way_out)

@@ -1,0 +1,36 @@
+"""Which devices of this machine hold replicas?"""
+
+import tensorflow as tf
+
+from strategies.errors import ClusterError
+
+
+def local_devices(count: int = 0) -> list[str]:
+    """Names of the devices to use: the first `count` GPUs, else `count` logical CPU devices.
+
+    `count` 0 means every GPU, or the CPU as one device. Must come before anything else makes
+    TensorFlow look at its devices.
+
+    Raises:
+      ClusterError: more GPUs were asked for than there are.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return _split_cpu(max(count, 1))
+    if count > len(gpus):
+        raise ClusterError(
+            f"`--devices` must be at most the number of GPUs here. Received: {count} for "
+            f"{len(gpus)} GPUs; leave it out to use all, or set CUDA_VISIBLE_DEVICES=-1 to train "
+            "on the CPU."
+        )
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return [f"GPU:{i}" for i in range(count or len(gpus))]
+
+
+def _split_cpu(count: int) -> list[str]:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * count
+    )
+    return [f"CPU:{i}" for i in range(count)]

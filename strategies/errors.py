@@ -1,0 +1,25 @@
+"""What ends a run on purpose, and with which exit code?
+
+An error here is a message for the person at the keyboard: one line that names the field, the value
+received and a way out. Anything else that is raised is a fault of the program and keeps its traceback.
+"""
+
+EXIT_DONE = 0
+EXIT_BAD_INPUT = 2
+EXIT_RESUME = 75  # EX_TEMPFAIL: run the same command again and the run goes on.
+
+
+class InputError(ValueError):
+    """Flags, config, TF_CONFIG, data or workdir are wrong; running again unchanged cannot help."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ClusterError(InputError):
+    """TF_CONFIG, or a flag about the cluster, describes something that cannot run."""
+
+
+class Resumable(RuntimeError):
+    """The run stopped through no fault of its input: preempted, a peer lost, a deadline passed."""
+
+    exit_code = EXIT_RESUME

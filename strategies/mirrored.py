@@ -1,0 +1,224 @@
+"""How do the devices of one machine train together?
+
+Every replica keeps its own plain copy of the state, and the copies stay equal because each applies
+the same summed gradient. `tf.distribute` carries that one exchange: a flat vector of all gradients
+with the batch's sums behind them. One replica has nothing to exchange, so its whole loop is one
+compiled function; several leave the compiled code only for the all-reduce.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
+
+_LOCAL = {
+    "synchronization": tf.VariableSynchronization.ON_READ,
+    "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    "trainable": False,
+}
+
+
+class MirroredRuntime(Runtime):
+    """Synchronous data parallelism: all replicas take every step together."""
+
+    name = "mirrored"
+    sync_mode = "gradients"
+
+    def __init__(self, reason: str, strategy: tf.distribute.Strategy, first_replica: int = 0):
+        self.reason = reason
+        self._strategy = strategy
+        self._devices = strategy.extended.worker_devices
+        self.num_replicas = strategy.num_replicas_in_sync
+        self.local_replicas = range(first_replica, first_replica + len(self._devices))
+        self._pending = []
+
+    @classmethod
+    def create(cls, choice: Choice, cluster: ClusterSpec, devices: list[str]) -> "MirroredRuntime":
+        del cluster  # Alone: `choose` saw to it.
+        return cls(choice.reason, tf.distribute.MirroredStrategy(devices))
+
+    def start(
+        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+    ) -> None:
+        self._program = program
+        self._train = train
+        self._test = test
+        with self._strategy.scope():
+            self._weights = [tf.Variable(weight, **_LOCAL) for weight in state.weights]
+            self._slots = [[tf.Variable(slot, **_LOCAL) for slot in own] for own in state.slots]
+        self._resident = self._on_every_device(train.resident)
+        self._test_resident = self._on_every_device(test.resident)
+
+    def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
+        loop = self._fused_loop if self.num_replicas == 1 else self._exchanging_loop
+        sums, stops = loop(
+            self._resident,
+            self._per_replica(elements),
+            tf.constant(num_steps),
+            tf.constant(float(stop)),
+        )
+        self._pending.append(sums)
+        return bool(stops > 0)
+
+    def collect(self) -> np.ndarray:
+        sums = sum((sums.numpy().astype(np.float64) for sums in self._pending), np.zeros(NUM_SUMS))
+        self._pending.clear()
+        return sums
+
+    def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
+        rows = [
+            self._evaluation(self._test_resident, self._per_replica(elements)).numpy()
+            for elements in batches
+        ]
+        return np.concatenate(rows).astype(np.float64)
+
+    def state(self) -> State:
+        def host(variable):
+            return self._strategy.experimental_local_results(variable)[0].numpy()
+
+        return State(
+            [host(weight) for weight in self._weights],
+            [[host(slot) for slot in own] for own in self._slots],
+        )
+
+    def _per_replica(self, values: tuple):
+        """One value per local replica as tf.distribute's own per-replica value."""
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: values[context.replica_id_in_sync_group - self.local_replicas.start]
+        )
+
+    def _on_every_device(self, arrays: tuple):
+        copies = []
+        for device in self._devices:
+            with tf.device(device):
+                copies.append(tuple(tf.constant(array) for array in arrays))
+        return self._per_replica(tuple(copies))
+
+    def _read(self) -> tuple[list, list]:
+        weights = [weight.read_value() for weight in self._weights]
+        return weights, [[slot.read_value() for slot in own] for own in self._slots]
+
+    def _assign(self, weights: list, slots: list) -> None:
+        for variable, value in zip(
+            tf.nest.flatten((self._weights, self._slots)),
+            tf.nest.flatten((weights, slots)),
+            strict=True,
+        ):
+            variable.assign(value, read_value=False)
+
+    # One replica: nothing leaves the compiled function.
+
+    @tf.function(autograph=False)
+    def _fused_loop(self, resident, elements, num_steps, stop):
+        def replica(resident, element):
+            slab = self._train.slab(resident, element)
+            weights, slots, sums = self._compiled_loop(*self._read(), slab, num_steps)
+            self._assign(weights, slots)
+            return sums
+
+        return self._strategy.run(replica, args=(resident, elements)), stop
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_loop(self, weights, slots, slab, num_steps):
+        def step(i, weights, slots, total):
+            gradients, sums = self._program.gradients(weights, tuple(array[i] for array in slab))
+            gradients = self._program.mean(gradients, sums[2])
+            weights, slots = self._program.update(weights, slots, gradients)
+            return i + 1, weights, slots, total + sums
+
+        start = (tf.constant(0), weights, slots, tf.zeros([NUM_SUMS]))
+        return tf.while_loop(lambda i, *_: i < num_steps, step, start)[1:]
+
+    # Several replicas: compiled gradients, one all-reduce, compiled update.
+
+    @tf.function
+    def _exchanging_loop(self, resident, elements, num_steps, stop):
+        slabs = self._strategy.run(self._train.slab, args=(resident, elements))
+        total = tf.zeros([NUM_SUMS + 1])
+        for i in tf.range(num_steps):
+            sums = self._strategy.run(self._exchanging_step, args=(i, slabs, stop))
+            total += self._strategy.experimental_local_results(sums)[0]
+        return total[:NUM_SUMS], total[NUM_SUMS]
+
+    def _exchanging_step(self, i, slab, stop):
+        weights, slots = self._read()
+        context = tf.distribute.get_replica_context()
+        with tf.device(self._device_of(context)):
+            # Sliced out here: as an argument of compiled code, an index would be compiled in, and
+            # every step of the first loop would wait for a compilation of its own.
+            batch = tuple(tf.gather(array, i) for array in slab)
+            gradients, sums = self._compiled_gradients(weights, batch)
+            mine = tf.concat([flatten(gradients), sums, stop[tf.newaxis]], 0)
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
+        self._assign(*self._compiled_update(weights, slots, total))
+        return total[-(NUM_SUMS + 1) :]
+
+    def _device_of(self, context) -> str:
+        """A pin: unpinned, an all-reduce in a loop fails for want of a destination."""
+        replica = context.replica_id_in_sync_group
+        return self._devices[int(tf.get_static_value(replica)) - self.local_replicas.start]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_gradients(self, weights, batch):
+        # Not flattened here: XLA would fuse the matrix products into the concatenation and compute
+        # them element by element, 30 times slower.
+        return self._program.gradients(weights, batch)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_update(self, weights, slots, total):
+        gradients = unflatten(total[: -(NUM_SUMS + 1)], [weight.shape for weight in weights])
+        gradients = self._program.mean(gradients, total[-2])
+        return self._program.update(weights, slots, gradients)
+
+    @functools.cached_property
+    def _evaluation(self):
+        @tf.function(autograph=False)
+        def evaluate(resident, elements):
+            sums = self._strategy.run(self._replica_sums, args=(resident, elements))
+            return self._strategy.experimental_local_results(sums)[0]
+
+        return evaluate
+
+    def _replica_sums(self, resident, element):
+        """float32 [k * num_replicas, NUM_SUMS]: every block once, whoever computed it.
+
+        Each replica fills in its own blocks; adding zeros is exact, so neither the number of
+        replicas nor the order of the sum changes a bit.
+        """
+        context = tf.distribute.get_replica_context()
+        slab = self._test.slab(resident, element)
+        with tf.device(self._device_of(context)):
+            mine = self._compiled_sums(self._read()[0], slab)
+            own = tf.one_hot(context.replica_id_in_sync_group, self.num_replicas)
+            blocks = tf.identity(mine[:, tf.newaxis, :] * own[:, tf.newaxis])
+        blocks = context.all_reduce(tf.distribute.ReduceOp.SUM, blocks)
+        return tf.reshape(blocks, [-1, NUM_SUMS])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_sums(self, weights, slab):
+        return block_sums(self._program, weights, slab)
+
+
+def block_sums(program: Program, weights: list, slab: tuple):
+    """float32 [k, NUM_SUMS]: the sums of each row of a slab of k rows."""
+    return tf.map_fn(
+        lambda batch: program.sums(weights, batch),
+        slab,
+        fn_output_signature=tf.TensorSpec([NUM_SUMS], tf.float32),
+    )
+
+
+def flatten(tensors: list):
+    """All tensors as one vector."""
+    return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+
+
+def unflatten(flat, shapes: list) -> list:
+    """The consecutive pieces of a vector, in these shapes."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    return [tf.reshape(part, s) for part, s in zip(tf.split(flat, sizes), shapes, strict=True)]

@@ -1,0 +1,42 @@
+"""What do tests share? MNIST, where this machine has it, prepared once a session."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from trainer import datasets, mnist_sources
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_test_touches_the_home_folder(tmp_path_factory):
+    """tensorflow-datasets' default folder is an empty one, also for the processes tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tensorflow_datasets")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with the four original MNIST files: MUSTER_MNIST_DIR, or beside the checkout."""
+    named = os.environ.get("MUSTER_MNIST_DIR")
+    folder = Path(named) if named else _ROOT.parent / "shared" / "data" / "mnist"
+    missing = [name for name in mnist_sources.RAW_FILES if not (folder / name).is_file()]
+    if missing:
+        pytest.skip(f"needs the four original MNIST files; {folder} lacks {', '.join(missing)}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prepared_mnist(mnist_dir, tmp_path_factory) -> Path:
+    """A `data.dir` in which tensorflow-datasets has prepared MNIST; leave it as it is."""
+    folder = tmp_path_factory.mktemp("prepared_mnist")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
+        datasets.load(
+            SimpleNamespace(name="mnist", dir=str(folder), train_examples=0, download_timeout_s=300)
+        )
+    return folder

@@ -1,0 +1,223 @@
+"""The command line as arguments and outcomes, and the exact message for what is mistaken."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer import __version__, cli, launch, recipes
+from trainer import config as config_lib
+from trainer.cli import CheckOptions, EvaluateOptions, LaunchOptions, TrainOptions
+from trainer.fields import ConfigError
+
+
+def message(*argv):
+    with pytest.raises(ConfigError) as caught:
+        cli.parse(argv)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def answer(capsys, *argv):
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(argv)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_nothing_at_all_trains_the_default_recipe():
+    assert cli.parse([]) == TrainOptions(config="digits_dense", workdir="", strategy="auto")
+
+
+def test_the_verb_train_may_be_left_out():
+    assert cli.parse(["train", "--devices=2"]) == cli.parse(["--devices=2"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--config=mnist_dense", "--workdir=w", "--peer_timeout_s=5", "--config.data.dir=a b"],
+        ["--config", "mnist_dense", "--workdir", "w", "--peer_timeout_s", "5",
+         "--config.data.dir", "a b"],
+    ],
+)  # fmt: skip
+def test_a_value_follows_an_equals_sign_or_a_space(argv):
+    expected = TrainOptions(
+        config="mnist_dense", workdir="w", peer_timeout_s=5.0, overrides={"data.dir": "a b"}
+    )
+    assert cli.parse(argv) == expected
+    assert cli.parse(["check", *argv]) == CheckOptions(**vars(expected))
+
+
+def test_overrides_arrive_as_they_were_typed_and_the_last_one_counts():
+    argv = ["--config.train.seed=1", "--config.data.dir=a=b", "--config.train.seed", "-2"]
+    assert cli.parse(argv).overrides == {"train.seed": "-2", "data.dir": "a=b"}
+
+
+def test_evaluate_takes_a_run_and_a_step():
+    argv = ["evaluate", "--workdir=w", "--checkpoint=300"]
+    assert cli.parse(argv) == EvaluateOptions(workdir="w", checkpoint=300)
+
+
+def test_launch_keeps_the_flags_of_train_for_its_tasks():
+    trainer_args = ("--config=mnist_dense", "--config.train.steps", "5")
+    argv = ["launch", "--workers=3", "--ps", "1", "--chief", "--evaluator=false", "--grace_s=2"]
+    assert cli.parse([*argv, "--", *trainer_args]) == LaunchOptions(
+        workers=3, ps=1, chief=True, evaluator=False, grace_s=2.0, trainer_args=trainer_args
+    )
+    assert cli.parse(["launch", "--", "train", *trainer_args]).trainer_args == trainer_args
+    assert cli.parse(["launch"]) == cli.parse(["launch", "--"]) == LaunchOptions()
+
+
+def test_launch_is_given_every_option_it_knows_with_the_same_defaults():
+    options = launch.Options()
+    for name, value in vars(options).items():
+        assert getattr(LaunchOptions(), name) == value
+
+
+def test_each_command_knows_its_verb():
+    for verb in ("train", "check", "launch"):
+        assert cli.parse([verb]).verb == verb
+
+
+MISTAKES = [
+    (["trian"], 'the verbs are train, evaluate, launch, check. Received: "trian"; did you mean '
+     "`train`?"),
+    (["zzz"], 'the verbs are train, evaluate, launch, check. Received: "zzz"; `--help` explains '
+     "them."),
+    (["mnist_dense"], 'the verbs are train, evaluate, launch, check. Received: "mnist_dense"; did '
+     "you mean --config=mnist_dense?"),
+    (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
+    (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
+    (["-config=w"], '`train` has no such flag. Received: "-config"; did you mean `--config`?'),
+    (["--startup-timeout-s=3"], '`train` has no such flag. Received: "--startup-timeout-s"; did '
+     "you mean `--startup_timeout_s`?"),
+    (["--global_batch_size=3"], '`train` has no such flag. Received: "--global_batch_size"; did '
+     "you mean `--config.data.global_batch_size`?"),
+    (["--epochs", "3"], '`train` has no such flag. Received: "--epochs"; did you mean '
+     "`--config.train.epochs`?"),
+    (["--zzzz"], '`train` has no such flag. Received: "--zzzz"; `--help` lists them all.'),
+    (["--workers=2"], '`train` has no such flag. Received: "--workers"; it is a flag of `launch`.'),
+    (["evaluate", "--config=x"], '`evaluate` has no such flag. Received: "--config"; it is a flag '
+     "of `train`."),
+    (["evaluate", "--config.data.dir=x"], '`evaluate` has no such flag. Received: '
+     '"--config.data.dir"; it is a flag of `train`.'),
+    (["launch", "--config=x"], '`launch` has no such flag. Received: "--config"; it is a flag of '
+     "`train`: put it after `--`."),
+    (["launch", "--", "--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean '
+     "`--workdir`?"),
+    (["launch", "--", "check"], '`launch` only trains. Received: "check" after `--`; give flags of '
+     "`train` there."),
+    (["check", "--", "--devices=2"], 'only `launch` takes flags after `--`. Received: '
+     '"--devices=2" after `check`; take out the `--`.'),
+    (["--workdir"], "`--workdir` needs a value. Received: none; write --workdir=VALUE."),
+    (["--workdir", "--devices=2"], "`--workdir` needs a value. Received: none; write "
+     "--workdir=VALUE."),
+    (["--config.train.seed"], "`--config.train.seed` needs a value. Received: none; write "
+     "--config.train.seed=VALUE."),
+    (["--devices=two"], '`--devices` must be an integer. Received: "two"; try 0.'),
+    (["--devices=-1"], "`--devices` must be at least 0. Received: -1; try 0."),
+    (["--startup_timeout_s=0"], "`--startup_timeout_s` must be above 0. Received: 0.0; try 120."),
+    (["--peer_timeout_s=inf"], "`--peer_timeout_s` must be a finite number. Received: Infinity; "
+     "try 30."),
+    (["--strategy=miror"], "`--strategy` must be one of auto, mirrored, multi_worker, "
+     'parameter_server, tpu. Received: "miror"; did you mean mirrored?'),
+    (["launch", "--workers=0"], "`--workers` must be at least 1. Received: 0; try 2."),
+    (["launch", "--chief=maybe"], '`--chief` must be true or false. Received: "maybe"; try false.'),
+    (["evaluate"], '`--workdir` must name the folder of a run. Received: ""; try '
+     "--workdir=runs/NAME."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv, expected", MISTAKES, ids=[" ".join(argv) for argv, _ in MISTAKES])
+def test_a_mistaken_command_line_is_told_with_its_way_out(argv, expected):
+    assert message(*argv) == expected
+
+
+def test_help_shows_every_verb_flag_and_recipe(capsys):
+    page = answer(capsys, "--help")
+    assert page == answer(capsys, "-h") == answer(capsys, "help")
+    for schema in cli.VERBS.values():
+        assert f"  {schema.verb} " in page
+        for field in cli.fields(schema, "--"):
+            assert f"  {field.name}" in page
+    for recipe, summary in recipes.summaries().items():
+        assert re.search(rf"^  {recipe} +{re.escape(summary.split(',')[0])}", page, re.MULTILINE)
+
+
+def test_the_help_of_a_verb_shows_its_own_flags_only(capsys):
+    page = answer(capsys, "launch", "--help")
+    assert page == answer(capsys, "--help=launch")
+    assert "--workers=2" in page
+    assert "--strategy" not in page
+    assert "--strategy" in answer(capsys, "launch", "--", "--help")
+
+
+@pytest.mark.parametrize("flag", ["--help=config", "--helpfull"])
+def test_help_on_the_config_shows_every_field_with_its_default(flag, capsys):
+    page = answer(capsys, flag)
+    for field in config_lib.fields():
+        assert f"  --config.{field.name}={field.shown(field.default)} " in page
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--help=config"], ["train", "-h"]])
+def test_help_fits_on_a_screen_of_100_columns(argv, capsys):
+    assert max(map(len, answer(capsys, *argv).splitlines())) <= 100
+
+
+def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
+    page = answer(capsys, "--help")
+    examples = re.findall(r"^  python -m trainer(.*?)(?:  |$)", page, re.MULTILINE)
+    assert len(examples) == 5
+    for example in examples:
+        cli.parse(example.split())
+
+
+def test_the_version_is_told(capsys):
+    assert answer(capsys, "--version") == f"muster {__version__}\n"
+
+
+def test_reading_the_command_line_needs_neither_tensorflow_nor_numpy():
+    code = (
+        "import sys; from trainer import cli; cli.parse(['--config.train.seed=1']); "
+        "print({'tensorflow', 'keras', 'numpy', 'sklearn'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_help_answers_well_under_a_second():
+    code = "from trainer import cli; cli.parse(['--help'])"
+    times = []
+    for _ in range(3):  # The best of three: other work on the machine is not ours.
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
+
+
+WORDS = st.one_of(
+    st.text(),
+    st.sampled_from(
+        [*cli.VERBS, "--", "--config", "--config.", "--workdir=w", "--chief", "-", "="]
+    ),
+    st.builds("--{}={}".format, st.sampled_from(["devices", "ps", "config.x", "tpu"]), st.text()),
+)
+
+
+@given(st.lists(WORDS, max_size=5))
+def test_any_command_line_gives_a_command_or_a_config_error_or_an_answer(argv):
+    refusal, exit_code = "", 0
+    try:
+        cli.parse(argv)
+    except ConfigError as error:
+        refusal = str(error)
+    except SystemExit as leaving:
+        exit_code = leaving.code
+    assert exit_code == 0
+    assert len(refusal.splitlines()) <= 1
+    assert len(refusal) < 1000

@@ -1,0 +1,571 @@
+"""The roll call between real processes on loopback, with all that may go wrong there."""
+
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from strategies import roll_call
+from strategies.cluster import ClusterSpec, Task
+from strategies.errors import ClusterError, Resumable
+from trainer.launch import free_ports
+
+ROOT = pathlib.Path(__file__).parents[2]
+PATIENCE_S = 20.0
+HELLO = {"version": "1", "config": {"train.seed": 0}}
+
+PARTICIPANT = """
+import json, signal, sys
+from strategies.cluster import ClusterSpec
+from strategies.errors import InputError, Resumable
+from strategies.roll_call import meet
+
+def say(*words):
+    print(*words, flush=True)
+
+hello, timeout_s, peer_timeout_s = json.loads(sys.argv[1])
+say("calling")
+try:
+    with meet(ClusterSpec.from_env(), hello, timeout_s) as membership:
+        membership.watch(lambda task, reason: say(f"lost {task}: {reason}"), peer_timeout_s)
+        say("met")
+        for line in sys.stdin:
+            if line.strip() == "bind":
+                import tensorflow as tf
+                cluster = ClusterSpec.from_env()
+                spec = tf.train.ClusterSpec(cluster.as_dict())
+                server = tf.distribute.Server(spec, cluster.task.type, cluster.task.index)
+                say(server.target)
+                continue
+            name, *arguments = line.split()
+            result = getattr(membership, name)(*map(float, arguments))
+            say(name, result)
+except (InputError, Resumable) as error:
+    say(f"{type(error).__name__}: {error}")
+    sys.exit(error.exit_code)
+"""
+
+
+class Participant:
+    """A process that answers the roll call, then calls the methods of Membership it is told."""
+
+    def __init__(self, cluster, hello, timeout_s, peer_timeout_s):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PARTICIPANT, json.dumps([hello, timeout_s, peer_timeout_s])],
+            cwd=ROOT,
+            env={**os.environ, "TF_CONFIG": tf_config(cluster), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = queue.Queue()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line.rstrip())
+
+    def says(self, expected=None):
+        line = self.lines.get(timeout=PATIENCE_S)
+        assert expected in (None, line)
+        return line
+
+    def does(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def ends(self):
+        return self.process.wait(PATIENCE_S)
+
+    def end(self):
+        self.process.kill()
+        self.process.stdin.close()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def start():
+    """Starts the participant for one task of a cluster; all are ended after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(cluster, hello=HELLO, timeout_s=PATIENCE_S, peer_timeout_s=PATIENCE_S):
+            participant = Participant(cluster, hello, timeout_s, peer_timeout_s)
+            stack.callback(participant.end)
+            return participant
+
+        yield start_one
+
+
+def tf_config(cluster):
+    task = {"type": cluster.task.type, "index": cluster.task.index}
+    return json.dumps({"cluster": cluster.as_dict(), "task": task})
+
+
+def make_clusters(**counts):
+    """One ClusterSpec for each task, the leader's first, on free ports of this machine."""
+    ports = iter(free_ports(sum(counts.values())))
+    jobs = {job: tuple(f"127.0.0.1:{next(ports)}" for _ in range(n)) for job, n in counts.items()}
+    return [ClusterSpec(jobs, task) for task in ClusterSpec(jobs).tasks()]
+
+
+def in_threads(*calls):
+    """What each call returned or raised, all of them run at once."""
+    outcomes = [None] * len(calls)
+
+    def run(place, call):
+        try:
+            outcomes[place] = call()
+        except (ClusterError, Resumable) as error:
+            outcomes[place] = error
+
+    threads = [threading.Thread(target=run, args=item) for item in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    return outcomes
+
+
+def meeting(cluster, hello=HELLO, timeout_s=PATIENCE_S):
+    return lambda: roll_call.meet(cluster, hello, timeout_s)
+
+
+@contextlib.contextmanager
+def everyone(clusters):
+    """The memberships of all tasks of a cluster, met in this process."""
+    memberships = in_threads(*map(meeting, clusters))
+    try:
+        yield memberships
+    finally:
+        for membership in memberships:
+            membership.close()
+
+
+@contextlib.contextmanager
+def listening(address, answer=b""):
+    """A stranger that holds an address, and answers whoever calls with the same bytes."""
+    host, port = address.split(":")
+    with socket.create_server((host, int(port))) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = listener.accept()
+                    with caller:
+                        caller.sendall(answer)
+                        caller.recv(1 << 16)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_task_alone_and_an_evaluator_meet_nobody_and_wait_for_nothing():
+    evaluator = ClusterSpec(make_clusters(worker=2)[0].jobs, Task("evaluator", 0))
+    for cluster in (ClusterSpec(), evaluator):
+        with roll_call.meet(cluster, HELLO, timeout_s=0) as membership:
+            membership.watch(pytest.fail)
+            assert membership.finish(timeout_s=0) == 0
+            assert membership.wait_for_dismissal() == 0
+            assert membership.await_loss(timeout_s=10) is None
+
+
+@pytest.mark.parametrize(
+    "counts", [{"worker": 2}, {"worker": 3}, {"chief": 1, "worker": 2}], ids=str
+)
+def test_tasks_that_met_leave_together(counts):
+    with everyone(make_clusters(**counts)) as memberships:
+        lost = []
+        for membership in memberships:
+            membership.watch(lambda *loss: lost.append(loss))
+        codes = in_threads(*(lambda m=m: m.finish(PATIENCE_S) for m in memberships))
+        assert codes == [0] * len(memberships)
+        for membership in memberships:
+            membership.close()
+            membership.close()
+        assert not lost
+
+
+def test_a_chief_dismisses_its_parameter_servers_and_workers_with_its_exit_code():
+    with everyone(make_clusters(chief=1, worker=2, ps=1)) as (chief, *others):
+        waits = [lambda m=m: m.wait_for_dismissal(PATIENCE_S) for m in others]
+        assert in_threads(lambda: chief.dismiss(75), *waits) == [75] * 4
+        assert chief.dismiss(0) == 75
+        assert [m.dismissal for m in others] == [75] * 3
+        assert not any(m.lost for m in (chief, *others))
+
+
+def test_the_others_can_be_late_and_the_leader_first():
+    clusters = make_clusters(worker=2)
+    leader = threading.Thread(target=lambda: met.append(meeting(clusters[0])()))
+    met = []
+    leader.start()
+    met.append(meeting(clusters[1])())
+    leader.join(PATIENCE_S)
+    for membership in met:
+        membership.close()
+    assert len(met) == 2
+
+
+def test_a_missing_worker_is_named_to_everyone_who_is_here():
+    first, second, missing = make_clusters(worker=3)
+    started = time.monotonic()
+    errors = in_threads(meeting(first, timeout_s=1.5), meeting(second))
+    assert time.monotonic() - started < 5
+    address = missing.address(missing.task)
+    assert [str(error) for error in errors] == 2 * [
+        (
+            f"worker 2 at {address} (refused) did not answer within 1.5 s; "
+            "start it, or correct TF_CONFIG, and run again."
+        )
+    ]
+    assert {type(error) for error in errors} == {Resumable}
+
+
+def test_a_missing_leader_is_named():
+    leader, worker = make_clusters(worker=2)
+    with pytest.raises(Resumable) as caught:
+        roll_call.meet(worker, HELLO, timeout_s=0.5)
+    assert str(caught.value) == (
+        f"worker 0, which leads, at {leader.address(leader.task)} did not complete the roll call "
+        "within 0.5 s; start it, or correct TF_CONFIG, and run again."
+    )
+
+
+@pytest.mark.parametrize(
+    "theirs, message",
+    [
+        (
+            {"config": {"train.seed": 1}},
+            (
+                "`config.train.seed` must be the same on every task. Received: 0 on worker 0 and "
+                "worker 1, 1 on worker 2; give every task the same flags and packages."
+            ),
+        ),
+        (
+            {"version": "2", "config": {}},
+            (
+                '`version` must be the same on every task. Received: "1" on worker 0 and worker 1, '
+                '"2" on worker 2 (and `config.train.seed` differ too); give every task the same flags '
+                "and packages."
+            ),
+        ),
+        (
+            {"config": {"train.seed": 0, "data.name": "digits"}},
+            (
+                "`config.data.name` must be the same on every task. Received: none on worker 0 and "
+                'worker 1, "digits" on worker 2; give every task the same flags and packages.'
+            ),
+        ),
+    ],
+)
+def test_a_task_that_carries_something_else_is_named_to_everyone(theirs, message):
+    first, second, third = make_clusters(worker=3)
+    errors = in_threads(meeting(first), meeting(second), meeting(third, {**HELLO, **theirs}))
+    assert [(type(error), str(error)) for error in errors] == 3 * [(ClusterError, message)]
+
+
+def test_a_difference_is_told_without_waiting_for_who_is_missing():
+    first, second, _ = make_clusters(worker=3)
+    errors = in_threads(meeting(first), meeting(second, {**HELLO, "version": "2"}))
+    assert ["`version`" in str(error) for error in errors] == [True, True]
+
+
+def test_equal_values_that_python_writes_differently_do_not_differ():
+    first, second = make_clusters(worker=2)
+    memberships = in_threads(meeting(first, {"a": (1, 2)}), meeting(second, {"a": [1, 2]}))
+    for membership in memberships:
+        membership.close()
+
+
+def test_tasks_with_different_clusters_are_told_which_job_differs():
+    first, second = make_clusters(worker=2)
+    other = ClusterSpec({**second.jobs, "ps": ("127.0.0.1:1",)}, second.task)
+    errors = in_threads(meeting(first), meeting(other))
+    assert [str(error) for error in errors] == 2 * [
+        (
+            '`cluster.ps` must be the same on every task. Received: none on worker 0, ["127.0.0.1:1"] '
+            "on worker 1; give every task the same `cluster` in TF_CONFIG."
+        )
+    ]
+
+
+def test_another_task_at_an_address_is_named(monkeypatch):
+    # As when two machines' names are in the wrong order, and each listens on all interfaces.
+    first, second, third = make_clusters(worker=3)
+    swapped = second.address(second.task)
+    monkeypatch.setattr(
+        ClusterSpec,
+        "address",
+        lambda self, task: swapped if self.task == third.task else self.jobs[task.type][task.index],
+    )
+    errors = in_threads(meeting(first, timeout_s=1), meeting(third))
+    assert [str(error) for error in errors] == 2 * [
+        (
+            "`cluster.worker[1]` must be the address of worker 1, but worker 2 answered. Received: "
+            f"'{swapped}'; correct the `task` of the TF_CONFIG there, or the order of the addresses."
+        )
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_port_in_use_is_named_at_once(place):
+    cluster = make_clusters(worker=2)[place]
+    address = cluster.address(cluster.task)
+    with listening(address), pytest.raises(ClusterError) as caught:
+        roll_call.meet(cluster, HELLO, timeout_s=PATIENCE_S)
+    assert str(caught.value) == (
+        f"`cluster.worker[{place}]` names a port that is in use on this machine. Received: "
+        f"'{address}'; end the program that holds it, or choose another port."
+    )
+
+
+def test_strangers_do_not_hold_up_the_roll_call():
+    first, second = make_clusters(worker=2)
+    host, port = second.address(second.task).split(":")
+    noises = [b"", b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b"\xff\n", b"x" * (2 << 20)]
+    noises += [b'{"muster": "hello"}\n', b'{"muster": "hello", "task": ["worker", 0]', b"[" * 9999]
+    noises += [
+        b'{"muster": "hello", "task": ["worker", 0], "credentials": {}, "remaining_s": NaN}\n'
+    ]
+    with contextlib.ExitStack() as stack:
+        met = []
+        waiting = threading.Thread(target=lambda: met.append(meeting(second)()))
+        waiting.start()
+        for noise in noises * 10:
+            stranger = stack.enter_context(connected(host, int(port)))
+            with contextlib.suppress(OSError):
+                stranger.sendall(noise)
+        met.append(meeting(first)())
+        waiting.join(PATIENCE_S)
+        assert len(met) == 2
+        for membership in met:
+            membership.close()
+
+
+def connected(host, port):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=5)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+
+
+def test_another_program_at_a_workers_address_is_no_answer():
+    first, second = make_clusters(worker=2)
+    address = second.address(second.task)
+    with (
+        listening(address, b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        pytest.raises(Resumable) as caught,
+    ):
+        roll_call.meet(first, HELLO, timeout_s=1)
+    assert f"worker 1 at {address} (another program answers there) did not" in str(caught.value)
+
+
+def test_a_name_that_does_not_resolve_is_told():
+    first = ClusterSpec(
+        {"worker": (make_clusters(worker=1)[0].address(Task("worker", 0)), "no.such.invalid:1")}
+    )
+    with pytest.raises(Resumable, match="worker 1 at no.such.invalid:1"):
+        roll_call.meet(first, HELLO, timeout_s=1)
+
+
+def test_a_worker_that_is_restarted_before_all_are_here_is_called_again(start):
+    first, second, third = make_clusters(worker=3)
+    leader, worker = start(first), start(second)
+    worker.says("calling")
+    time.sleep(0.5)  # Nothing tells when the leader has called; too short only weakens the test.
+    worker.end()
+    again, last = start(second), start(third)
+    for participant in (again, last, leader):
+        participant.says("calling")
+        participant.says("met")
+
+
+def test_a_leader_that_is_restarted_before_all_are_here_may_call_again(start):
+    first, second = make_clusters(worker=2)
+    worker = start(second)
+    worker.says("calling")
+    host, port = second.address(second.task).split(":")
+    with connected(host, int(port)) as leader_before:
+        hello = {"muster": "hello", "task": ["worker", 0], "credentials": {}, "remaining_s": 60}
+        leader_before.sendall(json.dumps(hello).encode() + b"\n")
+        assert b'"muster"' in leader_before.recv(1 << 16)
+    start(first)
+    worker.says("met")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_wait_ends_the_process_at_once(start, place, number):
+    participant = start(make_clusters(worker=2)[place], timeout_s=600)
+    participant.says("calling")
+    time.sleep(0.2)  # Into the wait; whatever comes before it ends at a signal too.
+    started = time.monotonic()
+    participant.process.send_signal(number)
+    assert participant.ends() == -number
+    assert time.monotonic() - started < 2
+
+
+def met_participants(start, clusters, **options):
+    participants = [start(cluster, **options) for cluster in clusters]
+    for participant in participants:
+        participant.says("calling")
+        participant.says("met")
+    return participants
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_killed_peer_is_named_to_all_others(start, place):
+    participants = met_participants(start, make_clusters(worker=3))
+    killed = participants.pop(place)
+    killed.process.kill()
+    for participant in participants:
+        participant.says(f"lost worker {place}: its connection closed")
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_stopped_peer_is_named_to_all_others(start, place):
+    participants = met_participants(start, make_clusters(worker=3), peer_timeout_s=2)
+    stopped = participants.pop(place)
+    stopped.process.send_signal(signal.SIGSTOP)
+    for participant in participants:
+        participant.says(f"lost worker {place}: not heard from for 2 s")
+
+
+def test_a_short_stop_is_no_loss_on_either_side(start):
+    first, second = met_participants(start, make_clusters(worker=2), peer_timeout_s=4)
+    second.process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)  # More than two beats.
+    second.process.send_signal(signal.SIGCONT)
+    second.does("finish 10")
+    first.does("finish 10")
+    first.says("finish 0")
+    second.says("finish 0")
+
+
+def test_a_peer_that_dies_between_the_roll_call_and_watch_is_told_by_watch():
+    with everyone(make_clusters(worker=2)) as (first, second):
+        second.close()
+        assert first.await_loss(PATIENCE_S) == (Task("worker", 1), "its connection closed")
+        told = queue.Queue()
+        first.watch(lambda *loss: told.put(loss))
+        assert told.get(timeout=PATIENCE_S) == (Task("worker", 1), "its connection closed")
+        assert first.lost == {Task("worker", 1): "its connection closed"}
+
+
+def test_a_membership_may_be_closed_from_on_lost():
+    with everyone(make_clusters(worker=2)) as (first, second):
+        closed = threading.Event()
+        first.watch(lambda task, reason: (first.close(), closed.set()))
+        second.close()
+        assert closed.wait(PATIENCE_S)
+
+
+def test_finish_names_who_was_lost_meanwhile(start):
+    first, second, third = met_participants(start, make_clusters(worker=3))
+    for participant in (first, second):
+        participant.does("finish 60")
+    third.process.kill()
+    for participant in (first, second):
+        assert participant.ends() == 75
+        participant.reader.join()
+        said = [participant.lines.get() for _ in range(participant.lines.qsize())]
+        assert said[-1] == (
+            "Resumable: worker 2 was lost (its connection closed); run the same command again to "
+            "go on."
+        )
+
+
+def test_finish_names_who_does_not_come_within_its_time():
+    with everyone(make_clusters(worker=3)) as (first, second, _):
+        errors = in_threads(lambda: first.finish(0.5), lambda: second.finish(0.5))
+        assert [str(error) for error in errors] == [
+            f"{name} did not come to the end of the run within 0.5 s; run the same command again "
+            "to go on."
+            for name in ("worker 2", "worker 0")
+        ]
+
+
+def test_who_serves_survives_another_worker_but_not_the_chief():
+    with everyone(make_clusters(chief=1, worker=2, ps=1)) as (chief, first, second, ps):
+        second.close()
+        assert ps.await_loss(PATIENCE_S) == (Task("worker", 1), "its connection closed")
+        ended = []
+        waiting = threading.Thread(target=lambda: ended.extend(in_threads(ps.wait_for_dismissal)))
+        waiting.start()
+        chief.close()
+        waiting.join(PATIENCE_S)
+        assert str(ended[0]).startswith("chief 0 was lost (its connection closed)")
+        assert isinstance(in_threads(first.wait_for_dismissal)[0], Resumable)
+
+
+def test_tensorflows_server_binds_the_port_while_the_membership_is_held(start):
+    clusters = make_clusters(worker=2)
+    participants = met_participants(start, clusters)
+    for participant, cluster in zip(participants, clusters, strict=True):
+        participant.does("bind")
+        participant.says(f"grpc://{cluster.address(cluster.task)}")
+    for participant in participants:
+        participant.does("finish 10")
+    for participant in participants:
+        participant.says("finish 0")
+
+
+def test_probe_tells_who_answers():
+    clusters = make_clusters(worker=2)
+    jobs = {"worker": (*clusters[0].jobs["worker"], "no.such.invalid:1", "192.0.2.1:9")}
+    cluster = ClusterSpec(jobs, Task("worker", 3))
+    with listening(jobs["worker"][1]):
+        found = roll_call.probe(cluster, timeout_s=PATIENCE_S)
+    assert found == {
+        Task("worker", 0): "refused",
+        Task("worker", 1): "answers",
+        Task("worker", 2): "name does not resolve",
+    }
+    assert roll_call.probe(ClusterSpec()) == {}
+
+
+def test_probe_keeps_its_time_where_nobody_answers():
+    backlog_full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    address = f"127.0.0.1:{backlog_full.getsockname()[1]}"
+    with backlog_full, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(backlog_full.getsockname())
+        started = time.monotonic()
+        found = roll_call.probe(
+            ClusterSpec({"worker": ("127.0.0.1:1", address)}, Task("worker", 0)), timeout_s=0.5
+        )
+    assert found == {Task("worker", 1): "no answer within 0.5 s"}
+    assert time.monotonic() - started < 2
+
+
+def test_probing_a_task_that_waits_does_not_disturb_it():
+    first, second = make_clusters(worker=2)
+    met = []
+    waiting = threading.Thread(target=lambda: met.append(meeting(second)()))
+    waiting.start()
+    while roll_call.probe(first)[second.task] != "answers":
+        pass
+    met.append(meeting(first)())
+    waiting.join(PATIENCE_S)
+    assert len(met) == 2
+    for membership in met:
+        membership.close()

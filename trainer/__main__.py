@@ -1,0 +1,73 @@
+"""What does `python -m trainer` do?
+
+TensorFlow is imported by the verbs that need it, once the flags are known to be right.
+"""
+
+import os
+import sys
+
+# Before TensorFlow is imported: its notices about itself would bury the run's own lines.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from strategies.errors import EXIT_RESUME, InputError, Resumable
+from trainer import cli
+
+
+def _train(command: cli.TrainOptions) -> int:
+    from trainer import logs, task
+
+    logs.set_up()
+    return task.run(command)
+
+
+def _evaluate(command: cli.EvaluateOptions) -> int:
+    from trainer import logs
+
+    logs.set_up()
+    with logs.quiet_start():
+        from trainer import evaluator
+
+    return evaluator.evaluate_once(command)
+
+
+def _launch(command: cli.LaunchOptions) -> int:
+    from trainer import launch
+
+    return launch.run(command, command.trainer_args)
+
+
+def _check(command: cli.CheckOptions) -> int:
+    from trainer import check
+
+    return check.run(command)
+
+
+_VERBS = {"train": _train, "evaluate": _evaluate, "launch": _launch, "check": _check}
+
+
+def main() -> None:
+    """Runs the command line and leaves with its exit code."""
+    try:
+        command = cli.parse(sys.argv[1:])
+        exit_code = _VERBS[command.verb](command)
+    except (InputError, Resumable) as error:
+        exit_code = error.exit_code
+        print(f"muster: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except KeyboardInterrupt:
+        exit_code = EXIT_RESUME
+        print("muster: error: stopped by Ctrl-C; run the same command again", file=sys.stderr)
+    _leave(exit_code)
+
+
+def _leave(exit_code: int) -> None:
+    """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "tensorflow" in sys.modules:
+        os._exit(exit_code)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

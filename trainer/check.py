@@ -1,0 +1,153 @@
+"""What would `train` do here with these flags, and what is wrong?
+
+Nothing is trained, served or written. Every part is looked at even where one before it failed, so one
+run of `check` finds all there is to mend.
+"""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+
+from strategies import choose, roll_call
+from strategies.cluster import ClusterSpec
+from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from trainer import __version__, datasets, task
+from trainer import config as config_lib
+from trainer.cli import CheckOptions
+from trainer.workdir import Workdir
+
+_PROBE_S = 2.0
+
+
+def examine(options: CheckOptions) -> Iterator[tuple[str, bool, str]]:
+    """(what was looked at, whether it is well, what was found) for each part, in order."""
+    checking = _Check(options)
+    for name, look in (
+        ("config", checking.config),
+        ("cluster", checking.cluster),
+        ("strategy", checking.strategy),
+        ("devices", checking.devices),
+        ("batches", checking.batches),
+        ("data", checking.data),
+        ("workdir", checking.workdir),
+        ("peers", checking.peers),
+        ("packages", checking.packages),
+    ):
+        yield name, *_looked_at(look)
+
+
+def _looked_at(look: Callable[[], str]) -> tuple[bool, str]:
+    try:
+        return True, look()
+    except _Unknown as error:
+        return True, str(error)
+    except InputError as error:
+        return False, str(error)
+
+
+class _Unknown(Exception):
+    """A part that cannot be looked at because one it builds on is wrong."""
+
+
+class _Check:
+    """One look at everything; later parts use what earlier ones found."""
+
+    def __init__(self, options: CheckOptions):
+        self._options = options
+        self._config = self._cluster = self._choice = self._devices = None
+
+    def config(self) -> str:
+        self._config = config_lib.resolve(self._options.config, self._options.overrides)
+        config = self._config
+        length = (
+            f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
+        )
+        return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
+
+    def cluster(self) -> str:
+        self._cluster = ClusterSpec.from_env()
+        lines = [str(self._cluster)]
+        for one in self._cluster.tasks() if self._cluster.jobs else ():
+            me = "  (this process)" if one == self._cluster.task else ""
+            lines.append(f"{one} at {self._cluster.address(one)}{me}")
+        return "\n".join(lines)
+
+    def strategy(self) -> str:
+        cluster = self._known(self._cluster, "cluster")
+        self._choice = choose.choose(
+            cluster, self._options.strategy, self._options.tpu, choose.tpu_from_env()
+        )
+        if self._config:
+            task.check_sync_mode(self._config, self._choice)
+        return f"{self._choice.strategy}: {self._choice.reason}"
+
+    def devices(self) -> str:
+        choice = self._known(self._choice, "strategy")
+        serves = self._cluster.has_ps and not self._cluster.is_leader
+        self._devices = task.local_devices(self._options, choice)
+        shown = ", ".join(self._devices) or "the cores of the TPU"
+        return "those TensorFlow's server finds" if serves else shown
+
+    def batches(self) -> str:
+        config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
+        task.check_batch(config, self._choice, self._cluster, len(devices))
+        replicas = task.num_replicas(self._choice, self._cluster, len(devices))
+        batch = config.data.global_batch_size
+        if self._choice.strategy == "parameter_server":
+            workers = len(self._cluster.trainers())
+            return f"{batch} examples a step, each step on one of {workers} workers"
+        if not replicas:
+            return f"{batch} examples a step, over the cores of the TPU"
+        return f"{batch} examples a step = {replicas} x {batch // replicas}"
+
+    def data(self) -> str:
+        return datasets.find(self._known(self._config, "config").data)
+
+    def workdir(self) -> str:
+        config = self._known(self._config, "config")
+        if not self._options.workdir:
+            return "a fresh folder under runs/"
+        return Workdir(self._options.workdir).examine(config)
+
+    def peers(self) -> str:
+        cluster = self._known(self._cluster, "cluster")
+        found = roll_call.probe(cluster, _PROBE_S)
+        if not found:
+            return "none: this process trains alone"
+        words = [f"{one} at {cluster.address(one)}: {_peer(word)}" for one, word in found.items()]
+        return "\n".join(words)
+
+    def packages(self) -> str:
+        names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
+        found = [f"{name} {_version(name)}" for name in names]
+        return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+
+    def _known(self, value, part: str):
+        if value is None:
+            raise _Unknown(f"unknown until the {part} is right")
+        return value
+
+
+def _peer(word: str) -> str:
+    # A task listens from its roll call on; the leader, who calls, only once training begins.
+    return "answers" if word == "answers" else f"{word} (not started yet, or out of reach)"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def run(options: CheckOptions) -> int:
+    """Prints what was found; 0 where `train` would start, else 2."""
+    wrong = 0
+    for name, is_well, found in examine(options):
+        wrong += not is_well
+        first, *more = found.splitlines()
+        print(f"{'ok   ' if is_well else 'WRONG'} {name:<9} {first}")
+        for line in more:
+            print(f"{'':16}{line}")
+    print(f"\n{wrong} wrong: mend that first" if wrong else "\nready: `train` would start")
+    return EXIT_BAD_INPUT if wrong else EXIT_DONE

@@ -1,0 +1,170 @@
+"""What was the state of the run at a step, and can it be trusted?
+
+A checkpoint is a folder: `arrays.npz`, the weights and optimizer slots by name, and `manifest.json`,
+the step, the metrics so far and the sha256 of the arrays. It is written beside its place, flushed to
+the disk and renamed into it, so it is whole or absent; it is verified when read, and one that fails is
+named and passed over for the one before. Nothing in it is code.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import zipfile
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from strategies.errors import InputError
+from strategies.runtime import State
+
+_ARRAYS = "arrays.npz"
+_MANIFEST = "manifest.json"
+_FORMAT = 1
+
+
+class CheckpointError(InputError):
+    """A checkpoint is damaged, or cannot be written or found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A run after `step` steps. `metrics` are those of its last report."""
+
+    step: int
+    state: State
+    metrics: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The names of the arrays: `weights[i]`, and `slots[i]` of the same weight."""
+
+    weights: list[str]
+    slots: list[list[str]]
+
+    def named(self, state: State) -> dict[str, np.ndarray]:
+        named = dict(zip((f"weights/{name}" for name in self.weights), state.weights, strict=True))
+        for name, slots, arrays in zip(self.weights, self.slots, state.slots, strict=True):
+            named |= dict(zip((f"optimizer/{name}/{slot}" for slot in slots), arrays, strict=True))
+        return named
+
+    def state(self, named: dict[str, np.ndarray]) -> State:
+        weights = [named[f"weights/{name}"] for name in self.weights]
+        slots = [
+            [named[f"optimizer/{name}/{slot}"] for slot in own]
+            for name, own in zip(self.weights, self.slots, strict=True)
+        ]
+        return State(weights, slots)
+
+
+class CheckpointStore:
+    """The checkpoints of one run, in one folder, the newest `keep` of them."""
+
+    def __init__(self, folder: pathlib.Path, layout: Layout, keep: int):
+        self._folder = folder
+        self._layout = layout
+        self._keep = keep
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint, then removes the oldest. Raises CheckpointError; older ones stay."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **self._layout.named(checkpoint.state))
+        manifest = {
+            "format": _FORMAT,
+            "step": checkpoint.step,
+            "metrics": checkpoint.metrics,
+            "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
+        }
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._place(checkpoint.step, buffer.getbuffer(), json.dumps(manifest, indent=2))
+        except OSError as error:
+            raise CheckpointError(
+                f"`--workdir` took no checkpoint of step {checkpoint.step} ({error.strerror}). "
+                f"Received: {str(self._folder)!r}; make room there and run the same command again."
+            ) from None
+        self._remove_oldest()
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole; those newer that are not are named in the log."""
+        for step in reversed(self.steps()):
+            try:
+                return self.read(step)
+            except CheckpointError as error:
+                logging.warning("%s Going on from the one before.", error)
+        return None
+
+    def read(self, step: int) -> Checkpoint:
+        """The checkpoint of one step. Raises CheckpointError where it is missing or damaged."""
+        folder = self._folder / _name(step)
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_bytes())
+            arrays = (folder / _ARRAYS).read_bytes()
+            if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
+                raise ValueError("its checksum differs")
+            with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
+                state = self._layout.state({name: file[name] for name in file.files})
+            if manifest["step"] != step:
+                raise ValueError(f"it is of step {manifest['step']}")
+            return Checkpoint(step, state, manifest["metrics"])
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise CheckpointError(
+                f"the checkpoint {str(folder)!r} cannot be used: {_why(error)}."
+            ) from None
+
+    def steps(self) -> list[int]:
+        """The steps there are checkpoints of, in order, unverified."""
+        names = (path.name for path in self._folder.glob("step-*"))
+        return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
+
+    def _place(self, step: int, arrays: memoryview, manifest: str) -> None:
+        building = tempfile.mkdtemp(dir=self._folder, prefix=".building-")
+        try:
+            _write(os.path.join(building, _ARRAYS), arrays)
+            _write(os.path.join(building, _MANIFEST), manifest.encode())
+            os.chmod(building, 0o755)
+            place = self._folder / _name(step)
+            shutil.rmtree(place, ignore_errors=True)  # A damaged one of this step, passed over.
+            os.rename(building, place)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        _flush_folder(self._folder)
+
+    def _remove_oldest(self) -> None:
+        for step in self.steps()[: -self._keep]:
+            shutil.rmtree(self._folder / _name(step), ignore_errors=True)
+        for leftover in self._folder.glob(".building-*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # Of a save that was killed.
+
+
+def _name(step: int) -> str:
+    return f"step-{step:010d}"
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it holds no {error}"
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def _write(path: str, data: bytes | memoryview) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: pathlib.Path) -> None:
+    """Makes the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,252 @@
+"""What did the person ask for?
+
+`parse` turns the command line into a frozen command, one class for each verb, whose fields are its
+flags. What the flags mean is documented there, and `trainer.help` shows it. Not argparse: its
+messages change with the version of Python, and name neither a way out nor the nearest flag.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+from trainer import __version__, recipes
+from trainer import config as config_lib
+from trainer import help as help_lib
+from trainer.fields import ConfigError, Field, brief, build, fields, nearest, option
+
+STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
+_OVERRIDE = "--config."
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """Train a recipe, alone or as one task of a cluster. This verb may be left out."""
+
+    verb: ClassVar[str] = "train"
+    config: str = option(
+        "digits_dense", "a recipe below, the path of a recipe, or the config.json of an earlier run"
+    )
+    workdir: str = option(
+        "",
+        "where the run keeps its checkpoints, metrics and summary; started again there, it goes "
+        "on; default: a fresh folder under runs/",
+        metavar="DIR",
+    )
+    strategy: str = option(
+        "auto", "auto: what TF_CONFIG asks for, with the reason on the screen", choices=STRATEGIES
+    )
+    tpu: str = option(
+        "", "train on this TPU; `local` for one attached to this machine", metavar="NAME"
+    )
+    devices: int = option(
+        0, "how many GPUs, or logical devices of the CPU; 0: every GPU, or the CPU as one", least=0
+    )
+    startup_timeout_s: float = option(
+        120.0, "seconds for all tasks of the cluster to meet", above=0, below=1e6
+    )
+    peer_timeout_s: float = option(
+        30.0, "seconds of silence after which a task counts as lost", above=0, below=1e6
+    )
+    stop_grace_s: float = option(
+        30.0, "seconds to save and leave after Ctrl-C or SIGTERM", above=0, below=1e6
+    )
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckOptions(TrainOptions):
+    """Say what `train` would do with the same flags, and what is wrong, without training."""
+
+    verb: ClassVar[str] = "check"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Evaluate a checkpoint of an earlier run on exactly its test examples."""
+
+    verb: ClassVar[str] = "evaluate"
+    workdir: str = option("", "the folder of the run", metavar="DIR")
+    checkpoint: int = option(0, "the step it was saved at; 0: the newest", least=0)
+    devices: int = option(
+        0, "how many GPUs, or logical devices of the CPU; 0: every GPU, or the CPU as one", least=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchOptions:
+    """Run a whole cluster on this machine, a process for each task. Train's flags follow a `--`."""
+
+    verb: ClassVar[str] = "launch"
+    workers: int = option(2, "tasks that train", least=1)
+    ps: int = option(0, "parameter servers; they bring a chief that coordinates", least=0)
+    chief: bool = option(False, "let a chief lead, which without ps trains too")
+    evaluator: bool = option(False, "add a task that evaluates checkpoints as they appear")
+    devices_per_worker: int = option(
+        1, "GPUs, or logical devices of the CPU, for each task", least=1
+    )
+    grace_s: float = option(
+        10.0, "seconds from asking the tasks to stop to killing them", least=0, below=1e6
+    )
+    trainer_args: tuple[str, ...] = ()
+
+
+VERBS: dict[str, type] = {
+    command.verb: command
+    for command in (TrainOptions, EvaluateOptions, LaunchOptions, CheckOptions)
+}
+
+
+def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions:
+    """The command that `argv`, without the program's name, asks for.
+
+    `--help` and `--version` are answered here, on stdout.
+
+    Raises:
+      SystemExit: with code 0, after answering.
+      ConfigError: a verb or flag is unknown, or a value is missing or invalid.
+    """
+    own, marker, rest = _split(argv)
+    verb, args = _verb(own)
+    _answer(args, verb if own[:1] == [verb] else "")
+    if verb == "launch":
+        return _launch(args, rest)
+    if marker:
+        raise ConfigError(
+            f"only `launch` takes flags after `--`. Received: {brief(' '.join(rest))} after "
+            f"`{verb}`; take out the `--`."
+        )
+    return _evaluate(args) if verb == "evaluate" else _train(verb, args)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+    """What stands before `--`, whether there is one, and what stands after it."""
+    argv = list(argv)
+    if "--" not in argv:
+        return argv, False, []
+    place = argv.index("--")
+    return argv[:place], True, argv[place + 1 :]
+
+
+def _verb(args: list[str]) -> tuple[str, list[str]]:
+    if not args or args[0].startswith("-"):
+        return "train", args
+    if args[0] in VERBS:
+        return args[0], args[1:]
+    if args[0] == "help":
+        return "train", ["--help", *args[1:]]
+    raise ConfigError(
+        f"the verbs are {', '.join(VERBS)}. Received: {brief(args[0])}; {_meant(args[0])}"
+    )
+
+
+def _meant(word: str) -> str:
+    if word in recipes.names() or word.endswith((".py", ".json")):
+        return f"did you mean --config={word}?"
+    close = difflib.get_close_matches(word, VERBS, n=1)
+    return f"did you mean `{close[0]}`?" if close else "`--help` explains them."
+
+
+def _answer(args: Sequence[str], verb: str) -> None:
+    """Prints what was asked about the program, if anything was, and leaves with exit code 0."""
+    for arg in args:
+        name, _, topic = arg.partition("=")
+        if arg == "--version":
+            text = f"muster {__version__}"
+        elif arg in ("--helpfull", "--help=config"):
+            text = help_lib.config_page()
+        elif name in ("--help", "-h"):
+            text = help_lib.page(VERBS, topic or verb)
+        else:
+            continue
+        print(text)
+        raise SystemExit(0)
+
+
+def _train(verb: str, args: Sequence[str]) -> TrainOptions:
+    values, overrides = _read(args, VERBS[verb])
+    command = build(VERBS[verb], values, "--")
+    return dataclasses.replace(command, overrides=overrides)
+
+
+def _evaluate(args: Sequence[str]) -> EvaluateOptions:
+    values, _ = _read(args, EvaluateOptions)
+    command = build(EvaluateOptions, values, "--")
+    if not command.workdir:
+        raise ConfigError(
+            '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'
+        )
+    return command
+
+
+def _launch(args: Sequence[str], trainer_args: Sequence[str]) -> LaunchOptions:
+    values, _ = _read(args, LaunchOptions)
+    command = build(LaunchOptions, values, "--")
+    if trainer_args and not trainer_args[0].startswith("-") and trainer_args[0] != "train":
+        raise ConfigError(
+            f"`launch` only trains. Received: {brief(trainer_args[0])} after `--`; give flags of "
+            "`train` there."
+        )
+    parse(trainer_args)  # A slip is told once, here, and not by each task.
+    flags = tuple(trainer_args[1:] if trainer_args[:1] == ["train"] else trainer_args)
+    return dataclasses.replace(command, trainer_args=flags)
+
+
+def _read(args: Sequence[str], schema: type) -> tuple[dict[str, object], dict[str, str]]:
+    """The values of a verb's flags by name, and the overrides of the config as they were typed."""
+    known = {field.name: field for field in fields(schema, "--")}
+    values: dict[str, object] = {}
+    overrides: dict[str, str] = {}
+    for name, text in _pairs(args, known):
+        if name.startswith(_OVERRIDE) and "--config" in known:
+            overrides[name.removeprefix(_OVERRIDE)] = text
+        elif name in known:
+            values[name] = known[name].parse(text)
+        else:
+            raise _unknown_flag(name, known, schema)
+    return values, overrides
+
+
+def _pairs(args: Sequence[str], known: Mapping[str, Field]) -> Iterator[tuple[str, str]]:
+    """Each flag with its value as typed, whether it came as `--flag=value` or `--flag value`."""
+    rest = list(args)
+    while rest:
+        name, has_value, text = rest.pop(0).partition("=")
+        if not name.startswith("-"):
+            raise ConfigError(f"flags begin with `--`. Received: {brief(name)}; {_meant(name)}")
+        if not has_value:
+            text = _next_value(name, rest, known)
+        yield name, text
+
+
+def _next_value(name: str, rest: list[str], known: Mapping[str, Field]) -> str:
+    if name in known and known[name].type is bool:
+        return "true"
+    if not name.startswith(_OVERRIDE) and name not in known:
+        return ""  # The caller refuses the name.
+    if not rest or rest[0].startswith("--"):
+        raise ConfigError(f"`{name}` needs a value. Received: none; write {name}=VALUE.")
+    return rest.pop(0)
+
+
+def _unknown_flag(name: str, known: Mapping[str, Field], schema: type) -> ConfigError:
+    bare = name.lstrip("-").replace("-", "_")
+    owners = [verb for verb, other in VERBS.items() if f"--{bare}" in _names(other)]
+    if name.startswith(_OVERRIDE) or owners and f"--{bare}" not in known:
+        hint = f"it is a flag of `{owners[0] if owners else 'train'}`"
+        hint += ": put it after `--`." if schema is LaunchOptions else "."
+    else:
+        hint = _near_flag(bare, known)
+    return ConfigError(f"`{schema.verb}` has no such flag. Received: {brief(name)}; {hint}")
+
+
+def _near_flag(bare: str, known: Mapping[str, Field]) -> str:
+    offered = [name.removeprefix("--") for name in known] + ["help", "version"]
+    if "--config" in known:
+        offered += [f"config.{field.name}" for field in config_lib.fields()]
+    close = nearest(bare, offered)
+    return f"did you mean `--{close}`?" if close else "`--help` lists them all."
+
+
+def _names(schema: type) -> set[str]:
+    return {field.name for field in fields(schema, "--")}

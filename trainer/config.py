@@ -1,0 +1,289 @@
+"""What is an experiment?
+
+`ExperimentConfig` says all that decides a run's weights, and how often it saves and evaluates. It
+is frozen; a recipe in `configs/` is a short diff from its defaults, and any field can be overridden
+on the command line as `--config.SECTION.FIELD=VALUE`. How a cluster is reached is not part of it:
+those are flags.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer import fields as fields_lib
+from trainer import recipes
+from trainer.fields import ConfigError, Field, option
+
+__all__ = ["ConfigError", "ExperimentConfig", "resolve", "validate"]
+
+CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
+REGRESSION_DATASETS = ("linear_100", "relu_regression")
+ACTIVATIONS = ("relu", "elu", "gelu", "selu", "sigmoid", "silu", "softplus", "tanh")
+
+# What may change between two runs in one workdir: none of it alters the weights after a step.
+TRAJECTORY_FREE = frozenset(
+    (
+        "name",
+        "data.dir",
+        "data.placement",
+        "data.download_timeout_s",
+        "train.epochs",
+        "train.steps",
+        "train.steps_per_loop",
+        "train.checkpoint_every_steps",
+        "train.keep_checkpoints",
+        "train.eval_every_epochs",
+        "train.log_examples",
+    )
+)
+_MAX_LAYERS = 100  # Beyond it a net without skip connections does not train.
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What is read, and in which portions."""
+
+    name: str = option(
+        "digits", "the data set", choices=CLASSIFICATION_DATASETS + REGRESSION_DATASETS
+    )
+    dir: str = option("", "folder with the data; empty: where the data set usually is")
+    global_batch_size: int = option(64, "examples in one step, over all replicas", least=1)
+    placement: str = option(
+        "auto",
+        "resident: kept on the device; stream: through tf.data; auto: resident if it fits",
+        choices=("auto", "resident", "stream"),
+    )
+    shuffle: bool = option(True, "visit the examples in a new order each epoch")
+    train_examples: int = option(0, "train on this many examples, the first ones; 0: all", least=0)
+    download_timeout_s: float = option(
+        300.0, "seconds after which preparing a download is given up", above=0, below=1e6
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A stack of dense layers. Classifiers end in logits; the loss applies the softmax."""
+
+    name: str = option("dense", "the kind of model: dense", choices=("dense",))
+    hidden_units: tuple[int, ...] = option(
+        (128,), "units of each hidden layer, as in 128,64; (): none", least=1
+    )
+    activation: str = option("relu", "activation of the hidden layers", choices=ACTIVATIONS)
+    output_activation: str = option(
+        "", "activation of the last layer of a regression; empty: none", choices=("", *ACTIVATIONS)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become an update of the weights."""
+
+    name: str = option(
+        "adam", "the Keras optimizer", choices=("sgd", "adam", "adamw", "rmsprop", "adagrad")
+    )
+    learning_rate: float = option(0.001, "step size", above=0, below=1e6)
+    momentum: float = option(0.0, "for sgd and rmsprop", least=0, below=1)
+    weight_decay: float = option(0.0, "decoupled decay, for adamw", least=0, below=1e6)
+    global_clipnorm: float = option(
+        0.0, "the gradient is scaled down to this norm over all weights; 0: never", least=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and what to do on the way."""
+
+    epochs: int = option(10, "passes over the training examples", least=1)
+    steps: int = option(
+        0, "stop after so many steps, whatever epochs says; 0: epochs decide", least=0
+    )
+    seed: int = option(0, "decides the first weights and the order of the examples", least=0)
+    steps_per_loop: int = option(0, "steps in one compiled call; 0: chosen by the program", least=0)
+    checkpoint_every_steps: int = option(
+        0, "save this often, and at the end; 0: at the end of each epoch", least=0
+    )
+    keep_checkpoints: int = option(3, "how many checkpoints to keep, the newest", least=1)
+    eval_every_epochs: int = option(
+        1, "evaluate on the test examples this often, and at the end; 0: at the end only", least=0
+    )
+    log_examples: bool = option(
+        False, "write the index of every example consumed to WORKDIR/examples-*.jsonl"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SyncConfig:
+    """What replicas exchange, and when."""
+
+    mode: str = option(
+        "auto",
+        "gradients: every step, all together; async: each worker on its own, through the parameter "
+        "servers; auto: async where the cluster has a ps",
+        choices=("auto", "gradients", "async"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """One experiment, whole."""
+
+    name: str = option("", "what the run is called; empty: as its recipe's file")
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
+
+
+def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> ExperimentConfig:
+    """The valid config that a recipe and the overrides on the command line make together.
+
+    Args:
+      name_or_path: a recipe in `configs/` by its name, a recipe's file, or the `config.json` of an
+        earlier run.
+      overrides: values as they were typed, by dotted name: {"data.global_batch_size": "128"}.
+
+    Raises:
+      ConfigError: there is no such recipe, or it fails, or a field is unknown or invalid.
+    """
+    path = recipes.find(name_or_path)
+    values = _values(path) | _parsed(overrides or {})
+    values["name"] = values["name"] or path.stem
+    config = fields_lib.build(ExperimentConfig, values)
+    validate(config)
+    return config
+
+
+def validate(config: ExperimentConfig) -> None:
+    """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
+    fields_lib.build(ExperimentConfig, flatten(config))
+    for check in _RULES:
+        check(config)
+
+
+def fields() -> Iterator[Field]:
+    """Every field with its dotted name, type, default, documentation and choices."""
+    return fields_lib.fields(ExperimentConfig)
+
+
+def flatten(config: ExperimentConfig) -> dict[str, Any]:
+    """{"data.name": "digits", ...}, in the order of `fields()`; tuples as lists, as in JSON."""
+    return fields_lib.flatten(config)
+
+
+def differences(a: ExperimentConfig, b: ExperimentConfig) -> list[str]:
+    """The dotted names of the fields in which two configs differ."""
+    values = flatten(b)
+    return [name for name, value in flatten(a).items() if value != values[name]]
+
+
+def to_json(config: ExperimentConfig) -> str:
+    """The whole config as an indented JSON object, which `from_json` reads back to an equal one."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> ExperimentConfig:
+    """The valid config that `to_json` wrote.
+
+    Raises:
+      ConfigError: it is not JSON, lacks a field, or holds one that is unknown or invalid.
+    """
+    config = fields_lib.build(ExperimentConfig, _values_of_json(text))
+    validate(config)
+    return config
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Every field as the recipe or the JSON file has it, not yet checked."""
+    if path.suffix == ".json":
+        try:
+            return _values_of_json(recipes.read(path))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+    config = recipes.run(path)
+    if not isinstance(config, ExperimentConfig):
+        raise ConfigError(
+            f"`get_config` of {path} must return an ExperimentConfig. Received: "
+            f"{fields_lib.brief(config)}; return one."
+        )
+    return flatten(config)
+
+
+def _values_of_json(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number too long.
+        raise ConfigError(
+            f"a config must be JSON, but {error or 'it is too deep'}. Received: "
+            f"{fields_lib.brief(text)}; {fields_lib.WHOLE}."
+        ) from None
+    return fields_lib.flatten_json(ExperimentConfig, value)
+
+
+def _parsed(overrides: Mapping[str, str]) -> dict[str, Any]:
+    known = {field.name: field for field in fields()}
+    for name, text in overrides.items():
+        if name not in known:
+            raise _unknown_override(name, text, known)
+    return {name: known[name].parse(text) for name, text in overrides.items()}
+
+
+def _unknown_override(name: str, text: str, known: Mapping[str, Field]) -> ConfigError:
+    inside = [field for field in known if field.startswith(f"{name}.")]
+    if inside:
+        return ConfigError(
+            f"`{name}` is a section of the config. Received: {fields_lib.brief(text)}; set one of "
+            f"its fields, {', '.join(inside)}."
+        )
+    return fields_lib.unknown(name, known, text)
+
+
+def _check_name(config: ExperimentConfig) -> None:
+    if not re.fullmatch(r"(\w[\w .+=-]{0,99})?", config.name, re.ASCII):
+        raise ConfigError(
+            "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. Received: "
+            f"{fields_lib.brief(config.name)}; set another with --config.name=NAME."
+        )
+
+
+def _check_output_activation(config: ExperimentConfig) -> None:
+    if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
+        raise ConfigError(
+            "`model.output_activation` must be empty for a classification, whose loss applies the "
+            f"softmax itself. Received: {fields_lib.brief(config.model.output_activation)} for "
+            f"{config.data.name}; leave it out."
+        )
+
+
+def _check_depth(config: ExperimentConfig) -> None:
+    if len(config.model.hidden_units) > _MAX_LAYERS:
+        raise ConfigError(
+            f"`model.hidden_units` must name at most {_MAX_LAYERS} layers. Received: "
+            f"{len(config.model.hidden_units)}; name fewer."
+        )
+
+
+def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
+    """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
+
+    def check(config: ExperimentConfig) -> None:
+        value = getattr(config.optimizer, name)
+        if value and config.optimizer.name not in optimizers:
+            raise ConfigError(
+                f"`optimizer.{name}` must be 0 for {config.optimizer.name}, which has none. "
+                f"Received: {value}; use {' or '.join(optimizers)}, or leave it out."
+            )
+
+    return check
+
+
+_RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
+    _check_name,
+    _check_output_activation,
+    _check_depth,
+    _check_used("momentum", "sgd", "rmsprop"),
+    _check_used("weight_decay", "adamw"),
+)

@@ -1,0 +1,108 @@
+"""Which examples does a run train and test on?
+
+Each data set is a module with `load` and `find`; `LOADERS` names it. Nothing here imports TensorFlow.
+"""
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import importlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from strategies.errors import InputError
+
+LOADERS = {
+    "digits": "trainer.digits",
+    "mnist": "trainer.mnist",
+    "dense_100": "trainer.synthetic",
+    "linear_100": "trainer.synthetic",
+    "relu_regression": "trainer.synthetic",
+}
+
+
+class DataError(InputError):
+    """The data is missing, damaged or not what the config says; the message says what to do."""
+
+
+class DataConfig(Protocol):
+    """The fields of `trainer.config.DataConfig` that decide what is loaded."""
+
+    name: str
+    dir: str
+    train_examples: int
+    download_timeout_s: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Examples with their targets, in a fixed order.
+
+    features: uint8 [n, height, width] for images, float32 [n, features] otherwise.
+    targets: int32 [n] classes, or float32 [n, outputs].
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def first(self, num_examples: int) -> "Split":
+        return Split(self.features[:num_examples], self.targets[:num_examples])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split, and what a model has to know about them."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int  # 0: a regression.
+    num_outputs: int
+    description: str  # One sentence, for the screen.
+    feature_scale: float = 1.0  # Multiplies the features once they are float32.
+    truth: Mapping[str, np.ndarray] | None = None  # The teacher's weights, where there is one.
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 over every example of both splits: equal where two tasks hold the same data."""
+        digest = hashlib.sha256()
+        for array in (self.train.features, self.train.targets, self.test.features,
+                      self.test.targets):  # fmt: skip
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set that `config` names, cut to its first `train_examples` training examples.
+
+    Raises DataError where it cannot be had or is damaged, or has fewer training examples.
+    """
+    dataset = _loader(config.name).load(config)
+    if not 0 <= config.train_examples <= len(dataset.train):
+        raise DataError(
+            f"`data.train_examples` must be 0 (all) to {len(dataset.train)} for {config.name}. "
+            f"Received: {config.train_examples}."
+        )
+    if not config.train_examples:
+        return dataset
+    return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
+
+
+def find(config: DataConfig) -> str:
+    """One sentence on what `load` would use. Raises the DataError that it would raise at once."""
+    return _loader(config.name).find(config)
+
+
+def _loader(name: str):
+    if name not in LOADERS:
+        nearest = difflib.get_close_matches(name, LOADERS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise DataError(f"`data.name` must be one of {', '.join(LOADERS)}. Received: {name}{hint}")
+    return importlib.import_module(LOADERS[name])

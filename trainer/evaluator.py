@@ -1,0 +1,109 @@
+"""How do checkpoints fare on the test set, while others train?
+
+The task of an `evaluator`: it takes no part in training, follows the workdir, and evaluates every
+checkpoint as it appears, in `evaluator.jsonl`.
+"""
+
+import json
+import time
+
+from absl import logging
+
+from strategies import choose
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from strategies.devices import local_devices
+from strategies.errors import EXIT_DONE, Resumable
+from trainer import datasets, evaluate, logs, train
+from trainer.checkpoint import CheckpointError, CheckpointStore
+from trainer.cli import EvaluateOptions
+from trainer.config import ExperimentConfig
+from trainer.metric_writers import MetricWriter
+from trainer.steps import TrainingProgram
+from trainer.stop import StopRequest
+from trainer.workdir import Workdir
+
+SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are taken for gone.
+_LOOK_EVERY_S = 0.5
+
+
+class CheckpointEvaluator:
+    """Evaluates checkpoints of one experiment on this machine's devices."""
+
+    def __init__(self, config: ExperimentConfig, workdir: Workdir, devices: int):
+        with logs.quiet_start():  # And first: devices that TensorFlow knows cannot be split.
+            names = local_devices(devices)
+        self._dataset = datasets.load(config.data)
+        self._program = TrainingProgram(config, self._dataset)
+        self._runtime = choose.create(
+            Choice("mirrored", "a checkpoint is evaluated on one machine"),
+            ClusterSpec(),
+            names,
+        )
+        self._test = evaluate.test_input(self._dataset, self._runtime)
+        self.store = train.checkpoint_store(config, self._program, workdir)
+        self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
+        state = self.store.read(step).state
+        pipeline = self._test.pipeline
+        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
+        return evaluate.evaluate(self._runtime, self._test, self._program.metric_name)
+
+
+def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, devices: int) -> int:
+    """Evaluates checkpoints until the run's summary is written; returns the exit code.
+
+    Raises:
+      Resumable: no checkpoint came for `SILENCE_S`.
+    """
+    evaluator = CheckpointEvaluator(config, workdir, devices)
+    writer = None
+    last, heard = -1, time.monotonic()
+    while not stop.requested:
+        is_over = workdir.summary.exists()  # Asked first: what was saved before it is seen below.
+        for step in _newer(evaluator.store, last):
+            last, heard = step, time.monotonic()
+            writer = writer or MetricWriter(workdir, "evaluator")
+            _report(evaluator, writer, step)
+        if is_over:
+            return EXIT_DONE
+        if time.monotonic() - heard > SILENCE_S:
+            raise Resumable(
+                f"no checkpoint appeared in {str(workdir.checkpoints)!r} for {SILENCE_S:g} s; "
+                "start the trainers, with the same --workdir, and run again."
+            )
+        time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
+    raise Resumable("the evaluator was asked to stop; run the same command again")
+
+
+def _newer(store: CheckpointStore, last: int) -> list[int]:
+    return [step for step in store.steps() if step > last]
+
+
+def _report(evaluator: CheckpointEvaluator, writer: MetricWriter, step: int) -> None:
+    try:
+        metrics = evaluator.evaluate(step)
+    except CheckpointError as error:  # Removed meanwhile, as an old one, or damaged.
+        logging.warning("%s", error)
+        return
+    writer.write("eval", step, step / evaluator.steps_per_epoch, metrics)
+
+
+def evaluate_once(options: EvaluateOptions) -> int:
+    """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
+    workdir = Workdir(options.workdir)
+    evaluator = CheckpointEvaluator(workdir.read_config(), workdir, options.devices)
+    step = options.checkpoint or _newest_step(evaluator.store, workdir)
+    print(json.dumps({"step": step, **evaluator.evaluate(step)}))
+    return EXIT_DONE
+
+
+def _newest_step(store: CheckpointStore, workdir: Workdir) -> int:
+    newest = store.newest()
+    if newest is None:
+        raise CheckpointError(
+            f"`--workdir` holds no checkpoint. Received: {str(workdir.path)!r}; train there first."
+        )
+    return newest.step

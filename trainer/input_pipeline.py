@@ -1,0 +1,101 @@
+"""What does one replica read?
+
+A global step is a row of the sample order; replica r of n takes the r-th of n equal slices. What
+differs between strategies is data: which replicas a process feeds, how many steps a loop has, and
+whether the examples stay on the device (`resident`: only their indices travel) or travel
+themselves (`stream`, through tf.data). Both gather by the same indices, so both give the same
+examples in the same order.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.datasets import Split
+from trainer.sample_order import PADDING, SampleOrder
+from trainer.schedule import Loop
+
+SLAB_BYTES = 32 << 20  # Per loop and replica: large enough to hide the call, small beside the data.
+MAX_STEPS_PER_LOOP = 500
+RESIDENT_BYTES = 2**30  # Per copy of the data.
+
+
+class InputPipeline:
+    """Elements for this process's replicas. Implements `strategies.runtime.Feed`.
+
+    An element is `(indices int32 [k, b],)` where the data is resident, and else `(indices,
+    features [k, b, ...], targets [k, b, ...])`: k = `steps_per_loop` rows, of which a short loop
+    uses the first, b examples per replica, index -1 where an epoch has run out.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        order: SampleOrder,
+        num_replicas: int,
+        replicas: range,
+        steps_per_loop: int,
+        placement: str,
+    ):
+        self._split = split
+        self._order = order
+        self._per_replica = order.global_batch_size // num_replicas
+        self._replicas = replicas
+        self._steps_per_loop = steps_per_loop
+        self._streams = placement == "stream"
+        self.resident = () if self._streams else (split.features, split.targets)
+
+    def elements(self, loops: Iterable[Loop]) -> Iterator[tuple]:
+        """For each loop, one element per replica of this process, prepared a loop ahead."""
+        rows = tf.TensorSpec([self._steps_per_loop, self._per_replica], tf.int32)
+        dataset = tf.data.Dataset.from_generator(
+            lambda: (self._indices(loop) for loop in loops),
+            output_signature=tuple((rows,) for _ in self._replicas),
+        )
+        if self._streams:
+            dataset = dataset.map(self._gather_all, num_parallel_calls=1, deterministic=True)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # With it, giving up the iterator can block for seconds.
+        return iter(dataset.prefetch(2).with_options(options))
+
+    def slab(self, resident: tuple, element: tuple) -> tuple:
+        indices = element[0]
+        examples = element[1:] if self._streams else _gather(resident, indices)
+        return (*examples, tf.cast(indices != PADDING, tf.float32))
+
+    def _indices(self, loop: Loop) -> tuple:
+        """Per replica `(int32 [k, b],)`: its columns of the global rows, rows padded to k."""
+        rows = self._order.steps_batches(loop.first_step, loop.num_steps)
+        rows = np.pad(
+            rows, ((0, self._steps_per_loop - len(rows)), (0, 0)), constant_values=PADDING
+        )
+        width = self._per_replica
+        return tuple((rows[:, r * width : (r + 1) * width],) for r in self._replicas)
+
+    def _gather_all(self, *elements: tuple) -> tuple:
+        arrays = self._split.features, self._split.targets
+        with tf.device("CPU:0"):
+            return tuple((indices, *_gather(arrays, indices)) for (indices,) in elements)
+
+
+def _gather(arrays: tuple, indices) -> tuple:
+    """The rows of each array at `indices`; padding reads row 0, and its weight is 0."""
+    return tuple(tf.gather(array, tf.maximum(indices, 0)) for array in arrays)
+
+
+def choose_placement(split: Split, wanted: str) -> str:
+    """`resident` or `stream`: what the config says, or whether the data fits the budget."""
+    if wanted != "auto":
+        return wanted
+    return "resident" if split.features.nbytes <= RESIDENT_BYTES else "stream"
+
+
+def choose_steps_per_loop(
+    split: Split, order: SampleOrder, num_replicas: int, wanted: int, limit: int | None
+) -> int:
+    """Steps in one call: as many as wanted, or as fit the slab, never more than an epoch has."""
+    bytes_per_step = split.features[:1].nbytes * order.global_batch_size // num_replicas
+    fitting = max(1, SLAB_BYTES // max(1, bytes_per_step))
+    steps = wanted or min(fitting, MAX_STEPS_PER_LOOP)
+    return max(1, min(steps, order.steps_per_epoch, limit or steps))

@@ -1,0 +1,62 @@
+"""Where do a run's numbers go?
+
+To the screen as one aligned line per event, to `metrics.jsonl` as one object per event, and to
+TensorBoard. Every line is flushed, so a killed run keeps what it had said.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+
+import numpy as np
+from absl import logging
+
+from strategies.runtime import NUM_SUMS
+from trainer.workdir import Workdir
+
+_FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
+
+
+def means(sums: np.ndarray, metric_name: str) -> dict[str, float]:
+    """The mean loss and metric of float64 [NUM_SUMS]; nan where there were no examples."""
+    assert sums.shape == (NUM_SUMS,)
+    count = sums[2] or np.nan
+    return {"loss": float(sums[0] / count), metric_name: float(sums[1] / count)}
+
+
+class MetricWriter:
+    """Writes events of one task; `workdir` None writes to the screen alone."""
+
+    def __init__(self, workdir: Workdir | None, name: str = "metrics"):
+        self._file = self._board = None
+        if workdir:
+            import tensorflow as tf
+
+            self._tf = tf
+            self._file = open(workdir.path / f"{name}.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
+
+    def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
+        """One event: "train", "eval", "checkpoint" and the like, with its numbers."""
+        logging.info("%s", line(event, step, epoch, values))
+        if self._file:
+            record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
+            self._file.write(json.dumps(record) + "\n")
+        if self._board:
+            with self._board.as_default():
+                for name, value in values.items():
+                    self._tf.summary.scalar(f"{event}/{name}", value, step=step)
+            self._board.flush()
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+            self._board.close()
+
+
+def line(event: str, step: int, epoch: float, values: Mapping[str, float]) -> str:
+    """`train      | step    938 | epoch   1.00 | loss 0.2731 | …`, aligned from event to event."""
+    shown = [f"{event:<10}", f"step {step:>7,}", f"epoch {epoch:>6.2f}"]
+    for name, value in values.items():
+        shown.append(f"{name.replace('_', ' ')} {_FORMATS.get(name, '{:.4g}').format(value)}")
+    return " | ".join(shown)

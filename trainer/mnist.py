@@ -1,0 +1,173 @@
+"""What are MNIST's arrays, and how are they had in under a second?
+
+The first start on a machine has tensorflow-datasets' own builder prepare MNIST, in a child process
+(`mnist_builder`) that a deadline can end. The arrays it leaves behind load without TensorFlow.
+"""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from trainer import mnist_sources
+from trainer.datasets import DataConfig, DataError, Dataset, Split
+from trainer.mnist_sources import Places, Plan
+
+ARRAYS = {
+    "train_images": ((60000, 28, 28), np.dtype(np.uint8)),
+    "train_labels": ((60000,), np.dtype(np.int32)),
+    "test_images": ((10000, 28, 28), np.dtype(np.uint8)),
+    "test_labels": ((10000,), np.dtype(np.int32)),
+}
+
+
+def load(config: DataConfig) -> Dataset:
+    """uint8 [60000 and 10000, 28, 28] images in 10 classes, in the order tensorflow-datasets has.
+
+    The first load on a machine takes some 20 s, and `data.download_timeout_s` at the most. Raises
+    DataError where MNIST is neither here nor to be had, or is damaged.
+    """
+    arrays, cache = _arrays(Places.from_env(config.dir), config.download_timeout_s)
+    return Dataset(
+        name="mnist",
+        train=Split(arrays["train_images"], arrays["train_labels"]),
+        test=Split(arrays["test_images"], arrays["test_labels"]),
+        num_classes=10,
+        num_outputs=10,
+        description=f"MNIST, 60,000 images to train on and 10,000 to test on, from {cache.parent}",
+        feature_scale=1 / 255,
+    )
+
+
+def find(config: DataConfig) -> str:
+    return mnist_sources.find(Places.from_env(config.dir))
+
+
+def _arrays(places: Places, timeout_s: float) -> tuple[dict[str, np.ndarray], Path]:
+    """The four arrays and the file they are in, made first if need be."""
+    for cache in places.caches:
+        if arrays := _read(cache):
+            return arrays, cache
+    plan = mnist_sources.plan(places)
+    with _lock(plan.cache.parent / "lock", timeout_s):
+        arrays = _read(plan.cache)  # Another task on this machine may have been first.
+        if not arrays:
+            logging.info("%s", plan.what)
+            _build(plan, timeout_s)
+            arrays = _read(plan.cache)
+    if not arrays:
+        raise DataError(f"{plan.cache} was made and is damaged; is the disk full or failing?")
+    return arrays, plan.cache
+
+
+def _read(cache: Path) -> dict[str, np.ndarray] | None:
+    """The arrays, each checked by its CRC as it is read; None where they are missing or damaged."""
+    try:
+        with np.load(cache) as archive:
+            arrays = {name: archive[name] for name in ARRAYS}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning("%s is damaged and not used: %s", cache, error)
+        return None
+    received = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    return arrays if received == ARRAYS else None
+
+
+@contextlib.contextmanager
+def _lock(path: Path, timeout_s: float) -> Iterator[None]:
+    """One task of this machine at a time; the operating system lets go if its holder dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {path.parent} ({error.strerror}), to prepare MNIST there; give "
+            "another folder with --config.data.dir=DIR."
+        ) from None
+    deadline = time.monotonic() + timeout_s
+    with file:
+        while not _try_lock(file):
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"another task has held {path} for {timeout_s:g} s; if it is still preparing "
+                    "MNIST, raise `data.download_timeout_s`."
+                )
+            time.sleep(0.1)
+        yield
+
+
+def _try_lock(file) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        logging.warning("%s: no locks here; tasks may prepare MNIST twice", file.name)
+    return True
+
+
+def _build(plan: Plan, timeout_s: float) -> None:
+    """Leaves the arrays in `plan.cache`; on failure or interruption nothing stays behind."""
+    scratch = plan.cache.parent / "scratch"
+    job = {
+        "data_dir": str(plan.data_dir),
+        "raw_dir": str(plan.raw_dir) if plan.raw_dir else None,
+        "cache": str(plan.cache),
+        "scratch": str(scratch),
+    }
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)  # Of a task that was killed while it built.
+        fault = _run_builder(job, timeout_s)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if fault:
+        raise DataError(_explain(plan, fault))
+
+
+def _run_builder(job: dict, timeout_s: float) -> str:
+    """The last line the builder wrote if it failed or ran out of time, else ""."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "trainer.mnist_builder", json.dumps(job)],
+        cwd=Path(__file__).resolve().parents[1],
+        stdin=subprocess.PIPE,  # Stays open: the builder ends when this end closes with us.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(child.stderr), daemon=True)
+    reader.start()
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return f"not finished within `data.download_timeout_s`={timeout_s:g}; raise it"
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        reader.join(timeout=5)
+    if not child.returncode:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it was killed")
+
+
+def _explain(plan: Plan, fault: str) -> str:
+    if plan.is_download:
+        url, ways_out = mnist_sources.URL, mnist_sources.WAYS_OUT
+        return f"MNIST could not be downloaded from {url} ({fault}): {ways_out}."
+    if plan.raw_dir:
+        return f"MNIST could not be prepared from {plan.raw_dir} in {plan.data_dir}: {fault}."
+    folder = mnist_sources.prepared_dir(plan.data_dir)
+    return f"MNIST in {folder} cannot be read ({fault}); delete it, and it is prepared anew."

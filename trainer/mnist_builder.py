@@ -1,0 +1,87 @@
+"""How do MNIST's files become arrays?
+
+A program of its own, run by `mnist`: it imports TensorFlow so that its caller need not, and can be
+ended at a deadline while tensorflow-datasets is retrying. Its last line on stderr is its error.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from trainer import mnist, mnist_sources
+
+_BUILDER = f"mnist:{mnist_sources.VERSION}"
+
+
+def build(job: dict) -> None:
+    """Writes `cache`, an .npz of `mnist.ARRAYS`, after preparing MNIST in `data_dir` if need be."""
+    data_dir, scratch = Path(job["data_dir"]), Path(job["scratch"])
+    scratch.mkdir(parents=True)
+    if not mnist_sources.is_prepared(data_dir):
+        _prepare(data_dir, job["raw_dir"], scratch)
+    arrays = {}
+    for split in ("train", "test"):
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = _decode(data_dir, split)
+    _check(arrays)
+    unfinished = scratch / "arrays.npz"
+    np.savez(unfinished, **arrays)
+    unfinished.replace(job["cache"])
+
+
+def _prepare(data_dir: Path, raw_dir: str | None, scratch: Path) -> None:
+    """Prepares in `scratch` and moves it into place whole, so that half of it is never found."""
+    import tensorflow_datasets as tfds
+
+    config = tfds.download.DownloadConfig(manual_dir=raw_dir, try_download_gcs=False)
+    tfds.builder(_BUILDER, data_dir=scratch).download_and_prepare(
+        download_dir=scratch / "downloads", download_config=config
+    )
+    target = mnist_sources.prepared_dir(data_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # What is there is not a whole preparation.
+    mnist_sources.prepared_dir(scratch).rename(target)
+
+
+def _decode(data_dir: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [n, 28, 28] images and int32 [n] labels, in the order of their records."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(_BUILDER, data_dir=data_dir)
+    # One shard after the other: otherwise the order would depend on how many there are.
+    in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    whole = builder.as_dataset(split=split, batch_size=-1, as_supervised=True, read_config=in_order)
+    images, labels = tfds.as_numpy(whole)
+    return images[..., 0], labels.astype(np.int32)
+
+
+def _check(arrays: dict[str, np.ndarray]) -> None:
+    for name, (shape, dtype) in mnist.ARRAYS.items():
+        received = arrays[name]
+        if (received.shape, received.dtype) != (shape, dtype):
+            raise ValueError(f"{name} is {received.dtype} {received.shape}, not {dtype} {shape}")
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the caller's end of stdin closes, however the caller died."""
+    os.read(0, 1)  # Not sys.stdin: a thread inside it at the end of the program aborts it.
+    os._exit(1)
+
+
+def main() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # For this process alone: it needs no accelerator, and only its error is of interest.
+    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    try:
+        build(json.loads(sys.argv[1]))
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        sys.exit(f"{type(error).__name__}: {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Which Keras model does a config name?"""
+
+import numpy as np
+
+from trainer.config import ModelConfig
+
+
+def build(config: ModelConfig, feature_shape: tuple[int, ...], num_outputs: int, seed: int):
+    """A Keras model from float32 features `[b, *feature_shape]` to outputs `[b, num_outputs]`.
+
+    Classifiers end in logits: the loss applies the softmax, once. Layers are named and each is
+    seeded by its place, so that every process builds the same weights.
+    """
+    import keras
+
+    def dense(place: int, units: int, activation: str, name: str):
+        initializer = keras.initializers.GlorotUniform(seed=seed * 1000 + place)
+        return keras.layers.Dense(
+            units, activation=activation or None, kernel_initializer=initializer, name=name
+        )
+
+    layers = [keras.Input(feature_shape)]
+    if len(feature_shape) > 1:
+        layers.append(keras.layers.Reshape((int(np.prod(feature_shape)),)))
+    for place, units in enumerate(config.hidden_units):
+        layers.append(dense(place, units, config.activation, f"hidden_{place + 1}"))
+    layers.append(dense(len(config.hidden_units), num_outputs, config.output_activation, "output"))
+    return keras.Sequential(layers, name=config.name)

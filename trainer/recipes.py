@@ -1,0 +1,99 @@
+"""Which recipes are there, and what do they return?
+
+A recipe is a Python file with `get_config()`. Those in `configs/` have a name; any other is known
+by its path.
+"""
+
+import ast
+import difflib
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+from trainer.fields import ConfigError, brief
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+def names() -> list[str]:
+    """The recipes that come with the program."""
+    return sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
+
+
+def summaries() -> dict[str, str]:
+    """The first line of each recipe's docstring, read without running the recipe."""
+    return {name: _summary(FOLDER / f"{name}.py") for name in names()}
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a recipe, or a config.json, from its name or path. It may turn out unreadable.
+
+    Raises:
+      ConfigError: there is no recipe of this name; the nearest is suggested and all are listed.
+    """
+    if os.sep in name_or_path or name_or_path.endswith((".py", ".json")):
+        return Path(os.path.expanduser(name_or_path))
+    if name_or_path in names():
+        return FOLDER / f"{name_or_path}.py"
+    close = difflib.get_close_matches(name_or_path, names(), n=1)
+    hint = f"did you mean {close[0]}? The" if close else "the"
+    raise ConfigError(
+        f"`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
+        f"{brief(name_or_path)}; {hint} recipes are {', '.join(names())}."
+    )
+
+
+def run(path: Path) -> Any:
+    """What `get_config()` of the recipe at `path` returns.
+
+    Raises:
+      ConfigError: the file cannot be read, or fails; the message has its line.
+    """
+    source = read(path)
+    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        # Not through import: its cache would miss an edit made within the same second.
+        exec(compile(source, str(path), "exec"), namespace)
+        if "get_config" in namespace:
+            return namespace["get_config"]()
+    except (Exception, SystemExit) as error:
+        raise _failure(path, error) from None
+    raise ConfigError(f"recipe {path} must define `get_config()`; see {FOLDER}/digits_dense.py.")
+
+
+def read(path: Path) -> str:
+    """The text of a recipe or a config.json. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except IsADirectoryError:
+        inside = path / "config.json"
+        name = inside if inside.is_file() else "a recipe or a config.json"
+        raise ConfigError(
+            f"`--config` must be a file. Received: {brief(str(path))}, a folder; name {name}."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"`--config` must be a file that can be read. Received: {brief(str(path))}, but "
+            f"{reason}; correct the path, or use a recipe's name, e.g. --config=digits_dense."
+        ) from None
+
+
+def _summary(path: Path) -> str:
+    try:
+        docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
+    except (OSError, SyntaxError, ValueError):
+        return "(cannot be read)"
+    return docstring.partition("\n")[0].rstrip(".")
+
+
+def _failure(path: Path, error: BaseException) -> ConfigError:
+    """One line that says where in the recipe it failed and with what."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == str(path)]  # fmt: skip
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    where = f"{path}, line {lines[-1]}" if lines and lines[-1] else f"{path}"
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return ConfigError(f"recipe {where}: {what[:300]}; correct the recipe.")

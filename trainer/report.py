@@ -1,0 +1,67 @@
+"""What did the run come to, for people and for other programs?"""
+
+import hashlib
+
+import numpy as np
+from absl import logging
+
+from strategies.runtime import Runtime
+from trainer.config import ExperimentConfig
+from trainer.datasets import Dataset
+from trainer.train import Result
+from trainer.workdir import Workdir, write_json
+
+
+def write(
+    workdir: Workdir,
+    config: ExperimentConfig,
+    dataset: Dataset,
+    runtime: Runtime,
+    result: Result,
+    seconds: float,
+) -> dict:
+    """Writes `summary.json` and says the main figures on the screen."""
+    summary = {
+        "config": config.name,
+        "strategy": runtime.name,
+        "reason": runtime.reason,
+        "sync_mode": runtime.sync_mode,
+        "num_replicas": runtime.num_replicas,
+        "global_batch_size": config.data.global_batch_size,
+        "steps": result.step,
+        "epochs": result.epochs,
+        "dataset": dataset.name,
+        "dataset_description": dataset.description,
+        "final_loss": result.train.get("loss"),
+        **{f"test_{name}": value for name, value in result.test.items()},
+        "examples_per_s": result.examples_per_s,
+        "seconds": seconds,
+        "weights_sha256": weights_sha256(result.weights),
+    }
+    if dataset.truth and not dataset.num_classes:
+        summary["distance_to_teacher"] = distance_to_teacher(result.weights, dataset)
+    write_json(workdir.summary, summary)
+    shown = ", ".join(f"test {name} {value:.4f}" for name, value in result.test.items())
+    logging.info("done | %d steps | %s | %s", result.step, shown, workdir.summary)
+    return summary
+
+
+def weights_sha256(weights: list[np.ndarray]) -> str:
+    """sha256 over the weights in the order of the model's trainable variables (layer by layer,
+    kernel before bias), each as little-endian float32 in C order."""
+    digest = hashlib.sha256()
+    for weight in weights:
+        digest.update(np.ascontiguousarray(weight, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def distance_to_teacher(weights: list[np.ndarray], dataset: Dataset) -> float | None:
+    """The largest absolute difference from the weights that made a regression's data.
+
+    None where the model is not of the teacher's form, and so has no weights to compare.
+    """
+    truth = [dataset.truth["kernel"], dataset.truth["bias"]]
+    if [weight.shape for weight in weights] != [weight.shape for weight in truth]:
+        return None
+    pairs = zip(weights, truth, strict=True)
+    return max(float(np.abs(mine - true).max()) for mine, true in pairs)

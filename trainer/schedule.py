@@ -1,0 +1,51 @@
+"""Where does one loop end, and what is done there?"""
+
+import dataclasses
+from collections.abc import Iterator
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """Steps [first_step, end_step), taken in one call, and what follows them."""
+
+    first_step: int
+    num_steps: int
+    report: bool = False
+    evaluate: bool = False
+    checkpoint: bool = False
+
+    @property
+    def end_step(self) -> int:
+        return self.first_step + self.num_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """All loops of a run. `every` fields count steps; 0 means at the end only."""
+
+    total_steps: int
+    steps_per_epoch: int
+    steps_per_loop: int
+    evaluate_every: int
+    checkpoint_every: int
+
+    def loops(self, start_step: int) -> Iterator[Loop]:
+        """The loops from `start_step` on. None of them crosses an epoch's end or an event."""
+        step = start_step
+        while step < self.total_steps:
+            end = min(self._next_stop(step), step + self.steps_per_loop)
+            yield self._loop(step, end)
+            step = end
+
+    def _next_stop(self, step: int) -> int:
+        every = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every)
+        stops = [(step // n + 1) * n for n in every if n]
+        return min([*stops, self.total_steps])
+
+    def _loop(self, step: int, end: int) -> Loop:
+        def due(every: int) -> bool:
+            return end == self.total_steps or bool(every) and end % every == 0
+
+        evaluate, checkpoint = due(self.evaluate_every), due(self.checkpoint_every)
+        report = due(self.steps_per_epoch) or evaluate or checkpoint
+        return Loop(step, end - step, report, evaluate, checkpoint)

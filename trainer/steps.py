@@ -1,0 +1,145 @@
+"""What is one step, as mathematics?
+
+`TrainingProgram` turns a Keras model, loss and optimizer into pure functions of tensors, so that a
+strategy may call them on any device, inside a compiled loop or around an exchange. Nothing here
+logs, saves or knows how many replicas there are: losses are summed, and divided by the number of
+examples once all replicas have added theirs. Clipping comes after that, so that it means the same
+on any cluster.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer import models
+from trainer.config import ExperimentConfig, OptimizerConfig
+from trainer.datasets import Dataset
+
+
+class TrainingProgram:
+    """The step of one experiment. Implements `strategies.runtime.Program`."""
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset):
+        shape = dataset.train.features.shape[1:]
+        self.model = models.build(config.model, shape, dataset.num_outputs, config.train.seed)
+        self.metric_name = "accuracy" if dataset.num_classes else "mean_absolute_error"
+        self._feature_scale = dataset.feature_scale
+        self._losses = _classification if dataset.num_classes else _regression
+        self._optimizer_config = config.optimizer
+        self._optimizers = {}
+
+    @property
+    def weight_names(self) -> list[str]:
+        """ "layer/kernel" and the like, in the order of the model's trainable variables."""
+        return [variable.path.partition("/")[2] for variable in self.model.trainable_variables]
+
+    def initial_weights(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self.model.trainable_variables]
+
+    def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        return [
+            [keras.ops.convert_to_numpy(slot) for slot in self._optimizer(weight.shape).variables]
+            for weight in weights
+        ]
+
+    def slot_names(self, shape: tuple[int, ...]) -> list[str]:
+        """ "iteration", "momentum" and the like: what an optimizer keeps for one weight."""
+        return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
+
+    def gradients(self, weights, batch):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            sums = self.sums(weights, batch)
+            loss = sums[0]
+        return tape.gradient(loss, weights), sums
+
+    def mean(self, gradients, count):
+        gradients = [gradient / tf.maximum(count, 1.0) for gradient in gradients]
+        if self._optimizer_config.global_clipnorm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._optimizer_config.global_clipnorm)
+        return gradients
+
+    def update(self, weights, slots, gradients):
+        updated = [
+            self._optimizer(tuple(weight.shape)).stateless_apply(own, [gradient], [weight])
+            for weight, own, gradient in zip(weights, slots, gradients, strict=True)
+        ]
+        return [weight for (weight,), _ in updated], [list(own) for _, own in updated]
+
+    def sums(self, weights, batch):
+        features, targets, example_weights = batch
+        features = tf.cast(features, tf.float32) * self._feature_scale
+        outputs, _ = self.model.stateless_call(weights, [], features, training=True)
+        losses, metrics = self._losses(targets, outputs)
+        return tf.stack(
+            [
+                tf.reduce_sum(losses * example_weights),
+                tf.reduce_sum(metrics * example_weights),
+                tf.reduce_sum(example_weights),
+            ]
+        )
+
+    def _optimizer(self, shape: tuple[int, ...]):
+        """The optimizer of one weight of this shape; of its variables only the shapes matter."""
+        if shape not in self._optimizers:
+            with tf.init_scope(), tf.device("CPU:0"):
+                optimizer = make_optimizer(self._optimizer_config)
+                optimizer.build([keras.Variable(np.zeros(shape, np.float32), name="weight")])
+            self._optimizers[shape] = optimizer
+        return self._optimizers[shape]
+
+
+def _classification(targets, logits):
+    """Per example: softmax cross-entropy in nats, and 1 where the largest logit is the class."""
+    losses = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
+    return losses, keras.metrics.sparse_categorical_accuracy(targets, logits)
+
+
+def _regression(targets, outputs):
+    """Per example: squared and absolute error, each the mean over the outputs."""
+    return (
+        keras.losses.mean_squared_error(targets, outputs),
+        keras.losses.mean_absolute_error(targets, outputs),
+    )
+
+
+def make_optimizer(config: OptimizerConfig):
+    """An unbuilt Keras optimizer whose `stateless_apply` works."""
+    own = {
+        "sgd": {"momentum": config.momentum},
+        "rmsprop": {"momentum": config.momentum},
+        "adamw": {"weight_decay": config.weight_decay},
+    }
+    return _stateless(_OPTIMIZERS[config.name])(
+        learning_rate=config.learning_rate, name=config.name, **own.get(config.name, {})
+    )
+
+
+_OPTIMIZERS = {
+    "sgd": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adagrad": keras.optimizers.Adagrad,
+}
+
+
+def _stateless(optimizer_class: type) -> type:
+    """The class with Keras's backend-neutral update in place of its TensorFlow one.
+
+    On TensorFlow Keras refuses `stateless_apply`, because its own update talks to tf.distribute.
+    Here the exchange is the strategy's work and the update must not know of it; the base class,
+    which Keras runs on its other backends, does just that.
+    """
+    base = next(c for c in optimizer_class.__mro__ if c.__name__ == "BaseOptimizer")
+    neutral = (
+        "assign assign_add assign_sub stateless_apply "
+        "_var_key _backend_update_step _apply_weight_decay"
+    ).split()
+    return type(
+        optimizer_class.__name__,
+        (optimizer_class,),
+        {name: getattr(base, name) for name in neutral},
+    )

@@ -1,0 +1,53 @@
+"""Who asked this process to stop, and how soon must it be gone?
+
+SIGTERM and Ctrl-C are blocked in every thread and taken by one thread that waits for them. So they
+are heard while the main thread sits in TensorFlow's native code, and TensorFlow's own handlers, which
+swallow SIGTERM, never see them. Before training a stop is immediate; once training it is a wish that
+the loop grants at its next end, and the grace bounds how long that may take.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+from strategies.errors import EXIT_RESUME
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
+
+class StopRequest:
+    """`requested` turns true when somebody asks. Make it in the main thread, before TensorFlow."""
+
+    def __init__(self):
+        self.requested = False
+        self._grace_s = 0.0
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        threading.Thread(target=self._listen, name="stop", daemon=True).start()
+
+    def give_grace(self, seconds: float) -> None:
+        """From now on a first signal leaves `seconds` to save and end; a second ends at once."""
+        self._grace_s = seconds
+
+    def _listen(self) -> None:
+        name = signal.Signals(signal.sigwait(_SIGNALS)).name
+        if not self._grace_s:
+            leave(
+                EXIT_RESUME, f"stopped by {name} before the first step; run the same command again"
+            )
+        self.requested = True
+        print(f"muster: {name}: saving, then stopping", file=sys.stderr, flush=True)
+        if signal.sigtimedwait(_SIGNALS, self._grace_s):
+            leave(EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe")
+        leave(
+            EXIT_RESUME,
+            f"did not come to an end within --stop_grace_s={self._grace_s:g} s of {name}; "
+            "what the last checkpoint holds is safe",
+        )
+
+
+def leave(exit_code: int, message: str) -> None:
+    """Ends the process from any thread, at once, even while native code holds the main one."""
+    print(f"muster: error: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(exit_code)

@@ -1,0 +1,175 @@
+"""How does one task of a job go, from its flags to its exit code?"""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import time
+
+from absl import logging
+
+from strategies import choose, roll_call
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec, Task
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
+from trainer import __version__, datasets, logs
+from trainer import config as config_lib
+from trainer.cli import TrainOptions
+from trainer.config import ConfigError, ExperimentConfig
+from trainer.stop import StopRequest, leave
+from trainer.workdir import Workdir
+
+FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
+
+
+def run(options: TrainOptions) -> int:
+    """Runs this process's task to its end and returns its exit code.
+
+    Raises:
+      InputError, Resumable: see their exit codes.
+    """
+    stop = StopRequest()
+    config = config_lib.resolve(options.config, options.overrides)
+    cluster = ClusterSpec.from_env()
+    choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
+    logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
+    check_sync_mode(config, choice)
+    if cluster.is_evaluator:
+        with logs.quiet_start():
+            from trainer import evaluator
+
+        return evaluator.follow(config, Workdir(_workdir(options, config)), stop, options.devices)
+    return _take_part(options, config, cluster, choice, stop)
+
+
+def _take_part(
+    options: TrainOptions,
+    config: ExperimentConfig,
+    cluster: ClusterSpec,
+    choice: Choice,
+    stop: StopRequest,
+) -> int:
+    """The task of a trainer, a coordinator or a server."""
+    workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
+    if workdir:
+        workdir.claim(config)
+        logging.info("workdir %s", workdir.path)
+    serves = cluster.has_ps and not cluster.is_leader
+    dataset = None if serves else datasets.load(config.data)
+    if dataset:
+        logging.info("data | %s", dataset.description)
+    devices = local_devices(options, choice)
+    check_batch(config, choice, cluster, len(devices))
+    carried = credentials(config, len(devices))
+    with roll_call.meet(cluster, carried, options.startup_timeout_s) as membership:
+        watcher = _Watcher(cluster, serves)
+        membership.watch(watcher.on_lost, options.peer_timeout_s)
+        try:
+            runtime = choose.create(choice, cluster, devices)
+            if runtime.serves_only:
+                return runtime.serve(membership.wait_for_dismissal)
+            watcher.started = True
+            stop.give_grace(options.stop_grace_s)
+            exit_code = _train(config, dataset, runtime, workdir, stop)
+            return membership.finish(FINISH_TIMEOUT_S, exit_code)
+        except InputError as error:
+            if cluster.is_leader:
+                membership.dismiss(error.exit_code)
+            raise
+
+
+def _train(config, dataset, runtime, workdir, stop) -> int:
+    from trainer import report, train
+
+    began = time.time()
+    result = train.train_and_evaluate(config, dataset, runtime, workdir, stop)
+    if not result.finished:
+        logging.warning("stopped at step %d; run the same command again to go on", result.step)
+        return EXIT_RESUME
+    if workdir:
+        report.write(workdir, config, dataset, runtime, result, time.time() - began)
+    return EXIT_DONE
+
+
+def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
+    """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
+
+    Raises ClusterError where there are not so many, or no TPU.
+    """
+    if choice.strategy == "tpu":
+        from strategies import tpu
+
+        tpu.preflight(choice.tpu)
+        return []
+    if choice.strategy == "parameter_server":
+        return ["CPU:0"]
+    with logs.quiet_start():
+        from strategies import devices
+
+        return devices.local_devices(options.devices)
+
+
+def _workdir(options: TrainOptions, config: ExperimentConfig) -> pathlib.Path:
+    """The folder asked for, or a fresh one under `runs/`."""
+    if options.workdir:
+        return pathlib.Path(options.workdir)
+    return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
+
+def credentials(config: ExperimentConfig, num_devices: int) -> dict:
+    """What all tasks of a job must have in common. Where the data lies may differ."""
+    flat = config_lib.flatten(config)
+    return {
+        "version": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        "devices": num_devices,
+        "config": {name: value for name, value in flat.items() if name != "data.dir"},
+    }
+
+
+def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
+    """Raises ConfigError where the config asks for an exchange that the strategy does not have."""
+    if config.sync.mode not in ("auto", choice.sync_mode):
+        raise ConfigError(
+            f"`sync.mode` must be auto or {choice.sync_mode} with {choice.strategy}. "
+            f"Received: {config.sync.mode!r}; {choice.reason}."
+        )
+
+
+def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
+    """Replicas that share one global batch. With parameter servers a step is one worker's."""
+    return 1 if choice.strategy == "parameter_server" else len(cluster.trainers()) * num_devices
+
+
+def check_batch(
+    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
+) -> None:
+    """Raises ConfigError where the global batch does not divide among the replicas."""
+    batch, replicas = config.data.global_batch_size, num_replicas(choice, cluster, num_devices)
+    if replicas and batch % replicas:
+        down, up = batch // replicas * replicas, -(-batch // replicas) * replicas
+        raise ConfigError(
+            "`data.global_batch_size` must divide evenly among replicas. Received: "
+            f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
+        )
+
+
+class _Watcher:
+    """Decides which losses this task bears."""
+
+    def __init__(self, cluster: ClusterSpec, serves: bool):
+        self._cluster = cluster
+        self._serves = serves
+        self._workers = set(cluster.trainers()) if cluster.has_ps else set()
+        self.started = False  # Before that even a worker's loss would leave TensorFlow waiting.
+
+    def on_lost(self, task: Task, reason: str) -> None:
+        self._workers.discard(task)
+        if self._serves and task != self._cluster.leader:
+            return  # The leader decides, and is itself watched.
+        spare = task.type == "worker" and self._cluster.has_ps and self.started
+        if spare and self._workers:
+            logging.warning("%s was lost (%s); the others take over its work", task, reason)
+            return
+        leave(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")

@@ -1,0 +1,98 @@
+"""What lies where in a workdir, and whose is it?"""
+
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+from strategies.errors import InputError
+from trainer import config as config_lib
+from trainer.config import ExperimentConfig
+
+
+class WorkdirError(InputError):
+    """The workdir cannot be used for this run."""
+
+
+class Workdir:
+    """The folder of one run. Files appear in it whole or not at all."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.summary = self.path / "summary.json"
+        self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+
+    def claim(self, config: ExperimentConfig) -> None:
+        """Makes the folder this config's, or finds that it is.
+
+        Raises:
+          WorkdirError: it was begun with another config, or cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self.config.exists():
+                self._check_owner(config)
+            write_whole(self.config, config_lib.to_json(config))
+            self.summary.unlink(missing_ok=True)  # It tells of a finished run; this one goes on.
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
+
+    def examine(self, config: ExperimentConfig) -> str:
+        """What `claim` would find, without writing. Raises WorkdirError as it would."""
+        if self.config.exists():
+            self._check_owner(config)
+            return f"{self.path}: a run of this config, which would go on"
+        place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise _unwritable(self.path, "no permission" if place.is_dir() else "a file is there")
+        return f"{self.path}: {'there' if self.path.exists() else 'would be made'}"
+
+    def _check_owner(self, config: ExperimentConfig) -> None:
+        begun = self.read_config()
+        differing = [
+            name
+            for name in config_lib.differences(begun, config)
+            if name not in config_lib.TRAJECTORY_FREE
+        ]
+        if differing:
+            old, new = (config_lib.flatten(one)[differing[0]] for one in (begun, config))
+            raise WorkdirError(
+                f"`--workdir` was begun with another config: `{differing[0]}` was {old!r}. Received: "
+                f"{new!r} for {str(self.path)!r}; choose another folder, or give the old value."
+            )
+
+    def read_config(self) -> ExperimentConfig:
+        """The config the folder was begun with. Raises WorkdirError where there is none."""
+        if not self.config.exists():
+            raise WorkdirError(
+                f"`--workdir` holds no run. Received: {str(self.path)!r}; name a folder that "
+                "`python -m trainer` wrote."
+            )
+        return config_lib.resolve(str(self.config), {})
+
+
+def _unwritable(path: pathlib.Path, why: str) -> WorkdirError:
+    return WorkdirError(
+        f"`--workdir` cannot be written ({why}). Received: {str(path)!r}; choose a folder that you "
+        "may write to."
+    )
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Writes a file that is never seen half written."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=2) + "\n")
