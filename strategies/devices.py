@@ -28,6 +28,12 @@ def local_devices(count: int = 0) -> list[str]:
     return [f"GPU:{i}" for i in range(count or len(gpus))]
 
 
+def unsplit() -> list[str]:
+    """The CPU, as a task of a parameter-server cluster takes it: its server finds GPUs itself."""
+    tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
+    return ["CPU:0"]
+
+
 def _split_cpu(count: int) -> list[str]:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(

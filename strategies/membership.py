@@ -61,6 +61,11 @@ class Membership:
         return self._dismissal
 
     @property
+    def connections(self) -> Mapping[str, Link]:
+        """The connections by the names of their peers, for who watches in this process's stead."""
+        return {str(task): link for task, link in self._links.items() if task not in self._gone}
+
+    @property
     def lost(self) -> Mapping[Task, str]:
         """The tasks lost so far and how each was, the first loss first."""
         with self._changed:

@@ -77,6 +77,14 @@ class MirroredRuntime(Runtime):
         ]
         return np.concatenate(rows).astype(np.float64)
 
+    def restore(self, state: State) -> None:
+        for variable, value in zip(
+            tf.nest.flatten((self._weights, self._slots)),
+            tf.nest.flatten((state.weights, state.slots)),
+            strict=True,
+        ):
+            variable.assign(value)
+
     def state(self) -> State:
         def host(variable):
             return self._strategy.experimental_local_results(variable)[0].numpy()

@@ -21,6 +21,10 @@ from strategies.errors import Resumable
 from strategies.mirrored import block_sums, flatten, unflatten
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 
+# When it is freed TensorFlow takes leave of every server, at length and in errors where one is gone
+# already. The process ends without that.
+_UNTIL_THE_END: list["ParameterServerRuntime"] = []
+
 
 class ParameterServerRuntime(Runtime):
     """Asynchronous data parallelism. The chief holds one of these and drives; the rest serve."""
@@ -44,6 +48,7 @@ class ParameterServerRuntime(Runtime):
             )
             strategy = tf.distribute.ParameterServerStrategy(resolver)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+            _UNTIL_THE_END.append(self)
 
     @classmethod
     def create(
@@ -109,6 +114,13 @@ class ParameterServerRuntime(Runtime):
         ]
         return np.concatenate(rows).astype(np.float64)
 
+    def restore(self, state: State) -> None:
+        flat, slots = join(state)
+        ends = np.cumsum(self._sizes)
+        with _lost_servers():
+            for shard, size, end in zip(self._shards, self._sizes, ends, strict=True):
+                shard.assign(*cut(flat, slots, end - size, end))
+
     def state(self) -> State:
         with _lost_servers():
             flat = np.concatenate([shard.weights.numpy() for shard in self._shards])
@@ -166,6 +178,10 @@ class _Shard:
             self.applied_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False)
             self._is_applied = tf.Variable(tf.zeros([num_steps], tf.bool), trainable=False)
             self._lock = tf.CriticalSection(shared_name=f"shard_{index}")
+
+    def assign(self, weights, slots) -> None:
+        for variable, value in zip([self.weights, *self.slots], [weights, *slots], strict=True):
+            variable.assign(value)
 
     def push(self, step, gradient, sums):
         """Applies the gradient of `step`, unless this shard has it already. Runs on the server."""

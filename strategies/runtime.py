@@ -96,6 +96,10 @@ class Runtime(abc.ABC):
         """Float64 [blocks, NUM_SUMS]: the sums of each block of the test set, in its order."""
 
     @abc.abstractmethod
+    def restore(self, state: State) -> None:
+        """Replaces the state by one of the same shapes."""
+
+    @abc.abstractmethod
     def state(self) -> State:
         """The state after the last collected step."""
 

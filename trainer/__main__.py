@@ -10,15 +10,18 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_RESUME, InputError, Resumable
-from trainer import cli
+from trainer import cli, guard
 
 
 def _train(command: cli.TrainOptions) -> int:
+    cluster = ClusterSpec.from_env()
+    guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     from trainer import logs, task
 
     logs.set_up()
-    return task.run(command)
+    return task.run(command, cluster, guarded)
 
 
 def _evaluate(command: cli.EvaluateOptions) -> int:

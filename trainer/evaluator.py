@@ -14,6 +14,7 @@ from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
 from strategies.devices import local_devices
 from strategies.errors import EXIT_DONE, Resumable
+from strategies.runtime import State
 from trainer import datasets, evaluate, logs, train
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions
@@ -41,14 +42,16 @@ class CheckpointEvaluator:
             names,
         )
         self._test = evaluate.test_input(self._dataset, self._runtime)
+        weights = self._program.initial_weights()
+        state = State(weights, self._program.initial_slots(weights))
+        pipeline = self._test.pipeline
+        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
         self.store = train.checkpoint_store(config, self._program, workdir)
         self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
-        state = self.store.read(step).state
-        pipeline = self._test.pipeline
-        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
+        self._runtime.restore(self.store.read(step).state)
         return evaluate.evaluate(self._runtime, self._test, self._program.metric_name)
 
 

@@ -28,6 +28,7 @@ _HOST = "127.0.0.1"
 _ERROR_MARK = "muster: error: "
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
+_SERVERS_LEAVE_S = 120.0  # After the last trainer: an evaluator may have checkpoints to look at.
 _PR_SET_PDEATHSIG = 1
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 
@@ -348,8 +349,8 @@ class _Supervisor:
         if code != EXIT_DONE and not self._was_stopped(code):
             self._failures.append(task)
             self._stop()
-        elif self._is_training_over():
-            self._stop_at = None if self._is_stopping else time.monotonic() + self._grace_s
+        elif self._is_training_over() and not self._is_stopping:
+            self._stop_at = time.monotonic() + _SERVERS_LEAVE_S
 
     def _was_stopped(self, code: int) -> bool:
         """True for an end that only says that it was asked for."""

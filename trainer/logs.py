@@ -7,11 +7,14 @@ nobody who trains. TensorFlow's own Python lines are shown from warnings up.
 import contextlib
 import logging as std_logging
 import os
+import pathlib
 import sys
 import tempfile
 from collections.abc import Iterator
 
 from absl import flags, logging
+
+_HERE = pathlib.Path(__file__).parent
 
 
 class _Formatter(std_logging.Formatter):
@@ -21,6 +24,12 @@ class _Formatter(std_logging.Formatter):
         return f"{time} {level}{record.getMessage()}"
 
 
+def _is_ours(record: std_logging.LogRecord) -> bool:
+    """True for the trainer's own lines, and for warnings from anywhere."""
+    folder = pathlib.Path(record.pathname).parent
+    return record.levelno >= std_logging.WARNING or folder in (_HERE, _HERE.parent / "strategies")
+
+
 def set_up() -> None:
     """Sends absl's log to stderr in this form."""
     flags.FLAGS.mark_as_parsed()  # They are not used; unparsed, absl puts a warning first.
@@ -28,7 +37,7 @@ def set_up() -> None:
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(_Formatter())
-    std_logging.getLogger("tensorflow").setLevel(std_logging.WARNING)
+    handler.addFilter(_is_ours)
 
 
 @contextlib.contextmanager

@@ -40,8 +40,7 @@ class TrainingProgram:
 
     def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         return [
-            [keras.ops.convert_to_numpy(slot) for slot in self._optimizer(weight.shape).variables]
-            for weight in weights
+            [slot.numpy() for slot in self._optimizer(weight.shape).variables] for weight in weights
         ]
 
     def slot_names(self, shape: tuple[int, ...]) -> list[str]:

@@ -16,30 +16,40 @@ from trainer import __version__, datasets, logs
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
+from trainer.guard import Guard
 from trainer.stop import StopRequest, leave
 from trainer.workdir import Workdir
 
 FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
 
 
-def run(options: TrainOptions) -> int:
-    """Runs this process's task to its end and returns its exit code.
+def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
+    """Runs this process's task of the cluster to its end and returns its exit code.
 
     Raises:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
     config = config_lib.resolve(options.config, options.overrides)
-    cluster = ClusterSpec.from_env()
     choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     check_sync_mode(config, choice)
     if cluster.is_evaluator:
-        with logs.quiet_start():
-            from trainer import evaluator
+        return _follow(options, config, stop)
+    return _take_part(options, config, cluster, choice, stop, guard)
 
-        return evaluator.follow(config, Workdir(_workdir(options, config)), stop, options.devices)
-    return _take_part(options, config, cluster, choice, stop)
+
+def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) -> int:
+    """The task of an evaluator."""
+    if not options.workdir:
+        raise ConfigError(
+            "`--workdir` must name the folder in which the trainers save, for an evaluator. "
+            "Received: none; give every task the same --workdir."
+        )
+    with logs.quiet_start():
+        from trainer import evaluator
+
+    return evaluator.follow(config, Workdir(options.workdir), stop, options.devices)
 
 
 def _take_part(
@@ -48,6 +58,7 @@ def _take_part(
     cluster: ClusterSpec,
     choice: Choice,
     stop: StopRequest,
+    guard: Guard,
 ) -> int:
     """The task of a trainer, a coordinator or a server."""
     workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
@@ -65,7 +76,14 @@ def _take_part(
         watcher = _Watcher(cluster, serves)
         membership.watch(watcher.on_lost, options.peer_timeout_s)
         try:
-            runtime = choose.create(choice, cluster, devices)
+            deaf = guard.deaf(
+                "starting TensorFlow's servers",
+                options.startup_timeout_s,
+                membership.connections,
+                options.peer_timeout_s,
+            )
+            with deaf:
+                runtime = choose.create(choice, cluster, devices)
             if runtime.serves_only:
                 return runtime.serve(membership.wait_for_dismissal)
             watcher.started = True
@@ -101,12 +119,11 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
 
         tpu.preflight(choice.tpu)
         return []
-    if choice.strategy == "parameter_server":
-        return ["CPU:0"]
     with logs.quiet_start():
         from strategies import devices
 
-        return devices.local_devices(options.devices)
+        servers_own = choice.strategy == "parameter_server"
+        return devices.unsplit() if servers_own else devices.local_devices(options.devices)
 
 
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> pathlib.Path:

@@ -1,0 +1,177 @@
+"""Who ends a process that TensorFlow has made deaf?
+
+While TensorFlow's servers start, native code holds Python's lock until every peer's server answers. No
+thread of the process runs meanwhile: no signal is heard, no loss of a peer noticed, no deadline kept.
+So a task of a cluster runs as the child of a small process that knows no TensorFlow. It passes
+signals on, and while the child is deaf it watches the child's connections in its stead.
+"""
+
+import array
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strategies.errors import EXIT_RESUME
+
+_PR_SET_PDEATHSIG = 1
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_LOOK_EVERY_S = 0.5
+_AGAIN = "run the same command again to go on"
+
+
+class Guard:
+    """The child's side. Without a channel, for a process alone, nothing is guarded."""
+
+    def __init__(self, channel: socket.socket | None = None):
+        self._channel = channel
+
+    @contextlib.contextmanager
+    def deaf(self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float):
+        """While the body runs this process may be deaf, for at most `timeout_s`.
+
+        Args:
+          doing: what it is doing then, as in "starting TensorFlow's servers".
+          peers: by name, connections on which every peer beats: a closed one, or one that is
+            silent for `silence_s`, ends the process too. All three with exit code 75.
+        """
+        if not self._channel:
+            yield
+            return
+        message = {
+            "doing": doing,
+            "timeout_s": timeout_s,
+            "silence_s": silence_s,
+            "peers": [*peers],
+        }
+        fds = [peer.fileno() for peer in peers.values()]
+        socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
+        try:
+            yield
+        finally:
+            self._channel.send(b"{}")
+
+
+def split_off() -> Guard:
+    """Returns in a child process; the caller's own process guards it and ends with its exit code.
+
+    Call it before there are threads.
+    """
+    mine, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    parent, child = os.getpid(), os.fork()
+    if child:
+        childs.close()
+        _Parent(child, mine).watch()
+    mine.close()
+    os.setpgid(0, 0)  # Ctrl-C on a terminal reaches the parent alone, which passes it on, once.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_RESUME)  # It died before it could be told apart.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    return Guard(childs)
+
+
+class _Parent:
+    """The watching side. All its waits are bounded, and it never returns."""
+
+    def __init__(self, child: int, channel: socket.socket):
+        self._child = child
+        self._channel = channel
+        self._deaf: _Deaf | None = None
+        self._asked = ""  # The signal that was passed on; the child may have gone deaf before it.
+
+    def watch(self) -> None:
+        while True:
+            self._hear_child()
+            self._hear_signal()
+            if self._deaf and (trouble := self._asked or self._deaf.trouble()):
+                self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}")
+
+    def _hear_child(self) -> None:
+        while select.select([self._channel], [], [], 0)[0]:
+            data, fds, _, _ = socket.recv_fds(self._channel, 1 << 16, 4096)
+            if self._deaf:
+                self._deaf.close()
+            self._deaf = _Deaf(json.loads(data), fds) if fds else None
+            if not data:
+                return
+
+    def _hear_signal(self) -> None:
+        heard = signal.sigtimedwait(_SIGNALS, _LOOK_EVERY_S)
+        if heard is None:
+            return
+        if heard.si_signo == signal.SIGCHLD:
+            self._reap()
+            return
+        self._asked = f"stopped by {signal.Signals(heard.si_signo).name}"
+        os.kill(self._child, heard.si_signo)
+
+    def _reap(self) -> None:
+        pid, status = os.waitpid(self._child, os.WNOHANG)
+        if not pid:
+            return  # The child was stopped or continued.
+        if os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
+            print(f"muster: error: the task was killed by {name}; {_AGAIN}", file=sys.stderr)
+            os._exit(128 + os.WTERMSIG(status))
+        os._exit(os.WEXITSTATUS(status))
+
+    def _end(self, message: str) -> None:
+        os.kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
+        print(f"muster: error: {message}", file=sys.stderr, flush=True)
+        os._exit(EXIT_RESUME)
+
+
+class _Deaf:
+    """A time in which the child cannot hear, and the connections it cannot read."""
+
+    def __init__(self, message: Mapping[str, Any], fds: list[int]):
+        self.doing: str = message["doing"]
+        self._timeout_s = message["timeout_s"]
+        self._silence_s = message["silence_s"]
+        self._peers = dict(zip(fds, message["peers"], strict=True))
+        self._deadline = time.monotonic() + self._timeout_s
+        self._heard = {fd: (0, time.monotonic()) for fd in fds}  # Bytes waiting, and since when.
+
+    def trouble(self) -> str | None:
+        """What ends the wait, or None. The beats stay unread, so they can only become more."""
+        now = time.monotonic()
+        for fd in self._closed():
+            return f"{self._peers[fd]} was lost (its connection closed)"
+        for fd, (waiting, since) in self._heard.items():
+            if (waiting_now := _bytes_waiting(fd)) != waiting:
+                self._heard[fd] = waiting_now, now
+            elif now - since > self._silence_s:
+                return f"{self._peers[fd]} was lost (not heard from for {self._silence_s:g} s)"
+        if now > self._deadline:
+            return f"no end came within {self._timeout_s:g} s"
+        return None
+
+    def close(self) -> None:
+        for fd in self._peers:
+            os.close(fd)
+
+    def _closed(self) -> Iterator[int]:
+        poll = select.poll()
+        for fd in self._peers:
+            poll.register(fd, select.POLLRDHUP)
+        yield from (fd for fd, _ in poll.poll(0))
+
+
+def _bytes_waiting(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
