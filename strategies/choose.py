@@ -123,6 +123,15 @@ def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     return Choice("tpu", f"{source} for the TPU {tpu!r}", tpu)
 
 
+def check_devices(choice: Choice, devices: list[str]) -> None:
+    """Raises ClusterError where the strategy cannot train on these local devices."""
+    if choice.strategy == "multi_worker" and len(devices) > 1 and devices[0].startswith("CPU"):
+        raise ClusterError(
+            "`--devices` must be 1 where several workers train on CPUs, as TensorFlow takes "
+            f"one CPU device per worker. Received: {len(devices)}; start more workers instead."
+        )
+
+
 _RUNTIMES = {
     "mirrored": "MirroredRuntime",
     "multi_worker": "MultiWorkerRuntime",

@@ -1,10 +1,12 @@
 """What ends a run on purpose, and with which exit code?
 
 An error here is a message for the person at the keyboard: one line that names the field, the value
-received and a way out. Anything else that is raised is a fault of the program and keeps its traceback.
+received and a way out. Anything else that is raised is a fault of the program, and keeps its
+traceback.
 """
 
 EXIT_DONE = 0
+EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
 EXIT_RESUME = 75  # EX_TEMPFAIL: run the same command again and the run goes on.
 

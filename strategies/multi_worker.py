@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
-from strategies.errors import ClusterError
 from strategies.mirrored import MirroredRuntime
 
 
@@ -24,11 +23,6 @@ class MultiWorkerRuntime(MirroredRuntime):
     def create(
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str]
     ) -> "MultiWorkerRuntime":
-        if len(devices) > 1 and devices[0].startswith("CPU"):
-            raise ClusterError(
-                "`--devices` must be 1 where several workers train on CPUs, as TensorFlow takes "
-                f"one CPU device per worker. Received: {len(devices)}; start more workers instead."
-            )
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec(cluster.as_dict()),
             task_type=cluster.task.type,

@@ -5,13 +5,14 @@ TensorFlow is imported by the verbs that need it, once the flags are known to be
 
 import os
 import sys
+import traceback
 
 # Before TensorFlow is imported: its notices about itself would bury the run's own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies.cluster import ClusterSpec
-from strategies.errors import EXIT_RESUME, InputError, Resumable
+from strategies.errors import EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer import cli, guard
 
 
@@ -60,6 +61,9 @@ def main() -> None:
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
         print("muster: error: stopped by Ctrl-C; run the same command again", file=sys.stderr)
+    except Exception:  # A fault of the program: told whole, and still no reason to hang.
+        exit_code = EXIT_FAULT
+        traceback.print_exc()
     _leave(exit_code)
 
 

@@ -17,10 +17,14 @@ from trainer.cli import CheckOptions
 from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
+_SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
 
-def examine(options: CheckOptions) -> Iterator[tuple[str, bool, str]]:
-    """(what was looked at, whether it is well, what was found) for each part, in order."""
+def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
+    """(what was looked at, whether it is well, what was found) for each part, in order.
+
+    None: it could not be looked at, as a part it builds on is wrong.
+    """
     checking = _Check(options)
     for name, look in (
         ("config", checking.config),
@@ -36,11 +40,11 @@ def examine(options: CheckOptions) -> Iterator[tuple[str, bool, str]]:
         yield name, *_looked_at(look)
 
 
-def _looked_at(look: Callable[[], str]) -> tuple[bool, str]:
+def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
     try:
         return True, look()
     except _Unknown as error:
-        return True, str(error)
+        return None, str(error)
     except InputError as error:
         return False, str(error)
 
@@ -144,9 +148,9 @@ def run(options: CheckOptions) -> int:
     """Prints what was found; 0 where `train` would start, else 2."""
     wrong = 0
     for name, is_well, found in examine(options):
-        wrong += not is_well
+        wrong += is_well is False
         first, *more = found.splitlines()
-        print(f"{'ok   ' if is_well else 'WRONG'} {name:<9} {first}")
+        print(f"{_SIGNS[is_well]:<5} {name:<9} {first}")
         for line in more:
             print(f"{'':16}{line}")
     print(f"\n{wrong} wrong: mend that first" if wrong else "\nready: `train` would start")

@@ -1,11 +1,13 @@
 """What was the state of the run at a step, and can it be trusted?
 
 A checkpoint is a folder: `arrays.npz`, the weights and optimizer slots by name, and `manifest.json`,
-the step, the metrics so far and the sha256 of the arrays. It is written beside its place, flushed to
-the disk and renamed into it, so it is whole or absent; it is verified when read, and one that fails is
-named and passed over for the one before. Nothing in it is code.
+the step, the metrics so far and the sha256 of the arrays, under a seal of its own. It is written
+beside its place, flushed to the disk and renamed into it, and leaves it by a rename too, so it is
+whole or absent; it is verified when read, and one that fails is named and passed over for the one
+before. Nothing in it is code.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -27,6 +29,7 @@ from strategies.runtime import State
 _ARRAYS = "arrays.npz"
 _MANIFEST = "manifest.json"
 _FORMAT = 1
+_BUILDING, _REMOVING = ".building-", ".removing-"
 
 
 class CheckpointError(InputError):
@@ -82,6 +85,7 @@ class CheckpointStore:
             "metrics": checkpoint.metrics,
             "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
         }
+        manifest["seal"] = _seal(manifest)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._place(checkpoint.step, buffer.getbuffer(), json.dumps(manifest, indent=2))
@@ -90,7 +94,7 @@ class CheckpointStore:
                 f"`--workdir` took no checkpoint of step {checkpoint.step} ({error.strerror}). "
                 f"Received: {str(self._folder)!r}; make room there and run the same command again."
             ) from None
-        self._remove_oldest()
+        self._remove_oldest(checkpoint.step)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; those newer that are not are named in the log."""
@@ -105,15 +109,13 @@ class CheckpointStore:
         """The checkpoint of one step. Raises CheckpointError where it is missing or damaged."""
         folder = self._folder / _name(step)
         try:
-            manifest = json.loads((folder / _MANIFEST).read_bytes())
+            manifest = _manifest((folder / _MANIFEST).read_bytes())
             arrays = (folder / _ARRAYS).read_bytes()
             if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
                 raise ValueError("its checksum differs")
-            with np.load(io.BytesIO(arrays), allow_pickle=False) as file:
-                state = self._layout.state({name: file[name] for name in file.files})
             if manifest["step"] != step:
                 raise ValueError(f"it is of step {manifest['step']}")
-            return Checkpoint(step, state, manifest["metrics"])
+            return Checkpoint(step, self._layout.state(_arrays(arrays)), manifest["metrics"])
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError(
                 f"the checkpoint {str(folder)!r} cannot be used: {_why(error)}."
@@ -125,27 +127,62 @@ class CheckpointStore:
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
 
     def _place(self, step: int, arrays: memoryview, manifest: str) -> None:
-        building = tempfile.mkdtemp(dir=self._folder, prefix=".building-")
+        building = tempfile.mkdtemp(dir=self._folder, prefix=_BUILDING)
         try:
             _write(os.path.join(building, _ARRAYS), arrays)
             _write(os.path.join(building, _MANIFEST), manifest.encode())
             os.chmod(building, 0o755)
-            place = self._folder / _name(step)
-            shutil.rmtree(place, ignore_errors=True)  # A damaged one of this step, passed over.
-            os.rename(building, place)
+            self._remove(step)  # A damaged one of this step, passed over.
+            os.rename(building, self._folder / _name(step))
         finally:
             shutil.rmtree(building, ignore_errors=True)
         _flush_folder(self._folder)
 
-    def _remove_oldest(self) -> None:
-        for step in self.steps()[: -self._keep]:
-            shutil.rmtree(self._folder / _name(step), ignore_errors=True)
-        for leftover in self._folder.glob(".building-*"):
-            shutil.rmtree(leftover, ignore_errors=True)  # Of a save that was killed.
+    def _remove_oldest(self, newest: int) -> None:
+        # Later steps were passed over as damaged, so they do not count as kept.
+        for step in [step for step in self.steps() if step <= newest][: -self._keep]:
+            self._remove(step)
+        for prefix in (_BUILDING, _REMOVING):
+            for leftover in self._folder.glob(f"{prefix}*"):
+                shutil.rmtree(leftover, ignore_errors=True)  # Of a save that was killed.
+
+    def _remove(self, step: int) -> None:
+        """Out of its place in one move: a removal that is killed leaves no half checkpoint there."""
+        leaving = self._folder / f"{_REMOVING}{_name(step)}"
+        shutil.rmtree(leaving, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(self._folder / _name(step), leaving)
+        shutil.rmtree(leaving, ignore_errors=True)
 
 
 def _name(step: int) -> str:
     return f"step-{step:010d}"
+
+
+def _seal(manifest: dict[str, Any]) -> str:
+    """sha256 over everything else in a manifest."""
+    rest = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest(data: bytes) -> dict[str, Any]:
+    manifest = json.loads(data)
+    if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
+        raise ValueError("its manifest is damaged")
+    if manifest["format"] != _FORMAT:
+        raise ValueError(f"its format is {manifest['format']}, and {_FORMAT} is what is read here")
+    return manifest
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        raise ValueError("it holds no arrays")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # NumPy hands out what it cannot read as bytes.
+            raise ValueError(f"{name} is no array")
+    return arrays
 
 
 def _why(error: Exception) -> str:

@@ -7,15 +7,16 @@ messages change with the version of Python, and name neither a way out nor the n
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from strategies.choose import STRATEGIES
 from trainer import __version__, recipes
 from trainer import config as config_lib
 from trainer import help as help_lib
 from trainer.fields import ConfigError, Field, brief, build, fields, nearest, option
 
-STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
 _OVERRIDE = "--config."
 
 
@@ -86,7 +87,7 @@ class LaunchOptions:
         1, "GPUs, or logical devices of the CPU, for each task", least=1
     )
     grace_s: float = option(
-        10.0, "seconds from asking the tasks to stop to killing them", least=0, below=1e6
+        40.0, "seconds from asking the tasks to stop to killing them", least=0, below=1e6
     )
     trainer_args: tuple[str, ...] = ()
 
@@ -141,7 +142,7 @@ def _verb(args: list[str]) -> tuple[str, list[str]]:
 
 
 def _meant(word: str) -> str:
-    if word in recipes.names() or word.endswith((".py", ".json")):
+    if word in recipes.names() or word.endswith((".py", ".json")) and word.isprintable():
         return f"did you mean --config={word}?"
     close = difflib.get_close_matches(word, VERBS, n=1)
     return f"did you mean `{close[0]}`?" if close else "`--help` explains them."
@@ -159,7 +160,10 @@ def _answer(args: Sequence[str], verb: str) -> None:
             text = help_lib.page(VERBS, topic or verb)
         else:
             continue
-        print(text)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:  # As in `--help | head`: whoever reads has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Or Python would complain on its way out.
         raise SystemExit(0)
 
 
@@ -233,8 +237,9 @@ def _unknown_flag(name: str, known: Mapping[str, Field], schema: type) -> Config
     bare = name.lstrip("-").replace("-", "_")
     owners = [verb for verb, other in VERBS.items() if f"--{bare}" in _names(other)]
     if name.startswith(_OVERRIDE) or owners and f"--{bare}" not in known:
-        hint = f"it is a flag of `{owners[0] if owners else 'train'}`"
-        hint += ": put it after `--`." if schema is LaunchOptions else "."
+        owner = owners[0] if owners else "train"
+        is_for_tasks = schema is LaunchOptions and owner == "train"
+        hint = f"it is a flag of `{owner}`" + (": put it after `--`." if is_for_tasks else ".")
     else:
         hint = _near_flag(bare, known)
     return ConfigError(f"`{schema.verb}` has no such flag. Received: {brief(name)}; {hint}")

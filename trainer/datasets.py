@@ -1,6 +1,7 @@
 """Which examples does a run train and test on?
 
-Each data set is a module with `load` and `find`; `LOADERS` names it. Nothing here imports TensorFlow.
+Each data set is a module with `load`, `find` and `NUM_TRAIN`, the examples it has to train on;
+`LOADERS` names it. Nothing here imports TensorFlow.
 """
 
 import dataclasses
@@ -84,12 +85,7 @@ def load(config: DataConfig) -> Dataset:
 
     Raises DataError where it cannot be had or is damaged, or has fewer training examples.
     """
-    dataset = _loader(config.name).load(config)
-    if not 0 <= config.train_examples <= len(dataset.train):
-        raise DataError(
-            f"`data.train_examples` must be 0 (all) to {len(dataset.train)} for {config.name}. "
-            f"Received: {config.train_examples}."
-        )
+    dataset = _loader(config).load(config)
     if not config.train_examples:
         return dataset
     return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
@@ -97,10 +93,21 @@ def load(config: DataConfig) -> Dataset:
 
 def find(config: DataConfig) -> str:
     """One sentence on what `load` would use. Raises the DataError that it would raise at once."""
-    return _loader(config.name).find(config)
+    return _loader(config).find(config)
 
 
-def _loader(name: str):
+def _loader(config: DataConfig):
+    """The module that loads it. Raises DataError where it has not so many training examples."""
+    loader = _module(config.name)
+    if not 0 <= config.train_examples <= loader.NUM_TRAIN:
+        raise DataError(
+            f"`data.train_examples` must be 0 (all) to {loader.NUM_TRAIN} for {config.name}. "
+            f"Received: {config.train_examples}."
+        )
+    return loader
+
+
+def _module(name: str):
     if name not in LOADERS:
         nearest = difflib.get_close_matches(name, LOADERS, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."

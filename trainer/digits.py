@@ -10,10 +10,11 @@ from trainer.datasets import DataConfig, Dataset, Split
 from trainer.sample_order import SampleOrder
 
 _DESCRIPTION = (
-    "scikit-learn's 1,797 real handwritten digits (not MNIST), enlarged to 28 x 28: "
+    "scikit-learn's 1,797 real handwritten digits, enlarged to 28 x 28 (not MNIST: "
+    "for that, --config=mnist_dense): "
     "1,497 to train on and 300 to test on"
 )
-_NUM_TRAIN = 1497
+NUM_TRAIN = 1497
 _SIZE = 28  # MNIST's, so that one model fits both.
 
 
@@ -27,8 +28,8 @@ def load(config: DataConfig) -> Dataset:
     labels = digits.target.astype(np.int32)[order]
     return Dataset(
         name="digits",
-        train=Split(images[:_NUM_TRAIN], labels[:_NUM_TRAIN]),
-        test=Split(images[_NUM_TRAIN:], labels[_NUM_TRAIN:]),
+        train=Split(images[:NUM_TRAIN], labels[:NUM_TRAIN]),
+        test=Split(images[NUM_TRAIN:], labels[NUM_TRAIN:]),
         num_classes=10,
         num_outputs=10,
         description=_DESCRIPTION,

@@ -48,6 +48,7 @@ class CheckpointEvaluator:
         self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
         self.store = train.checkpoint_store(config, self._program, workdir)
         self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
+        self.total_steps = train.total_steps(config, self.steps_per_epoch)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
@@ -56,7 +57,7 @@ class CheckpointEvaluator:
 
 
 def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, devices: int) -> int:
-    """Evaluates checkpoints until the run's summary is written; returns the exit code.
+    """Evaluates checkpoints until the run's summary tells of its last step; returns the exit code.
 
     Raises:
       Resumable: no checkpoint came for `SILENCE_S`.
@@ -65,7 +66,7 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
     writer = None
     last, heard = -1, time.monotonic()
     while not stop.requested:
-        is_over = workdir.summary.exists()  # Asked first: what was saved before it is seen below.
+        is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
             last, heard = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")

@@ -38,13 +38,15 @@ class InputPipeline:
         steps_per_loop: int,
         placement: str,
     ):
-        self._split = split
         self._order = order
         self._per_replica = order.global_batch_size // num_replicas
         self._replicas = replicas
         self._steps_per_loop = steps_per_loop
         self._streams = placement == "stream"
         self.resident = () if self._streams else (split.features, split.targets)
+        with tf.device("CPU:0"):  # As tensors, which a graph takes by reference; arrays it copies.
+            arrays = (split.features, split.targets) if self._streams else ()
+            self._streamed = tuple(map(tf.constant, arrays))
 
     def elements(self, loops: Iterable[Loop]) -> Iterator[tuple]:
         """For each loop, one element per replica of this process, prepared a loop ahead."""
@@ -74,9 +76,8 @@ class InputPipeline:
         return tuple((rows[:, r * width : (r + 1) * width],) for r in self._replicas)
 
     def _gather_all(self, *elements: tuple) -> tuple:
-        arrays = self._split.features, self._split.targets
         with tf.device("CPU:0"):
-            return tuple((indices, *_gather(arrays, indices)) for (indices,) in elements)
+            return tuple((indices, *_gather(self._streamed, indices)) for (indices,) in elements)
 
 
 def _gather(arrays: tuple, indices) -> tuple:

@@ -5,7 +5,6 @@ and sees to their end: together when one fails, on one Ctrl-C, and with the laun
 """
 
 import ctypes
-import dataclasses
 import glob
 import json
 import os
@@ -23,29 +22,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
+from trainer.cli import LaunchOptions
 
 _HOST = "127.0.0.1"
 _ERROR_MARK = "muster: error: "
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
-_SERVERS_LEAVE_S = 120.0  # After the last trainer: an evaluator may have checkpoints to look at.
+_EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the last trainer ends.
 _PR_SET_PDEATHSIG = 1
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What to start: the flags of `launch`. Parameter servers bring a chief to coordinate them."""
-
-    workers: int = 2
-    ps: int = 0
-    chief: bool = False
-    evaluator: bool = False
-    devices_per_worker: int = 1
-    grace_s: float = 10.0
-
-
-def run(options: Options, trainer_args: Sequence[str], module: str = "trainer") -> int:
+def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:
     """The exit code of a cluster that ran to its end on this machine.
 
     0 when every task ended so. Otherwise the code of the first task that failed, 128 + n when signal
@@ -53,14 +41,13 @@ def run(options: Options, trainer_args: Sequence[str], module: str = "trainer") 
     be resumed, else 128 + n. Call it from the main thread: it handles signals.
 
     Args:
-      options: an `Options`, or anything with its attributes.
+      options: what to start.
       trainer_args: flags for every task.
       module: what each task runs, with `python -m`.
 
     Raises:
       InputError: the options ask for what this machine cannot do.
     """
-    _check(options)
     clusters = plan(options, free_ports(_num_tasks(options)))
     gpus = share_gpus(clusters[0], options.devices_per_worker, _gpus_here(os.environ))
     args, made = _with_workdir(_with_devices(list(trainer_args), options.devices_per_worker))
@@ -74,7 +61,7 @@ def run(options: Options, trainer_args: Sequence[str], module: str = "trainer") 
     return _Supervisor(tasks, options.grace_s, made).supervise()
 
 
-def plan(options: Options, ports: Sequence[int]) -> list[ClusterSpec]:
+def plan(options: LaunchOptions, ports: Sequence[int]) -> list[ClusterSpec]:
     """One ClusterSpec for each task to start, the evaluator's last."""
     place = iter(ports)
     counts = {"chief": _num_chiefs(options), "worker": options.workers, "ps": options.ps}
@@ -126,19 +113,11 @@ def share_gpus(
     }
 
 
-def _check(options: Options) -> None:
-    least = {"workers": 1, "ps": 0, "devices_per_worker": 1, "grace_s": 0}
-    for name, bound in least.items():
-        value = getattr(options, name)
-        if value < bound:
-            raise InputError(f"`--{name}` must be at least {bound}. Received: {value}.")
-
-
-def _num_chiefs(options: Options) -> int:
+def _num_chiefs(options: LaunchOptions) -> int:
     return int(bool(options.chief or options.ps))
 
 
-def _num_tasks(options: Options) -> int:
+def _num_tasks(options: LaunchOptions) -> int:
     return _num_chiefs(options) + options.workers + options.ps
 
 
@@ -350,7 +329,10 @@ class _Supervisor:
             self._failures.append(task)
             self._stop()
         elif self._is_training_over() and not self._is_stopping:
-            self._stop_at = time.monotonic() + _SERVERS_LEAVE_S
+            is_evaluating = any(
+                task.type == "evaluator" for task in self._tasks.keys() - self._exits
+            )
+            self._stop_at = time.monotonic() + (_EVALUATOR_S if is_evaluating else self._grace_s)
 
     def _was_stopped(self, code: int) -> bool:
         """True for an end that only says that it was asked for."""

@@ -23,9 +23,10 @@ from trainer import mnist_sources
 from trainer.datasets import DataConfig, DataError, Dataset, Split
 from trainer.mnist_sources import Places, Plan
 
+NUM_TRAIN = 60_000
 ARRAYS = {
-    "train_images": ((60000, 28, 28), np.dtype(np.uint8)),
-    "train_labels": ((60000,), np.dtype(np.int32)),
+    "train_images": ((NUM_TRAIN, 28, 28), np.dtype(np.uint8)),
+    "train_labels": ((NUM_TRAIN,), np.dtype(np.int32)),
     "test_images": ((10000, 28, 28), np.dtype(np.uint8)),
     "test_labels": ((10000,), np.dtype(np.int32)),
 }

@@ -11,10 +11,10 @@ import numpy as np
 
 from trainer.datasets import DataConfig, Dataset, Split
 
-_NUM_TRAIN, _NUM_TEST = 10_000, 2_000
+NUM_TRAIN, _NUM_TEST = 10_000, 2_000
 _FEATURES, _OUTPUTS = 100, 10
 _NOISE = 0.01
-_SIZES = f"{_NUM_TRAIN:,} to train on and {_NUM_TEST:,} to test on"
+_SIZES = f"{NUM_TRAIN:,} to train on and {_NUM_TEST:,} to test on"
 _DESCRIPTIONS = {
     "dense_100": f"a synthetic 100-feature set labelled by a 100-100-10 teacher net: {_SIZES}",
     "linear_100": f"a synthetic regression, y = xW + b with noise of {_NOISE}: {_SIZES}",
@@ -29,14 +29,14 @@ def load(config: DataConfig) -> Dataset:
     hidden_kernel [100, 100], hidden_bias [100], output_kernel [100, 10] and output_bias [10].
     """
     is_classification = config.name == "dense_100"
-    features = _normal(config.name, "features", (_NUM_TRAIN + _NUM_TEST, _FEATURES))
+    features = _normal(config.name, "features", (NUM_TRAIN + _NUM_TEST, _FEATURES))
     truth = (_dense_teacher if is_classification else _teacher)(config.name, features)
     targets = _TARGETS[config.name](features, truth)
     features = features.astype(np.float32)
     return Dataset(
         name=config.name,
-        train=Split(features[:_NUM_TRAIN], targets[:_NUM_TRAIN]),
-        test=Split(features[_NUM_TRAIN:], targets[_NUM_TRAIN:]),
+        train=Split(features[:NUM_TRAIN], targets[:NUM_TRAIN]),
+        test=Split(features[NUM_TRAIN:], targets[NUM_TRAIN:]),
         num_classes=_OUTPUTS if is_classification else 0,
         num_outputs=_OUTPUTS,
         description=_DESCRIPTIONS[config.name],

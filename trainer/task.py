@@ -8,7 +8,7 @@ import time
 
 from absl import logging
 
-from strategies import choose, roll_call
+from strategies import choose, roll_call, tpu_preflight
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
@@ -88,19 +88,27 @@ def _take_part(
                 return runtime.serve(membership.wait_for_dismissal)
             watcher.started = True
             stop.give_grace(options.stop_grace_s)
-            exit_code = _train(config, dataset, runtime, workdir, stop)
+            exit_code = _train(options, config, dataset, runtime, workdir, stop)
             return membership.finish(FINISH_TIMEOUT_S, exit_code)
         except InputError as error:
             if cluster.is_leader:
                 membership.dismiss(error.exit_code)
             raise
+        except Exception as error:
+            if type(error).__module__.startswith("tensorflow"):
+                # It may be about a peer that is gone: then the watcher ends this process, and
+                # names it.
+                membership.await_loss(options.peer_timeout_s + 1)
+            raise
 
 
-def _train(config, dataset, runtime, workdir, stop) -> int:
+def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
     began = time.time()
-    result = train.train_and_evaluate(config, dataset, runtime, workdir, stop)
+    result = train.train_and_evaluate(
+        config, dataset, runtime, workdir, stop, _examples_dir(options, workdir)
+    )
     if not result.finished:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
@@ -112,18 +120,18 @@ def _train(config, dataset, runtime, workdir, stop) -> int:
 def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
 
-    Raises ClusterError where there are not so many, or no TPU.
+    Raises ClusterError where there are not so many, or too many for the strategy, or no TPU.
     """
     if choice.strategy == "tpu":
-        from strategies import tpu
-
-        tpu.preflight(choice.tpu)
+        tpu_preflight.preflight(choice.tpu)
         return []
     with logs.quiet_start():
         from strategies import devices
 
         servers_own = choice.strategy == "parameter_server"
-        return devices.unsplit() if servers_own else devices.local_devices(options.devices)
+        names = devices.unsplit() if servers_own else devices.local_devices(options.devices)
+    choose.check_devices(choice, names)
+    return names
 
 
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> pathlib.Path:
@@ -131,6 +139,13 @@ def _workdir(options: TrainOptions, config: ExperimentConfig) -> pathlib.Path:
     if options.workdir:
         return pathlib.Path(options.workdir)
     return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
+
+def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Path | None:
+    """Where this task logs its examples: the workdir, also of a task that writes nothing else."""
+    if workdir:
+        return workdir.path
+    return pathlib.Path(options.workdir) if options.workdir else None
 
 
 def credentials(config: ExperimentConfig, num_devices: int) -> dict:

@@ -5,9 +5,7 @@ The loop is bookkeeping: it says when to run, to look and to save. What a step i
 """
 
 import dataclasses
-import json
-import time
-from collections.abc import Iterator
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -18,9 +16,11 @@ from trainer import evaluate, input_pipeline
 from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
+from trainer.examples_log import ExamplesLog
 from trainer.metric_writers import MetricWriter, means
-from trainer.sample_order import PADDING, SampleOrder
-from trainer.schedule import Loop, Schedule
+from trainer.sample_order import SampleOrder
+from trainer.schedule import Schedule
+from trainer.speed import Speed
 from trainer.steps import TrainingProgram
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
@@ -45,10 +45,12 @@ def train_and_evaluate(
     runtime: Runtime,
     workdir: Workdir | None,
     stop: StopRequest,
+    examples_dir: pathlib.Path | None = None,
 ) -> Result:
     """Trains to the config's last step, from the newest checkpoint in `workdir` if there is one.
 
-    `workdir` is None on the tasks that do not write.
+    `workdir` is None on the tasks that do not write. `examples_dir` is where any task that feeds
+    replicas logs what they consume, if the config asks for it.
     """
     program = TrainingProgram(config, dataset)
     store = checkpoint_store(config, program, workdir)
@@ -61,13 +63,14 @@ def train_and_evaluate(
     test_input = evaluate.test_input(dataset, runtime)
     runtime.start(program, start.state, train_input, test_input.pipeline, schedule.total_steps)
     writer = MetricWriter(workdir)
-    log = _ExamplesLog(workdir if config.train.log_examples else None, runtime)
-    speed = _Speed()
+    log = ExamplesLog(examples_dir if config.train.log_examples else None, runtime)
+    speed = Speed()
     step, train, test = start.step, start.metrics, None
 
-    loops = list(schedule.loops(start.step))
-    for loop, elements in zip(loops, train_input.elements(loops), strict=True):
+    feed = train_input.elements(schedule.loops(start.step))
+    for loop in schedule.loops(start.step):
         with speed:
+            elements = next(feed)
             stopping = runtime.run(loop.first_step, loop.num_steps, elements, stop.requested)
             sums = runtime.collect() if loop.report or stopping else None
         log.write(loop, elements)
@@ -115,10 +118,9 @@ def resume(store: CheckpointStore | None, program: TrainingProgram, runtime: Run
 def make_schedule(
     config: ExperimentConfig, dataset: Dataset, order: SampleOrder, runtime: Runtime
 ) -> Schedule:
-    """The run's schedule: `train.steps` where it is given, else `train.epochs`."""
     per_epoch = order.steps_per_epoch
     return Schedule(
-        total_steps=config.train.steps or config.train.epochs * per_epoch,
+        total_steps=total_steps(config, per_epoch),
         steps_per_epoch=per_epoch,
         steps_per_loop=input_pipeline.choose_steps_per_loop(
             dataset.train,
@@ -132,6 +134,10 @@ def make_schedule(
     )
 
 
+def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
+    return config.train.steps or config.train.epochs * steps_per_epoch
+
+
 def _train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipeline.InputPipeline:
     placement = input_pipeline.choose_placement(dataset.train, config.data.placement)
     return input_pipeline.InputPipeline(
@@ -142,52 +148,3 @@ def _train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipel
         steps_per_loop,
         placement,
     )
-
-
-class _Speed:
-    """Examples per second while training: not while saving or evaluating, nor while compiling."""
-
-    def __init__(self):
-        self._began = self._lap_s = self._total_s = self._examples = 0.0
-        self._laps = 0
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *unused: object) -> None:
-        self._lap_s += time.perf_counter() - self._began
-
-    def lap(self, num_examples: float) -> float:
-        """Examples per second since the last lap."""
-        lap_s, self._lap_s = self._lap_s, 0.0
-        if self._laps == 1:  # The first lap was spent compiling, so it counts only if alone.
-            self._total_s = self._examples = 0.0
-        self._laps += 1
-        self._total_s += lap_s
-        self._examples += num_examples
-        return num_examples / lap_s
-
-    @property
-    def examples_per_s(self) -> float:
-        return self._examples / self._total_s if self._total_s else 0.0
-
-
-class _ExamplesLog:
-    """`examples-REPLICA.jsonl`: which examples each step of each replica consumed."""
-
-    def __init__(self, workdir: Workdir | None, runtime: Runtime):
-        self._files = {
-            place: open(workdir.path / f"examples-{replica}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-            for place, replica in enumerate(runtime.local_replicas if workdir else ())
-        }
-
-    def write(self, loop: Loop, elements: tuple) -> None:
-        for place, file in self._files.items():
-            for step, examples in _consumed(loop, elements[place][0].numpy()):
-                file.write(json.dumps({"step": step, "examples": examples}) + "\n")
-            file.flush()
-
-
-def _consumed(loop: Loop, rows: np.ndarray) -> Iterator[tuple[int, list[int]]]:
-    for offset, row in enumerate(rows[: loop.num_steps]):
-        yield loop.first_step + offset, row[row != PADDING].tolist()

@@ -37,16 +37,18 @@ class Workdir:
             if self.config.exists():
                 self._check_owner(config)
             write_whole(self.config, config_lib.to_json(config))
-            self.summary.unlink(missing_ok=True)  # It tells of a finished run; this one goes on.
         except OSError as error:
             raise _unwritable(self.path, error.strerror) from None
 
     def examine(self, config: ExperimentConfig) -> str:
         """What `claim` would find, without writing. Raises WorkdirError as it would."""
-        if self.config.exists():
-            self._check_owner(config)
-            return f"{self.path}: a run of this config, which would go on"
-        place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        try:
+            if self.config.exists():
+                self._check_owner(config)
+                return f"{self.path}: a run of this config, which would go on"
+            place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
         if not place.is_dir() or not os.access(place, os.W_OK):
             raise _unwritable(self.path, "no permission" if place.is_dir() else "a file is there")
         return f"{self.path}: {'there' if self.path.exists() else 'would be made'}"
@@ -65,9 +67,16 @@ class Workdir:
                 f"{new!r} for {str(self.path)!r}; choose another folder, or give the old value."
             )
 
+    def finished_steps(self) -> int:
+        """How many steps the run has taken that its summary tells of; 0 without a summary."""
+        try:
+            return int(json.loads(self.summary.read_text())["steps"])
+        except FileNotFoundError:
+            return 0
+
     def read_config(self) -> ExperimentConfig:
         """The config the folder was begun with. Raises WorkdirError where there is none."""
-        if not self.config.exists():
+        if not os.path.exists(self.config):  # Path.exists raises where the name is too long.
             raise WorkdirError(
                 f"`--workdir` holds no run. Received: {str(self.path)!r}; name a folder that "
                 "`python -m trainer` wrote."
@@ -83,15 +92,18 @@ def _unwritable(path: pathlib.Path, why: str) -> WorkdirError:
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a file that is never seen half written."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    """Writes a file that is never seen half written. Where it cannot, nothing is left behind."""
+    descriptor, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(building, 0o644)
+        os.replace(building, path)
+    except BaseException:
+        os.unlink(building)
+        raise
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

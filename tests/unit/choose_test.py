@@ -1,0 +1,142 @@
+"""Which strategy does a cluster get, for which stated reason, and what is refused?"""
+
+import json
+
+import pytest
+
+from strategies.choose import Choice, check_devices, choose, tpu_from_env
+from strategies.cluster import ClusterSpec
+from strategies.errors import ClusterError
+
+
+def _cluster(task="worker", index=0, **jobs):
+    """A cluster of so many tasks of each job, as task `task` `index` sees it."""
+    addresses = {
+        job: [f"{job}{place}:2222" for place in range(count)] for job, count in jobs.items()
+    }
+    task = {"type": task, "index": index}
+    return ClusterSpec.parse(json.dumps({"cluster": addresses, "task": task}))
+
+
+ALONE = ClusterSpec()
+ONE = _cluster(worker=1)
+TWO = _cluster(worker=2)
+CHIEF = _cluster("chief", chief=1, worker=2)
+PS = _cluster("chief", chief=1, worker=2, ps=2)
+SMALL_PS = _cluster("chief", chief=1, worker=1, ps=1)
+
+NO_CLUSTER = "TF_CONFIG names no cluster, so the devices here train together"
+ONE_TASK = "TF_CONFIG names a single task, so its devices train together"
+TWO_TASKS = "TF_CONFIG has 2 tasks that train and no `ps`, so they add their gradients every step"
+TWO_PS = (
+    "TF_CONFIG has a `ps` job, so 2 parameter servers hold the weights, 2 workers compute and the "
+    "chief coordinates"
+)
+
+
+@pytest.mark.parametrize(
+    "cluster, flags, strategy, reason",
+    [
+        (ALONE, {}, "mirrored", NO_CLUSTER),
+        (ALONE, {"wanted": "mirrored"}, "mirrored", NO_CLUSTER),
+        (ONE, {}, "mirrored", ONE_TASK),
+        (_cluster("chief", chief=1), {}, "mirrored", ONE_TASK),
+        (ONE, {"wanted": "multi_worker"}, "multi_worker",
+         "the flag --strategy asks for it; TF_CONFIG names one task"),
+        (TWO, {}, "multi_worker", TWO_TASKS),
+        (TWO, {"wanted": "multi_worker"}, "multi_worker", TWO_TASKS),
+        (CHIEF, {}, "multi_worker", TWO_TASKS.replace("2 tasks", "3 tasks")),
+        (PS, {}, "parameter_server", TWO_PS),
+        (PS, {"wanted": "parameter_server"}, "parameter_server", TWO_PS),
+        (SMALL_PS, {}, "parameter_server",
+         "TF_CONFIG has a `ps` job, so a parameter server holds the weights, 1 worker compute and "
+         "the chief coordinates"),
+        (ALONE, {"tpu": "pod-1"}, "tpu", "a flag asks for the TPU 'pod-1'"),
+        (ALONE, {"tpu": "pod-1", "wanted": "tpu"}, "tpu", "a flag asks for the TPU 'pod-1'"),
+        (ALONE, {"wanted": "tpu"}, "tpu", "a flag asks for the TPU 'local'"),
+        (ALONE, {"tpu_in_env": "local"}, "tpu", "the environment asks for the TPU 'local'"),
+        (ALONE, {"tpu_in_env": "pod-2", "tpu": "pod-1"}, "tpu", "a flag asks for the TPU 'pod-1'"),
+        (ALONE, {"tpu_in_env": "pod-2", "wanted": "tpu"}, "tpu", "a flag asks for the TPU 'pod-2'"),
+        (ALONE, {"tpu_in_env": "pod-2", "wanted": "mirrored"}, "mirrored", NO_CLUSTER),
+    ],
+)  # fmt: skip
+def test_a_cluster_and_flags_give_one_strategy_and_its_reason(cluster, flags, strategy, reason):
+    choice = choose(cluster, **flags)
+    assert (choice.strategy, choice.reason) == (strategy, reason)
+
+
+@pytest.mark.parametrize("task, index", [("chief", 0), ("worker", 1), ("ps", 0)])
+def test_every_task_of_a_cluster_makes_the_same_choice(task, index):
+    assert choose(_cluster(task, index, chief=1, worker=2, ps=2)) == choose(PS)
+
+
+@pytest.mark.parametrize(
+    "cluster, flags, message",
+    [
+        (ALONE, {"wanted": "mirorred"},
+         "`--strategy` must be one of auto, mirrored, multi_worker, parameter_server, tpu. "
+         "Received: 'mirorred'."),
+        (ALONE, {"wanted": "multi_worker"},
+         f"`--strategy=multi_worker` contradicts TF_CONFIG, which asks for mirrored: {NO_CLUSTER}. "
+         "Received: alone, no cluster in TF_CONFIG; TF_CONFIG must list several workers and no "
+         "`ps`; start one with `python -m trainer launch --workers=2`."),
+        (ALONE, {"wanted": "parameter_server"},
+         f"`--strategy=parameter_server` contradicts TF_CONFIG, which asks for mirrored: "
+         f"{NO_CLUSTER}. Received: alone, no cluster in TF_CONFIG; TF_CONFIG must list `chief`, "
+         "`worker` and `ps`; start one with `python -m trainer launch --workers=2 --ps=1`."),
+        (TWO, {"wanted": "mirrored"},
+         f"`--strategy=mirrored` contradicts TF_CONFIG, which asks for multi_worker: {TWO_TASKS}. "
+         "Received: worker 0 in a cluster of 2 workers; unset TF_CONFIG to train on this machine "
+         "alone, or leave the flag out."),
+        (PS, {"wanted": "multi_worker"},
+         f"`--strategy=multi_worker` contradicts TF_CONFIG, which asks for parameter_server: "
+         f"{TWO_PS}. Received: chief 0 in a cluster of 1 chief, 2 workers and 2 ps; TF_CONFIG must "
+         "list several workers and no `ps`; start one with `python -m trainer launch --workers=2`."
+         ),
+        (ALONE, {"wanted": "mirrored", "tpu": "pod-1"},
+         "`--tpu` and `--strategy=mirrored` contradict each other. Received: 'pod-1'; leave one "
+         "out."),
+        (TWO, {"tpu_in_env": "local"},
+         "TF_CONFIG and a TPU exclude each other: TPUStrategy is one program that drives all cores, "
+         "even of a pod. Received: TPU 'local' and worker 0 in a cluster of 2 workers; unset "
+         "TF_CONFIG, or choose another --strategy."),
+    ],
+)  # fmt: skip
+def test_a_contradiction_says_which_and_the_way_out(cluster, flags, message):
+    with pytest.raises(ClusterError) as caught:
+        choose(cluster, **flags)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "environ, tpu",
+    [
+        ({}, ""),
+        ({"TPU_NAME": ""}, ""),
+        ({"TPU_NAME": "pod-1"}, "pod-1"),
+        ({"KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS": "grpc://10.0.0.2:8470", "TPU_NAME": "pod-1"},
+         "grpc://10.0.0.2:8470"),
+        ({"TPU_CONFIG": '{"worker": []}'}, "local"),
+    ],
+)  # fmt: skip
+def test_the_environment_names_a_tpu(environ, tpu):
+    assert tpu_from_env(environ) == tpu
+
+
+def test_several_workers_take_one_cpu_each_and_as_many_gpus_as_there_are():
+    with pytest.raises(ClusterError) as caught:
+        check_devices(choose(TWO), ["CPU:0", "CPU:1"])
+    assert str(caught.value) == (
+        "`--devices` must be 1 where several workers train on CPUs, as TensorFlow takes one CPU "
+        "device per worker. Received: 2; start more workers instead."
+    )
+    for fine in (["CPU:0"], ["GPU:0", "GPU:1"]):
+        assert check_devices(choose(TWO), fine) is None
+    assert check_devices(choose(ALONE), ["CPU:0", "CPU:1"]) is None
+
+
+@pytest.mark.parametrize(
+    "strategy, mode", [("parameter_server", "async"), ("mirrored", "gradients")]
+)
+def test_a_strategy_has_one_exchange_of_its_own(strategy, mode):
+    assert Choice(strategy, "").sync_mode == mode

@@ -1,0 +1,112 @@
+"""Do the numbers arrive on the screen, in the file and in TensorBoard?"""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.metric_writers import MetricWriter, line, means
+from trainer.workdir import Workdir
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path)
+
+
+def _scalars(folder):
+    """{(tag, step): value} of every TensorBoard event below a folder."""
+    return {
+        (value.tag, event.step): float(tf.make_ndarray(value.tensor))
+        for path in sorted(folder.glob("**/*.tfevents.*"))
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.HasField("tensor")
+    }
+
+
+def test_a_line_is_aligned_from_event_to_event():
+    train = {"loss": 0.27311, "accuracy": 0.912, "examples_per_s": 148000.4}
+    assert line("train", 938, 1.0, train) == (
+        "train      | step     938 | epoch   1.00 | loss 0.2731 | accuracy 0.9120 | "
+        "examples per s 148,000"
+    )
+    assert line("eval", 1234567, 123.456, {"mean_absolute_error": 0.000123456}) == (
+        "eval       | step 1,234,567 | epoch 123.46 | mean absolute error 0.0001235"
+    )
+
+
+def test_means_divide_the_sums_by_the_examples():
+    assert means(np.array([6.0, 3.0, 4.0]), "accuracy") == {"loss": 1.5, "accuracy": 0.75}
+
+
+def test_the_mean_over_nothing_is_nan():
+    values = means(np.zeros(3), "accuracy")
+    assert math.isnan(values["loss"]) and math.isnan(values["accuracy"])
+
+
+def test_sums_of_another_shape_are_no_sums():
+    with pytest.raises(AssertionError):
+        means(np.zeros((2, 3)), "accuracy")
+
+
+def test_each_event_is_one_object_on_one_line(workdir):
+    before = time.time()
+    writer = MetricWriter(workdir)
+    writer.write("train", 10, 0.5, {"loss": 0.25})
+    writer.write("eval", 20, 1.0, {"loss": 0.125, "accuracy": 1.0})
+    records = [json.loads(text) for text in workdir.metrics.read_text().splitlines()]
+    times = [record.pop("time") for record in records]
+    assert records == [
+        {"event": "train", "step": 10, "epoch": 0.5, "loss": 0.25},
+        {"event": "eval", "step": 20, "epoch": 1.0, "loss": 0.125, "accuracy": 1.0},
+    ]
+    assert before <= times[0] <= times[1] <= time.time()
+    writer.close()
+
+
+def test_what_was_written_is_there_though_the_writer_was_never_closed(workdir):
+    writer = MetricWriter(workdir)
+    writer.write("train", 10, 0.5, {"loss": 0.25})
+    assert len(workdir.metrics.read_text().splitlines()) == 1
+    assert _scalars(workdir.tensorboard) == {("train/loss", 10): 0.25}
+    writer.close()
+
+
+def test_a_resumed_run_adds_to_what_was_written(workdir):
+    for step in (10, 20):
+        writer = MetricWriter(workdir)
+        writer.write("train", step, 1.0, {"loss": 1 / step})
+        writer.close()
+    steps = [json.loads(text)["step"] for text in workdir.metrics.read_text().splitlines()]
+    assert steps == [10, 20]
+    assert set(_scalars(workdir.tensorboard)) == {("train/loss", 10), ("train/loss", 20)}
+
+
+def test_an_evaluator_writes_beside_the_trainer_and_not_into_its_file(workdir):
+    writer = MetricWriter(workdir, "evaluator")
+    writer.write("eval", 5, 1.0, {"loss": 0.5})
+    writer.close()
+    assert not workdir.metrics.exists()
+    assert (workdir.path / "evaluator.jsonl").exists()
+    assert _scalars(workdir.tensorboard / "evaluator") == {("eval/loss", 5): 0.5}
+
+
+def test_a_task_without_a_workdir_writes_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    writer = MetricWriter(None)
+    writer.write("train", 1, 1.0, {"loss": 0.5})
+    writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_ran_away_is_written_as_it_is(workdir, value):
+    writer = MetricWriter(workdir)
+    writer.write("train", 1, 1.0, {"loss": value})
+    writer.close()
+    read = json.loads(workdir.metrics.read_text())["loss"]
+    assert read == value or math.isnan(read) and math.isnan(value)

@@ -1,0 +1,86 @@
+"""Do the loops cover a run exactly, and stop where something is due?"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.schedule import Loop, Schedule
+
+_SCHEDULES = st.builds(
+    Schedule,
+    total_steps=st.integers(1, 400),
+    steps_per_epoch=st.integers(1, 100),
+    steps_per_loop=st.integers(1, 120),
+    evaluate_every=st.integers(0, 150),
+    checkpoint_every=st.integers(0, 150),
+)
+
+
+def _multiples(every, total):
+    """The steps at which something is due that is done every so often, and at the end."""
+    return {step for step in range(1, total + 1) if every and step % every == 0} | {total}
+
+
+def _ends(loops, event):
+    return {loop.end_step for loop in loops if getattr(loop, event)}
+
+
+@given(_SCHEDULES)
+def test_the_loops_tile_the_run(schedule):
+    step = 0
+    for loop in schedule.loops(0):
+        assert loop.first_step == step
+        assert 1 <= loop.num_steps <= schedule.steps_per_loop
+        step = loop.end_step
+    assert step == schedule.total_steps
+
+
+@given(_SCHEDULES)
+def test_no_loop_crosses_an_epochs_end_or_an_event(schedule):
+    every = (schedule.steps_per_epoch, schedule.evaluate_every, schedule.checkpoint_every)
+    stops = set().union(*(_multiples(n, schedule.total_steps) for n in every))
+    for loop in schedule.loops(0):
+        assert not stops & set(range(loop.first_step + 1, loop.end_step))
+
+
+@given(_SCHEDULES)
+def test_every_event_happens_when_it_is_due_and_never_else(schedule):
+    loops = list(schedule.loops(0))
+    total = schedule.total_steps
+    evaluations = _multiples(schedule.evaluate_every, total)
+    checkpoints = _multiples(schedule.checkpoint_every, total)
+    assert _ends(loops, "evaluate") == evaluations
+    assert _ends(loops, "checkpoint") == checkpoints
+    reports = _multiples(schedule.steps_per_epoch, total) | evaluations | checkpoints
+    assert _ends(loops, "report") == reports
+
+
+@given(_SCHEDULES, st.data())
+def test_a_run_resumed_where_a_loop_ended_goes_on_with_the_same_loops(schedule, data):
+    loops = list(schedule.loops(0))
+    place = data.draw(st.integers(0, len(loops) - 1))
+    assert list(schedule.loops(loops[place].first_step)) == loops[place:]
+
+
+@given(_SCHEDULES, st.data())
+def test_a_run_resumed_at_any_step_meets_the_events_that_are_left(schedule, data):
+    start = data.draw(st.integers(0, schedule.total_steps - 1))
+    whole, tail = list(schedule.loops(0)), list(schedule.loops(start))
+    covered = [step for loop in tail for step in range(loop.first_step, loop.end_step)]
+    assert covered == list(range(start, schedule.total_steps))
+    for event in ("report", "evaluate", "checkpoint"):
+        assert _ends(tail, event) == {end for end in _ends(whole, event) if end > start}
+
+
+def test_a_finished_run_has_no_loops_left():
+    assert list(Schedule(10, 5, 5, 5, 5).loops(10)) == []
+    assert list(Schedule(10, 5, 5, 5, 5).loops(11)) == []
+
+
+def test_a_run_of_two_epochs_of_five_steps_by_three():
+    assert list(Schedule(10, 5, 3, evaluate_every=10, checkpoint_every=4).loops(0)) == [
+        Loop(0, 3),
+        Loop(3, 1, report=True, checkpoint=True),
+        Loop(4, 1, report=True),
+        Loop(5, 3, report=True, checkpoint=True),
+        Loop(8, 2, report=True, evaluate=True, checkpoint=True),
+    ]

@@ -1,0 +1,115 @@
+"""Is the absence of a TPU told at once, with its cause?"""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from strategies.errors import ClusterError
+from strategies.tpu_preflight import preflight
+
+_CPU = "or choose another --strategy to train without a TPU."
+_READY = {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.24"}
+
+
+def _device(bus, place, vendor, device):
+    folder = bus / f"0000:00:{place:02x}.0"
+    folder.mkdir(parents=True)
+    (folder / "vendor").write_text(f"{vendor}\n")
+    (folder / "device").write_text(f"{device}\n")
+
+
+@pytest.fixture
+def bus(tmp_path):
+    """A PCI bus with a network card, a Google device that is no TPU, and a broken entry."""
+    _device(tmp_path, 3, "0x1af4", "0x1000")
+    _device(tmp_path, 4, "0x1ae0", "0x0042")
+    (tmp_path / "0000:00:05.0").mkdir()
+    return tmp_path
+
+
+def _message(tpu, bus, packages):
+    start = time.monotonic()
+    with pytest.raises(ClusterError) as caught:
+        preflight(tpu, str(bus), packages.get)
+    assert time.monotonic() - start < 0.5
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("packages", [{}, {"tensorflow": "2.21.0"}, {"libtpu": "0.0.24"}])
+def test_stock_tensorflow_cannot_use_a_tpu(bus, packages):
+    assert _message("local", bus, packages) == (
+        "`--tpu` needs the package tensorflow-tpu, as stock TensorFlow cannot use a TPU. Received: "
+        "'local'; install tensorflow-tpu==2.20.0 and libtpu==0.0.24 without the package "
+        f"tensorflow, {_CPU}"
+    )
+
+
+def test_both_tensorflows_together_are_refused(bus):
+    assert _message("local", bus, {**_READY, "tensorflow": "2.21.0"}) == (
+        "`--tpu` needs tensorflow-tpu alone, as the package tensorflow overwrites its files. "
+        f"Received: 'local'; uninstall both and install tensorflow-tpu again, {_CPU}"
+    )
+
+
+def test_a_machine_without_a_chip_is_no_tpu_vm(bus):
+    missing = (
+        "`--tpu` found no TPU chip on this machine's PCI bus. Received: 'local'; run on a TPU VM, "
+        f"{_CPU}"
+    )
+    assert _message("local", bus, _READY) == missing
+    assert _message("local", bus / "nowhere", _READY) == missing
+
+
+@pytest.mark.parametrize("chip", ["0x0027", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076"])
+def test_a_chip_on_the_bus_is_found(bus, chip):
+    _device(bus, 6, "0x1ae0", chip)
+    assert preflight("local", str(bus), _READY.get) is None
+
+
+def test_another_vendors_device_of_the_same_number_is_no_chip(bus):
+    _device(bus, 6, "0x10de", "0x0063")
+    assert "found no TPU chip" in _message("local", bus, _READY)
+
+
+def test_a_tpu_is_looked_up_by_name_only_with_the_package_for_it(bus):
+    assert _message("pod-1", bus, _READY) == (
+        "`--tpu` looks up a TPU by its name. Received: 'pod-1'; install cloud-tpu-client, " + _CPU
+    )
+    assert preflight("pod-1", str(bus), {**_READY, "cloud-tpu-client": "0.10"}.get) is None
+
+
+def test_an_endpoint_that_listens_is_accepted(bus):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"grpc://127.0.0.1:{server.getsockname()[1]}"
+        assert preflight(endpoint, str(bus), _READY.get) is None
+        assert preflight(f"{endpoint},{endpoint}", str(bus), _READY.get) is None
+
+
+def test_the_endpoint_that_does_not_listen_is_the_one_named(bus):
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # Held and not listening, so nobody else takes the port.
+        port = closed.getsockname()[1]
+        tpu = f"grpc://127.0.0.1:{server.getsockname()[1]},grpc://127.0.0.1:{port}"
+        assert _message(tpu, bus, _READY) == (
+            f"`--tpu` got no answer from grpc://127.0.0.1:{port} ([Errno 111] Connection refused). "
+            f"Received: '{tpu}'; start the TPU, {_CPU}"
+        )
+
+
+@pytest.mark.parametrize("port", ["x", "99999"])
+def test_a_port_that_is_none_is_told_as_an_endpoint_that_does_not_answer(bus, port):
+    tpu = f"grpc://127.0.0.1:{port}"
+    assert _message(tpu, bus, _READY).startswith(f"`--tpu` got no answer from {tpu} (")
+
+
+def test_nothing_is_asked_of_tensorflow():
+    code = "import sys; import strategies.tpu_preflight; print('tensorflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"

@@ -1,0 +1,165 @@
+"""Is a workdir one run's, and never left half written?"""
+
+import dataclasses
+import json
+import resource
+
+import pytest
+
+from trainer import config as config_lib
+from trainer.config import ConfigError, ExperimentConfig
+from trainer.workdir import Workdir, WorkdirError, write_json, write_whole
+
+
+def _config(**overrides):
+    texts = {name.replace("__", "."): str(value) for name, value in overrides.items()}
+    return config_lib.resolve("digits_dense", texts)
+
+
+def _message(function, *args):
+    with pytest.raises(WorkdirError) as caught:
+        function(*args)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def _files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
+    workdir = Workdir(tmp_path / "a" / "b")
+    workdir.claim(_config())
+    assert workdir.read_config() == _config()
+    assert _files(workdir.path) == ["config.json"]
+    assert workdir.config.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_run_of_the_same_config_goes_on_and_the_summary_of_the_last_one_goes(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(_config())
+    workdir.summary.write_text("{}")
+    workdir.metrics.write_text("kept\n")
+    workdir.claim(_config())
+    assert not workdir.summary.exists()
+    assert workdir.metrics.read_text() == "kept\n"
+
+
+def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(_config())
+    before = workdir.config.read_text()
+    workdir.summary.write_text("{}")
+    expected = (
+        "`--workdir` was begun with another config: `optimizer.learning_rate` was 0.001. Received: "
+        f"0.5 for {str(tmp_path)!r}; choose another folder, or give the old value."
+    )
+    other = _config(optimizer__learning_rate=0.5, train__seed=3)
+    assert _message(workdir.claim, other) == expected
+    assert _message(workdir.examine, other) == expected
+    assert workdir.config.read_text() == before and workdir.summary.exists()
+
+
+def _another(field):
+    """A value of this field that differs from its default."""
+    if field.choices:
+        return next((one for one in field.choices if one not in (field.default, "")), "other")
+    return {bool: not field.default, str: "other", tuple[int, ...]: (3,)}.get(
+        field.type, 0.5 if field.type is float else 7
+    )
+
+
+def _changed(config, name, value):
+    section, _, leaf = name.rpartition(".")
+    if not section:
+        return dataclasses.replace(config, **{leaf: value})
+    part = dataclasses.replace(getattr(config, section), **{leaf: value})
+    return dataclasses.replace(config, **{section: part})
+
+
+@pytest.mark.parametrize("field", list(config_lib.fields()), ids=lambda field: field.name)
+def test_a_field_may_change_in_a_workdir_only_if_the_weights_do_not_depend_on_it(tmp_path, field):
+    workdir = Workdir(tmp_path)
+    config = ExperimentConfig("x")
+    workdir.claim(config)
+    changed = _changed(config, field.name, _another(field))
+    assert config_lib.differences(config, changed) == [field.name]
+    if field.name in config_lib.TRAJECTORY_FREE:
+        workdir.claim(changed)
+        assert json.loads(workdir.config.read_text()) == json.loads(config_lib.to_json(changed))
+    else:
+        assert f"`{field.name}` was" in _message(workdir.claim, changed)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "x" * 300])
+def test_a_place_that_cannot_be_a_folder_is_named_with_its_reason(tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    workdir = Workdir(tmp_path / place)
+    reason = {"file": "File exists", "file/below": "Not a directory"}.get(
+        place, "File name too long"
+    )
+    assert _message(workdir.claim, _config()) == (
+        f"`--workdir` cannot be written ({reason}). Received: {str(workdir.path)!r}; choose a "
+        "folder that you may write to."
+    )
+    assert _message(workdir.examine, _config()).startswith("`--workdir` cannot be written (")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_examining_says_what_would_happen_and_writes_nothing(tmp_path):
+    fresh = Workdir(tmp_path / "new")
+    assert fresh.examine(_config()) == f"{fresh.path}: would be made"
+    assert not fresh.path.exists()
+    assert Workdir(tmp_path).examine(_config()) == f"{tmp_path}: there"
+    fresh.claim(_config())
+    assert fresh.examine(_config()) == f"{fresh.path}: a run of this config, which would go on"
+
+
+def test_a_relative_workdir_is_examined_where_the_process_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Workdir("runs/x").examine(_config()) == "runs/x: would be made"
+
+
+@pytest.mark.parametrize("place", ["nothing", "x" * 300])
+def test_a_folder_without_a_run_has_no_config_to_read(tmp_path, place):
+    path = tmp_path / place
+    assert _message(Workdir(path).read_config) == (
+        f"`--workdir` holds no run. Received: {str(path)!r}; name a folder that `python -m trainer` "
+        "wrote."
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\0\0", '{"name": "x"}'])
+def test_a_damaged_config_is_named_and_not_overwritten(tmp_path, text):
+    workdir = Workdir(tmp_path)
+    workdir.config.write_text(text)
+    with pytest.raises(ConfigError, match="config.json"):
+        workdir.claim(_config())
+    assert workdir.config.read_text() == text
+
+
+def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+    path = tmp_path / "summary.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 2}
+    assert _files(tmp_path) == ["summary.json"]
+
+
+def test_a_disk_without_room_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "summary.json"
+    write_whole(path, "old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(path, "x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == "old"
+    assert _files(tmp_path) == ["summary.json"]
+
+
+def test_a_folder_that_nobody_may_write_to_is_refused():
+    workdir = Workdir("/proc/self/run")  # Where not even root may make a folder.
+    assert _message(workdir.claim, _config()).startswith("`--workdir` cannot be written (")

@@ -1,0 +1,34 @@
+"""Which examples did each replica consume?"""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from strategies.runtime import Runtime
+from trainer.sample_order import PADDING
+from trainer.schedule import Loop
+
+
+class ExamplesLog:
+    """`examples-REPLICA.jsonl`: which examples each step of each replica consumed."""
+
+    def __init__(self, folder: pathlib.Path | None, runtime: Runtime):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)  # On a follower's machine nobody made it.
+        self._files = {
+            place: open(folder / f"examples-{replica}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            for place, replica in enumerate(runtime.local_replicas if folder else ())
+        }
+
+    def write(self, loop: Loop, elements: tuple) -> None:
+        for place, file in self._files.items():
+            for step, examples in _consumed(loop, elements[place][0].numpy()):
+                file.write(json.dumps({"step": step, "examples": examples}) + "\n")
+            file.flush()
+
+
+def _consumed(loop: Loop, rows: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+    for offset, row in enumerate(rows[: loop.num_steps]):
+        yield loop.first_step + offset, row[row != PADDING].tolist()
