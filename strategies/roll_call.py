@@ -82,6 +82,12 @@ def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
     return {task: silence if word == "no answer" else word for task, word in found.items()}
 
 
+def check_own_address(cluster: ClusterSpec) -> None:
+    """Returns where this task could listen for the roll call. Raises ClusterError as `meet` would."""
+    if not (cluster.is_alone or cluster.is_evaluator):
+        _listen(cluster).close()
+
+
 def _knock(cluster: ClusterSpec, task: Task, timeout_s: float, found: dict[Task, str]) -> None:
     try:
         _connect(cluster.address(task), timeout_s).close()

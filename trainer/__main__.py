@@ -13,11 +13,12 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli, guard
+from trainer import cli, guard, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
     cluster = ClusterSpec.from_env()
+    stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     from trainer import logs, task
 

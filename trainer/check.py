@@ -115,6 +115,7 @@ class _Check:
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
+        roll_call.check_own_address(cluster)
         found = roll_call.probe(cluster, _PROBE_S)
         if not found:
             return "none: this process trains alone"
@@ -128,7 +129,7 @@ class _Check:
 
     def _known(self, value, part: str):
         if value is None:
-            raise _Unknown(f"unknown until the {part} is right")
+            raise _Unknown(f"unknown while `{part}` is wrong")
         return value
 
 

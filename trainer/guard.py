@@ -69,7 +69,7 @@ def split_off() -> Guard:
     mine, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     parent, child = os.getpid(), os.fork()
     if child:
         childs.close()
@@ -79,7 +79,7 @@ def split_off() -> Guard:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_RESUME)  # It died before it could be told apart.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Guard(childs)
 
 

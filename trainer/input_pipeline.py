@@ -44,19 +44,17 @@ class InputPipeline:
         self._steps_per_loop = steps_per_loop
         self._streams = placement == "stream"
         self.resident = () if self._streams else (split.features, split.targets)
-        with tf.device("CPU:0"):  # As tensors, which a graph takes by reference; arrays it copies.
-            arrays = (split.features, split.targets) if self._streams else ()
-            self._streamed = tuple(map(tf.constant, arrays))
+        self._streamed = (split.features, split.targets) if self._streams else ()
 
     def elements(self, loops: Iterable[Loop]) -> Iterator[tuple]:
         """For each loop, one element per replica of this process, prepared a loop ahead."""
-        rows = tf.TensorSpec([self._steps_per_loop, self._per_replica], tf.int32)
+        rows = [self._steps_per_loop, self._per_replica]
+        specs = [tf.TensorSpec(rows, tf.int32)]
+        specs += [tf.TensorSpec([*rows, *a.shape[1:]], a.dtype) for a in self._streamed]
         dataset = tf.data.Dataset.from_generator(
-            lambda: (self._indices(loop) for loop in loops),
-            output_signature=tuple((rows,) for _ in self._replicas),
+            lambda: map(self._elements, loops),
+            output_signature=tuple(tuple(specs) for _ in self._replicas),
         )
-        if self._streams:
-            dataset = dataset.map(self._gather_all, num_parallel_calls=1, deterministic=True)
         options = tf.data.Options()
         options.autotune.enabled = False  # With it, giving up the iterator can block for seconds.
         return iter(dataset.prefetch(2).with_options(options))
@@ -66,18 +64,21 @@ class InputPipeline:
         examples = element[1:] if self._streams else _gather(resident, indices)
         return (*examples, tf.cast(indices != PADDING, tf.float32))
 
-    def _indices(self, loop: Loop) -> tuple:
-        """Per replica `(int32 [k, b],)`: its columns of the global rows, rows padded to k."""
+    def _elements(self, loop: Loop) -> tuple:
+        """Per replica, its columns of the loop's global rows; rows are padded to k."""
         rows = self._order.steps_batches(loop.first_step, loop.num_steps)
         rows = np.pad(
             rows, ((0, self._steps_per_loop - len(rows)), (0, 0)), constant_values=PADDING
         )
         width = self._per_replica
-        return tuple((rows[:, r * width : (r + 1) * width],) for r in self._replicas)
+        return tuple(
+            (indices, *self._gathered(indices))
+            for indices in (rows[:, r * width : (r + 1) * width] for r in self._replicas)
+        )
 
-    def _gather_all(self, *elements: tuple) -> tuple:
-        with tf.device("CPU:0"):
-            return tuple((indices, *_gather(self._streamed, indices)) for (indices,) in elements)
+    def _gathered(self, indices: np.ndarray) -> tuple:
+        # By NumPy, so that an array larger than memory, mapped from a file, is never copied whole.
+        return tuple(array[np.maximum(indices, 0)] for array in self._streamed)
 
 
 def _gather(arrays: tuple, indices) -> tuple:

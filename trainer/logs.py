@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 from absl import flags, logging
 
+from strategies.errors import InputError
+
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -56,6 +58,8 @@ def quiet_start() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except InputError:
+            raise  # Its one line says all.
         except BaseException:
             held.seek(0)
             os.write(screen, held.read())

@@ -4,7 +4,6 @@ To the screen as one aligned line per event, to `metrics.jsonl` as one object pe
 TensorBoard. Every line is flushed, so a killed run keeps what it had said.
 """
 
-import json
 import time
 from collections.abc import Mapping
 
@@ -12,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from strategies.runtime import NUM_SUMS
-from trainer.workdir import Workdir
+from trainer.workdir import Workdir, WorkdirError, to_json
 
 _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
 
@@ -33,7 +32,7 @@ class MetricWriter:
             import tensorflow as tf
 
             self._tf = tf
-            self._file = open(workdir.path / f"{name}.jsonl", "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            self._file = open(workdir.path / f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
             self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
@@ -41,12 +40,21 @@ class MetricWriter:
         logging.info("%s", line(event, step, epoch, values))
         if self._file:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
-            self._file.write(json.dumps(record) + "\n")
+            self._append(to_json(record))
         if self._board:
             with self._board.as_default():
                 for name, value in values.items():
                     self._tf.summary.scalar(f"{event}/{name}", value, step=step)
             self._board.flush()
+
+    def _append(self, line: str) -> None:
+        try:
+            self._file.write(line.encode() + b"\n")
+        except OSError as error:
+            raise WorkdirError(
+                f"`--workdir` took no metrics ({error.strerror}). Received: {self._file.name!r}; "
+                "make room there and run the same command again."
+            ) from None
 
     def close(self) -> None:
         if self._file:

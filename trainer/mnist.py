@@ -74,7 +74,8 @@ def _arrays(places: Places, timeout_s: float) -> tuple[dict[str, np.ndarray], Pa
 def _read(cache: Path) -> dict[str, np.ndarray] | None:
     """The arrays, each checked by its CRC as it is read; None where they are missing or damaged."""
     try:
-        with np.load(cache) as archive:
+        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        with open(cache, "rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
     except FileNotFoundError:
         return None
@@ -159,6 +160,7 @@ def _run_builder(job: dict, timeout_s: float) -> str:
         child.wait()
         child.stdin.close()
         reader.join(timeout=5)
+        child.stderr.close()
     if not child.returncode:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "it was killed")

@@ -16,13 +16,22 @@ from strategies.errors import EXIT_RESUME
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
+def hold() -> None:
+    """Keeps both signals waiting until a `StopRequest` takes them.
+
+    Call it before numpy is imported: its library starts threads, and one that has not blocked a
+    signal would be given it, and the process ended without a word.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
 class StopRequest:
     """`requested` turns true when somebody asks. Make it in the main thread, before TensorFlow."""
 
     def __init__(self):
         self.requested = False
         self._grace_s = 0.0
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        hold()
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
 
     def give_grace(self, seconds: float) -> None:

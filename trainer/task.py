@@ -84,10 +84,10 @@ def _take_part(
             )
             with deaf:
                 runtime = choose.create(choice, cluster, devices)
+            stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
             if runtime.serves_only:
                 return runtime.serve(membership.wait_for_dismissal)
             watcher.started = True
-            stop.give_grace(options.stop_grace_s)
             exit_code = _train(options, config, dataset, runtime, workdir, stop)
             return membership.finish(FINISH_TIMEOUT_S, exit_code)
         except InputError as error:

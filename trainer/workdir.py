@@ -1,6 +1,7 @@
 """What lies where in a workdir, and whose is it?"""
 
 import json
+import math
 import os
 import pathlib
 import tempfile
@@ -71,8 +72,8 @@ class Workdir:
         """How many steps the run has taken that its summary tells of; 0 without a summary."""
         try:
             return int(json.loads(self.summary.read_text())["steps"])
-        except FileNotFoundError:
-            return 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0  # None yet, or one that somebody damaged: the run is taken to go on.
 
     def read_config(self) -> ExperimentConfig:
         """The config the folder was begun with. Raises WorkdirError where there is none."""
@@ -107,4 +108,19 @@ def write_whole(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=2) + "\n")
+    """Writes a JSON file as `to_json` spells it. Raises WorkdirError where it cannot."""
+    try:
+        write_whole(path, to_json(value, indent=2) + "\n")
+    except OSError as error:
+        raise _unwritable(path, error.strerror) from None
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """The value as JSON that any program reads: nan and infinity, which JSON lacks, are null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

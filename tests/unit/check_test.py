@@ -76,9 +76,9 @@ def test_one_run_finds_every_mistake_and_calls_nothing_well_that_it_could_not_se
     }  # fmt: skip
     assert "did you mean digits_dense?" in parts["config"][1]
     assert parts["cluster"][1].startswith("TF_CONFIG: must be JSON, but ")
-    assert parts["data"][1] == "unknown until the config is right"
-    assert parts["batches"][1] == "unknown until the config is right"
-    assert parts["peers"][1] == "unknown until the cluster is right"
+    assert parts["data"][1] == "unknown while `config` is wrong"
+    assert parts["batches"][1] == "unknown while `config` is wrong"
+    assert parts["peers"][1] == "unknown while `cluster` is wrong"
     assert said.endswith("\n\n2 wrong: mend that first\n")
 
 

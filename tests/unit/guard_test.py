@@ -29,9 +29,18 @@ class Deaf:
 
     def __init__(self, timeout_s=60.0, silence_s=60.0, seconds=60):
         self.peer, theirs = socket.socketpair()
-        args = [sys.executable, "-c", CHILD, *map(str, (theirs.fileno(), timeout_s, silence_s, seconds))]
+        args = [
+            sys.executable,
+            "-c",
+            CHILD,
+            *map(str, (theirs.fileno(), timeout_s, silence_s, seconds)),
+        ]
         self.process = subprocess.Popen(
-            args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()]
+            args,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            pass_fds=[theirs.fileno()],
         )
         theirs.close()
         self.child = int(self.process.stdout.readline())

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.metric_writers import MetricWriter, line, means
-from trainer.workdir import Workdir
+from trainer.workdir import Workdir, WorkdirError
 
 
 @pytest.fixture
@@ -104,9 +104,16 @@ def test_a_task_without_a_workdir_writes_no_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_ran_away_is_written_as_it_is(workdir, value):
+def test_a_loss_that_ran_away_is_null_which_any_reader_of_json_takes(workdir, value):
     writer = MetricWriter(workdir)
     writer.write("train", 1, 1.0, {"loss": value})
     writer.close()
-    read = json.loads(workdir.metrics.read_text())["loss"]
-    assert read == value or math.isnan(read) and math.isnan(value)
+    assert '"loss": null' in workdir.metrics.read_text()
+
+
+def test_a_full_disk_is_told_in_one_line(workdir):
+    workdir.metrics.symlink_to("/dev/full")
+    writer = MetricWriter(workdir)
+    with pytest.raises(WorkdirError, match="took no metrics .No space left on device."):
+        writer.write("train", 1, 1.0, {"loss": 0.5})
+    writer.close()

@@ -35,14 +35,18 @@ def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
     assert workdir.config.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_run_of_the_same_config_goes_on_and_the_summary_of_the_last_one_goes(tmp_path):
+def test_a_run_of_the_same_config_goes_on_and_keeps_what_it_wrote(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.claim(_config())
-    workdir.summary.write_text("{}")
+    write_json(workdir.summary, {"steps": 480})
     workdir.metrics.write_text("kept\n")
     workdir.claim(_config())
-    assert not workdir.summary.exists()
+    assert workdir.finished_steps() == 480
     assert workdir.metrics.read_text() == "kept\n"
+
+
+def test_a_run_without_a_summary_has_finished_no_steps(tmp_path):
+    assert Workdir(tmp_path).finished_steps() == 0
 
 
 def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_path):
