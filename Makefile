@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint clean
+.PHONY: help train test lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -23,6 +23,9 @@ test: lint  ## Check the style and run every test; ARGS="-k config" for some
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(INSTALLED)  ## Measure this trainer beside its peers, in one run
+	$(BIN)/python -m benchmarks.run
 
 clean:  ## Remove what make and the tools left, but no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
