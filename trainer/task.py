@@ -16,6 +16,7 @@ from trainer import __version__, datasets, logs
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
+from trainer.datasets import Dataset
 from trainer.guard import Guard
 from trainer.stop import StopRequest, leave
 from trainer.workdir import Workdir
@@ -71,7 +72,7 @@ def _take_part(
         logging.info("data | %s", dataset.description)
     devices = local_devices(options, choice)
     check_batch(config, choice, cluster, len(devices))
-    carried = credentials(config, len(devices))
+    carried = credentials(config, len(devices), None if cluster.has_ps else dataset)
     with roll_call.meet(cluster, carried, options.startup_timeout_s) as membership:
         watcher = _Watcher(cluster, serves)
         membership.watch(watcher.on_lost, options.peer_timeout_s)
@@ -148,8 +149,11 @@ def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Pat
     return pathlib.Path(options.workdir) if options.workdir else None
 
 
-def credentials(config: ExperimentConfig, num_devices: int) -> dict:
-    """What all tasks of a job must have in common. Where the data lies may differ."""
+def credentials(config: ExperimentConfig, num_devices: int, dataset: Dataset | None) -> dict:
+    """What all tasks of a job must have in common. Where the data lies may differ.
+
+    `dataset` is None with parameter servers, where the chief alone reads it.
+    """
     flat = config_lib.flatten(config)
     return {
         "version": __version__,
@@ -157,6 +161,7 @@ def credentials(config: ExperimentConfig, num_devices: int) -> dict:
         **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         "devices": num_devices,
         "config": {name: value for name, value in flat.items() if name != "data.dir"},
+        "data": dataset and dataset.fingerprint,
     }
 
 

@@ -1,0 +1,235 @@
+"""How do tests run a cluster of real processes, and what did it leave behind?
+
+Every wait has a bound, and what a test started ends with it: by its own pid, never by name.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from strategies.cluster import ClusterSpec, Task
+from trainer import launch
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATIENCE_S = 120.0  # For what should take 15 s, on a machine that is busy with other work.
+TRAINER = ("-m", "trainer")
+
+
+class Process:
+    """A Python process and what it has said so far, stdout and stderr together.
+
+    A context manager: at the end of the block the process is gone.
+    """
+
+    def __init__(self, args: Sequence[str], environ: Mapping[str, str] | None = None):
+        self.screen: list[str] = []
+        self._changed = threading.Condition()
+        self._is_read = False
+        self._process = subprocess.Popen(
+            [sys.executable, *args],
+            cwd=ROOT,
+            # On the CPU on any machine: that is what the tests' numbers speak of.
+            env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        return "\n".join(self.screen)
+
+    @property
+    def error(self) -> str:
+        """The one line that `python -m trainer` ends with when it fails."""
+        lines = [line for line in self.screen if line.startswith("muster: error: ")]
+        assert len(lines) == 1 and "Traceback" not in self.said, self.said
+        return lines[0].removeprefix("muster: error: ")
+
+    def await_line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
+        """The first line with this text, said already or within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        seen = 0
+        with self._changed:
+            while True:
+                for line in self.screen[seen:]:
+                    if text in line:
+                        return line
+                seen = len(self.screen)
+                left_s = deadline - time.monotonic()
+                assert not self._is_read and left_s > 0, f"{text!r} was never said:\n{self.said}"
+                self._changed.wait(left_s)
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """The exit code, once all that was said has been read."""
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it still ran after {timeout_s:g} s:\n{self.said}") from None
+        self._reader.join(timeout_s)
+        return code
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                break
+            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)  # A stopped one hears no SIGTERM.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+        self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        self._process.stdout.close()
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            with self._changed:
+                self.screen.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._is_read = True
+            self._changed.notify_all()
+
+
+class Run:
+    """What a workdir holds after `python -m trainer` wrote it."""
+
+    def __init__(self, workdir: pathlib.Path, screen: str = ""):
+        self.workdir = workdir
+        self.screen = screen
+
+    @functools.cached_property
+    def summary(self) -> dict:
+        return json.loads((self.workdir / "summary.json").read_text())
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        return sorted(int(path.name[5:]) for path in self.workdir.glob("checkpoints/step-*"))
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array of the newest checkpoint, by its name."""
+        newest = max(self.workdir.glob("checkpoints/step-*"))
+        with np.load(newest / "arrays.npz") as file:
+            return {name: file[name] for name in file.files}
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        return [array for name, array in self.arrays.items() if name.startswith("weights/")]
+
+    @property
+    def iterations(self) -> set[int]:
+        """The updates that the optimizer of each weight has counted."""
+        return {int(array) for name, array in self.arrays.items() if name.endswith("/iteration")}
+
+    @functools.cached_property
+    def examples(self) -> dict[int, list[tuple[int, list[int]]]]:
+        """For each replica, what it logged: (step, the examples it consumed), in its order."""
+        found = {}
+        for path in self.workdir.glob("examples-*.jsonl"):
+            records = [json.loads(line) for line in path.read_text().splitlines()]
+            replica = int(path.stem.removeprefix("examples-"))
+            found[replica] = [(record["step"], record["examples"]) for record in records]
+        return dict(sorted(found.items()))
+
+
+def launching(
+    workdir: pathlib.Path, *flags: str, workers: int = 2, ps: int = 0, also: Sequence[str] = ()
+) -> Process:
+    """`python -m trainer launch`, under way; `also` are more of its own flags."""
+    own = [f"--workers={workers}", f"--ps={ps}", *also]
+    return Process([*TRAINER, "launch", *own, "--", f"--workdir={workdir}", *flags])
+
+
+def training(workdir: pathlib.Path, *flags: str) -> Process:
+    """`python -m trainer`, alone and under way."""
+    return Process([*TRAINER, f"--workdir={workdir}", *flags])
+
+
+def finished(process: Process, workdir: pathlib.Path, timeout_s: float = PATIENCE_S) -> Run:
+    """The run of a process that ends with exit code 0."""
+    with process:
+        code = process.wait(timeout_s)
+        assert code == 0, f"exit code {code}:\n{process.said}"
+    return Run(workdir, process.said)
+
+
+def printed_json(process: Process) -> dict:
+    """The last JSON object that the process printed on a line of its own."""
+    return json.loads([line for line in process.screen if line.startswith("{")][-1])
+
+
+def clusters(**counts: int) -> list[ClusterSpec]:
+    """A ClusterSpec for each task of a cluster on free ports: `clusters(chief=1, worker=2)`."""
+    ports = iter(launch.free_ports(sum(counts.values())))
+    jobs = {
+        job: tuple(f"127.0.0.1:{next(ports)}" for _ in range(count))
+        for job, count in counts.items()
+    }
+    return [ClusterSpec(jobs, task) for task in ClusterSpec(jobs).tasks()]
+
+
+def tf_config(cluster: ClusterSpec) -> dict[str, str]:
+    """The environment that makes a process this task."""
+    task = {"type": cluster.task.type, "index": cluster.task.index}
+    return {"TF_CONFIG": json.dumps({"cluster": cluster.as_dict(), "task": task})}
+
+
+def task(cluster: ClusterSpec, workdir: pathlib.Path, *flags: str) -> Process:
+    """One task of a cluster, under way."""
+    return Process([*TRAINER, f"--workdir={workdir}", *flags], tf_config(cluster))
+
+
+def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> int:
+    """The process of one task that `launch` started."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for pid in _children(launcher.pid):
+            if _task_of(pid) == [wanted.type, wanted.index]:
+                return pid
+        time.sleep(0.05)  # There is no event for another process's child.
+    raise AssertionError(f"no process of {wanted}:\n{launcher.said}")
+
+
+def _children(pid: int) -> Iterator[int]:
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        yield from map(int, path.read_text().split())
+
+
+def _task_of(pid: int) -> list | None:
+    with contextlib.suppress(OSError):
+        for entry in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, value = entry.partition(b"=")
+            if name == b"TF_CONFIG":
+                found = json.loads(value)["task"]
+                return [found["type"], found["index"]]
+    return None
+
+
+def _plain_environ() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}

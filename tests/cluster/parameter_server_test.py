@@ -1,0 +1,88 @@
+"""Does every planned step reach the parameter servers, once?"""
+
+import signal
+
+import numpy as np
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Run
+from trainer.sample_order import PADDING, SampleOrder
+
+EPOCHS, STEPS_PER_EPOCH, TRAIN_EXAMPLES, TEST_EXAMPLES = 6, 24, 1497, 300
+FLAGS = (
+    f"--config.train.epochs={EPOCHS}",
+    "--config.train.eval_every_epochs=0",
+    "--config.train.log_examples=true",
+)
+# An asynchronous gradient is about as many steps old as there are other workers: the run is that of
+# a synchronous one a step or two behind, and six epochs in, an epoch of 24 steps gains under 0.02.
+STALENESS_ALLOWANCE = 0.02
+
+
+@pytest.fixture(scope="module")
+def synchronous(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("synchronous")
+    return cluster.finished(cluster.training(workdir, *FLAGS), workdir)
+
+
+@pytest.fixture(scope="module", params=[(1, 2), (2, 3)], ids=["1 ps 2 workers", "2 ps 3 workers"])
+def asynchronous(request, tmp_path_factory):
+    servers, workers = request.param
+    workdir = tmp_path_factory.mktemp("asynchronous")
+    process = cluster.launching(workdir, *FLAGS, workers=workers, ps=servers)
+    return cluster.finished(process, workdir)
+
+
+def test_exactly_the_planned_steps_are_applied(asynchronous):
+    assert asynchronous.summary["steps"] == EPOCHS * STEPS_PER_EPOCH
+    assert asynchronous.iterations == {
+        EPOCHS * STEPS_PER_EPOCH
+    }  # Adam's own count, on the servers.
+
+
+def test_the_units_of_work_are_the_sample_order(asynchronous):
+    order = SampleOrder(TRAIN_EXAMPLES, 64, seed=0)
+    (consumed,) = asynchronous.examples.values()
+    assert [step for step, _ in consumed] == list(range(EPOCHS * STEPS_PER_EPOCH))
+    for step, batch in consumed:
+        expected = order.step_batch(step)
+        assert batch == expected[expected != PADDING].tolist()
+    for epoch in range(EPOCHS):
+        steps = consumed[epoch * STEPS_PER_EPOCH : (epoch + 1) * STEPS_PER_EPOCH]
+        visited = [example for _, batch in steps for example in batch]
+        assert sorted(visited) == list(range(TRAIN_EXAMPLES))
+
+
+def test_the_accuracy_is_the_synchronous_one_within_noise(asynchronous, synchronous):
+    accuracy = synchronous.summary["test_accuracy"]
+    # Of a difference of two proportions; that both are of the same examples only makes it smaller.
+    standard_error = np.sqrt(2 * accuracy * (1 - accuracy) / TEST_EXAMPLES)
+    band = 3 * standard_error + STALENESS_ALLOWANCE
+    assert asynchronous.summary["test_accuracy"] == pytest.approx(accuracy, abs=band)
+    assert accuracy - band > 0.8  # So that the band is not so wide as to let anything pass.
+
+
+def test_a_parameter_server_run_ends_without_complaint(asynchronous):
+    said = asynchronous.screen.lower()
+    assert "error" not in said and "warning" not in said, asynchronous.screen[-3000:]
+
+
+def test_a_killed_worker_costs_no_step(tmp_path):
+    steps = 1000
+    flags = (f"--config.train.steps={steps}", "--config.train.eval_every_epochs=0")
+    chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
+    with (
+        cluster.task(server, tmp_path, *flags) as serving,
+        cluster.task(first, tmp_path, *flags) as staying,
+        cluster.task(second, tmp_path, *flags) as leaving,
+        cluster.task(chief, tmp_path, *flags) as coordinating,
+    ):
+        coordinating.await_line("epoch   1.00")
+        leaving.send(signal.SIGKILL)
+        coordinating.await_line("worker 1 was lost")
+        assert coordinating.wait() == 0, coordinating.said
+        assert staying.wait() == serving.wait() == 0
+    run = Run(tmp_path)
+    assert run.summary["steps"] == steps
+    assert run.iterations == {steps}

@@ -1,0 +1,164 @@
+"""Do all layouts of replicas take the same steps, on the same examples?
+
+Each layout trains each recipe for four steps of 48 examples on 106: two whole batches, a short one
+of 10, of which some replicas get nothing, and the first of the next epoch.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+from tests.cluster import cluster, reference
+from tests.cluster.cluster import Run
+from trainer import config as config_lib
+from trainer import datasets
+from trainer.sample_order import PADDING, SampleOrder
+
+EXAMPLES, BATCH, STEPS = 106, 48, 4
+ORDER = SampleOrder(EXAMPLES, BATCH, seed=0)
+FLAGS = {
+    "data.train_examples": str(EXAMPLES),
+    "data.global_batch_size": str(BATCH),
+    "train.steps": str(STEPS),
+    "train.epochs": "2",
+    "train.eval_every_epochs": "0",
+    "train.checkpoint_every_steps": "0",
+    "train.log_examples": "true",
+}
+RECIPES = ("digits_dense mnist_dense mnist_dense_ps dense_100 linear_100 relu_regression").split()
+# Each layout's replicas, and how it is started.
+LAYOUTS = {
+    "1 device": (1, cluster.training),
+    "2 devices": (2, lambda *args: cluster.training(*args, "--devices=2")),
+    "4 devices": (4, lambda *args: cluster.training(*args, "--devices=4")),
+    "2 workers": (2, functools.partial(cluster.launching, workers=2)),
+    "3 workers": (3, functools.partial(cluster.launching, workers=3)),
+    "chief and worker": (2, functools.partial(cluster.launching, workers=1, also=["--chief"])),
+    # One worker takes the steps one after the other, as in a synchronous run.
+    "2 ps and worker": (1, functools.partial(cluster.launching, workers=1, ps=2)),
+}
+MATRIX = [
+    (recipe, layout) for recipe in RECIPES for layout in ("1 device", "2 devices", "2 workers")
+]
+MATRIX += [("digits_dense", layout) for layout in list(LAYOUTS)[2:] if layout != "2 workers"]
+MATRIX += [("relu_regression", "2 ps and worker")]
+
+
+@pytest.fixture(scope="module")
+def overrides(request):
+    """The fields that a recipe is run with; skips where its data is not to be had."""
+
+    def of(recipe: str) -> dict[str, str]:
+        if not recipe.startswith("mnist"):
+            return FLAGS
+        return {**FLAGS, "data.dir": str(request.getfixturevalue("prepared_mnist"))}
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, overrides):
+    """The finished run of a recipe in a layout, made when it is first asked for."""
+
+    @functools.cache
+    def once(recipe: str, layout: str, *more: str) -> Run:
+        workdir = tmp_path_factory.mktemp("run") / "workdir"
+        flags = [f"--config.{name}={value}" for name, value in overrides(recipe).items()]
+        _, start = LAYOUTS[layout]
+        return cluster.finished(start(workdir, f"--config={recipe}", *flags, *more), workdir)
+
+    return once
+
+
+@pytest.fixture(scope="module")
+def expected(overrides):
+    """The reference of a recipe, computed when it is first asked for."""
+
+    @functools.cache
+    def once(recipe: str) -> reference.Reference:
+        return reference.reference(*_inputs(recipe, overrides(recipe)), _batches())
+
+    return once
+
+
+def _inputs(recipe: str, overrides: dict[str, str]) -> tuple:
+    """Config, data and first weights, as the trainer has them."""
+    from trainer.steps import TrainingProgram
+
+    config = config_lib.resolve(recipe, overrides)
+    dataset = datasets.load(config.data)
+    return config, dataset, TrainingProgram(config, dataset).initial_weights()
+
+
+def _batches() -> list[np.ndarray]:
+    return [row[row != PADDING] for row in ORDER.steps_batches(0, STEPS)]
+
+
+def _losses(run: Run) -> dict[str, float]:
+    return {name: run.summary[name] for name in ("final_loss", "test_loss")}
+
+
+@pytest.mark.parametrize("recipe, layout", MATRIX)
+def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(
+    recipe, layout, run, expected
+):
+    done = run(recipe, layout)
+    excess = expected(recipe).excess(done.weights, _losses(done))
+    assert max(excess.values()) <= 1, excess
+    assert done.summary["steps"] == STEPS
+    assert done.summary["num_replicas"] == LAYOUTS[layout][0]
+
+
+@pytest.mark.parametrize("recipe, layout", MATRIX)
+def test_the_replicas_consume_their_slices_of_the_sample_order(recipe, layout, run):
+    replicas, _ = LAYOUTS[layout]
+    width = BATCH // replicas
+    examples = run(recipe, layout).examples
+    assert list(examples) == list(range(replicas))
+    for replica, consumed in examples.items():
+        assert [step for step, _ in consumed] == list(range(STEPS))
+        for step, batch in consumed:
+            mine = ORDER.step_batch(step)[replica * width : (replica + 1) * width]
+            assert batch == mine[mine != PADDING].tolist(), (replica, step)
+    first_epoch = [
+        example
+        for consumed in examples.values()
+        for step, batch in consumed
+        if step < ORDER.steps_per_epoch
+        for example in batch
+    ]
+    assert sorted(first_epoch) == list(range(EXAMPLES))
+
+
+@pytest.mark.parametrize("recipe", ["digits_dense", "linear_100"])
+def test_the_tolerance_would_show_one_example_left_out(recipe, expected, overrides):
+    batches = _batches()
+    batches[1] = batches[1][1:]
+    wrong = reference.train(*_inputs(recipe, overrides(recipe)), batches, reference.Exact())
+    excess = expected(recipe).excess(wrong.weights, wrong.losses)
+    assert min(excess.values()) > 5, excess
+
+
+def test_two_runs_of_two_workers_have_the_same_bits(run):
+    first = run("digits_dense", "2 workers")
+    second = run("digits_dense", "2 workers", "--config.name=again")
+    assert first.summary["weights_sha256"] == second.summary["weights_sha256"]
+
+
+@pytest.mark.parametrize("layout", ["1 device", "2 workers"])
+def test_streamed_and_resident_data_give_the_same_bits(layout, run):
+    resident = run("digits_dense", layout)  # By itself: the digits are few.
+    streamed = run("digits_dense", layout, "--config.data.placement=stream")
+    assert resident.summary["weights_sha256"] == streamed.summary["weights_sha256"]
+    assert resident.examples == streamed.examples
+
+
+def test_one_process_evaluates_to_the_bits_that_two_workers_found(run):
+    done = run("digits_dense", "2 workers")
+    with cluster.Process([*cluster.TRAINER, "evaluate", f"--workdir={done.workdir}"]) as evaluation:
+        assert evaluation.wait() == 0, evaluation.said
+    found = cluster.printed_json(evaluation)
+    assert found["step"] == STEPS
+    assert found["loss"] == done.summary["test_loss"]
+    assert found["accuracy"] == done.summary["test_accuracy"]

@@ -1,0 +1,61 @@
+"""Does a stopped run go on to the weights it would have had?"""
+
+import re
+import signal
+
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Run
+
+STEPS = 600
+FLAGS = (
+    f"--config.train.steps={STEPS}",
+    "--config.train.steps_per_loop=5",  # So that it may stop within an epoch of 24.
+    "--config.train.eval_every_epochs=0",
+    "--config.train.checkpoint_every_steps=300",
+    "--config.train.log_examples=true",
+)
+STARTS = {
+    "mirrored": cluster.training,
+    "multi_worker": cluster.launching,
+    "parameter_server": lambda *args: cluster.launching(*args, ps=1),
+}
+
+
+def _stopped(process: cluster.Process) -> int:
+    """Stops a run after its first epoch; the step it says it stopped at."""
+    with process:
+        process.await_line("epoch   1.00")
+        process.send(signal.SIGTERM)
+        assert process.wait() == 75, process.said
+    step = int(re.search(r"stopped at step (\d+)", process.said)[1])
+    assert 0 < step < STEPS
+    return step
+
+
+def _resumed(start, workdir) -> Run:
+    """A run that SIGTERM stopped on its way, and that the same command took to its end."""
+    step = _stopped(start(workdir, *FLAGS))
+    assert not (workdir / "summary.json").exists()
+    run = cluster.finished(start(workdir, *FLAGS), workdir)
+    assert f"resuming at step {step}" in run.screen
+    assert run.summary["steps"] == STEPS
+    assert run.iterations == {STEPS}
+    for consumed in run.examples.values():
+        assert [step for step, _ in consumed] == list(range(STEPS))
+    return run
+
+
+@pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
+def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(strategy, tmp_path):
+    start = STARTS[strategy]
+    resumed = _resumed(start, tmp_path / "stopped")
+    whole = cluster.finished(start(tmp_path / "whole", *FLAGS), tmp_path / "whole")
+    assert resumed.summary["strategy"] == strategy
+    assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+def test_a_stopped_parameter_server_run_takes_every_step_once(tmp_path):
+    resumed = _resumed(STARTS["parameter_server"], tmp_path)
+    assert resumed.summary["strategy"] == "parameter_server"

@@ -1,0 +1,109 @@
+"""Does a cluster that cannot start say why, in time and to everyone?"""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from strategies.cluster import split_address
+from tests.cluster import cluster
+
+AT_ONCE_S = 5.0  # Far more than it takes, far less than any timeout of the program's.
+
+
+@pytest.mark.parametrize("present, missing", [(0, 1), (1, 0)])
+def test_a_missing_worker_is_named_within_the_timeout(present, missing, tmp_path):
+    tasks = cluster.clusters(worker=2)
+    address = tasks[present].address(tasks[missing].task)
+    with cluster.task(tasks[present], tmp_path, "--startup_timeout_s=2") as waiting:
+        waiting.await_line("data | ")
+        began = time.monotonic()
+        assert waiting.wait() == 75
+        assert time.monotonic() - began < 2 + 30  # The import of TensorFlow comes in between.
+        assert f"worker {missing}" in waiting.error
+        assert address in waiting.error
+        assert "within 2 s" in waiting.error
+
+
+def _reached_by_the_leader(address: str) -> None:
+    """Returns when the leader has called at a follower's address, where nobody answers."""
+    with socket.create_server(split_address(address)) as listener:
+        listener.settimeout(cluster.PATIENCE_S)
+        connection, _ = listener.accept()
+        connection.close()
+
+
+def _is_listening(address: str) -> bool:
+    try:
+        socket.create_connection(split_address(address), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_follower_at_once(number, tmp_path):
+    tasks = cluster.clusters(worker=2)
+    with cluster.task(tasks[0], tmp_path, "--startup_timeout_s=100") as waiting:
+        _reached_by_the_leader(tasks[0].address(tasks[1].task))
+        began = time.monotonic()
+        waiting.send(number)
+        assert waiting.wait() == 75
+        assert time.monotonic() - began < AT_ONCE_S
+        assert f"stopped by {number.name}" in waiting.error
+
+
+def test_sigterm_ends_the_wait_for_the_leader_at_once(tmp_path):
+    tasks = cluster.clusters(worker=2)
+    with cluster.task(tasks[1], tmp_path, "--startup_timeout_s=100") as waiting:
+        deadline = time.monotonic() + cluster.PATIENCE_S
+        while not _is_listening(tasks[1].address(tasks[1].task)):
+            assert time.monotonic() < deadline, waiting.said
+            time.sleep(0.1)  # A connection is the only sign that it listens.
+        began = time.monotonic()
+        waiting.send(signal.SIGTERM)
+        assert waiting.wait() == 75
+        assert time.monotonic() - began < AT_ONCE_S
+        assert "SIGTERM" in waiting.error
+
+
+@pytest.mark.parametrize(
+    "field, mine, other",
+    [("data.global_batch_size", "64", "32"), ("optimizer.learning_rate", "0.001", "0.002")],
+)
+def test_tasks_that_differ_are_told_field_and_values_on_both(field, mine, other, tmp_path):
+    first, second = cluster.clusters(worker=2)
+    with (
+        cluster.task(first, tmp_path, f"--config.{field}={mine}") as leading,
+        cluster.task(second, tmp_path, f"--config.{field}={other}") as following,
+    ):
+        assert leading.wait() == following.wait() == 2, leading.said + following.said
+        assert leading.error == following.error
+        assert f"`config.{field}`" in leading.error
+        assert f"{mine} on worker 0, {other} on worker 1" in leading.error
+
+
+RECIPE = """
+import json, os
+from trainer.config import ExperimentConfig
+
+if json.loads(os.environ["TF_CONFIG"])["task"] == {"type": "worker", "index": 1}:
+    raise RuntimeError("no license for worker 1")
+
+def get_config():
+    return ExperimentConfig()
+"""
+
+
+def test_launch_ends_with_the_error_of_the_worker_that_could_not_import_its_config(tmp_path):
+    recipe = tmp_path / "licensed.py"
+    recipe.write_text(RECIPE)
+    began = time.monotonic()
+    with cluster.launching(tmp_path / "workdir", f"--config={recipe}") as launched:
+        assert launched.wait() == 2, launched.said
+        assert time.monotonic() - began < 60
+        last = launched.screen[-1]
+        assert last.startswith("launch: worker 1 failed with exit code 2: ")
+        assert f"{recipe}, line 6: RuntimeError: no license for worker 1" in last
+        assert "Traceback" not in launched.said
