@@ -10,6 +10,7 @@ before it writes and two pushes at once would lose one; and it is marked in the 
 a unit whose worker died is handed out again and may have been applied in part.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -245,16 +246,13 @@ def split(flat: np.ndarray, shard_slots: list[list], shapes: list[tuple[int, ...
     return State(pieces(flat), list(zip(*kinds, strict=True)))
 
 
-class _lost_servers:
+@contextlib.contextmanager
+def _lost_servers() -> Iterator[None]:
     """TensorFlow's error about a parameter server that is gone, as one the user can act on."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError)):
-            raise Resumable(
-                "a parameter server was lost; run the same command again to go on from the last "
-                f"checkpoint. ({str(error).splitlines()[0]})"
-            ) from None
-        return False
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise Resumable(
+            "a parameter server was lost; run the same command again to go on from the last "
+            f"checkpoint. ({str(error).splitlines()[0]})"
+        ) from None
