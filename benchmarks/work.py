@@ -73,6 +73,20 @@ class Work:
 
         return TrainingProgram(self.config, self.dataset()).initial_weights()
 
+    def keras_model(self):
+        """The net as a user of Keras writes it, with the first weights; from [b, 784] to logits."""
+        import keras
+
+        model = keras.Sequential(
+            [
+                keras.Input((784,)),
+                keras.layers.Dense(128, activation="relu"),
+                keras.layers.Dense(10),
+            ]
+        )
+        model.set_weights(self.first_weights())
+        return model
+
 
 def report(work: Work, train: Callable[[int, int], float]) -> None:
     """Times `train(first_step, end_step)`, which returns the mean loss of those steps.

@@ -15,14 +15,7 @@ from benchmarks.work import Work, report
 def main() -> None:
     work, is_tuned = Work.from_args(), sys.argv[2] == "tuned"
     images, labels = work.in_order()
-    model = keras.Sequential(
-        [
-            keras.Input((784,)),
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.set_weights(work.first_weights())
+    model = work.keras_model()
     tuned = {"jit_compile": True, "steps_per_execution": 100} if is_tuned else {}
     model.compile(
         optimizer=keras.optimizers.Adam(),

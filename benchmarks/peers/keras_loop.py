@@ -9,14 +9,7 @@ from benchmarks.work import Work, report
 def main() -> None:
     work = Work.from_args()
     images, labels = work.in_order()
-    model = keras.Sequential(
-        [
-            keras.Input((784,)),
-            keras.layers.Dense(128, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    )
-    model.set_weights(work.first_weights())
+    model = work.keras_model()
     optimizer = keras.optimizers.Adam()
     loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     mean_loss = keras.metrics.Mean()
