@@ -3,7 +3,8 @@
 While TensorFlow's servers start, native code holds Python's lock until every peer's server answers. No
 thread of the process runs meanwhile: no signal is heard, no loss of a peer noticed, no deadline kept.
 So a task of a cluster runs as the child of a small process that knows no TensorFlow. It passes
-signals on, and while the child is deaf it watches the child's connections in its stead.
+signals on, and while the child is deaf it watches the child's connections in its stead. Some starts
+leave the child its hearing, and then it reads the beats itself; it says so, and watches for itself.
 """
 
 import array
@@ -17,6 +18,7 @@ import signal
 import socket
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,6 +28,7 @@ from strategies.errors import EXIT_RESUME
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
+_HEARS, _END = b"hears", b"end"
 _AGAIN = "run the same command again to go on"
 
 
@@ -55,10 +58,19 @@ class Guard:
         }
         fds = [peer.fileno() for peer in peers.values()]
         socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
+        is_over = threading.Event()
+        sign = threading.Thread(target=self._say_that_it_hears, args=(is_over,), daemon=True)
+        sign.start()
         try:
             yield
         finally:
-            self._channel.send(b"{}")
+            is_over.set()
+            sign.join()  # So that the end is the last that is said.
+            self._channel.send(_END)
+
+    def _say_that_it_hears(self, is_over: threading.Event) -> None:
+        while not is_over.wait(_LOOK_EVERY_S):  # A deaf process runs no thread, so says nothing.
+            self._channel.send(_HEARS)
 
 
 def split_off() -> Guard:
@@ -102,6 +114,9 @@ class _Parent:
     def _hear_child(self) -> None:
         while select.select([self._channel], [], [], 0)[0]:
             data, fds, _, _ = socket.recv_fds(self._channel, 1 << 16, 4096)
+            if data == _HEARS:
+                self._deaf.start_again()
+                continue
             if self._deaf:
                 self._deaf.close()
             self._deaf = _Deaf(json.loads(data), fds) if fds else None
@@ -144,7 +159,12 @@ class _Deaf:
         self._silence_s = message["silence_s"]
         self._peers = dict(zip(fds, message["peers"], strict=True))
         self._deadline = time.monotonic() + self._timeout_s
-        self._heard = {fd: (0, time.monotonic()) for fd in fds}  # Bytes waiting, and since when.
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Measures silence from now on: until now the child could hear for itself."""
+        now = time.monotonic()
+        self._heard = {fd: (_bytes_waiting(fd), now) for fd in self._peers}  # And since when.
 
     def trouble(self) -> str | None:
         """What ends the wait, or None. The beats stay unread, so they can only become more."""

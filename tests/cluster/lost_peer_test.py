@@ -72,6 +72,15 @@ def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, within_
         _ends_naming(coordinating, "ps 0", within_s)
 
 
+def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
+    chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
+    flags = ("--peer_timeout_s=3", "--startup_timeout_s=10")
+    # The peers answer and beat, but never start TensorFlow's servers.
+    with cluster.task(chief, tmp_path, *flags) as waiting, _peer(worker), _peer(server):
+        assert waiting.wait() == 75, waiting.said
+        assert "no end came within 10 s while starting TensorFlow's servers" in waiting.error
+
+
 def test_sigterm_is_heard_while_tensorflow_waits_for_a_server_that_never_starts(tmp_path):
     tasks = cluster.clusters(worker=2)
     with cluster.task(tasks[0], tmp_path) as waiting, _peer(tasks[1]) as silent:
