@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from strategies.errors import ClusterError
+from strategies.memory import keep_freed_memory
 
 
 def local_devices(count: int = 0) -> list[str]:
@@ -14,6 +15,7 @@ def local_devices(count: int = 0) -> list[str]:
     Raises:
       ClusterError: more GPUs were asked for than there are.
     """
+    keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return _split_cpu(max(count, 1))
@@ -30,6 +32,7 @@ def local_devices(count: int = 0) -> list[str]:
 
 def unsplit() -> list[str]:
     """The CPU, as a task of a parameter-server cluster takes it: its server finds GPUs itself."""
+    keep_freed_memory()
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
     return ["CPU:0"]
 

@@ -55,7 +55,9 @@ class TrainingProgram:
         return tape.gradient(loss, weights), sums
 
     def mean(self, gradients, count):
-        gradients = [gradient / tf.maximum(count, 1.0) for gradient in gradients]
+        # A product, which XLA folds into the update; a quotient would be a sweep of its own.
+        scale = 1.0 / tf.maximum(count, 1.0)
+        gradients = [gradient * scale for gradient in gradients]
         if self._optimizer_config.global_clipnorm:
             gradients, _ = tf.clip_by_global_norm(gradients, self._optimizer_config.global_clipnorm)
         return gradients
