@@ -9,8 +9,6 @@ TensorFlow's server can bind a port that has a connection and no listener, as bo
 SO_REUSEADDR.
 """
 
-import errno
-import ipaddress
 import itertools
 import json
 import selectors
@@ -20,7 +18,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from strategies.cluster import ClusterSpec, Task, split_address
+from strategies.addresses import connect, listen
+from strategies.cluster import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.link import Link, Message, Stranger
 from strategies.membership import Membership
@@ -85,12 +84,12 @@ def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
 def check_own_address(cluster: ClusterSpec) -> None:
     """Returns where this task could listen for the roll call. Raises ClusterError as `meet` would."""
     if not (cluster.is_alone or cluster.is_evaluator):
-        _listen(cluster).close()
+        listen(cluster).close()
 
 
 def _knock(cluster: ClusterSpec, task: Task, timeout_s: float, found: dict[Task, str]) -> None:
     try:
-        _connect(cluster.address(task), timeout_s).close()
+        connect(cluster.address(task), timeout_s).close()
         found[task] = "answers"
     except (OSError, UnicodeError) as error:
         found[task] = _reason(error)
@@ -121,7 +120,7 @@ class _Caller:
 
     def gather(self) -> dict[Task, Link]:
         """A connection to every other task; on any error all of them are told it and closed."""
-        _listen(self._cluster).close()  # A port that is taken is an error now, not in TensorFlow.
+        listen(self._cluster).close()  # A port that is taken is an error now, not in TensorFlow.
         try:
             self._call_all()
             self._tell({"verdict": "go"})
@@ -165,7 +164,7 @@ class _Caller:
             self._is_over.wait(_RETRY_EVERY_S)
 
     def _call_once(self, task: Task) -> tuple[Link, Message]:
-        link = Link(_connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
+        link = Link(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
         try:
             link.send({**self._hello, "remaining_s": self._left_s()})
             answer = link.receive(time.monotonic() + _ANSWER_TIMEOUT_S)
@@ -282,15 +281,6 @@ def _way_out(field: str) -> str:
     return "give every task the same flags and packages"
 
 
-def _connect(address: str, timeout_s: float) -> socket.socket:
-    connection = socket.create_connection(split_address(address), timeout_s)
-    if connection.getsockname() == connection.getpeername():
-        # On one machine a call to a port nobody listens on can be given that port, and meet itself.
-        connection.close()
-        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
-    return connection
-
-
 def _reason(error: Exception) -> str:
     """Why a call failed, in a word or two."""
     reasons = {
@@ -313,7 +303,7 @@ def _reason(error: Exception) -> str:
 def _await_call(cluster: ClusterSpec, hello: Message, timeout_s: float) -> Link:
     """The connection the leader made and said "go" on."""
     deadline = time.monotonic() + timeout_s
-    with _listen(cluster) as listener:
+    with listen(cluster) as listener:
         while call := _next_call(listener, deadline):
             link, remaining_s = call
             try:
@@ -407,41 +397,3 @@ def _is_hello(message: Message) -> bool:
         and isinstance(task, list)
         and [type(part) for part in task] == [str, int]
     )
-
-
-def _listen(cluster: ClusterSpec) -> socket.socket:
-    """A listener on this task's own address. Raises ClusterError where the port cannot be had."""
-    task, address = cluster.task, cluster.address(cluster.task)
-    host, port = split_address(address)
-    for candidate in (*_own_hosts(host), "::", "0.0.0.0"):
-        try:
-            return _listener(candidate, port)
-        except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                held = "is in use" if error.errno == errno.EADDRINUSE else "needs more rights"
-                raise ClusterError(
-                    f"`cluster.{task.type}[{task.index}]` names a port that {held} on this machine. "
-                    f"Received: {address!r}; end the program that holds it, or choose another port."
-                ) from None
-    raise ClusterError(
-        f"`cluster.{task.type}[{task.index}]` names an address this machine cannot listen on. "
-        f"Received: {address!r}; correct it."
-    )
-
-
-def _own_hosts(host: str) -> list[str]:
-    # Of names only localhost is bound as such: many machines take their own name for a loopback
-    # address, where no other machine would reach them.
-    if host == "localhost":
-        return ["127.0.0.1"]
-    try:
-        return [str(ipaddress.ip_address(host))]
-    except ValueError:
-        return []
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    if ":" not in host:
-        return socket.create_server((host, port))
-    both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=both)

@@ -1,0 +1,56 @@
+"""How does a task reach the addresses in TF_CONFIG, and take its own?"""
+
+import errno
+import ipaddress
+import socket
+
+from strategies.cluster import ClusterSpec, split_address
+from strategies.errors import ClusterError
+
+
+def connect(address: str, timeout_s: float) -> socket.socket:
+    """A connection to an address, host:port. Raises OSError or UnicodeError where there is none."""
+    connection = socket.create_connection(split_address(address), timeout_s)
+    if connection.getsockname() == connection.getpeername():
+        # On one machine a call to a port nobody listens on can be given that port, and meet itself.
+        connection.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
+    return connection
+
+
+def listen(cluster: ClusterSpec) -> socket.socket:
+    """A listener on this task's own address. Raises ClusterError where the port cannot be had."""
+    task, address = cluster.task, cluster.address(cluster.task)
+    host, port = split_address(address)
+    for candidate in (*_own_hosts(host), "::", "0.0.0.0"):
+        try:
+            return _listener(candidate, port)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                held = "is in use" if error.errno == errno.EADDRINUSE else "needs more rights"
+                raise ClusterError(
+                    f"`cluster.{task.type}[{task.index}]` names a port that {held} on this machine. "
+                    f"Received: {address!r}; end the program that holds it, or choose another port."
+                ) from None
+    raise ClusterError(
+        f"`cluster.{task.type}[{task.index}]` names an address this machine cannot listen on. "
+        f"Received: {address!r}; correct it."
+    )
+
+
+def _own_hosts(host: str) -> list[str]:
+    # Of names only localhost is bound as such: many machines take their own name for a loopback
+    # address, where no other machine would reach them.
+    if host == "localhost":
+        return ["127.0.0.1"]
+    try:
+        return [str(ipaddress.ip_address(host))]
+    except ValueError:
+        return []
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    if ":" not in host:
+        return socket.create_server((host, port))
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=both)
