@@ -14,9 +14,11 @@ from strategies.cluster import ClusterSpec
 from strategies.errors import ClusterError
 
 if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
+    from strategies.membership import Membership
     from strategies.runtime import Runtime
 
 STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
+TRANSPORTS = ("auto", "direct", "tensorflow")
 LAUNCH = "start one with `python -m trainer launch --workers=2"
 
 
@@ -27,6 +29,21 @@ class Choice:
     strategy: str
     reason: str
     tpu: str = ""
+    transport: str = ""  # Between workers: one of TRANSPORTS but auto. Empty where there are none.
+
+    @property
+    def way(self) -> str:
+        """The transport in words."""
+        return {
+            "direct": "over the workers' own connections, which on CPUs cost the least",
+            "tensorflow": "through TensorFlow's collectives, as GPUs need",
+            "": "nowhere",
+        }[self.transport]
+
+    @property
+    def starts_servers(self) -> bool:
+        """Whether TensorFlow's servers will run, whose start can leave the process deaf."""
+        return self.strategy == "parameter_server" or self.transport == "tensorflow"
 
     @property
     def sync_mode(self) -> str:
@@ -123,24 +140,56 @@ def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     return Choice("tpu", f"{source} for the TPU {tpu!r}", tpu)
 
 
-def check_devices(choice: Choice, devices: list[str]) -> None:
-    """Raises ClusterError where the strategy cannot train on these local devices."""
-    if choice.strategy == "multi_worker" and len(devices) > 1 and devices[0].startswith("CPU"):
+def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
+    """The choice with the way by which workers on these local devices exchange gradients.
+
+    Args:
+      choice: any; only workers without parameter servers have such a way.
+      wanted: the flag `--transport`, one of TRANSPORTS.
+      devices: names, the CPU's or the GPUs'.
+
+    Raises:
+      ClusterError: the strategy has no such way, or the devices cannot take it.
+    """
+    if choice.strategy != "multi_worker":
+        if wanted != "auto":
+            raise ClusterError(
+                f"`--transport` is for workers that exchange gradients. Received: {wanted!r} with "
+                f"{choice.strategy}; leave it out."
+            )
+        return choice
+    on_cpu = devices[0].startswith("CPU")
+    transport = wanted if wanted != "auto" else "direct" if on_cpu else "tensorflow"
+    if transport == "direct" and len(devices) > 1 and not on_cpu:
         raise ClusterError(
-            "`--devices` must be 1 where several workers train on CPUs, as TensorFlow takes "
-            f"one CPU device per worker. Received: {len(devices)}; start more workers instead."
+            "`--transport=direct` takes one GPU per worker. Received: "
+            f"{len(devices)} GPUs; leave it out, or give --devices=1."
         )
+    if transport == "tensorflow" and len(devices) > 1 and on_cpu:
+        raise ClusterError(
+            "`--devices` must be 1 where several workers train on CPUs through TensorFlow, which "
+            f"takes one CPU device per worker. Received: {len(devices)}; leave out --transport."
+        )
+    return dataclasses.replace(choice, transport=transport)
 
 
+# By strategy and transport: the module in this folder, and its class.
 _RUNTIMES = {
-    "mirrored": "MirroredRuntime",
-    "multi_worker": "MultiWorkerRuntime",
-    "parameter_server": "ParameterServerRuntime",
-    "tpu": "TpuRuntime",
+    ("mirrored", ""): ("mirrored", "MirroredRuntime"),
+    ("multi_worker", "direct"): ("multi_worker", "MultiWorkerRuntime"),
+    ("multi_worker", "tensorflow"): ("multi_worker_mirrored", "MultiWorkerMirroredRuntime"),
+    ("parameter_server", ""): ("parameter_server", "ParameterServerRuntime"),
+    ("tpu", ""): ("tpu", "TpuRuntime"),
 }
 
 
-def create(choice: Choice, cluster: ClusterSpec, devices: list[str]) -> "Runtime":
-    """The runtime of a choice, on these local devices. May start servers, so meet first."""
-    module = importlib.import_module(f"strategies.{choice.strategy}")
-    return getattr(module, _RUNTIMES[choice.strategy]).create(choice, cluster, devices)
+def create(
+    choice: Choice, cluster: ClusterSpec, devices: list[str], peers: "Membership | None" = None
+) -> "Runtime":
+    """The runtime of a choice, on these local devices.
+
+    It may start servers or call the `peers`, so meet them first; None is for a task alone.
+    """
+    module, name = _RUNTIMES[choice.strategy, choice.transport]
+    runtime = getattr(importlib.import_module(f"strategies.{module}"), name)
+    return runtime.create(choice, cluster, devices, peers)

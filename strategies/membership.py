@@ -31,8 +31,9 @@ class Membership:
     Use as a context manager, or call `close`. Closing before a dismissal is a loss to the others.
     """
 
-    def __init__(self, cluster: ClusterSpec, links: Mapping[Task, Link]):
+    def __init__(self, cluster: ClusterSpec, links: Mapping[Task, Link], token: str = ""):
         self._cluster = cluster
+        self.token = token  # Known to the tasks of this run alone: they show it to each other.
         self._links = dict(links)
         self._heard = dict.fromkeys(links, time.monotonic())
         self._changed = threading.Condition()

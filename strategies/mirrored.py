@@ -2,11 +2,13 @@
 
 Every replica keeps its own plain copy of the state, and the copies stay equal because each applies
 the same summed gradient. `tf.distribute` carries that one exchange: a flat vector of all gradients
-with the batch's sums behind them. One replica has nothing to exchange, so its whole loop is one
+with the batch's sums behind them. One device has nothing to exchange, so its whole loop is one
 compiled function; several leave the compiled code only for the all-reduce.
+
+Logical devices of the CPU are one processor. To compute their replicas apart would make one step of
+many small ones, so their batches are put side by side again and it is one device that computes.
 """
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +16,7 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
+from strategies.membership import Membership
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 
 _LOCAL = {
@@ -29,17 +32,33 @@ class MirroredRuntime(Runtime):
     name = "mirrored"
     sync_mode = "gradients"
 
-    def __init__(self, reason: str, strategy: tf.distribute.Strategy, first_replica: int = 0):
+    def __init__(
+        self,
+        reason: str,
+        strategy: tf.distribute.Strategy,
+        first_device: int = 0,
+        replicas_per_device: int = 1,
+    ):
         self.reason = reason
         self._strategy = strategy
         self._devices = strategy.extended.worker_devices
-        self.num_replicas = strategy.num_replicas_in_sync
-        self.local_replicas = range(first_replica, first_replica + len(self._devices))
+        self._per_device = replicas_per_device
+        self._first_device = first_device
+        self.num_replicas = strategy.num_replicas_in_sync * replicas_per_device
+        last_device = first_device + len(self._devices)
+        self.local_replicas = range(
+            first_device * replicas_per_device, last_device * replicas_per_device
+        )
         self._pending = []
 
     @classmethod
-    def create(cls, choice: Choice, cluster: ClusterSpec, devices: list[str]) -> "MirroredRuntime":
-        del cluster  # Alone: `choose` saw to it.
+    def create(
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
+    ) -> "MirroredRuntime":
+        del cluster, peers  # Alone: `choose` saw to it.
+        if devices[0].startswith("CPU"):
+            one = tf.distribute.MirroredStrategy(devices[:1])
+            return cls(choice.reason, one, replicas_per_device=len(devices))
         return cls(choice.reason, tf.distribute.MirroredStrategy(devices))
 
     def start(
@@ -55,10 +74,11 @@ class MirroredRuntime(Runtime):
         self._test_resident = self._on_every_device(test.resident)
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
-        loop = self._fused_loop if self.num_replicas == 1 else self._exchanging_loop
+        alone = self._strategy.num_replicas_in_sync == 1
+        loop = self._fused_loop if alone else self._exchanging_loop
         sums, stops = loop(
             self._resident,
-            self._per_replica(elements),
+            self._on_devices(self._joined(elements)),
             tf.constant(num_steps),
             tf.constant(float(stop)),
         )
@@ -72,7 +92,7 @@ class MirroredRuntime(Runtime):
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
         rows = [
-            self._evaluation(self._test_resident, self._per_replica(elements)).numpy()
+            self._evaluation(self._test_resident, self._on_devices(self._joined(elements))).numpy()
             for elements in batches
         ]
         return np.concatenate(rows).astype(np.float64)
@@ -94,10 +114,20 @@ class MirroredRuntime(Runtime):
             [[host(slot) for slot in own] for own in self._slots],
         )
 
-    def _per_replica(self, values: tuple):
-        """One value per local replica as tf.distribute's own per-replica value."""
+    def _joined(self, elements: tuple) -> tuple:
+        """One element per local device: those of its replicas side by side, in their order."""
+        if self._per_device == 1:
+            return elements
+        starts = range(0, len(elements), self._per_device)
+        groups = [elements[start : start + self._per_device] for start in starts]
+        return tuple(
+            tuple(tf.concat(arrays, 1) for arrays in zip(*group, strict=True)) for group in groups
+        )
+
+    def _on_devices(self, values: tuple):
+        """One value per local device as tf.distribute's own per-replica value."""
         return self._strategy.experimental_distribute_values_from_function(
-            lambda context: values[context.replica_id_in_sync_group - self.local_replicas.start]
+            lambda context: values[context.replica_id_in_sync_group - self._first_device]
         )
 
     def _on_every_device(self, arrays: tuple):
@@ -105,7 +135,7 @@ class MirroredRuntime(Runtime):
         for device in self._devices:
             with tf.device(device):
                 copies.append(tuple(tf.constant(array) for array in arrays))
-        return self._per_replica(tuple(copies))
+        return self._on_devices(tuple(copies))
 
     def _read(self) -> tuple[list, list]:
         weights = [weight.read_value() for weight in self._weights]
@@ -169,7 +199,7 @@ class MirroredRuntime(Runtime):
     def _device_of(self, context) -> str:
         """A pin: unpinned, an all-reduce in a loop fails for want of a destination."""
         replica = context.replica_id_in_sync_group
-        return self._devices[int(tf.get_static_value(replica)) - self.local_replicas.start]
+        return self._devices[int(tf.get_static_value(replica)) - self._first_device]
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_gradients(self, weights, batch):
@@ -183,29 +213,33 @@ class MirroredRuntime(Runtime):
         gradients = self._program.mean(gradients, total[-2])
         return self._program.update(weights, slots, gradients)
 
-    @functools.cached_property
-    def _evaluation(self):
-        @tf.function(autograph=False)
-        def evaluate(resident, elements):
-            sums = self._strategy.run(self._replica_sums, args=(resident, elements))
-            return self._strategy.experimental_local_results(sums)[0]
-
-        return evaluate
+    @tf.function(autograph=False)
+    def _evaluation(self, resident, elements):
+        sums = self._strategy.run(self._replica_sums, args=(resident, elements))
+        return self._strategy.experimental_local_results(sums)[0]
 
     def _replica_sums(self, resident, element):
         """float32 [k * num_replicas, NUM_SUMS]: every block once, whoever computed it.
 
-        Each replica fills in its own blocks; adding zeros is exact, so neither the number of
-        replicas nor the order of the sum changes a bit.
+        Each device fills in the blocks of its replicas; adding zeros is exact, so neither the number
+        of devices nor the order of the sum changes a bit.
         """
         context = tf.distribute.get_replica_context()
         slab = self._test.slab(resident, element)
         with tf.device(self._device_of(context)):
-            mine = self._compiled_sums(self._read()[0], slab)
-            own = tf.one_hot(context.replica_id_in_sync_group, self.num_replicas)
-            blocks = tf.identity(mine[:, tf.newaxis, :] * own[:, tf.newaxis])
+            mine = self._compiled_sums(self._read()[0], self._in_blocks(slab))
+            mine = tf.reshape(mine, [-1, 1, self._per_device, NUM_SUMS])
+            devices = self._strategy.num_replicas_in_sync
+            own = tf.one_hot(context.replica_id_in_sync_group, devices)
+            blocks = tf.identity(mine * own[:, tf.newaxis, tf.newaxis])
         blocks = context.all_reduce(tf.distribute.ReduceOp.SUM, blocks)
         return tf.reshape(blocks, [-1, NUM_SUMS])
+
+    def _in_blocks(self, slab: tuple) -> tuple:
+        """Rows that lie side by side, one of each replica, as rows of their own."""
+        return tuple(
+            tf.reshape(a, [-1, a.shape[1] // self._per_device, *a.shape[2:]]) for a in slab
+        )
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_sums(self, weights, slab):

@@ -1,9 +1,12 @@
 """How do workers on several machines train together, without parameter servers?
 
-As the devices of one machine do, with the all-reduce going over the network. What is added: each
-process feeds its own replicas, and reading the state is local, since all copies are equal.
+Each keeps its own copy of the state, as in `mirrored.py`, and computes the gradients of its share of
+the batch in compiled code; between one step's gradients and their update stands the `Exchange`, over
+connections of this program's own. One compiled call does a step's update and the next one's
+gradients, so that what is not arithmetic is paid once a step.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,12 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
+from strategies.exchange import Exchange, PeerLost, aligned
+from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
+from strategies.runtime import NUM_SUMS, Feed, Program, State
+
+_CONNECT_TIMEOUT_S = 60.0  # All are here, and running: that much the roll call has shown.
 
 
 class MultiWorkerRuntime(MirroredRuntime):
@@ -19,50 +27,109 @@ class MultiWorkerRuntime(MirroredRuntime):
 
     name = "multi_worker"
 
+    def __init__(self, reason: str, device: str, replicas: int, rank: int, exchange: Exchange):
+        one = tf.distribute.MirroredStrategy([device])
+        super().__init__(reason, one, first_device=0, replicas_per_device=replicas)
+        self.num_replicas = replicas * exchange.num_workers
+        self.local_replicas = range(rank * replicas, (rank + 1) * replicas)
+        self._rank = rank
+        self._exchange = exchange
+        self._failure: PeerLost | None = None
+
     @classmethod
     def create(
-        cls, choice: Choice, cluster: ClusterSpec, devices: list[str]
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership
     ) -> "MultiWorkerRuntime":
-        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-            tf.train.ClusterSpec(cluster.as_dict()),
-            task_type=cluster.task.type,
-            task_id=cluster.task.index,
-            num_accelerators={} if devices[0].startswith("CPU") else {"GPU": len(devices)},
-            rpc_layer="grpc",
-        )
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-        return cls(choice.reason, strategy, cluster.process_index * len(devices))
+        exchange = Exchange.connect(cluster, peers.token, _CONNECT_TIMEOUT_S)
+        return cls(choice.reason, devices[0], len(devices), cluster.process_index, exchange)
 
     def share(self, values: Any) -> Any:
-        arrays = [np.asarray(value) for value in tf.nest.flatten(values)]
-        payload = b"".join(array.tobytes() for array in arrays)
-        words = np.frombuffer(payload + bytes(-len(payload) % 4), np.int32)
-        is_leader = self.local_replicas.start == 0
-        # As integers, and zeros from everyone else: the sum is the leader's, bit for bit.
-        shared = self._sum_over_tasks(words if is_leader else np.zeros_like(words))
-        parts = np.split(
-            np.frombuffer(shared.tobytes()[: len(payload)], np.uint8),
-            np.cumsum([array.nbytes for array in arrays])[:-1],
-        )
-        arrays = [
-            part.view(array.dtype).reshape(array.shape)
-            for part, array in zip(parts, arrays, strict=True)
-        ]
+        arrays = [np.array(value, order="C") for value in tf.nest.flatten(values)]
+        for array in arrays:
+            self._exchange.broadcast(array)
         return tf.nest.pack_sequence_as(values, arrays)
 
-    def _sum_over_tasks(self, words: np.ndarray) -> np.ndarray:
-        """int32 [n]: the sum of what each task gave, the first of its replicas speaking for it."""
+    def start(
+        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+    ) -> None:
+        super().start(program, state, train, test, num_steps)
+        size = sum(weight.size for weight in state.weights)
+        self._total = aligned(size + NUM_SUMS + 1)
 
-        def add(value):
-            context = tf.distribute.get_replica_context()
-            with tf.device(self._device_of(context)):
-                value = tf.identity(value)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
+        if self._exchange.num_workers == 1:
+            return super().run(first_step, num_steps, elements, stop)
+        (element,) = self._joined(elements)
+        (resident,) = self._strategy.experimental_local_results(self._resident)
+        try:
+            sums, stops = self._loop(
+                resident, element, tf.constant(num_steps), tf.constant(float(stop))
+            )
+        except tf.errors.OpError:
+            raise self._failure or RuntimeError("the exchange of gradients failed") from None
+        self._pending.append(sums)
+        return bool(stops > 0)
 
-        @tf.function(autograph=False)
-        def total(values):
-            return self._strategy.run(add, args=(values,))
+    def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
+        rows = [self._blocks_of_all(elements) for elements in batches]
+        return np.concatenate(rows).astype(np.float64)
 
-        mine = [words] + [np.zeros_like(words)] * (len(self._devices) - 1)
-        summed = total(self._per_replica(tuple(mine)))
-        return self._strategy.experimental_local_results(summed)[0].numpy()
+    def _blocks_of_all(self, elements: tuple) -> np.ndarray:
+        """float32 [k * num_replicas, NUM_SUMS]: the blocks of every worker's replicas, in order."""
+        mine = self._evaluation(self._test_resident, self._on_devices(self._joined(elements)))
+        mine = mine.numpy().reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
+        own = np.zeros((len(mine), self._exchange.num_workers, *mine.shape[2:]), np.float32)
+        own[:, self._rank : self._rank + 1] = mine
+        blocks = np.empty(own.size, np.float32)
+        self._exchange.sum([own.reshape(-1)], blocks)
+        return blocks.reshape(-1, NUM_SUMS)
+
+    @tf.function(autograph=False)
+    def _loop(self, resident, element, num_steps, stop):
+        slab = self._train.slab(resident, element)
+        weights, slots = self._read()
+        gradients, sums = self._compiled_gradients(weights, _row(slab, 0))
+        so_far = tf.zeros([NUM_SUMS + 1])
+
+        def step(i, weights, slots, gradients, sums, so_far):
+            total = self._summed(gradients, sums, stop)
+            carried = self._compiled_turn(weights, slots, total, so_far, _row(slab, i))
+            return i + 1, *carried
+
+        _, weights, slots, gradients, sums, so_far = tf.while_loop(
+            lambda i, *_: i < num_steps,
+            step,
+            (tf.constant(1), weights, slots, gradients, sums, so_far),
+            parallel_iterations=1,
+        )
+        total = self._summed(gradients, sums, stop)
+        self._assign(*self._compiled_update(weights, slots, total))
+        so_far += total[-(NUM_SUMS + 1) :]
+        return so_far[:NUM_SUMS], so_far[NUM_SUMS]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_turn(self, weights, slots, total, so_far, batch):
+        """One step's update, and the gradients of the next."""
+        weights, slots = self._compiled_update(weights, slots, total)
+        gradients, sums = self._program.gradients(weights, batch)
+        return weights, slots, gradients, sums, so_far + total[-(NUM_SUMS + 1) :]
+
+    def _summed(self, gradients, sums, stop):
+        total = tf.numpy_function(
+            self._sum, [*gradients, sums, stop[tf.newaxis]], tf.float32, stateful=True
+        )
+        total.set_shape([self._total.size])
+        return total
+
+    def _sum(self, *parts: np.ndarray) -> np.ndarray:
+        try:
+            self._exchange.sum(parts, self._total)
+        except PeerLost as error:
+            self._failure = error  # TensorFlow would make another error of it.
+            raise
+        return self._total
+
+
+def _row(slab: tuple, i) -> tuple:
+    # Outside compiled code: there an index that is an argument would be compiled in.
+    return tuple(tf.gather(array, i) for array in slab)

@@ -19,6 +19,7 @@ import tensorflow as tf
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
 from strategies.errors import Resumable
+from strategies.membership import Membership
 from strategies.mirrored import block_sums, flatten, unflatten
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 
@@ -53,9 +54,9 @@ class ParameterServerRuntime(Runtime):
 
     @classmethod
     def create(
-        cls, choice: Choice, cluster: ClusterSpec, devices: list[str]
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "ParameterServerRuntime":
-        del devices  # TensorFlow's server takes every device of its task.
+        del devices, peers  # TensorFlow's server takes every device, and makes its connections.
         return cls(choice.reason, cluster)
 
     def serve(self, wait: Callable[[], int]) -> int:

@@ -11,6 +11,7 @@ SO_REUSEADDR.
 
 import itertools
 import json
+import secrets
 import selectors
 import socket
 import threading
@@ -26,6 +27,7 @@ from strategies.membership import Membership
 
 Credentials = Mapping[str, Any]
 
+TOKEN_BYTES = 16  # Of a run's token, by which its tasks know each other from then on.
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 5.0
 _RETRY_EVERY_S = 0.2
@@ -55,8 +57,10 @@ def meet(cluster: ClusterSpec, credentials: Credentials, timeout_s: float) -> Me
         "credentials": _plain({"cluster": cluster.as_dict(), **credentials}),
     }
     if cluster.is_leader:
-        return Membership(cluster, _Caller(cluster, hello, timeout_s).gather())
-    return Membership(cluster, {cluster.leader: _await_call(cluster, hello, timeout_s)})
+        token = secrets.token_hex(TOKEN_BYTES)
+        return Membership(cluster, _Caller(cluster, hello, timeout_s).gather(token), token)
+    link, token = _await_call(cluster, hello, timeout_s)
+    return Membership(cluster, {cluster.leader: link}, token)
 
 
 def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
@@ -118,12 +122,15 @@ class _Caller:
         self._changed = threading.Condition()
         self._is_over = threading.Event()
 
-    def gather(self) -> dict[Task, Link]:
-        """A connection to every other task; on any error all of them are told it and closed."""
+    def gather(self, token: str) -> dict[Task, Link]:
+        """A connection to every other task, which now holds the token.
+
+        On any error all of them are told it, and closed.
+        """
         listen(self._cluster).close()  # A port that is taken is an error now, not in TensorFlow.
         try:
             self._call_all()
-            self._tell({"verdict": "go"})
+            self._tell({"verdict": "go", "token": token})
             return self._links
         except (ClusterError, Resumable) as error:
             kind = "input" if isinstance(error, ClusterError) else "resume"
@@ -300,8 +307,8 @@ def _reason(error: Exception) -> str:
 # The other tasks' side.
 
 
-def _await_call(cluster: ClusterSpec, hello: Message, timeout_s: float) -> Link:
-    """The connection the leader made and said "go" on."""
+def _await_call(cluster: ClusterSpec, hello: Message, timeout_s: float) -> tuple[Link, str]:
+    """The connection the leader made and said "go" on, and the token it gave."""
     deadline = time.monotonic() + timeout_s
     with listen(cluster) as listener:
         while call := _next_call(listener, deadline):
@@ -313,7 +320,7 @@ def _await_call(cluster: ClusterSpec, hello: Message, timeout_s: float) -> Link:
                 link.close()  # The leader left, and may be back: it is called for the same run.
                 continue
             _obey(verdict, link)
-            return link
+            return link, str(verdict.get("token"))
     raise Resumable(
         f"{cluster.leader}, which leads, at {cluster.address(cluster.leader)} did not complete the "
         f"roll call within {timeout_s:g} s; start it, or correct TF_CONFIG, and run again."

@@ -5,6 +5,7 @@ As the devices of one machine do. That there is a TPU was asked before, in `tpu_
 
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
+from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
 from strategies.tpu_preflight import tpu_error
 
@@ -15,8 +16,10 @@ class TpuRuntime(MirroredRuntime):
     name = "tpu"
 
     @classmethod
-    def create(cls, choice: Choice, cluster: ClusterSpec, devices: list[str]) -> "TpuRuntime":
-        del cluster, devices  # Alone, and its devices are its own.
+    def create(
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
+    ) -> "TpuRuntime":
+        del cluster, devices, peers  # Alone, and its devices are its own.
         import tensorflow as tf
 
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=choice.tpu)

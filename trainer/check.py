@@ -89,6 +89,8 @@ class _Check:
         choice = self._known(self._choice, "strategy")
         serves = self._cluster.has_ps and not self._cluster.is_leader
         self._devices = task.local_devices(self._options, choice)
+        if self._devices:
+            choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
         return "those TensorFlow's server finds" if serves else shown
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
-from strategies.choose import STRATEGIES
+from strategies.choose import STRATEGIES, TRANSPORTS
 from trainer import __version__, recipes
 from trainer import config as config_lib
 from trainer import help as help_lib
@@ -36,6 +36,12 @@ class TrainOptions:
     )
     strategy: str = option(
         "auto", "auto: what TF_CONFIG asks for, with the reason on the screen", choices=STRATEGIES
+    )
+    transport: str = option(
+        "auto",
+        "how workers exchange gradients. direct: over connections of their own, the fastest on CPUs; "
+        "tensorflow: through its collectives, as GPUs need; auto: as the devices are",
+        choices=TRANSPORTS,
     )
     tpu: str = option(
         "", "train on this TPU; `local` for one attached to this machine", metavar="NAME"

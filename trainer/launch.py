@@ -152,10 +152,16 @@ def _environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:
     environ = {
         "TF_CONFIG": json.dumps({"cluster": cluster.as_dict(), "task": task}),
         "PYTHONUNBUFFERED": "1",  # Else the lines of different tasks come in the wrong order.
+        "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", _cores_each(cluster)),
     }
     if gpus:
         environ["CUDA_VISIBLE_DEVICES"] = gpus.get(cluster.task, "-1")
     return environ
+
+
+def _cores_each(cluster: ClusterSpec) -> str:
+    """This machine's cores, shared out: tasks that each took all would wait for one another."""
+    return str(max(1, len(os.sched_getaffinity(0)) // len(cluster.trainers())))
 
 
 def _has_flag(args: Sequence[str], name: str) -> bool:

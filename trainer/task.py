@@ -1,5 +1,6 @@
 """How does one task of a job go, from its flags to its exit code?"""
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
@@ -11,7 +12,7 @@ from absl import logging
 from strategies import choose, roll_call, tpu_preflight
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
-from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from trainer import __version__, datasets, logs
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
@@ -71,8 +72,11 @@ def _take_part(
     if dataset:
         logging.info("data | %s", dataset.description)
     devices = local_devices(options, choice)
+    choice = choose.with_transport(choice, options.transport, devices)
+    if choice.transport:
+        logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
-    carried = credentials(config, len(devices), None if cluster.has_ps else dataset)
+    carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
     with roll_call.meet(cluster, carried, options.startup_timeout_s) as membership:
         watcher = _Watcher(cluster, serves)
         membership.watch(watcher.on_lost, options.peer_timeout_s)
@@ -83,8 +87,8 @@ def _take_part(
                 membership.connections,
                 options.peer_timeout_s,
             )
-            with deaf:
-                runtime = choose.create(choice, cluster, devices)
+            with deaf if choice.starts_servers else contextlib.nullcontext():
+                runtime = choose.create(choice, cluster, devices, membership)
             stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
             if runtime.serves_only:
                 return runtime.serve(membership.wait_for_dismissal)
@@ -96,9 +100,9 @@ def _take_part(
                 membership.dismiss(error.exit_code)
             raise
         except Exception as error:
-            if type(error).__module__.startswith("tensorflow"):
+            if isinstance(error, Resumable) or type(error).__module__.startswith("tensorflow"):
                 # It may be about a peer that is gone: then the watcher ends this process, and
-                # names it.
+                # names the first that was lost.
                 membership.await_loss(options.peer_timeout_s + 1)
             raise
 
@@ -121,7 +125,7 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
 def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
 
-    Raises ClusterError where there are not so many, or too many for the strategy, or no TPU.
+    Raises ClusterError where there are not so many, or no TPU.
     """
     if choice.strategy == "tpu":
         tpu_preflight.preflight(choice.tpu)
@@ -131,7 +135,6 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
 
         servers_own = choice.strategy == "parameter_server"
         names = devices.unsplit() if servers_own else devices.local_devices(options.devices)
-    choose.check_devices(choice, names)
     return names
 
 
@@ -149,7 +152,9 @@ def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Pat
     return pathlib.Path(options.workdir) if options.workdir else None
 
 
-def credentials(config: ExperimentConfig, num_devices: int, dataset: Dataset | None) -> dict:
+def credentials(
+    config: ExperimentConfig, choice: Choice, num_devices: int, dataset: Dataset | None
+) -> dict:
     """What all tasks of a job must have in common. Where the data lies may differ.
 
     `dataset` is None with parameter servers, where the chief alone reads it.
@@ -160,6 +165,7 @@ def credentials(config: ExperimentConfig, num_devices: int, dataset: Dataset | N
         "python": ".".join(platform.python_version_tuple()[:2]),
         **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         "devices": num_devices,
+        "transport": choice.transport,
         "config": {name: value for name, value in flat.items() if name != "data.dir"},
         "data": dataset and dataset.fingerprint,
     }

@@ -14,14 +14,15 @@ SECONDS = 20.0  # TensorFlow's own waits would take minutes, or for ever.
 PEER = """
 import json, os, signal, sys, threading
 
-from strategies import roll_call
+from strategies import choose, roll_call
 from strategies.cluster import ClusterSpec
 from trainer import config, datasets, task
 
 cluster = ClusterSpec.from_env()
 recipe = config.resolve("digits_dense", {})
 dataset = None if cluster.has_ps else datasets.load(recipe.data)
-credentials = task.credentials(recipe, 1, dataset)
+choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])
+credentials = task.credentials(recipe, choice, 1, dataset)
 membership = roll_call.meet(cluster, credentials, 100)
 print("met", flush=True)
 if sys.argv[1]:
@@ -30,8 +31,8 @@ threading.Event().wait()
 """
 
 
-def _peer(spec, fate: str = "") -> cluster.Process:
-    return cluster.Process(["-c", PEER, fate], cluster.tf_config(spec))
+def _peer(spec, fate: str = "", transport: str = "auto") -> cluster.Process:
+    return cluster.Process(["-c", PEER, fate, transport], cluster.tf_config(spec))
 
 
 def _ends_naming(process: cluster.Process, lost: str, within_s: float) -> None:
@@ -41,18 +42,19 @@ def _ends_naming(process: cluster.Process, lost: str, within_s: float) -> None:
     assert f"{lost} was lost" in process.error
 
 
+@pytest.mark.parametrize("transport", ["direct", "tensorflow"])
 @pytest.mark.parametrize("survivor", [0, 1])
 @pytest.mark.parametrize(
     "fate, within_s", [("SIGKILL", SECONDS), ("SIGSTOP", SECONDS + PEER_TIMEOUT_S)]
 )
 def test_a_worker_lost_between_roll_call_and_first_step_is_named(
-    survivor, fate, within_s, tmp_path
+    transport, survivor, fate, within_s, tmp_path
 ):
     tasks = cluster.clusters(worker=2)
-    flags = f"--peer_timeout_s={PEER_TIMEOUT_S}"
+    flags = (f"--peer_timeout_s={PEER_TIMEOUT_S}", f"--transport={transport}")
     with (
-        cluster.task(tasks[survivor], tmp_path, flags) as surviving,
-        _peer(tasks[1 - survivor], fate) as lost,
+        cluster.task(tasks[survivor], tmp_path, *flags) as surviving,
+        _peer(tasks[1 - survivor], fate, transport) as lost,
     ):
         lost.await_line("met")
         _ends_naming(surviving, f"worker {1 - survivor}", within_s)
@@ -81,20 +83,25 @@ def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
         assert "no end came within 10 s while starting TensorFlow's servers" in waiting.error
 
 
-def test_sigterm_is_heard_while_tensorflow_waits_for_a_server_that_never_starts(tmp_path):
+@pytest.mark.parametrize("transport", ["direct", "tensorflow"])
+def test_sigterm_is_heard_while_a_worker_waits_for_one_that_never_connects(transport, tmp_path):
     tasks = cluster.clusters(worker=2)
-    with cluster.task(tasks[0], tmp_path) as waiting, _peer(tasks[1]) as silent:
+    with (
+        cluster.task(tasks[0], tmp_path, f"--transport={transport}") as waiting,
+        _peer(tasks[1], transport=transport) as silent,
+    ):
         silent.await_line("met")
-        time.sleep(1)  # Into TensorFlow's wait, which tells nobody that it began.
+        time.sleep(1)  # Into the wait, which tells nobody that it began.
         began = time.monotonic()
         waiting.send(signal.SIGTERM)
         assert waiting.wait() == 75, waiting.said
         assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_worker_killed_in_mid_run_is_named_by_the_other(lost, tmp_path):
+@pytest.mark.parametrize("lost, transport", [(0, "direct"), (1, "direct"), (1, "tensorflow")])
+def test_a_worker_killed_in_mid_run_is_named_by_the_other(lost, transport, tmp_path):
     flags = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")
+    flags += (f"--transport={transport}",)
     specs = cluster.clusters(worker=2)
     with (
         cluster.task(specs[lost], tmp_path, *flags) as leaving,
@@ -103,3 +110,31 @@ def test_a_worker_killed_in_mid_run_is_named_by_the_other(lost, tmp_path):
         surviving.await_line("epoch   2.00")
         leaving.send(signal.SIGKILL)
         _ends_naming(surviving, f"worker {lost}", SECONDS)
+
+
+def test_the_first_of_three_workers_to_be_lost_is_the_one_that_is_named(tmp_path):
+    flags = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")
+    flags += ("--config.data.global_batch_size=48",)
+    specs = cluster.clusters(worker=3)
+    with (
+        cluster.task(specs[0], tmp_path, *flags) as first,
+        cluster.task(specs[1], tmp_path, *flags) as second,
+        cluster.task(specs[2], tmp_path, *flags) as leaving,
+    ):
+        first.await_line("epoch   2.00")
+        leaving.send(signal.SIGKILL)
+        # Each also sees the other leave, and must not take that for the cause.
+        _ends_naming(first, "worker 2", SECONDS)
+        _ends_naming(second, "worker 2", SECONDS)
+
+
+def test_a_worker_stopped_in_mid_run_is_named_by_the_other(tmp_path):
+    flags = ("--config.train.steps=1000000", f"--peer_timeout_s={PEER_TIMEOUT_S}")
+    specs = cluster.clusters(worker=2)
+    with (
+        cluster.task(specs[0], tmp_path, *flags) as surviving,
+        cluster.task(specs[1], tmp_path, *flags) as stopping,
+    ):
+        surviving.await_line("epoch   2.00")
+        stopping.send(signal.SIGSTOP)
+        _ends_naming(surviving, "worker 1", SECONDS + PEER_TIMEOUT_S)

@@ -5,6 +5,7 @@ of 10, of which some replicas get nothing, and the first of the next epoch.
 """
 
 import functools
+import pathlib
 
 import numpy as np
 import pytest
@@ -27,22 +28,48 @@ FLAGS = {
     "train.log_examples": "true",
 }
 RECIPES = ("digits_dense mnist_dense mnist_dense_ps dense_100 linear_100 relu_regression").split()
+# As GPUs would: every device computes for itself, and tf.distribute adds their gradients.
+APART = """
+import tensorflow as tf
+from strategies.mirrored import MirroredRuntime
+from trainer.__main__ import main
+
+def create(cls, choice, cluster, devices, peers):
+    return cls(choice.reason, tf.distribute.MirroredStrategy(devices))
+
+MirroredRuntime.create = classmethod(create)
+main()
+"""
+
+
+def _apart(workdir: pathlib.Path, *flags: str) -> cluster.Process:
+    return cluster.Process(["-c", APART, f"--workdir={workdir}", "--devices=2", *flags])
+
+
 # Each layout's replicas, and how it is started.
 LAYOUTS = {
     "1 device": (1, cluster.training),
     "2 devices": (2, lambda *args: cluster.training(*args, "--devices=2")),
     "4 devices": (4, lambda *args: cluster.training(*args, "--devices=4")),
+    "2 devices apart": (2, _apart),
     "2 workers": (2, functools.partial(cluster.launching, workers=2)),
     "3 workers": (3, functools.partial(cluster.launching, workers=3)),
     "chief and worker": (2, functools.partial(cluster.launching, workers=1, also=["--chief"])),
+    "2 workers of 2 devices": (
+        4,
+        functools.partial(cluster.launching, workers=2, also=["--devices_per_worker=2"]),
+    ),
+    "2 workers through TensorFlow": (
+        2,
+        lambda *args: cluster.launching(*args, "--transport=tensorflow", workers=2),
+    ),
     # One worker takes the steps one after the other, as in a synchronous run.
     "2 ps and worker": (1, functools.partial(cluster.launching, workers=1, ps=2)),
 }
-MATRIX = [
-    (recipe, layout) for recipe in RECIPES for layout in ("1 device", "2 devices", "2 workers")
-]
-MATRIX += [("digits_dense", layout) for layout in list(LAYOUTS)[2:] if layout != "2 workers"]
-MATRIX += [("relu_regression", "2 ps and worker")]
+FOR_ALL = ("1 device", "2 devices apart", "2 workers")
+MATRIX = [(recipe, layout) for recipe in RECIPES for layout in FOR_ALL]
+MATRIX += [("digits_dense", layout) for layout in LAYOUTS if layout not in FOR_ALL]
+MATRIX += [("relu_regression", "2 ps and worker"), ("linear_100", "2 workers through TensorFlow")]
 
 
 @pytest.fixture(scope="module")

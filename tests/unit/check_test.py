@@ -147,9 +147,10 @@ def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
 
 def test_a_cpu_split_in_two_is_wrong_where_several_workers_train(tmp_path):
     cluster = _cluster(worker=["127.0.0.1:1", "127.0.0.1:2"])
-    exit_code, parts, _ = _check(tmp_path, "--devices=2", tf_config=cluster)
+    through = "--transport=tensorflow"
+    exit_code, parts, _ = _check(tmp_path, "--devices=2", through, tf_config=cluster)
     assert exit_code == 2
     assert parts["devices"][0] == "WRONG"
     assert parts["devices"][1].startswith(
-        "`--devices` must be 1 where several workers train on CPUs, "
+        "`--devices` must be 1 where several workers train on CPUs through TensorFlow, "
     )

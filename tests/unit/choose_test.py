@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from strategies.choose import Choice, check_devices, choose, tpu_from_env
+from strategies.choose import Choice, choose, tpu_from_env, with_transport
 from strategies.cluster import ClusterSpec
 from strategies.errors import ClusterError
 
@@ -123,16 +123,47 @@ def test_the_environment_names_a_tpu(environ, tpu):
     assert tpu_from_env(environ) == tpu
 
 
-def test_several_workers_take_one_cpu_each_and_as_many_gpus_as_there_are():
+CPUS, GPU, GPUS = ["CPU:0", "CPU:1"], ["GPU:0"], ["GPU:0", "GPU:1"]
+
+
+@pytest.mark.parametrize(
+    "wanted, devices, transport",
+    [
+        ("auto", CPUS[:1], "direct"),
+        ("auto", CPUS, "direct"),
+        ("auto", GPUS, "tensorflow"),
+        ("direct", GPU, "direct"),
+        ("tensorflow", CPUS[:1], "tensorflow"),
+    ],
+)
+def test_workers_exchange_gradients_in_the_way_their_devices_allow(wanted, devices, transport):
+    choice = with_transport(choose(TWO), wanted, devices)
+    assert choice.transport == transport
+    assert choice.starts_servers == (transport == "tensorflow")
+
+
+@pytest.mark.parametrize(
+    "cluster, wanted, devices, message",
+    [
+        (TWO, "direct", GPUS,
+         "`--transport=direct` takes one GPU per worker. Received: 2 GPUs; leave it out, or give "
+         "--devices=1."),
+        (TWO, "tensorflow", CPUS,
+         "`--devices` must be 1 where several workers train on CPUs through TensorFlow, which takes "
+         "one CPU device per worker. Received: 2; leave out --transport."),
+        (ALONE, "direct", CPUS[:1],
+         "`--transport` is for workers that exchange gradients. Received: 'direct' with mirrored; "
+         "leave it out."),
+    ],
+)  # fmt: skip
+def test_a_transport_that_cannot_be_had_is_an_error(cluster, wanted, devices, message):
     with pytest.raises(ClusterError) as caught:
-        check_devices(choose(TWO), ["CPU:0", "CPU:1"])
-    assert str(caught.value) == (
-        "`--devices` must be 1 where several workers train on CPUs, as TensorFlow takes one CPU "
-        "device per worker. Received: 2; start more workers instead."
-    )
-    for fine in (["CPU:0"], ["GPU:0", "GPU:1"]):
-        assert check_devices(choose(TWO), fine) is None
-    assert check_devices(choose(ALONE), ["CPU:0", "CPU:1"]) is None
+        with_transport(choose(cluster), wanted, devices)
+    assert str(caught.value) == message
+
+
+def test_only_workers_without_parameter_servers_have_a_transport():
+    assert with_transport(choose(ALONE), "auto", CPUS).transport == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,272 @@
+"""How do the workers of a cluster add their vectors?
+
+Over connections of their own, one between each two, made once after the roll call. TensorFlow's
+collectives take milliseconds for the gradients of a small net; this takes what the bytes take. The
+sum is the same on every worker and in every run: its terms are added pairwise in the order of the
+ranks, ((0 + 1) + (2 + 3)), whoever was fastest.
+
+Two workers swap their vectors. More than two divide the work: each adds up one part of all vectors and
+hands it round, so that every vector travels about twice, however many workers there are.
+"""
+
+import hmac
+import select
+import socket
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from strategies.addresses import connect, listen
+from strategies.cluster import ClusterSpec, Task
+from strategies.errors import Resumable
+
+SILENCE_S = 600.0  # A peer that is dead or stopped is noticed by the membership, and sooner.
+_BUFFER_BYTES = 4 << 20
+_ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.
+_RETRY_EVERY_S = 0.1
+_HANDSHAKE_S = 2.0
+
+Views = list[memoryview]
+
+
+class PeerLost(Resumable):
+    """A connection to another worker ended, or nothing came from it."""
+
+
+class Exchange:
+    """This worker's connections to all others. Not for use by two threads at once."""
+
+    def __init__(self, tasks: Sequence[Task], rank: int, connections: Mapping[int, socket.socket]):
+        self._tasks = tasks
+        self._rank = rank
+        self._connections = dict(connections)
+        for connection in self._connections.values():
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                connection.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
+            connection.setblocking(False)
+
+    @classmethod
+    def connect(cls, cluster: ClusterSpec, token: str, timeout_s: float) -> "Exchange":
+        """The connections among the tasks that train, each of which calls this.
+
+        Args:
+          cluster: a task listens on its own address there, and calls those that rank higher.
+          token: known to the tasks of this run alone. Whoever cannot show it is turned away.
+          timeout_s: seconds until all are connected.
+
+        Raises:
+          PeerLost: a worker did not answer in time.
+          ClusterError: this task cannot listen on its own address.
+        """
+        tasks = cluster.trainers()
+        rank = tasks.index(cluster.task)
+        deadline = time.monotonic() + timeout_s
+        connections: dict[int, socket.socket] = {}
+        with listen(cluster) as listener:
+            for peer in range(rank + 1, len(tasks)):
+                address = cluster.address(tasks[peer])
+                connections[peer] = _call(address, token, rank, peer, tasks[peer], deadline)
+            while missing := set(range(rank)) - connections.keys():
+                peer, connection = _admit(listener, token, rank, missing, tasks, deadline)
+                connections[peer] = connection
+        return cls(tasks, rank, connections)
+
+    @property
+    def num_workers(self) -> int:
+        return len(self._tasks)
+
+    def sum(self, parts: Sequence[np.ndarray], total: np.ndarray) -> None:
+        """Fills `total`, float32 [n], with the sum over all workers of their parts, end to end.
+
+        Every worker must call it, with parts of the same sizes. `parts` are float32 and contiguous.
+
+        Raises PeerLost.
+        """
+        if self.num_workers == 2:
+            return self._swap(parts, total)
+        np.concatenate([part.ravel() for part in parts], out=total)
+        bounds = np.linspace(0, len(total), self.num_workers + 1).astype(int)
+        shares = [slice(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+        mine = shares[self._rank]
+        terms = [np.empty(mine.stop - mine.start, np.float32) for _ in self._tasks]
+        terms[self._rank] = total[mine]
+        self._move(
+            {peer: [_bytes(total[shares[peer]])] for peer in self._connections},
+            {peer: _bytes(terms[peer]) for peer in self._connections},
+        )
+        total[mine] = _add_pairwise(terms)
+        self._move(
+            {peer: [_bytes(total[mine])] for peer in self._connections},
+            {peer: _bytes(total[shares[peer]]) for peer in self._connections},
+        )
+
+    def broadcast(self, values: np.ndarray) -> None:
+        """Fills `values`, contiguous and of one shape everywhere, with those of rank 0.
+
+        Raises PeerLost.
+        """
+        if self._rank == 0:
+            self._move({peer: [_bytes(values)] for peer in self._connections}, {})
+        else:
+            self._move({}, {0: _bytes(values)})
+
+    def close(self) -> None:
+        """Ends the connections, which the others notice."""
+        for connection in self._connections.values():
+            connection.close()
+
+    def _swap(self, parts: Sequence[np.ndarray], total: np.ndarray) -> None:
+        (peer,) = self._connections
+        self._move({peer: [_bytes(part) for part in parts]}, {peer: _bytes(total)})
+        start = 0
+        for part in parts:  # Of two terms the order does not matter.
+            total[start : start + part.size] += part.ravel()
+            start += part.size
+
+    def _move(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
+        """Sends and receives all of it, in whatever order the connections allow."""
+        outgoing = {peer: views for peer, views in outgoing.items() if any(views)}
+        incoming = {peer: view for peer, view in incoming.items() if len(view)}
+        while outgoing or incoming:
+            has_moved = False
+            for peer in list(outgoing):
+                has_moved |= self._send(peer, outgoing)
+            for peer in list(incoming):
+                has_moved |= self._receive(peer, incoming)
+            if not has_moved:
+                self._await(outgoing, incoming)
+
+    def _send(self, peer: int, outgoing: dict[int, Views]) -> bool:
+        views = outgoing[peer]
+        try:
+            sent = self._connections[peer].sendmsg(views)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._lost(peer) from error
+        while views and sent >= len(views[0]):
+            sent -= len(views.pop(0))
+        if views:
+            views[0] = views[0][sent:]
+        else:
+            del outgoing[peer]
+        return True
+
+    def _receive(self, peer: int, incoming: dict[int, memoryview]) -> bool:
+        try:
+            received = self._connections[peer].recv_into(incoming[peer])
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise self._lost(peer) from error
+        if not received:
+            raise self._lost(peer)
+        incoming[peer] = incoming[peer][received:]
+        if not len(incoming[peer]):
+            del incoming[peer]
+        return True
+
+    def _await(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
+        readers = [self._connections[peer] for peer in incoming]
+        writers = [self._connections[peer] for peer in outgoing]
+        if not any(select.select(readers, writers, [], SILENCE_S)):
+            names = " and ".join(str(self._tasks[peer]) for peer in {*outgoing, *incoming})
+            raise PeerLost(
+                f"{names} took no part in the exchange for {SILENCE_S:g} s; "
+                "run the same command again to go on."
+            )
+
+    def _lost(self, peer: int) -> PeerLost:
+        return PeerLost(
+            f"{self._tasks[peer]} was lost (its connection closed); "
+            "run the same command again to go on."
+        )
+
+
+def aligned(size: int) -> np.ndarray:
+    """float32 [size], uninitialised, where TensorFlow can use it without a copy."""
+    room = np.empty(size * 4 + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size * 4].view(np.float32)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    return memoryview(array.reshape(-1)).cast("B")
+
+
+def _add_pairwise(terms: Sequence[np.ndarray]) -> np.ndarray:
+    while len(terms) > 1:
+        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + list(terms[len(pairs) * 2 :])
+    return terms[0]
+
+
+# The handshake: who calls shows the token and its rank, who is called answers with its own.
+
+
+def _call(
+    address: str, token: str, rank: int, peer: int, task: Task, deadline: float
+) -> socket.socket:
+    while (left_s := deadline - time.monotonic()) > 0:
+        try:
+            connection = connect(address, min(left_s, _HANDSHAKE_S))
+        except (OSError, UnicodeError):
+            time.sleep(_RETRY_EVERY_S)
+            continue
+        try:
+            # It answers when it has come to its own calls, which may take it until the deadline.
+            connection.settimeout(max(left_s, _HANDSHAKE_S))
+            connection.sendall(_hello(token, rank))
+            if _read(connection, len(_hello(token, peer))) == _hello(token, peer):
+                return connection
+        except OSError:
+            pass
+        connection.close()
+        time.sleep(_RETRY_EVERY_S)
+    raise _absent([task])
+
+
+def _admit(
+    listener: socket.socket,
+    token: str,
+    rank: int,
+    missing: set[int],
+    tasks: Sequence[Task],
+    deadline: float,
+) -> tuple[int, socket.socket]:
+    """The next caller that shows the token, and the rank it shows."""
+    while (left_s := deadline - time.monotonic()) > 0:
+        listener.settimeout(left_s)
+        try:
+            connection, _ = listener.accept()
+            connection.settimeout(min(left_s, _HANDSHAKE_S))
+            hello = _read(connection, len(_hello(token, 0)))
+            for peer in missing:
+                if hmac.compare_digest(hello, _hello(token, peer)):
+                    connection.sendall(_hello(token, rank))
+                    return peer, connection
+            connection.close()
+        except OSError:
+            continue
+    raise _absent([tasks[peer] for peer in sorted(missing)])
+
+
+def _hello(token: str, rank: int) -> bytes:
+    return f"muster exchange {token} {rank:06d}".encode()
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    """Up to `size` bytes, and not one more: what follows belongs to the exchange."""
+    received = b""
+    while len(received) < size and (more := connection.recv(size - len(received))):
+        received += more
+    return received
+
+
+def _absent(tasks: Sequence[Task]) -> PeerLost:
+    names = " and ".join(str(task) for task in tasks)
+    return PeerLost(
+        f"{names} did not connect in time for the exchange; run the same command again."
+    )

@@ -1,0 +1,71 @@
+"""How do workers train together through TensorFlow's own collectives?
+
+As the devices of one machine do, with the all-reduce going over the network: NCCL between GPUs, gRPC
+between CPUs. What is added: each process feeds its own replicas, and reading the state is local, since
+all copies are equal.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from strategies.membership import Membership
+from strategies.mirrored import MirroredRuntime
+
+
+class MultiWorkerMirroredRuntime(MirroredRuntime):
+    """Synchronous data parallelism over the chief and workers of a cluster."""
+
+    name = "multi_worker"
+
+    @classmethod
+    def create(
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
+    ) -> "MultiWorkerMirroredRuntime":
+        del peers  # TensorFlow makes connections of its own.
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec(cluster.as_dict()),
+            task_type=cluster.task.type,
+            task_id=cluster.task.index,
+            num_accelerators={} if devices[0].startswith("CPU") else {"GPU": len(devices)},
+            rpc_layer="grpc",
+        )
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        return cls(choice.reason, strategy, cluster.process_index * len(devices))
+
+    def share(self, values: Any) -> Any:
+        arrays = [np.asarray(value) for value in tf.nest.flatten(values)]
+        payload = b"".join(array.tobytes() for array in arrays)
+        words = np.frombuffer(payload + bytes(-len(payload) % 4), np.int32)
+        is_leader = self.local_replicas.start == 0
+        # As integers, and zeros from everyone else: the sum is the leader's, bit for bit.
+        shared = self._sum_over_tasks(words if is_leader else np.zeros_like(words))
+        parts = np.split(
+            np.frombuffer(shared.tobytes()[: len(payload)], np.uint8),
+            np.cumsum([array.nbytes for array in arrays])[:-1],
+        )
+        arrays = [
+            part.view(array.dtype).reshape(array.shape)
+            for part, array in zip(parts, arrays, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(values, arrays)
+
+    def _sum_over_tasks(self, words: np.ndarray) -> np.ndarray:
+        """int32 [n]: the sum of what each task gave, the first of its replicas speaking for it."""
+
+        def add(value):
+            context = tf.distribute.get_replica_context()
+            with tf.device(self._device_of(context)):
+                value = tf.identity(value)
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+        @tf.function(autograph=False)
+        def total(values):
+            return self._strategy.run(add, args=(values,))
+
+        mine = [words] + [np.zeros_like(words)] * (len(self._devices) - 1)
+        summed = total(self._on_devices(tuple(mine)))
+        return self._strategy.experimental_local_results(summed)[0].numpy()
