@@ -27,10 +27,10 @@ def _train(command: cli.TrainOptions) -> int:
 
 
 def _evaluate(command: cli.EvaluateOptions) -> int:
-    from trainer import logs
+    from trainer import logs, tensorflow_import
 
     logs.set_up()
-    with logs.quiet_start():
+    with tensorflow_import.quietly():
         from trainer import evaluator
 
     return evaluator.evaluate_once(command)

@@ -15,7 +15,7 @@ from strategies.cluster import ClusterSpec
 from strategies.devices import local_devices
 from strategies.errors import EXIT_DONE, Resumable
 from strategies.runtime import State
-from trainer import datasets, evaluate, logs, train
+from trainer import datasets, evaluate, tensorflow_import, train
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions
 from trainer.config import ExperimentConfig
@@ -32,7 +32,9 @@ class CheckpointEvaluator:
     """Evaluates checkpoints of one experiment on this machine's devices."""
 
     def __init__(self, config: ExperimentConfig, workdir: Workdir, devices: int):
-        with logs.quiet_start():  # And first: devices that TensorFlow knows cannot be split.
+        with (
+            tensorflow_import.quietly()
+        ):  # And first: devices that TensorFlow knows cannot be split.
             names = local_devices(devices)
         self._dataset = datasets.load(config.data)
         self._program = TrainingProgram(config, self._dataset)

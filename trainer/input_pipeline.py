@@ -3,10 +3,11 @@
 A global step is a row of the sample order; replica r of n takes the r-th of n equal slices. What
 differs between strategies is data: which replicas a process feeds, how many steps a loop has, and
 whether the examples stay on the device (`resident`: only their indices travel) or travel
-themselves (`stream`, through tf.data). Both gather by the same indices, so both give the same
-examples in the same order.
+themselves (`stream`). Both gather by the same indices, so both give the same examples in the same order.
 """
 
+import collections
+import concurrent.futures
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -19,6 +20,7 @@ from trainer.schedule import Loop
 SLAB_BYTES = 32 << 20  # Per loop and replica: large enough to hide the call, small beside the data.
 MAX_STEPS_PER_LOOP = 500
 RESIDENT_BYTES = 2**30  # Per copy of the data.
+_LOOPS_AHEAD = 2
 
 
 class InputPipeline:
@@ -47,22 +49,27 @@ class InputPipeline:
         self._streamed = (split.features, split.targets) if self._streams else ()
 
     def elements(self, loops: Iterable[Loop]) -> Iterator[tuple]:
-        """For each loop, one element per replica of this process, prepared a loop ahead."""
-        rows = [self._steps_per_loop, self._per_replica]
-        specs = [tf.TensorSpec(rows, tf.int32)]
-        specs += [tf.TensorSpec([*rows, *a.shape[1:]], a.dtype) for a in self._streamed]
-        dataset = tf.data.Dataset.from_generator(
-            lambda: map(self._elements, loops),
-            output_signature=tuple(tuple(specs) for _ in self._replicas),
-        )
-        options = tf.data.Options()
-        options.autotune.enabled = False  # With it, giving up the iterator can block for seconds.
-        return iter(dataset.prefetch(2).with_options(options))
+        """For each loop, one element of tensors per replica of this process.
+
+        They are prepared two loops ahead, by a thread that works while compiled code runs.
+        """
+        with concurrent.futures.ThreadPoolExecutor(1, "input") as thread:
+            ahead = collections.deque()
+            for loop in loops:
+                ahead.append(thread.submit(self._tensors, loop))
+                if len(ahead) > _LOOPS_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def slab(self, resident: tuple, element: tuple) -> tuple:
         indices = element[0]
         examples = element[1:] if self._streams else _gather(resident, indices)
         return (*examples, tf.cast(indices != PADDING, tf.float32))
+
+    def _tensors(self, loop: Loop) -> tuple:
+        with tf.device("CPU:0"):  # From where the runtime sends it to the device that needs it.
+            return tf.nest.map_structure(tf.constant, self._elements(loop))
 
     def _elements(self, loop: Loop) -> tuple:
         """Per replica, its columns of the loop's global rows; rows are padded to k."""

@@ -4,17 +4,10 @@ One line per event, with the time and nothing else before it: where in the code 
 nobody who trains. TensorFlow's own Python lines are shown from warnings up.
 """
 
-import contextlib
 import logging as std_logging
-import os
 import pathlib
-import sys
-import tempfile
-from collections.abc import Iterator
 
 from absl import flags, logging
-
-from strategies.errors import InputError
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -40,30 +33,3 @@ def set_up() -> None:
     handler = logging.get_absl_handler()
     handler.setFormatter(_Formatter())
     handler.addFilter(_is_ours)
-
-
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Holds back what TensorFlow's native code says of itself while it is imported.
-
-    No level hides those lines: they are written before its log is set up. If the start fails they
-    are shown after all. TF_CPP_MIN_LOG_LEVEL=0 shows them at once.
-    """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        yield
-        return
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except InputError:
-            raise  # Its one line says all.
-        except BaseException:
-            held.seek(0)
-            os.write(screen, held.read())
-            raise
-        finally:
-            os.dup2(screen, 2)
-            os.close(screen)

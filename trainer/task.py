@@ -13,7 +13,7 @@ from strategies import choose, roll_call, tpu_preflight
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from trainer import __version__, datasets, logs
+from trainer import __version__, datasets, tensorflow_import
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
@@ -48,7 +48,7 @@ def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) 
             "`--workdir` must name the folder in which the trainers save, for an evaluator. "
             "Received: none; give every task the same --workdir."
         )
-    with logs.quiet_start():
+    with tensorflow_import.quietly():
         from trainer import evaluator
 
     return evaluator.follow(config, Workdir(options.workdir), stop, options.devices)
@@ -130,7 +130,7 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     if choice.strategy == "tpu":
         tpu_preflight.preflight(choice.tpu)
         return []
-    with logs.quiet_start():
+    with tensorflow_import.quietly():
         from strategies import devices
 
         servers_own = choice.strategy == "parameter_server"

@@ -1,0 +1,27 @@
+"""Does TensorFlow come in without what nothing uses, and without harm to who does use it?"""
+
+import subprocess
+import sys
+
+_SCRIPT = """
+import sys
+from trainer import tensorflow_import
+
+with tensorflow_import.quietly():
+    import keras, tensorflow
+print("sklearn" in sys.modules)
+
+from sklearn.linear_model import LinearRegression
+with tensorflow_import.quietly():
+    pass
+print(sys.modules["sklearn"].__version__, LinearRegression().fit([[0], [1]], [0, 2]).coef_[0])
+"""
+
+
+def test_scikit_learn_is_left_out_until_somebody_imports_it():
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=120, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == "False"
+    assert abs(float(second.split()[1]) - 2) < 1e-12
