@@ -24,8 +24,8 @@ lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(INSTALLED)  ## Measure this trainer beside its peers, in one run
-	$(BIN)/python -m benchmarks.run
+bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=one_process --rounds=1" for less
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## Remove what make and the tools left, but no runs
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

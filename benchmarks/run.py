@@ -1,81 +1,128 @@
 """How fast is this trainer beside what people would use instead?
 
     make bench
+    make bench ARGS="--tables=one_process,two_workers --rounds=3"
 
-Every peer does the same work, in a process of its own, in rounds that go through all of them, so that
-a busy moment of the machine falls on each. The table shows medians, and ratios of examples a second
-within this run: nothing else can be compared. A peer whose loss is not that of the others has not
-done the same work, and ends the run.
+Every peer does the same work, in processes of its own, in rounds that go through all of them, so that a
+busy moment of the machine falls on each. The tables show medians, and ratios within this run: nothing
+else can be compared. A peer that fails is shown with its reason. A peer whose loss is not that of the
+others has not done the same work, and ends the run.
 
 What was learned: XLA fuses a matrix product into a concatenation and then computes it element by
 element, 30 times slower, so gradients are flattened outside compiled code. An index that is an argument
-of compiled code is compiled in, so every step would compile anew. The fused loop itself takes either
-about 255 or about 510 microseconds a step at batch 64, the same code on the same quiet machine, by what
-the process allocated before: holding a few unrelated arrays is enough to switch it. Both threads are then
-busy for longer, which looks like the four 401,408-byte arrays of Adam's update (98 pages exactly) lying
-so that they evict each other. That is not settled; `mallopt` with a larger mmap threshold did not help.
+of compiled code is compiled in, so every step would compile anew.
 """
 
-import json
-import os
+import argparse
 import pathlib
-import statistics
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 
+from benchmarks import environments, processes, report
+from benchmarks.tables import MAX_EPOCHS, TABLES, Column, Peer, Table
+from benchmarks.work import Work
+
 ROUNDS = 5
-BATCHES = (64, 256)
-PEERS: Mapping[str, Sequence[str]] = {
-    "Muster": ("muster",),
-    "Keras fit, defaults": ("keras_fit", "default"),
-    "Keras fit, tuned": ("keras_fit", "tuned"),
-    "plain Keras loop": ("keras_loop",),
-}
-_TIMEOUT_S = 300.0
-_LOSS_TOLERANCE = 1e-3  # Means of hundreds of float32 losses after hundreds of chaotic updates.
-_OUT = pathlib.Path("runs") / "benchmarks.json"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None, tables: Sequence[Table] = TABLES) -> None:
+    options = _options(argv, tables)
+    chosen = [table for table in tables if table.name in options.tables]
     results = {}
-    for batch in BATCHES:
-        epoch = -(-60_000 // batch)
-        work = {"batch": batch, "steps": min(epoch - 1, 900), "warm_up": 100}
-        rounds = [{name: _run(peer, work) for name, peer in PEERS.items()} for _ in range(ROUNDS)]
-        _check_same_work(rounds)
-        results[batch] = {
-            name: statistics.median(one[name]["examples_per_s"] for one in rounds) for name in PEERS
-        }
-        print(_table(batch, results[batch]), flush=True)
-    _OUT.parent.mkdir(exist_ok=True)
-    _OUT.write_text(json.dumps(results, indent=2) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        files = _prepare(folder, chosen)
+        for table in chosen:
+            results[table.name] = table, measure(table, files, options.rounds)
+            print(*report.lines(table, results[table.name][1]), sep="\n", flush=True)
+            report.save(options.out, results, options.rounds)  # So far: what follows may fail.
+    print(*report.aim_lines(report.aims(results)), sep="\n")
 
 
-def _run(peer: Sequence[str], work: Mapping[str, int]) -> dict[str, float]:
-    module, *args = peer
-    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.peers.{module}", json.dumps(work), *args],
-        env=environ, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{' '.join(peer)} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def _options(argv: Sequence[str] | None, tables: Sequence[Table]) -> argparse.Namespace:
+    names = [table.name for table in tables]
+
+    def several(text: str) -> list[str]:
+        unknown = set(text.split(",")) - set(names)
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no such table: {', '.join(sorted(unknown))}")
+        return text.split(",")
+
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
+    parser.add_argument("--tables", type=several, default=names, help=f"some of {','.join(names)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often all peers run")
+    parser.add_argument(
+        "--out", type=pathlib.Path, default=pathlib.Path("runs", "benchmarks.json"), metavar="FILE"
+    )
+    return parser.parse_args(argv)
 
 
-def _check_same_work(rounds: Sequence[Mapping[str, Mapping[str, float]]]) -> None:
-    losses = {name: one[name]["loss"] for one in rounds for name in one}
-    if max(losses.values()) - min(losses.values()) > _LOSS_TOLERANCE:
-        raise SystemExit(f"the peers did not do the same work: losses {losses}")
+def _prepare(folder: str, tables: Sequence[Table]) -> dict[int, str]:
+    """The file with the work, by the number of examples in its epoch."""
+    files = {}
+    for num_examples in {column.num_examples for table in tables for column in table.columns}:
+        # A process of its own: what a child's peak memory is counted from is its parent's.
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.prepare", folder, str(num_examples), str(MAX_EPOCHS)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        files[num_examples] = str(pathlib.Path(folder, f"work-{num_examples}.npz"))
+    return files
 
 
-def _table(batch: int, speeds: Mapping[str, float]) -> str:
-    lines = [f"batch {batch:<21} examples/s   Muster is faster by"]
-    for name, speed in speeds.items():
-        lines.append(f"{name:<27} {speed:>10,.0f}   {speeds['Muster'] / speed:>10.2f} x")
-    return "\n".join(lines) + "\n"
+def measure(table: Table, files: Mapping[int, str], rounds: int) -> report.Cells:
+    """By column and peer, what each round found. Raises DifferentWork."""
+    cells = {
+        column.name: {peer.name: {"rounds": [], "failure": ""} for peer in table.peers}
+        for column in table.columns
+    }
+    for number in range(rounds):
+        began = time.monotonic()
+        for column in table.columns:
+            if number < column.max_rounds:
+                _measure_column(table, column, files[column.num_examples], cells[column.name])
+        seconds = time.monotonic() - began
+        print(f"{table.name}: round {number + 1} of {rounds} took {seconds:.0f} s", file=sys.stderr)
+    return cells
+
+
+def _measure_column(table: Table, column: Column, file: str, cells: dict[str, report.Cell]) -> None:
+    """One round of one column."""
+    found: dict[Work, dict[str, dict[str, float]]] = {}
+    for peer in table.peers:
+        cell = cells[peer.name]
+        if cell["failure"] and not cell["rounds"]:
+            continue  # It never ran, and would take its time to fail again.
+        work = Work(file, column.batch_per_worker * peer.replicas, column.epochs)
+        where = f"{table.name}, {column.name}, {peer.name}"
+        began = time.monotonic()
+        try:
+            one = run_peer(peer, work, table.deadline_s)
+        except (processes.PeerFailed, environments.EnvironmentFailed) as failure:
+            cell["failure"] = str(failure)
+            print(f"{where}: {failure}", file=sys.stderr)
+            continue
+        seconds = time.monotonic() - began
+        print(f"{where}: {one[table.value]:,.2f}, in {seconds:.0f} s", file=sys.stderr)
+        cell["rounds"].append(one)
+        found.setdefault(work, {})[peer.name] = one
+    for losses in found.values():
+        report.check_same_work(table, losses)
+
+
+def run_peer(peer: Peer, work: Work, deadline_s: float) -> dict[str, float]:
+    """What one peer found. Raises PeerFailed or EnvironmentFailed."""
+    python = environments.python(peer.environment)
+    command = processes.module(python, peer.module, work.to_arg(), *peer.args)
+    return processes.run(command, peer.jobs, peer.pinned, deadline_s)
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # On the way out peers are ended.
+    try:
+        main()
+    except report.DifferentWork as error:
+        sys.exit(str(error))

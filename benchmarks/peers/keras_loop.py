@@ -3,13 +3,14 @@
 import keras
 import tensorflow as tf
 
+from benchmarks.peers.keras_model import keras_model
 from benchmarks.work import Work, report
 
 
 def main() -> None:
     work = Work.from_args()
     images, labels = work.in_order()
-    model = work.keras_model()
+    model = keras_model(work)
     optimizer = keras.optimizers.Adam()
     loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     mean_loss = keras.metrics.Mean()
@@ -23,9 +24,11 @@ def main() -> None:
         mean_loss.update_state(loss)
 
     def train(first_step: int, end_step: int) -> float:
-        part = slice(first_step * work.batch, end_step * work.batch)
+        part = slice(first_step * work.global_batch_size, end_step * work.global_batch_size)
         dataset = tf.data.Dataset.from_tensor_slices((images[part], labels[part]))
-        dataset = dataset.batch(work.batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.batch(work.global_batch_size, drop_remainder=True).prefetch(
+            tf.data.AUTOTUNE
+        )
         mean_loss.reset_state()
         for batch_images, batch_labels in dataset:
             train_step(batch_images, batch_labels)

@@ -1,0 +1,55 @@
+"""How long from a command to the end of its first step?
+
+    python -m benchmarks.peers.first_step WORK muster|import|keras
+
+The commands are the default recipe, a Python that only imports TensorFlow, and Keras `fit` on the same
+images. The clock stops at the line that says that the step was taken.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.work import say
+
+# What stands in the line at which the clock stops.
+_MARKS = {"muster": r" train +\| ", "import": "imported", "keras": "first step"}
+
+
+def main() -> None:
+    what = sys.argv[2]
+    with tempfile.TemporaryDirectory() as workdir:
+        say(seconds=seconds_until(_MARKS[what], command(what, workdir)))
+
+
+def command(what: str, workdir: str) -> list[str]:
+    if what == "muster":
+        flags = [f"--workdir={workdir}", "--config.train.steps=1"]
+        return [sys.executable, "-m", "trainer", *flags]
+    if what == "import":
+        return [sys.executable, "-c", "import tensorflow; print('imported', flush=True)"]
+    return [sys.executable, "-m", "benchmarks.peers.keras_first_step"]
+
+
+def seconds_until(mark: str, command: list[str]) -> float:
+    """Seconds until `command` says a line with `mark` in it. Raises SystemExit if it never does."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+    with process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if re.search(mark, line):
+                seconds = time.perf_counter() - began
+                process.send_signal(signal.SIGKILL)  # What follows is not measured.
+                return seconds
+    sys.exit("".join(lines) or f"{command} said nothing")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What do all peers find on the disk before the first of them starts?
+
+    python -m benchmarks.prepare FOLDER NUM_EXAMPLES EPOCHS
+
+One file with the work, for peers that read numpy; and the same examples where the trainer looks for
+MNIST, so that it is measured through its own command line. They are not MNIST, so that the benchmark
+runs anywhere: ten noisy prototypes, of MNIST's size and type. One label in ten is wrong, or the loss
+would reach zero, where all trainings look the same.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+
+from trainer import config as config_lib
+from trainer import mnist
+from trainer.datasets import Dataset, Split
+from trainer.mnist_sources import Places
+from trainer.sample_order import SampleOrder
+
+
+def main() -> None:
+    folder, num_examples, epochs = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    dataset = prototypes()
+    write_work(folder / f"work-{num_examples}.npz", dataset, num_examples, epochs)
+    write_mnist(folder, dataset)
+
+
+def prototypes() -> Dataset:
+    """uint8 [60000 and 10000, 28, 28] images of ten noisy prototypes, and int32 classes."""
+    random = np.random.Generator(np.random.Philox(7))
+    num_train, num_test = (mnist.ARRAYS[name][0][0] for name in ("train_images", "test_images"))
+    prototypes = random.integers(0, 256, (10, 28, 28), np.uint8)
+    labels = random.integers(0, 10, num_train + num_test).astype(np.int32)
+    noise = random.integers(0, 256, (len(labels), 28, 28), np.uint8)
+    images = (prototypes // 4)[labels] + noise // 4 * 3
+    is_wrong = random.random(len(labels)) < 0.1
+    labels = np.where(is_wrong, random.integers(0, 10, len(labels)), labels).astype(np.int32)
+    return Dataset(
+        name="prototypes", train=Split(images[:num_train], labels[:num_train]),
+        test=Split(images[num_train:], labels[num_train:]), num_classes=10, num_outputs=10,
+        description="ten noisy prototypes", feature_scale=1 / 255,
+    )  # fmt: skip
+
+
+def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
+    from trainer.steps import (
+        TrainingProgram,
+    )  # It brings TensorFlow, which `prototypes` does without.
+
+    config = config_lib.resolve("mnist_dense")
+    order = SampleOrder(num_examples, num_examples, config.train.seed)
+    weights = TrainingProgram(config, dataset).initial_weights()
+    np.savez(
+        path,
+        images=dataset.train.features.reshape(-1, 784),
+        labels=dataset.train.targets,
+        order=order.steps_batches(0, epochs),
+        **{f"weight_{place}": weight for place, weight in enumerate(weights)},
+    )
+
+
+def write_mnist(folder: pathlib.Path, dataset: Dataset) -> None:
+    cache = Places.from_env(str(folder)).caches[0]
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        cache,
+        train_images=dataset.train.features,
+        train_labels=dataset.train.targets,
+        test_images=dataset.test.features,
+        test_labels=dataset.test.targets,
+    )
+
+
+if __name__ == "__main__":
+    main()

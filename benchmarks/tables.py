@@ -1,0 +1,199 @@
+"""What is measured, who measures, and what is aimed at? All of it as data.
+
+A table has a column for each work and a row for each peer. Its first peer is this trainer, with which the
+others are compared.
+"""
+
+import dataclasses
+
+from benchmarks.environments import MUSTER
+
+ALL_EXAMPLES = 59_392  # Of MNIST's 60,000: so many that every batch below divides an epoch.
+FEW_EXAMPLES = ALL_EXAMPLES // 4  # Where a step is slow, or the warm-up would take the most time.
+MAX_EPOCHS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """A row: the module that does the work, its arguments, its Python and its cluster."""
+
+    name: str
+    module: str
+    args: tuple[str, ...] = ()
+    environment: str = MUSTER
+    jobs: tuple[str, ...] = ()
+    pinned: bool = False  # Each task on a core of its own.
+
+    @property
+    def replicas(self) -> int:
+        """Replicas that share one global batch. With parameter servers a step is one worker's."""
+        return 1 if "ps" in self.jobs else max(1, len(self.jobs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A work but for its file: whole epochs, of which the first is not timed."""
+
+    name: str
+    batch_per_worker: int
+    epochs: int
+    num_examples: int = ALL_EXAMPLES
+    max_rounds: int = 100  # What no aim rests on is measured less often.
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """`value` is what peers report, and `higher` whether more of it is better."""
+
+    name: str
+    title: str
+    peers: tuple[Peer, ...]
+    columns: tuple[Column, ...]
+    value: str = "examples_per_s"
+    higher: bool = True
+    # Means of float32 losses after many chaotic updates; and PyTorch's Adam adds epsilon to a root that
+    # is already corrected, which shows in the first steps.
+    loss_tolerance: float = 3e-3
+    first_loss_tolerance: float = 3e-3
+    shows_memory: bool = False
+    deadline_s: float = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """A bound on one peer's median over another's in the same column, times `factor`."""
+
+    what: str
+    table: str
+    over: tuple[str, str]  # The column and the peer above the line,
+    under: tuple[str, str]  # and those below it.
+    at_least: float | None = None
+    at_most: float | None = None
+    factor: float = 1.0
+
+
+_KERAS = (
+    Peer("Keras fit, defaults", "keras_fit", ("default",)),
+    Peer("Keras fit, tuned", "keras_fit", ("tuned",)),
+    Peer("plain Keras loop", "keras_loop"),
+)
+_TWO = ("worker", "worker")
+_SERVED = ("chief", "worker", "worker", "ps")
+
+TABLES = (
+    Table(
+        "one_process",
+        "One process: examples a second, and peak memory",
+        (
+            Peer("Muster", "muster"),
+            *_KERAS,
+            Peer("Orbit", "orbit_loop", environment="orbit"),
+            Peer("Keras fit on JAX", "keras_on_jax", environment="jax"),
+            Peer("PyTorch, eager", "torch_loop", ("eager",), "torch"),
+            Peer("PyTorch, compiled", "torch_loop", ("compile",), "torch"),
+            Peer("JAX scan", "jax_scan", environment="jax"),
+            Peer("floor", "floor", environment="floor"),
+        ),
+        (
+            Column("batch 32", 32, 7, FEW_EXAMPLES, max_rounds=3),
+            Column("batch 64", 64, epochs=3),
+            Column("batch 256", 256, epochs=4, max_rounds=3),
+            Column("batch 1,024", 1024, epochs=5, max_rounds=3),
+        ),
+        shows_memory=True,
+    ),
+    Table(
+        "two_workers",
+        "Two workers, a core each, gradients every step: examples a second of both",
+        (
+            Peer("Muster", "muster", jobs=_TWO, pinned=True),
+            Peer("PyTorch DDP, gloo", "torch_ddp", (), "torch", _TWO, pinned=True),
+            Peer(
+                "tf_keras fit, MultiWorkerMirrored", "tf_keras_workers", (), "tf_keras", _TWO, True
+            ),
+            Peer("Muster, one worker", "muster", jobs=("worker",), pinned=True),
+        ),
+        (
+            Column("64 a worker", 64, 8, FEW_EXAMPLES),
+            Column("512 a worker", 512, epochs=4, max_rounds=3),
+            Column("1,024 a worker", 1024, epochs=5),
+        ),
+    ),
+    Table(
+        "parameter_server",
+        "Two workers and a parameter server, asynchronous: examples a second",
+        (
+            Peer("Muster", "muster", jobs=_SERVED),
+            Peer("ClusterCoordinator loop", "tf_keras_servers", (), "tf_keras", _SERVED),
+        ),
+        (Column("batch 64", 64, 4, FEW_EXAMPLES, max_rounds=3),),
+        loss_tolerance=0.05,  # Each step's gradient is some steps old, how many differs every run.
+        first_loss_tolerance=0.5,
+    ),
+    Table(
+        "first_step",
+        "Time to the first step, from the command: seconds",
+        (
+            Peer("Muster", "first_step", ("muster",)),
+            Peer("import tensorflow, alone", "first_step", ("import",)),
+            Peer("Keras fit", "first_step", ("keras",)),
+        ),
+        (Column("digits", 64, epochs=1),),
+        value="seconds",
+        higher=False,
+    ),
+    Table(
+        "streaming",
+        "Data that does not stay on the device: examples a second",
+        (
+            Peer("Muster, streaming", "muster", ("--config.data.placement=stream",)),
+            Peer("tuned tf.data", "keras_stream"),
+        ),
+        (
+            Column("batch 64", 64, epochs=3, max_rounds=3),
+            Column("batch 256", 256, epochs=4, max_rounds=3),
+        ),
+    ),
+    Table(
+        "local_devices",
+        "Logical devices of one CPU: examples a second",
+        (
+            Peer("Muster, 2 devices", "muster", ("--devices=2",)),
+            Peer("Muster, 1 device", "muster", ("--devices=1",)),
+            Peer("Muster, 4 devices", "muster", ("--devices=4",)),
+            Peer("Keras fit, MirroredStrategy, 2", "keras_fit", ("default", "2")),
+        ),
+        (
+            Column("batch 64", 64, 6, FEW_EXAMPLES, max_rounds=3),
+            Column("batch 256", 256, 8, FEW_EXAMPLES, max_rounds=3),
+        ),
+    ),
+)
+
+
+def _faster(
+    than: str, at_least: float, table: str = "one_process", column: str = "batch 64"
+) -> Aim:
+    what = f"Muster over {than}, {column}"
+    return Aim(what, table, (column, "Muster"), (column, than), at_least=at_least)
+
+
+_BIG = "1,024 a worker"
+AIMS = (
+    _faster("Keras fit, defaults", 8),
+    _faster("Keras fit, tuned", 3.5),
+    _faster("PyTorch, eager", 2.5),
+    _faster("PyTorch, compiled", 2),
+    _faster("JAX scan", 1.2),
+    Aim("the floor over Muster, batch 64", "one_process", ("batch 64", "floor"),
+        ("batch 64", "Muster"), at_most=1.25),
+    _faster("PyTorch DDP, gloo", 1.5, "two_workers", "64 a worker"),
+    _faster("tf_keras fit, MultiWorkerMirrored", 4, "two_workers", "64 a worker"),
+    Aim("weak scaling, 1,024 a worker", "two_workers", (_BIG, "Muster"),
+        (_BIG, "Muster, one worker"), at_least=0.95, factor=0.5),
+    Aim("strong scaling, 1,024 in all", "two_workers", ("512 a worker", "Muster"),
+        (_BIG, "Muster, one worker"), factor=0.5),
+    _faster("ClusterCoordinator loop", 5, "parameter_server"),
+    Aim("time to the first step over import tensorflow", "first_step", ("digits", "Muster"),
+        ("digits", "import tensorflow, alone"), at_most=1.5),
+)  # fmt: skip
