@@ -163,14 +163,7 @@ class MirroredRuntime(Runtime):
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_loop(self, weights, slots, slab, num_steps):
-        def step(i, weights, slots, total):
-            gradients, sums = self._program.gradients(weights, tuple(array[i] for array in slab))
-            gradients = self._program.mean(gradients, sums[2])
-            weights, slots = self._program.update(weights, slots, gradients)
-            return i + 1, weights, slots, total + sums
-
-        start = (tf.constant(0), weights, slots, tf.zeros([NUM_SUMS]))
-        return tf.while_loop(lambda i, *_: i < num_steps, step, start)[1:]
+        return fused_steps(self._program, weights, slots, slab, num_steps)
 
     # Several replicas: compiled gradients, one all-reduce, compiled update.
 
@@ -244,6 +237,22 @@ class MirroredRuntime(Runtime):
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_sums(self, weights, slab):
         return block_sums(self._program, weights, slab)
+
+
+def fused_steps(program: Program, weights: list, slots: list, slab: tuple, num_steps) -> tuple:
+    """Weights, slots and sums after one step on each of the slab's first `num_steps` rows.
+
+    For compiled code: to the compiler the loop is one piece, and nothing in it is called again.
+    """
+
+    def step(i, weights, slots, total):
+        gradients, sums = program.gradients(weights, tuple(array[i] for array in slab))
+        gradients = program.mean(gradients, sums[2])
+        weights, slots = program.update(weights, slots, gradients)
+        return i + 1, weights, slots, total + sums
+
+    start = (tf.constant(0), weights, slots, tf.zeros([NUM_SUMS]))
+    return tf.while_loop(lambda i, *_: i < num_steps, step, start)[1:]
 
 
 def block_sums(program: Program, weights: list, slab: tuple):

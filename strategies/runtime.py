@@ -67,12 +67,18 @@ class Runtime(abc.ABC):
     num_replicas: int
     local_replicas: range
     serves_only = False  # True: this task only waits for another to send it work.
-    max_steps_per_loop: int | None = None
     sync_mode: str
 
     def share(self, values: Any) -> Any:
         """The leader's values on every task: a nest of arrays, of equal shapes everywhere."""
         return values
+
+    def steps_per_loop(self, report_every: int) -> int | None:
+        """Steps of a loop where the config leaves it open; None: as many as its data allows.
+
+        `report_every`: how many steps there are at most between two calls of `collect`.
+        """
+        return None
 
     @abc.abstractmethod
     def start(

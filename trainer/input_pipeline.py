@@ -101,10 +101,13 @@ def choose_placement(split: Split, wanted: str) -> str:
 
 
 def choose_steps_per_loop(
-    split: Split, order: SampleOrder, num_replicas: int, wanted: int, limit: int | None
+    split: Split, order: SampleOrder, num_replicas: int, wanted: int, default: int | None
 ) -> int:
-    """Steps in one call: as many as wanted, or as fit the slab, never more than an epoch has."""
+    """Steps in one call, never more than an epoch has.
+
+    As many as `wanted`; where that is 0 the strategy's `default`, or what fits the slab if less.
+    """
     bytes_per_step = split.features[:1].nbytes * order.global_batch_size // num_replicas
     fitting = max(1, SLAB_BYTES // max(1, bytes_per_step))
-    steps = wanted or min(fitting, MAX_STEPS_PER_LOOP)
-    return max(1, min(steps, order.steps_per_epoch, limit or steps))
+    steps = wanted or min(fitting, default or MAX_STEPS_PER_LOOP)
+    return min(steps, order.steps_per_epoch)

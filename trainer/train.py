@@ -119,6 +119,7 @@ def make_schedule(
     config: ExperimentConfig, dataset: Dataset, order: SampleOrder, runtime: Runtime
 ) -> Schedule:
     per_epoch = order.steps_per_epoch
+    checkpoint_every = config.train.checkpoint_every_steps or per_epoch
     return Schedule(
         total_steps=total_steps(config, per_epoch),
         steps_per_epoch=per_epoch,
@@ -127,10 +128,10 @@ def make_schedule(
             order,
             runtime.num_replicas,
             config.train.steps_per_loop,
-            runtime.max_steps_per_loop,
+            runtime.steps_per_loop(min(per_epoch, checkpoint_every)),
         ),
         evaluate_every=config.train.eval_every_epochs * per_epoch,
-        checkpoint_every=config.train.checkpoint_every_steps or per_epoch,
+        checkpoint_every=checkpoint_every,
     )
 
 

@@ -15,8 +15,9 @@ FLAGS = (
     "--config.train.eval_every_epochs=0",
     "--config.train.log_examples=true",
 )
-# An asynchronous gradient is about as many steps old as there are other workers: the run is that of
-# a synchronous one a step or two behind, and six epochs in, an epoch of 24 steps gains under 0.02.
+WINDOW = "--config.train.steps_per_loop=7"  # An epoch of 24 steps ends with a window of 3.
+# An asynchronous window of 2 or 3 steps is about as many windows old as there are other workers: the
+# run is that of a synchronous one a few steps behind, and six epochs in, 24 steps gain under 0.02.
 STALENESS_ALLOWANCE = 0.02
 
 
@@ -68,9 +69,30 @@ def test_a_parameter_server_run_ends_without_complaint(asynchronous):
     assert "error" not in said and "warning" not in said, asynchronous.screen[-3000:]
 
 
+@pytest.mark.parametrize("servers", [1, 2])
+def test_one_worker_takes_the_steps_of_a_single_process_to_the_bit(servers, tmp_path):
+    flags = ("--config.train.epochs=2", WINDOW)
+    alone = cluster.finished(cluster.training(tmp_path / "alone", *flags), tmp_path / "alone")
+    process = cluster.launching(tmp_path / "served", *flags, workers=1, ps=servers)
+    served = cluster.finished(process, tmp_path / "served")
+    assert served.summary["strategy"] == "parameter_server"
+    for name in ("weights_sha256", "test_loss"):
+        assert served.summary[name] == alone.summary[name]
+    assert served.iterations == {2 * STEPS_PER_EPOCH}
+
+
+def test_a_short_last_window_counts_its_own_steps_only(tmp_path):
+    process = cluster.launching(tmp_path, *FLAGS, WINDOW, workers=2, ps=2)
+    run = cluster.finished(process, tmp_path)
+    assert run.summary["steps"] == EPOCHS * STEPS_PER_EPOCH
+    assert run.iterations == {EPOCHS * STEPS_PER_EPOCH}
+    (consumed,) = run.examples.values()
+    assert [step for step, _ in consumed] == list(range(EPOCHS * STEPS_PER_EPOCH))
+
+
 def test_a_killed_worker_costs_no_step(tmp_path):
     steps = 1000
-    flags = (f"--config.train.steps={steps}", "--config.train.eval_every_epochs=0")
+    flags = (f"--config.train.steps={steps}", "--config.train.eval_every_epochs=0", WINDOW)
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
     with (
         cluster.task(server, tmp_path, *flags) as serving,

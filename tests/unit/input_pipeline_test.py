@@ -149,22 +149,24 @@ def test_data_of_a_known_size_is_resident_and_larger_data_streams():
 
 
 @pytest.mark.parametrize(
-    "wanted, limit, num_examples, steps",
+    "wanted, default, num_examples, steps",
     [
         (0, None, 60_000, MAX_STEPS_PER_LOOP),
         (0, None, 1_200, 100),  # An epoch of 1,200 examples has 100 steps of 12.
         (7, None, 60_000, 7),
         (5_000, None, 1_200, 100),
-        (0, 1, 60_000, 1),  # A strategy that hands out single steps.
-        (7, 1, 60_000, 1),
+        (0, 10, 60_000, 10),  # A strategy that hands out windows of ten.
+        (0, 500, 1_200, 100),
+        (7, 10, 60_000, 7),
+        (70, 10, 60_000, 70),
     ],
 )
-def test_a_loop_has_as_many_steps_as_wanted_and_as_an_epoch_and_the_strategy_allow(
-    wanted, limit, num_examples, steps
+def test_a_loop_has_as_many_steps_as_wanted_or_as_the_strategy_prefers_and_as_an_epoch_has(
+    wanted, default, num_examples, steps
 ):
     split = Split(np.zeros((num_examples, 1), np.uint8), np.zeros(num_examples, np.int32))
     order = SampleOrder(num_examples, BATCH, 0)
-    assert choose_steps_per_loop(split, order, 1, wanted, limit) == steps
+    assert choose_steps_per_loop(split, order, 1, wanted, default) == steps
 
 
 def test_large_examples_make_short_loops_and_more_replicas_longer_ones():

@@ -1,0 +1,91 @@
+"""Does a shard take every push once, and make of late ones what it should?"""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from strategies.parameter_server import Layout, Shard
+
+_STEPS = 20
+_NAMES = (f"shard_under_test_{number}" for number in itertools.count())
+
+
+def _slots(iteration, rate, moment):
+    return [np.asarray(iteration, np.int64), np.float32(rate), np.asarray(moment, np.float32)]
+
+
+@pytest.fixture
+def shard():
+    """Three weights with an iteration count, a learning rate and a moment, on this machine."""
+    weights = np.array([1, 2, 3], np.float32)
+    return Shard(weights, _slots(0, 0.1, [0, 0, 0]), _STEPS, device="CPU:0", name=next(_NAMES))
+
+
+def _push(shard, first_step, num_steps, pulled, weights, moment, sums=(1, 2, 3)):
+    pushed = np.array([*weights, 0.1, *moment, *sums], np.float32)
+    steps = tf.constant([first_step, num_steps])
+    return bool(shard.push(steps, pulled, tf.constant(pushed)))
+
+
+def _state(shard):
+    weights, (iteration, rate, moment) = shard.arrays()
+    return weights.tolist(), int(iteration), moment.tolist()
+
+
+def test_what_nobody_else_pushed_to_is_replaced_to_the_bit(shard):
+    awkward = np.float32([0.1, 1e-30, -3e7])  # 1 + (0.1 - 1) is not 0.1 in float32.
+    assert _push(shard, 0, 5, shard.pull(), awkward, [7, 8, 9])
+    assert _state(shard) == (awkward.tolist(), 5, [7, 8, 9])
+
+
+def test_a_late_push_adds_its_delta_and_brings_its_slots(shard):
+    first, second = shard.pull(), shard.pull()
+    assert _push(shard, 0, 5, first, [2, 4, 6], [1, 1, 1])
+    assert _push(shard, 5, 3, second, [1.5, 2, 2], [2, 2, 2])
+    assert _state(shard) == ([2.5, 4, 5], 8, [2, 2, 2])
+
+
+def test_a_unit_that_set_out_before_the_slots_does_not_replace_them(shard):
+    latest = shard.pull()
+    assert _push(shard, 0, 5, shard.pull(), [1, 2, 3], [1, 1, 1])
+    assert _push(shard, 5, 5, shard.pull(), [1, 2, 3], [2, 2, 2])
+    assert _push(shard, 10, 5, latest, [2, 2, 3], [3, 3, 3])
+    assert _state(shard) == ([2, 2, 3], 15, [2, 2, 2])
+
+
+def test_a_unit_handed_out_again_is_ignored(shard):
+    pulled = shard.pull()
+    assert _push(shard, 10, 4, pulled, [2, 2, 2], [1, 1, 1])
+    before = _state(shard)
+    assert not _push(shard, 10, 4, pulled, [5, 5, 5], [5, 5, 5])
+    assert not _push(shard, 10, 4, shard.pull(), [5, 5, 5], [5, 5, 5])
+    assert _state(shard) == before == ([2, 2, 2], 4, [1, 1, 1])
+    assert int(shard.applied_steps) == 4
+    assert shard.sums.numpy().tolist() == [1, 2, 3]
+
+
+def test_units_mark_their_own_steps_only(shard):
+    for first_step, num_steps in ((5, 5), (0, 5), (19, 1), (10, 9)):
+        pulled = shard.pull()
+        assert _push(shard, first_step, num_steps, pulled, [1, 2, 3], [0, 0, 0])
+    assert int(shard.applied_steps) == _state(shard)[1] == _STEPS
+    assert shard.sums.numpy().tolist() == [4, 8, 12]
+
+
+def test_a_unit_without_steps_changes_nothing(shard):
+    _push(shard, 0, 0, shard.pull(), [1, 2, 3], [0, 0, 0], sums=(0, 0, 0))
+    assert _state(shard) == ([1, 2, 3], 0, [0, 0, 0])
+    assert _push(shard, 0, 5, shard.pull(), [2, 2, 2], [1, 1, 1])
+
+
+def test_a_layout_gives_back_what_was_laid_out():
+    weights, slots = np.array([1, 2, 3], np.float32), _slots(17, 0.5, [4, 5, 6])
+    layout = Layout(weights, slots)
+    values, counts = layout.arrays(weights, slots)
+    assert values.tolist() == [1, 2, 3, 0.5, 4, 5, 6] and counts.tolist() == [17]
+    back = [part.numpy() for part in layout.unpack(tf.constant(values), tf.constant(counts))]
+    for found, laid_out in zip(back, (weights, *slots), strict=True):
+        assert np.array_equal(found, laid_out) and found.dtype == laid_out.dtype
+    assert layout.pack(*back).numpy().tolist() == values.tolist()
