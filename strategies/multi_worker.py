@@ -55,6 +55,11 @@ class MultiWorkerRuntime(MirroredRuntime):
         super().start(program, state, train, test, num_steps)
         size = sum(weight.size for weight in state.weights)
         self._total = aligned(size + NUM_SUMS + 1)
+        # Without tf.distribute's wrapping compiled code updates them in place.
+        self._state = tf.nest.map_structure(
+            lambda variable: self._strategy.experimental_local_results(variable)[0],
+            (self._weights, self._slots),
+        )
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
         if self._exchange.num_workers == 1:
@@ -66,7 +71,9 @@ class MultiWorkerRuntime(MirroredRuntime):
                 resident, element, tf.constant(num_steps), tf.constant(float(stop))
             )
         except tf.errors.OpError:
-            raise self._failure or RuntimeError("the exchange of gradients failed") from None
+            if self._failure:
+                raise self._failure from None
+            raise
         self._pending.append(sums)
         return bool(stops > 0)
 
@@ -87,32 +94,43 @@ class MultiWorkerRuntime(MirroredRuntime):
     @tf.function(autograph=False)
     def _loop(self, resident, element, num_steps, stop):
         slab = self._train.slab(resident, element)
-        weights, slots = self._read()
-        gradients, sums = self._compiled_gradients(weights, _row(slab, 0))
+        gradients, sums = self._compiled_gradients(self._read_state()[0], _row(slab, 0))
         so_far = tf.zeros([NUM_SUMS + 1])
 
-        def step(i, weights, slots, gradients, sums, so_far):
+        def step(i, gradients, sums, so_far):
             total = self._summed(gradients, sums, stop)
-            carried = self._compiled_turn(weights, slots, total, so_far, _row(slab, i))
-            return i + 1, *carried
+            return i + 1, *self._compiled_turn(total, so_far, _row(slab, i))
 
-        _, weights, slots, gradients, sums, so_far = tf.while_loop(
+        _, gradients, sums, so_far = tf.while_loop(
             lambda i, *_: i < num_steps,
             step,
-            (tf.constant(1), weights, slots, gradients, sums, so_far),
+            (tf.constant(1), gradients, sums, so_far),
             parallel_iterations=1,
         )
         total = self._summed(gradients, sums, stop)
-        self._assign(*self._compiled_update(weights, slots, total))
+        self._compiled_step(total)
         so_far += total[-(NUM_SUMS + 1) :]
         return so_far[:NUM_SUMS], so_far[NUM_SUMS]
 
     @tf.function(jit_compile=True, autograph=False)
-    def _compiled_turn(self, weights, slots, total, so_far, batch):
+    def _compiled_turn(self, total, so_far, batch):
         """One step's update, and the gradients of the next."""
-        weights, slots = self._compiled_update(weights, slots, total)
+        weights = self._compiled_step(total)
         gradients, sums = self._program.gradients(weights, batch)
-        return weights, slots, gradients, sums, so_far + total[-(NUM_SUMS + 1) :]
+        return gradients, sums, so_far + total[-(NUM_SUMS + 1) :]
+
+    @tf.function(jit_compile=True, autograph=False)
+    def _compiled_step(self, total):
+        """Updates the state, and gives the weights."""
+        weights, slots = self._compiled_update(*self._read_state(), total)
+        for variable, value in zip(
+            tf.nest.flatten(self._state), tf.nest.flatten((weights, slots)), strict=True
+        ):
+            variable.assign(value, read_value=False)
+        return weights
+
+    def _read_state(self) -> tuple[list, list]:
+        return tf.nest.map_structure(lambda variable: variable.read_value(), self._state)
 
     def _summed(self, gradients, sums, stop):
         total = tf.numpy_function(
@@ -131,5 +149,5 @@ class MultiWorkerRuntime(MirroredRuntime):
 
 
 def _row(slab: tuple, i) -> tuple:
-    # Outside compiled code: there an index that is an argument would be compiled in.
+    # Outside compiled code, which was measured to be slower with the whole slab as its argument.
     return tuple(tf.gather(array, i) for array in slab)
