@@ -30,10 +30,8 @@ from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 # already. The process ends without that.
 _UNTIL_THE_END: list["ParameterServerRuntime"] = []
 
-# Steps in a unit unless the config says. A unit costs some 15 ms of processor time, however short;
-# and the longer it is, the further two workers go the same way from the same weights. With two of
-# them and Adam on MNIST, 20 steps cost accuracy in some epochs and 10 none at the end.
-_WINDOW = 10
+# Steps in a unit unless the config says. A unit costs some 15 ms of processor time, however short.
+_WINDOW = 20
 _UNITS_PER_REPORT = 4  # Of each worker, at least: at a report all wait for the last one.
 
 
@@ -86,13 +84,14 @@ class ParameterServerRuntime(Runtime):
         self._train, self._test = train, test
         self._shapes = [weight.shape for weight in state.weights]
         flat, slots = join(state)
-        servers = len(self._cluster.jobs["ps"])
+        servers, workers = len(self._cluster.jobs["ps"]), len(self._cluster.jobs["worker"])
         self._sizes = [len(part) for part in np.array_split(flat, servers)]
         ends = np.cumsum(self._sizes)
         self._shards = [
             Shard(
                 *cut(flat, slots, end - size, end),
                 num_steps,
+                workers,
                 device=f"/job:ps/replica:0/task:{index}/device:CPU:0",
                 name=f"shard_{index}",
             )
@@ -227,14 +226,14 @@ class Pulled(NamedTuple):
 
     values: Any
     counts: Any
-    step: Any  # How many steps it had been given.
 
 
 class Shard:
     """What one parameter server holds: its part of the weights, their slots, and its record."""
 
-    def __init__(self, weights, slots, num_steps: int, device: str, name: str):
+    def __init__(self, weights, slots, num_steps: int, num_workers: int, device: str, name: str):
         self.layout = Layout(weights, slots)
+        self._share = 1 / num_workers if self.layout.remembers else 1.0
         self._device = device
         values, counts = self.layout.arrays(weights, slots)
         with tf.device(device):
@@ -243,8 +242,6 @@ class Shard:
             self.sums = tf.Variable(tf.zeros([NUM_SUMS], tf.float64), trainable=False)
             self.applied_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False)
             self._is_applied = tf.Variable(tf.zeros([num_steps], tf.bool), trainable=False)
-            # The step from which the unit set out that the slots are from.
-            self._slots_since = tf.Variable(tf.constant(0, tf.int64), trainable=False)
             self._lock = tf.CriticalSection(shared_name=name)
 
     def assign(self, weights, slots) -> None:
@@ -263,7 +260,7 @@ class Shard:
         Under the lock: Adam's moments from before a push and after it would not go together, and
         where the second is still 0 and the first is not, a step is as large as its epsilon allows.
         """
-        variables = Pulled(self._values, self._counts, self.applied_steps)
+        variables = Pulled(self._values, self._counts)
         with tf.device(self._device):
             return self._lock.execute(lambda: Pulled(*[one.read_value() for one in variables]))
 
@@ -277,19 +274,12 @@ class Shard:
         # Selected rather than branched: a branch across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
         num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
-        slots_since = self._slots_since.read_value()
-        is_newest = tf.logical_and(is_new, pulled.step >= slots_since)
-        values, sums = self._merged(
-            is_new, is_newest, self._values.read_value(), pulled.values, pushed
-        )
+        values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
         done = [
             self._values.assign(values, read_value=False),
             self._counts.assign_add(tf.fill(self._counts.shape, num_new), read_value=False),
             self.sums.assign_add(sums, read_value=False),
             self.applied_steps.assign_add(num_new, read_value=False),
-            self._slots_since.assign(
-                tf.where(is_newest, pulled.step, slots_since), read_value=False
-            ),
         ]
         with tf.control_dependencies(done):
             marked = self._is_applied.scatter_nd_update(
@@ -300,21 +290,25 @@ class Shard:
             return tf.identity(is_new)
 
     @tf.function(jit_compile=True, autograph=False)
-    def _merged(self, is_new, is_newest, current, pulled, pushed):
+    def _merged(self, is_new, current, pulled, pushed):
         """The shard's values after a push, and the sums to count.
 
-        Where nobody else pushed since the pull, these are the pushed values to the bit: then what
-        was missed is 0. Slots are not added up but replaced, by those of the unit that set out
-        last. They are a worker's averages of gradients: one set belongs together, a sum of deltas
-        could make Adam's second moment negative, and averages over all workers' gradients let
-        every worker repeat the momentum of all, which in trials cost much accuracy.
+        Where the update is the gradient alone, all of a unit's delta is added: the deltas of all are
+        what a single process would add too. An optimizer that remembers makes its steps as large as
+        if they were the only ones, and all workers together would go several times too far: Adam
+        diverged on windows of 10 steps. There a unit moves weights by its share, one of so many
+        workers, and slots as far towards its own: an average, so Adam's second moment stays positive.
+        A worker alone has all the share, and its values are taken over to the bit.
         """
-        pushed, sums = pushed[:-NUM_SUMS], tf.cast(pushed[-NUM_SUMS:], tf.float64)
         n = self.layout.num_weights
-        missed = current[:n] - pulled[:n]
-        weights = tf.where(is_new, pushed[:n] + missed, current[:n])
-        slots = tf.where(is_newest, pushed[n:], current[n:])
-        return tf.concat([weights, slots], 0), tf.where(is_new, sums, tf.zeros_like(sums))
+        pushed, sums = pushed[:-NUM_SUMS], tf.cast(pushed[-NUM_SUMS:], tf.float64)
+        if self._share == 1.0:
+            missed = current[:n] - pulled[:n]  # 0 unless somebody pushed since the pull.
+            values = tf.concat([pushed[:n] + missed, pushed[n:]], 0)
+        else:
+            since = tf.concat([pulled[:n], current[n:]], 0)
+            values = current + self._share * (pushed - since)
+        return tf.where(is_new, values, current), tf.where(is_new, sums, tf.zeros_like(sums))
 
 
 class Layout:
@@ -327,6 +321,7 @@ class Layout:
         self.num_weights = weights.size
         self._slots = [(slot.dtype, slot.shape) for slot in slots]
         self._is_count = [np.issubdtype(slot.dtype, np.integer) for slot in slots]
+        self.remembers = any(np.ndim(slot) for slot in slots)  # Something of earlier gradients.
         self._lengths = [weights.size, *(np.size(slot) for slot in self._floats(slots))]
 
     def arrays(self, weights, slots) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,15 @@ def _slots(iteration, rate, moment):
     return [np.asarray(iteration, np.int64), np.float32(rate), np.asarray(moment, np.float32)]
 
 
+def _shard(num_workers, slots):
+    weights = np.array([1, 2, 3], np.float32)
+    return Shard(weights, slots, _STEPS, num_workers, device="CPU:0", name=next(_NAMES))
+
+
 @pytest.fixture
 def shard():
-    """Three weights with an iteration count, a learning rate and a moment, on this machine."""
-    weights = np.array([1, 2, 3], np.float32)
-    return Shard(weights, _slots(0, 0.1, [0, 0, 0]), _STEPS, device="CPU:0", name=next(_NAMES))
+    """Of a worker alone: weights with an iteration count, a rate and a moment, on this machine."""
+    return _shard(1, _slots(0, 0.1, [0, 0, 0]))
 
 
 def _push(shard, first_step, num_steps, pulled, weights, moment, sums=(1, 2, 3)):
@@ -40,19 +44,22 @@ def test_what_nobody_else_pushed_to_is_replaced_to_the_bit(shard):
     assert _state(shard) == (awkward.tolist(), 5, [7, 8, 9])
 
 
-def test_a_late_push_adds_its_delta_and_brings_its_slots(shard):
+def test_one_of_two_workers_moves_weights_and_moments_by_half():
+    shard = _shard(2, _slots(0, 0.1, [0, 0, 0]))
     first, second = shard.pull(), shard.pull()
-    assert _push(shard, 0, 5, first, [2, 4, 6], [1, 1, 1])
-    assert _push(shard, 5, 3, second, [1.5, 2, 2], [2, 2, 2])
-    assert _state(shard) == ([2.5, 4, 5], 8, [2, 2, 2])
+    assert _push(shard, 0, 5, first, [2, 4, 6], [4, 4, 4])
+    assert _state(shard) == ([1.5, 3, 4.5], 5, [2, 2, 2])
+    assert _push(shard, 5, 3, second, [2, 2, 3], [4, 0, 8])  # From weights 1, 2 and 3.
+    assert _state(shard) == ([2, 3, 4.5], 8, [3, 1, 5])
 
 
-def test_a_unit_that_set_out_before_the_slots_does_not_replace_them(shard):
-    latest = shard.pull()
-    assert _push(shard, 0, 5, shard.pull(), [1, 2, 3], [1, 1, 1])
-    assert _push(shard, 5, 5, shard.pull(), [1, 2, 3], [2, 2, 2])
-    assert _push(shard, 10, 5, latest, [2, 2, 3], [3, 3, 3])
-    assert _state(shard) == ([2, 2, 3], 15, [2, 2, 2])
+def test_without_a_memory_of_gradients_the_deltas_of_all_workers_are_added():
+    shard = _shard(2, _slots(0, 0.1, [])[:2])
+    first, second = shard.pull(), shard.pull()
+    assert _push(shard, 0, 5, first, [2, 4, 6], [])
+    assert _push(shard, 5, 3, second, [1.5, 2, 2], [])
+    weights, (iteration, rate) = shard.arrays()
+    assert weights.tolist() == [2.5, 4, 5] and iteration == 8 and rate == np.float32(0.1)
 
 
 def test_a_unit_handed_out_again_is_ignored(shard):
