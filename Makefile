@@ -28,7 +28,7 @@ bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=on
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## Remove what make and the tools left, but no runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): setup.py
