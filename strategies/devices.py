@@ -7,10 +7,10 @@ from strategies.memory import keep_freed_memory
 
 
 def local_devices(count: int = 0) -> list[str]:
-    """Names of the devices to use: the first `count` GPUs, else `count` logical CPU devices.
+    """The device of each replica: the first `count` GPUs, else the CPU so many times.
 
-    `count` 0 means every GPU, or the CPU as one device. Must come before anything else makes
-    TensorFlow look at its devices.
+    `count` 0 means every GPU, or the CPU once. Must come before anything else makes TensorFlow look
+    at its devices.
 
     Raises:
       ClusterError: more GPUs were asked for than there are.
@@ -18,7 +18,7 @@ def local_devices(count: int = 0) -> list[str]:
     keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return _split_cpu(max(count, 1))
+        return ["CPU:0"] * max(count, 1)
     if count > len(gpus):
         raise ClusterError(
             f"`--devices` must be at most the number of GPUs here. Received: {count} for "
@@ -35,11 +35,3 @@ def unsplit() -> list[str]:
     keep_freed_memory()
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
     return ["CPU:0"]
-
-
-def _split_cpu(count: int) -> list[str]:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * count
-    )
-    return [f"CPU:{i}" for i in range(count)]

@@ -5,8 +5,8 @@ the same summed gradient. `tf.distribute` carries that one exchange: a flat vect
 with the batch's sums behind them. One device has nothing to exchange, so its whole loop is one
 compiled function; several leave the compiled code only for the all-reduce.
 
-Logical devices of the CPU are one processor. To compute their replicas apart would make one step of
-many small ones, so their batches are put side by side again and it is one device that computes.
+Several replicas on a CPU are on one processor. To compute them apart would make one step of many small
+ones, so their batches are put side by side again and the processor takes them as one.
 """
 
 from collections.abc import Iterator

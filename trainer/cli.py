@@ -47,7 +47,7 @@ class TrainOptions:
         "", "train on this TPU; `local` for one attached to this machine", metavar="NAME"
     )
     devices: int = option(
-        0, "how many GPUs, or logical devices of the CPU; 0: every GPU, or the CPU as one", least=0
+        0, "how many GPUs, or replicas on the CPU; 0: every GPU, or the CPU as one", least=0
     )
     startup_timeout_s: float = option(
         120.0, "seconds for all tasks of the cluster to meet", above=0, below=1e6
@@ -76,7 +76,7 @@ class EvaluateOptions:
     workdir: str = option("", "the folder of the run", metavar="DIR")
     checkpoint: int = option(0, "the step it was saved at; 0: the newest", least=0)
     devices: int = option(
-        0, "how many GPUs, or logical devices of the CPU; 0: every GPU, or the CPU as one", least=0
+        0, "how many GPUs, or replicas on the CPU; 0: every GPU, or the CPU as one", least=0
     )
 
 
@@ -89,9 +89,7 @@ class LaunchOptions:
     ps: int = option(0, "parameter servers; they bring a chief that coordinates", least=0)
     chief: bool = option(False, "let a chief lead, which without ps trains too")
     evaluator: bool = option(False, "add a task that evaluates checkpoints as they appear")
-    devices_per_worker: int = option(
-        1, "GPUs, or logical devices of the CPU, for each task", least=1
-    )
+    devices_per_worker: int = option(1, "GPUs, or replicas on the CPU, for each task", least=1)
     grace_s: float = option(
         40.0, "seconds from asking the tasks to stop to killing them", least=0, below=1e6
     )

@@ -123,7 +123,7 @@ def test_the_environment_names_a_tpu(environ, tpu):
     assert tpu_from_env(environ) == tpu
 
 
-CPUS, GPU, GPUS = ["CPU:0", "CPU:1"], ["GPU:0"], ["GPU:0", "GPU:1"]
+CPUS, GPU, GPUS = ["CPU:0", "CPU:0"], ["GPU:0"], ["GPU:0", "GPU:1"]
 
 
 @pytest.mark.parametrize(
