@@ -7,14 +7,11 @@ Networks", 2012), with the optimizer's steps taken on the worker. Windows overla
 starts from may be some windows old: that is the asynchrony. All weights are one vector, cut into as
 many shards as there are parameter servers; a shard's weights and slots travel as one vector.
 
-Nothing is lost or done twice. A push runs under its shard's lock, because merging reads before it
-writes and two pushes at once would lose one; and it is marked in the shard's record, because a unit
-whose worker died is handed out again and may have been applied in part.
+What a server holds, and how a push changes it, stands in `shards.py`.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +22,7 @@ from strategies.errors import Resumable
 from strategies.membership import Membership
 from strategies.mirrored import block_sums, flatten, fused_steps, unflatten
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
+from strategies.shards import Shard, cut, join, split
 
 # When it is freed TensorFlow takes leave of every server, at length and in errors where one is gone
 # already. The process ends without that.
@@ -219,162 +217,6 @@ class ParameterServerRuntime(Runtime):
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_sums(self, weights, slab):
         return block_sums(self._program, weights, slab)
-
-
-class Pulled(NamedTuple):
-    """A shard as a unit of work found it."""
-
-    values: Any
-    counts: Any
-
-
-class Shard:
-    """What one parameter server holds: its part of the weights, their slots, and its record."""
-
-    def __init__(self, weights, slots, num_steps: int, num_workers: int, device: str, name: str):
-        self.layout = Layout(weights, slots)
-        self._share = 1 / num_workers if self.layout.remembers else 1.0
-        self._device = device
-        values, counts = self.layout.arrays(weights, slots)
-        with tf.device(device):
-            self._values = tf.Variable(values, trainable=False)
-            self._counts = tf.Variable(counts, trainable=False)
-            self.sums = tf.Variable(tf.zeros([NUM_SUMS], tf.float64), trainable=False)
-            self.applied_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False)
-            self._is_applied = tf.Variable(tf.zeros([num_steps], tf.bool), trainable=False)
-            self._lock = tf.CriticalSection(shared_name=name)
-
-    def assign(self, weights, slots) -> None:
-        values, counts = self.layout.arrays(weights, slots)
-        self._values.assign(values)
-        self._counts.assign(counts)
-
-    def arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Weights and slots, as `assign` takes them."""
-        weights, *slots = self.layout.unpack(self._values.read_value(), self._counts.read_value())
-        return weights.numpy(), [slot.numpy() for slot in slots]
-
-    def pull(self) -> Pulled:
-        """All a unit starts from, read on the server.
-
-        Under the lock: Adam's moments from before a push and after it would not go together, and
-        where the second is still 0 and the first is not, a step is as large as its epsilon allows.
-        """
-        variables = Pulled(self._values, self._counts)
-        with tf.device(self._device):
-            return self._lock.execute(lambda: Pulled(*[one.read_value() for one in variables]))
-
-    def push(self, steps, pulled: Pulled, pushed):
-        """Merges what a unit made of what it pulled, unless this shard has it. On the server."""
-        with tf.device(self._device):
-            return self._lock.execute(lambda: self._apply(steps, pulled, pushed))
-
-    def _apply(self, steps, pulled, pushed):
-        first_step, num_steps = steps[0], steps[1]
-        # Selected rather than branched: a branch across machines costs more than the arithmetic.
-        is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
-        num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
-        values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
-        done = [
-            self._values.assign(values, read_value=False),
-            self._counts.assign_add(tf.fill(self._counts.shape, num_new), read_value=False),
-            self.sums.assign_add(sums, read_value=False),
-            self.applied_steps.assign_add(num_new, read_value=False),
-        ]
-        with tf.control_dependencies(done):
-            marked = self._is_applied.scatter_nd_update(
-                tf.range(first_step, first_step + num_steps)[:, tf.newaxis],
-                tf.ones([num_steps], tf.bool),
-            )
-        with tf.control_dependencies([marked]):
-            return tf.identity(is_new)
-
-    @tf.function(jit_compile=True, autograph=False)
-    def _merged(self, is_new, current, pulled, pushed):
-        """The shard's values after a push, and the sums to count.
-
-        Where the update is the gradient alone, all of a unit's delta is added: the deltas of all are
-        what a single process would add too. An optimizer that remembers makes its steps as large as
-        if they were the only ones, and all workers together would go several times too far: Adam
-        diverged on windows of 10 steps. There a unit moves weights by its share, one of so many
-        workers, and slots as far towards its own: an average, so Adam's second moment stays positive.
-        A worker alone has all the share, and its values are taken over to the bit.
-        """
-        n = self.layout.num_weights
-        pushed, sums = pushed[:-NUM_SUMS], tf.cast(pushed[-NUM_SUMS:], tf.float64)
-        if self._share == 1.0:
-            missed = current[:n] - pulled[:n]  # 0 unless somebody pushed since the pull.
-            values = tf.concat([pushed[:n] + missed, pushed[n:]], 0)
-        else:
-            since = tf.concat([pulled[:n], current[n:]], 0)
-            values = current + self._share * (pushed - since)
-        return tf.where(is_new, values, current), tf.where(is_new, sums, tf.zeros_like(sums))
-
-
-class Layout:
-    """How a shard's weights and slots lie in two vectors: float32 values, and int64 counts.
-
-    A slot of whole numbers is a count of steps. In `values` the weights come first.
-    """
-
-    def __init__(self, weights: np.ndarray, slots: list[np.ndarray]):
-        self.num_weights = weights.size
-        self._slots = [(slot.dtype, slot.shape) for slot in slots]
-        self._is_count = [np.issubdtype(slot.dtype, np.integer) for slot in slots]
-        self.remembers = any(np.ndim(slot) for slot in slots)  # Something of earlier gradients.
-        self._lengths = [weights.size, *(np.size(slot) for slot in self._floats(slots))]
-
-    def arrays(self, weights, slots) -> tuple[np.ndarray, np.ndarray]:
-        floats = [np.ravel(slot) for slot in self._floats(slots)]
-        counts = [slot for slot, is_count in zip(slots, self._is_count, strict=True) if is_count]
-        return np.concatenate([weights, *floats]), np.array(counts, np.int64)
-
-    def pack(self, weights, *slots):
-        """The values of these tensors."""
-        return flatten([weights, *self._floats(slots)])
-
-    def unpack(self, values, counts) -> list:
-        """The weights, then each slot."""
-        weights, *floats = tf.split(values, self._lengths)
-        floats, counts = iter(floats), iter(tf.unstack(counts, sum(self._is_count)))
-        return [weights] + [
-            tf.cast(next(counts), dtype) if is_count else tf.reshape(next(floats), shape)
-            for is_count, (dtype, shape) in zip(self._is_count, self._slots, strict=True)
-        ]
-
-    def _floats(self, slots) -> list:
-        return [slot for slot, is_count in zip(slots, self._is_count, strict=True) if not is_count]
-
-
-def join(state: State) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All weights as one vector, and each kind of slot likewise; scalar slots as they are."""
-    flat = np.concatenate([weight.ravel() for weight in state.weights])
-    kinds = zip(*state.slots, strict=True)
-    slots = [
-        kind[0] if kind[0].ndim == 0 else np.concatenate([slot.ravel() for slot in kind])
-        for kind in kinds
-    ]
-    return flat, slots
-
-
-def cut(flat: np.ndarray, slots: list, start: int, end: int) -> tuple[np.ndarray, list]:
-    """One shard of what `join` gave."""
-    return flat[start:end], [slot if slot.ndim == 0 else slot[start:end] for slot in slots]
-
-
-def split(flat: np.ndarray, shard_slots: list[list], shapes: list[tuple[int, ...]]) -> State:
-    """The state whose `join`, cut into shards, is this."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-
-    def pieces(vector: np.ndarray) -> list[np.ndarray]:
-        parts = np.split(vector, ends)
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-    kinds = [
-        [kind[0]] * len(shapes) if kind[0].ndim == 0 else pieces(np.concatenate(kind))
-        for kind in zip(*shard_slots, strict=True)
-    ]
-    return State(pieces(flat), list(zip(*kinds, strict=True)))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
 ACTIVATIONS = ("relu", "elu", "gelu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
-# What may change between two runs in one workdir: none of it alters the weights after a step.
+# What may change between two runs in one workdir: none of it alters the weights after a step. (With
+# several workers on parameter servers steps_per_loop does, but there every run differs.)
 TRAJECTORY_FREE = frozenset(
     (
         "name",
@@ -101,7 +102,12 @@ class TrainConfig:
         0, "stop after so many steps, whatever epochs says; 0: epochs decide", least=0
     )
     seed: int = option(0, "decides the first weights and the order of the examples", least=0)
-    steps_per_loop: int = option(0, "steps in one compiled call; 0: chosen by the program", least=0)
+    steps_per_loop: int = option(
+        0,
+        "steps in one compiled call, and with parameter servers in one unit of work; 0: chosen by "
+        "the program",
+        least=0,
+    )
     checkpoint_every_steps: int = option(
         0, "save this often, and at the end; 0: at the end of each epoch", least=0
     )
