@@ -216,6 +216,12 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
     raise AssertionError(f"no process of {wanted}:\n{launcher.said}")
 
 
+def guarded(task: Process) -> int:
+    """The process that does the work of a task in a cluster: the task's own process guards it."""
+    (pid,) = _children(task.pid)
+    return pid
+
+
 def _children(pid: int) -> Iterator[int]:
     for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         yield from map(int, path.read_text().split())

@@ -1,5 +1,6 @@
 """Does a task that loses another say so and end, whenever that happens?"""
 
+import os
 import signal
 import time
 
@@ -136,5 +137,7 @@ def test_a_worker_stopped_in_mid_run_is_named_by_the_other(tmp_path):
         cluster.task(specs[1], tmp_path, *flags) as stopping,
     ):
         surviving.await_line("epoch   2.00")
-        stopping.send(signal.SIGSTOP)
+        stopped = cluster.guarded(stopping)
+        os.kill(stopped, signal.SIGSTOP)
         _ends_naming(surviving, "worker 1", SECONDS + PEER_TIMEOUT_S)
+        os.kill(stopped, signal.SIGKILL)
