@@ -28,6 +28,7 @@ from strategies.errors import EXIT_RESUME
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
+_LOOKS_FOR_AN_END = 3
 _HEARS, _END = b"hears", b"end"
 _AGAIN = "run the same command again to go on"
 
@@ -109,6 +110,9 @@ class _Parent:
             self._hear_child()
             self._hear_signal()
             if self._deaf and (trouble := self._asked or self._deaf.trouble()):
+                # A child that hears of it too ends by itself, and has said why.
+                for _ in range(_LOOKS_FOR_AN_END):
+                    self._hear_signal()
                 self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}")
 
     def _hear_child(self) -> None:
