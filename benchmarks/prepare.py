@@ -45,9 +45,8 @@ def prototypes() -> Dataset:
 
 
 def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
-    from trainer.steps import (
-        TrainingProgram,
-    )  # It brings TensorFlow, which `prototypes` does without.
+    # It brings TensorFlow, which `prototypes` does without.
+    from trainer.steps import TrainingProgram
 
     config = config_lib.resolve("mnist_dense")
     order = SampleOrder(num_examples, num_examples, config.train.seed)

@@ -37,7 +37,6 @@ class Choice:
         return {
             "direct": "over the workers' own connections, which on CPUs cost the least",
             "tensorflow": "through TensorFlow's collectives, as GPUs need",
-            "": "nowhere",
         }[self.transport]
 
     @property

@@ -91,11 +91,12 @@ class MirroredRuntime(Runtime):
         return sums
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
-        rows = [
-            self._evaluation(self._test_resident, self._on_devices(self._joined(elements))).numpy()
-            for elements in batches
-        ]
-        return np.concatenate(rows).astype(np.float64)
+        return np.concatenate([self._blocks(elements) for elements in batches]).astype(np.float64)
+
+    def _blocks(self, elements: tuple) -> np.ndarray:
+        """float32 [k * num_replicas, NUM_SUMS]: the sums of each block."""
+        elements = self._on_devices(self._joined(elements))
+        return self._evaluation(self._test_resident, elements).numpy()
 
     def restore(self, state: State) -> None:
         for variable, value in zip(

@@ -6,7 +6,6 @@ connections of this program's own. One compiled call does a step's update and th
 gradients, so that what is not arithmetic is paid once a step.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,7 @@ class MultiWorkerRuntime(MirroredRuntime):
         size = sum(weight.size for weight in state.weights)
         self._total = aligned(size + NUM_SUMS + 1)
         # Without tf.distribute's wrapping compiled code updates them in place.
-        self._state = tf.nest.map_structure(
+        self._weights, self._slots = tf.nest.map_structure(
             lambda variable: self._strategy.experimental_local_results(variable)[0],
             (self._weights, self._slots),
         )
@@ -77,14 +76,9 @@ class MultiWorkerRuntime(MirroredRuntime):
         self._pending.append(sums)
         return bool(stops > 0)
 
-    def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
-        rows = [self._blocks_of_all(elements) for elements in batches]
-        return np.concatenate(rows).astype(np.float64)
-
-    def _blocks_of_all(self, elements: tuple) -> np.ndarray:
-        """float32 [k * num_replicas, NUM_SUMS]: the blocks of every worker's replicas, in order."""
-        mine = self._evaluation(self._test_resident, self._on_devices(self._joined(elements)))
-        mine = mine.numpy().reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
+    def _blocks(self, elements: tuple) -> np.ndarray:
+        """The blocks of every worker's replicas, in order."""
+        mine = super()._blocks(elements).reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
         own = np.zeros((len(mine), self._exchange.num_workers, *mine.shape[2:]), np.float32)
         own[:, self._rank : self._rank + 1] = mine
         blocks = np.empty(own.size, np.float32)
@@ -94,7 +88,7 @@ class MultiWorkerRuntime(MirroredRuntime):
     @tf.function(autograph=False)
     def _loop(self, resident, element, num_steps, stop):
         slab = self._train.slab(resident, element)
-        gradients, sums = self._compiled_gradients(self._read_state()[0], _row(slab, 0))
+        gradients, sums = self._compiled_gradients(self._read()[0], _row(slab, 0))
         so_far = tf.zeros([NUM_SUMS + 1])
 
         def step(i, gradients, sums, so_far):
@@ -122,15 +116,9 @@ class MultiWorkerRuntime(MirroredRuntime):
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_step(self, total):
         """Updates the state, and gives the weights."""
-        weights, slots = self._compiled_update(*self._read_state(), total)
-        for variable, value in zip(
-            tf.nest.flatten(self._state), tf.nest.flatten((weights, slots)), strict=True
-        ):
-            variable.assign(value, read_value=False)
+        weights, slots = self._compiled_update(*self._read(), total)
+        self._assign(weights, slots)
         return weights
-
-    def _read_state(self) -> tuple[list, list]:
-        return tf.nest.map_structure(lambda variable: variable.read_value(), self._state)
 
     def _summed(self, gradients, sums, stop):
         total = tf.numpy_function(

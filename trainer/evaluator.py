@@ -32,9 +32,7 @@ class CheckpointEvaluator:
     """Evaluates checkpoints of one experiment on this machine's devices."""
 
     def __init__(self, config: ExperimentConfig, workdir: Workdir, devices: int):
-        with (
-            tensorflow_import.quietly()
-        ):  # And first: devices that TensorFlow knows cannot be split.
+        with tensorflow_import.quietly():  # And first: devices in use cannot be set up any more.
             names = local_devices(devices)
         self._dataset = datasets.load(config.data)
         self._program = TrainingProgram(config, self._dataset)

@@ -20,17 +20,21 @@ def quietly() -> Iterator[None]:
     No level hides those lines: they are written before its log is set up. If the start fails they
     are shown after all. TF_CPP_MIN_LOG_LEVEL=0 shows them at once.
     """
+    with _without("sklearn"), _held_back():
+        yield
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        with _without("sklearn"):
-            yield
+        yield
         return
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
-            with _without("sklearn"):
-                yield
+            yield
         except InputError:
             raise  # Its one line says all.
         except BaseException:
