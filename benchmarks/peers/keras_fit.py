@@ -21,7 +21,7 @@ def main() -> None:
     num_devices = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     tuned = {"jit_compile": True, "steps_per_execution": 100} if is_tuned else {}
     with strategy(num_devices).scope():
-        model = keras_model(work)
+        model = keras_model(keras, work)
         model.compile(
             optimizer=keras.optimizers.Adam(),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -10,7 +10,7 @@ from benchmarks.work import Work, report
 def main() -> None:
     work = Work.from_args()
     images, labels = work.in_order()
-    model = keras_model(work)
+    model = keras_model(keras, work)
     optimizer = keras.optimizers.Adam()
     loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     mean_loss = keras.metrics.Mean()

@@ -1,12 +1,12 @@
 """What is the net, as a user of Keras writes it?"""
 
-import keras
+from types import ModuleType
 
 from benchmarks.work import Work
 
 
-def keras_model(work: Work) -> keras.Model:
-    """From float32 [b, 784] to logits [b, 10], with the first weights."""
+def keras_model(keras: ModuleType, work: Work):
+    """From float32 [b, 784] to logits [b, 10], with the first weights; `keras` is Keras 2 or 3."""
     model = keras.Sequential(
         [
             keras.Input((784,)),

@@ -13,7 +13,7 @@ from benchmarks.work import Work, report
 def main() -> None:
     work = Work.from_args()
     images, labels = work.in_order()
-    model = keras_model(work)
+    model = keras_model(keras, work)
     model.compile(
         optimizer=keras.optimizers.Adam(),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -16,7 +16,7 @@ _STEPS_PER_LOOP = 58  # It divides an epoch's steps at every batch.
 def main() -> None:
     work = Work.from_args()
     pixels, labels = work.pixels()
-    model = keras_model(work)
+    model = keras_model(keras, work)
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
     loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -8,7 +8,7 @@ import orbit
 import tensorflow as tf
 import tf_keras
 
-from benchmarks.peers.tf_keras_model import tf_keras_model
+from benchmarks.peers.keras_model import keras_model
 from benchmarks.work import Work, report
 
 
@@ -22,7 +22,7 @@ class Trainer(orbit.StandardTrainer):
         super().__init__(dataset.prefetch(tf.data.AUTOTUNE), options)
         self.step = tf.Variable(0, dtype=tf.int64)
         self.losses = []
-        self._model = tf_keras_model(work)
+        self._model = keras_model(tf_keras, work)
         self._optimizer = tf_keras.optimizers.Adam()
         self._optimizer.build(self._model.trainable_variables)
         self._loss_fn = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -10,7 +10,7 @@ import os
 import tensorflow as tf
 import tf_keras
 
-from benchmarks.peers.tf_keras_model import tf_keras_model
+from benchmarks.peers.keras_model import keras_model
 from benchmarks.work import Work, report
 
 
@@ -32,7 +32,7 @@ def coordinate(work: Work, resolver) -> None:
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     images, labels = work.in_order()
     with strategy.scope():
-        model = tf_keras_model(work)
+        model = keras_model(tf_keras, work)
         optimizer = tf_keras.optimizers.Adam()
         optimizer.build(model.trainable_variables)
         mean_loss = tf_keras.metrics.Mean()

@@ -7,7 +7,7 @@ Many steps run in one execution. `jit_compile=True` has not been tried here.
 import tensorflow as tf
 import tf_keras
 
-from benchmarks.peers.tf_keras_model import tf_keras_model
+from benchmarks.peers.keras_model import keras_model
 from benchmarks.work import Work, report
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     images, labels = work.in_order(rank, num_ranks)
     batch = work.global_batch_size // num_ranks
     with strategy.scope():
-        model = tf_keras_model(work)
+        model = keras_model(tf_keras, work)
         model.compile(
             optimizer=tf_keras.optimizers.Adam(),
             loss=tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
