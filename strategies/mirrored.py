@@ -42,6 +42,9 @@ class MirroredRuntime(Runtime):
         self.reason = reason
         self._strategy = strategy
         self._devices = strategy.extended.worker_devices
+        self.device_type = tf.DeviceSpec.from_string(self._devices[0]).device_type
+        # Of two terms the order does not matter; of more, tf.distribute chooses it.
+        self.adds_in_order = strategy.num_replicas_in_sync <= 2
         self._per_device = replicas_per_device
         self._first_device = first_device
         self.num_replicas = strategy.num_replicas_in_sync * replicas_per_device

@@ -137,6 +137,8 @@ class ParameterServerRuntime(Runtime):
         with _lost_servers():
             for shard, size, end in zip(self._shards, self._sizes, ends, strict=True):
                 shard.assign(*cut(flat, slots, end - size, end))
+        self._scheduled = 0
+        self._collected = np.zeros(NUM_SUMS)
 
     def state(self) -> State:
         with _lost_servers():

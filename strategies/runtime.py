@@ -68,6 +68,8 @@ class Runtime(abc.ABC):
     local_replicas: range
     serves_only = False  # True: this task only waits for another to send it work.
     sync_mode: str
+    device_type = "CPU"
+    adds_in_order = True  # Replicas' gradients are added pairwise, in the order of the replicas.
 
     def share(self, values: Any) -> Any:
         """The leader's values on every task: a nest of arrays, of equal shapes everywhere."""

@@ -39,9 +39,12 @@ class Shard:
             self._lock = tf.CriticalSection(shared_name=name)
 
     def assign(self, weights, slots) -> None:
+        """Replaces what it holds, and forgets what it has applied: those steps may be taken again."""
         values, counts = self.layout.arrays(weights, slots)
         self._values.assign(values)
         self._counts.assign(counts)
+        for record in (self.sums, self.applied_steps, self._is_applied):
+            record.assign(tf.zeros_like(record))
 
     def arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Weights and slots, as `assign` takes them."""

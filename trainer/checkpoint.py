@@ -1,10 +1,10 @@
 """What was the state of the run at a step, and can it be trusted?
 
 A checkpoint is a folder: `arrays.npz`, the weights and optimizer slots by name, and `manifest.json`,
-the step, the metrics so far and the sha256 of the arrays, under a seal of its own. It is written
-beside its place, flushed to the disk and renamed into it, and leaves it by a rename too, so it is
-whole or absent; it is verified when read, and one that fails is named and passed over for the one
-before. Nothing in it is code.
+the step, the metrics so far, the config and the sha256 of the arrays, under a seal of its own. It is
+written beside its place, flushed to the disk and renamed into it, and leaves it by a rename too, so it
+is whole or absent; it is verified when read, and one that fails, or is of another run, is named and
+passed over for the one before. Nothing in it is code.
 """
 
 import contextlib
@@ -12,23 +12,25 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import re
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from absl import logging
 
 from strategies.errors import InputError
-from strategies.runtime import State
+from strategies.runtime import NUM_SUMS, State
 
 _ARRAYS = "arrays.npz"
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
 _BUILDING, _REMOVING = ".building-", ".removing-"
 
 
@@ -38,11 +40,18 @@ class CheckpointError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A run after `step` steps. `metrics` are those of its last report."""
+    """A run after `step` steps.
+
+    `metrics` are those of its last report, `sums` those of the steps since then; `test` are those of
+    the test set, if it was evaluated at this step. `skipped` are the steps that were left out.
+    """
 
     step: int
     state: State
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sums: tuple[float, ...] = (0.0,) * NUM_SUMS
+    test: dict[str, float] | None = None
+    skipped: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +77,24 @@ class Layout:
 
 
 class CheckpointStore:
-    """The checkpoints of one run, in one folder, the newest `keep` of them."""
+    """The checkpoints of one run, in one folder: the newest `keep` of them and, maybe, the best.
 
-    def __init__(self, folder: pathlib.Path, layout: Layout, keep: int):
+    `origin` is what makes a run this one: what was saved under another origin is not read.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        layout: Layout,
+        keep: int,
+        keep_best: bool = False,
+        origin: Mapping[str, Any] | None = None,
+    ):
         self._folder = folder
         self._layout = layout
         self._keep = keep
+        self._keep_best = keep_best
+        self._origin = json.loads(json.dumps(dict(origin or {})))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, then removes the oldest. Raises CheckpointError; older ones stay."""
@@ -83,6 +104,10 @@ class CheckpointStore:
             "format": _FORMAT,
             "step": checkpoint.step,
             "metrics": checkpoint.metrics,
+            "sums": checkpoint.sums,
+            "test": checkpoint.test,
+            "skipped": checkpoint.skipped,
+            "origin": self._origin,
             "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
         }
         manifest["seal"] = _seal(manifest)
@@ -110,21 +135,57 @@ class CheckpointStore:
         folder = self._folder / _name(step)
         try:
             manifest = _manifest((folder / _MANIFEST).read_bytes())
+            self._check_origin(manifest["origin"])
             arrays = (folder / _ARRAYS).read_bytes()
             if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
                 raise ValueError("its checksum differs")
             if manifest["step"] != step:
                 raise ValueError(f"it is of step {manifest['step']}")
-            return Checkpoint(step, self._layout.state(_arrays(arrays)), manifest["metrics"])
+            return Checkpoint(
+                step,
+                self._layout.state(_arrays(arrays)),
+                manifest["metrics"],
+                tuple(manifest["sums"]),
+                manifest["test"],
+                tuple(manifest["skipped"]),
+            )
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError(
                 f"the checkpoint {str(folder)!r} cannot be used: {_why(error)}."
             ) from None
 
+    def best(self) -> Checkpoint | None:
+        """The whole checkpoint with the lowest test loss, of those that were evaluated."""
+        for step in self._by_test_loss():
+            try:
+                return self.read(step)
+            except CheckpointError as error:
+                logging.warning("%s Taking the next best.", error)
+        return None
+
     def steps(self) -> list[int]:
         """The steps there are checkpoints of, in order, unverified."""
         names = (path.name for path in self._folder.glob("step-*"))
         return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
+
+    def _check_origin(self, origin: Mapping[str, Any]) -> None:
+        for name in sorted({*origin} | {*self._origin}):
+            if origin.get(name) != self._origin.get(name):
+                raise ValueError(
+                    f"it is of another run, whose `{name}` was {origin.get(name)!r}, not "
+                    f"{self._origin.get(name)!r}"
+                )
+
+    def _by_test_loss(self) -> list[int]:
+        """The steps whose manifests tell of a test loss, the lowest first."""
+        losses = {}
+        for step in self.steps():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                manifest = _manifest((self._folder / _name(step) / _MANIFEST).read_bytes())
+                self._check_origin(manifest["origin"])
+                losses[step] = float(manifest["test"]["loss"])
+        finite = [step for step, loss in losses.items() if math.isfinite(loss)]
+        return sorted(finite, key=losses.__getitem__)
 
     def _place(self, step: int, arrays: memoryview, manifest: str) -> None:
         building = tempfile.mkdtemp(dir=self._folder, prefix=_BUILDING)
@@ -139,9 +200,11 @@ class CheckpointStore:
         _flush_folder(self._folder)
 
     def _remove_oldest(self, newest: int) -> None:
+        best = self._by_test_loss()[:1] if self._keep_best else []
         # Later steps were passed over as damaged, so they do not count as kept.
         for step in [step for step in self.steps() if step <= newest][: -self._keep]:
-            self._remove(step)
+            if step not in best:
+                self._remove(step)
         for prefix in (_BUILDING, _REMOVING):
             for leftover in self._folder.glob(f"{prefix}*"):
                 shutil.rmtree(leftover, ignore_errors=True)  # Of a save that was killed.

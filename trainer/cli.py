@@ -55,6 +55,12 @@ class TrainOptions:
     peer_timeout_s: float = option(
         30.0, "seconds of silence after which a task counts as lost", above=0, below=1e6
     )
+    stall_timeout_s: float = option(
+        600.0,
+        "seconds without progress after which the task says where every thread stands, and ends",
+        above=0,
+        below=1e6,
+    )
     stop_grace_s: float = option(
         30.0, "seconds to save and leave after Ctrl-C or SIGTERM", above=0, below=1e6
     )
@@ -75,6 +81,7 @@ class EvaluateOptions:
     verb: ClassVar[str] = "evaluate"
     workdir: str = option("", "the folder of the run", metavar="DIR")
     checkpoint: int = option(0, "the step it was saved at; 0: the newest", least=0)
+    best: bool = option(False, "the one with the lowest test loss, as far as they were evaluated")
     devices: int = option(
         0, "how many GPUs, or replicas on the CPU; 0: every GPU, or the CPU as one", least=0
     )
@@ -183,6 +190,11 @@ def _evaluate(args: Sequence[str]) -> EvaluateOptions:
     if not command.workdir:
         raise ConfigError(
             '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'
+        )
+    if command.best and command.checkpoint:
+        raise ConfigError(
+            "`--best` and `--checkpoint` exclude each other. Received: both, with "
+            f"--checkpoint={command.checkpoint}; leave one out."
         )
     return command
 

@@ -8,6 +8,7 @@ those are flags.
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,10 @@ TRAJECTORY_FREE = frozenset(
         "train.steps",
         "train.steps_per_loop",
         "train.checkpoint_every_steps",
+        "train.checkpoint_every_s",
         "train.keep_checkpoints",
+        "train.keep_best",
+        "train.skip_bad_batches",
         "train.eval_every_epochs",
         "train.log_examples",
     )
@@ -102,6 +106,12 @@ class TrainConfig:
         0, "stop after so many steps, whatever epochs says; 0: epochs decide", least=0
     )
     seed: int = option(0, "decides the first weights and the order of the examples", least=0)
+    reduction_blocks: int = option(
+        0,
+        "a batch's gradient is the sum of so many parts in a fixed order, so that weights have the "
+        "same bits on 1, 2, 4, ... replicas, up to as many; 0: chosen by the batch size, usually 4",
+        least=0,
+    )
     steps_per_loop: int = option(
         0,
         "steps in one compiled call, and with parameter servers in one unit of work; 0: chosen by "
@@ -111,7 +121,20 @@ class TrainConfig:
     checkpoint_every_steps: int = option(
         0, "save this often, and at the end; 0: at the end of each epoch", least=0
     )
+    checkpoint_every_s: float = option(
+        0.0,
+        "also save at the first loop's end so many seconds after the last save; 0: never",
+        least=0,
+        below=1e6,
+    )
     keep_checkpoints: int = option(3, "how many checkpoints to keep, the newest", least=1)
+    keep_best: bool = option(True, "keep the checkpoint with the lowest test loss too")
+    skip_bad_batches: int = option(
+        0,
+        "where a loss is NaN or infinite, go back and leave out that batch, so many times; 0: stop",
+        least=0,
+        below=1000,
+    )
     eval_every_epochs: int = option(
         1, "evaluate on the test examples this often, and at the end; 0: at the end only", least=0
     )
@@ -272,6 +295,15 @@ def _check_depth(config: ExperimentConfig) -> None:
         )
 
 
+def _check_blocks(config: ExperimentConfig) -> None:
+    blocks, batch = config.train.reduction_blocks, config.data.global_batch_size
+    if blocks and batch % blocks:
+        raise ConfigError(
+            "`train.reduction_blocks` must divide the global batch evenly. Received: "
+            f"{blocks} for `data.global_batch_size` {batch}; try {math.gcd(blocks, batch)}."
+        )
+
+
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
     """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
 
@@ -290,6 +322,7 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_name,
     _check_output_activation,
     _check_depth,
+    _check_blocks,
     _check_used("momentum", "sgd", "rmsprop"),
     _check_used("weight_decay", "adamw"),
 )

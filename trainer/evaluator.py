@@ -46,7 +46,7 @@ class CheckpointEvaluator:
         state = State(weights, self._program.initial_slots(weights))
         pipeline = self._test.pipeline
         self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
-        self.store = train.checkpoint_store(config, self._program, workdir)
+        self.store = train.checkpoint_store(config, self._program, self._dataset, workdir)
         self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
         self.total_steps = train.total_steps(config, self.steps_per_epoch)
 
@@ -99,15 +99,16 @@ def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
     workdir = Workdir(options.workdir)
     evaluator = CheckpointEvaluator(workdir.read_config(), workdir, options.devices)
-    step = options.checkpoint or _newest_step(evaluator.store, workdir)
+    step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
     print(json.dumps({"step": step, **evaluator.evaluate(step)}))
     return EXIT_DONE
 
 
-def _newest_step(store: CheckpointStore, workdir: Workdir) -> int:
-    newest = store.newest()
-    if newest is None:
+def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
+    found = store.best() if is_best else store.newest()
+    if found is None:
+        lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
         raise CheckpointError(
-            f"`--workdir` holds no checkpoint. Received: {str(workdir.path)!r}; train there first."
+            f"`--workdir` holds {lacks}. Received: {str(workdir.path)!r}; train there first."
         )
-    return newest.step
+    return found.step

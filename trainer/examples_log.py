@@ -28,6 +28,10 @@ class ExamplesLog:
                 file.write(json.dumps({"step": step, "examples": examples}) + "\n")
             file.flush()
 
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
 
 def _consumed(loop: Loop, rows: np.ndarray) -> Iterator[tuple[int, list[int]]]:
     for offset, row in enumerate(rows[: loop.num_steps]):

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """Steps [first_step, end_step), taken in one call, and what follows them."""
+    """Steps [first_step, end_step), taken in one call, and what follows them.
+
+    `skip`: a step whose batch is left out; what follows it is done all the same.
+    """
 
     first_step: int
     num_steps: int
     report: bool = False
     evaluate: bool = False
     checkpoint: bool = False
+    skip: bool = False
 
     @property
     def end_step(self) -> int:
@@ -28,6 +32,7 @@ class Schedule:
     steps_per_loop: int
     evaluate_every: int
     checkpoint_every: int
+    skipped: frozenset[int] = frozenset()
 
     def loops(self, start_step: int) -> Iterator[Loop]:
         """The loops from `start_step` on. None of them crosses an epoch's end or an event."""
@@ -40,7 +45,8 @@ class Schedule:
     def _next_stop(self, step: int) -> int:
         every = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every)
         stops = [(step // n + 1) * n for n in every if n]
-        return min([*stops, self.total_steps])
+        left_out = [s + (s == step) for s in self.skipped if s >= step]
+        return min([*stops, *left_out, self.total_steps])
 
     def _loop(self, step: int, end: int) -> Loop:
         def due(every: int) -> bool:
@@ -48,4 +54,4 @@ class Schedule:
 
         evaluate, checkpoint = due(self.evaluate_every), due(self.checkpoint_every)
         report = due(self.steps_per_epoch) or evaluate or checkpoint
-        return Loop(step, end - step, report, evaluate, checkpoint)
+        return Loop(step, end - step, report, evaluate, checkpoint, skip=step in self.skipped)

@@ -13,20 +13,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import models
+from trainer import blocks, models
 from trainer.config import ExperimentConfig, OptimizerConfig
 from trainer.datasets import Dataset
 
 
 class TrainingProgram:
-    """The step of one experiment. Implements `strategies.runtime.Program`."""
+    """The step of one experiment. Implements `strategies.runtime.Program`.
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset):
+    `block_size`: examples whose gradients are added up by themselves, see `blocks.py`; 0: all.
+    """
+
+    def __init__(self, config: ExperimentConfig, dataset: Dataset, block_size: int = 0):
         shape = dataset.train.features.shape[1:]
         self.model = models.build(config.model, shape, dataset.num_outputs, config.train.seed)
         self.metric_name = "accuracy" if dataset.num_classes else "mean_absolute_error"
         self._feature_scale = dataset.feature_scale
         self._losses = _classification if dataset.num_classes else _regression
+        self._block_size = block_size
         self._optimizer_config = config.optimizer
         self._optimizers = {}
 
@@ -48,6 +52,10 @@ class TrainingProgram:
         return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
 
     def gradients(self, weights, batch):
+        parts = blocks.split(batch, self._block_size)
+        return blocks.added([self._gradients(weights, part) for part in parts])
+
+    def _gradients(self, weights, batch):
         with tf.GradientTape() as tape:
             tape.watch(weights)
             sums = self.sums(weights, batch)

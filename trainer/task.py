@@ -13,15 +13,17 @@ from strategies import choose, roll_call, tpu_preflight
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from trainer import __version__, datasets, tensorflow_import
+from trainer import __version__, blocks, datasets, tensorflow_import
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.guard import Guard
+from trainer.stall import StallWatch
 from trainer.stop import StopRequest, leave
 from trainer.workdir import Workdir
 
+FAREWELL_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
 
 
@@ -66,6 +68,7 @@ def _take_part(
     workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
     if workdir:
         workdir.claim(config)
+        workdir.hold(options.startup_timeout_s)
         logging.info("workdir %s", workdir.path)
     serves = cluster.has_ps and not cluster.is_leader
     dataset = None if serves else datasets.load(config.data)
@@ -98,6 +101,9 @@ def _take_part(
         except InputError as error:
             if cluster.is_leader:
                 membership.dismiss(error.exit_code)
+            else:  # What is wrong for all, the leader ends for all: to leave first would be a loss.
+                with contextlib.suppress(Resumable):
+                    membership.wait_for_dismissal(FAREWELL_TIMEOUT_S)
             raise
         except Exception as error:
             if isinstance(error, Resumable) or type(error).__module__.startswith("tensorflow"):
@@ -111,9 +117,10 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
     began = time.time()
-    result = train.train_and_evaluate(
-        config, dataset, runtime, workdir, stop, _examples_dir(options, workdir)
-    )
+    with StallWatch(options.stall_timeout_s) as watch:
+        result = train.train_and_evaluate(
+            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
+        )
     if not result.finished:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
@@ -188,7 +195,7 @@ def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
 def check_batch(
     config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
 ) -> None:
-    """Raises ConfigError where the global batch does not divide among the replicas."""
+    """Raises ConfigError where the global batch, or its blocks, do not divide among the replicas."""
     batch, replicas = config.data.global_batch_size, num_replicas(choice, cluster, num_devices)
     if replicas and batch % replicas:
         down, up = batch // replicas * replicas, -(-batch // replicas) * replicas
@@ -196,6 +203,7 @@ def check_batch(
             "`data.global_batch_size` must divide evenly among replicas. Received: "
             f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
         )
+    blocks.check(config, replicas)
 
 
 class _Watcher:

@@ -4,23 +4,28 @@ The loop is bookkeeping: it says when to run, to look and to save. What a step i
 `steps.py`, where it ends in `schedule.py`, and how replicas agree in `strategies/`.
 """
 
+import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from strategies.runtime import Runtime, State
-from trainer import evaluate, input_pipeline
+from strategies.runtime import NUM_SUMS, Runtime, State
+from trainer import bad_numbers, blocks, evaluate, input_pipeline
+from trainer import config as config_lib
+from trainer.background_save import BackgroundSaver
 from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
-from trainer.config import ExperimentConfig
+from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.examples_log import ExamplesLog
 from trainer.metric_writers import MetricWriter, means
 from trainer.sample_order import SampleOrder
-from trainer.schedule import Schedule
+from trainer.schedule import Loop, Schedule
 from trainer.speed import Speed
+from trainer.stall import StallWatch
 from trainer.steps import TrainingProgram
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
@@ -45,74 +50,259 @@ def train_and_evaluate(
     runtime: Runtime,
     workdir: Workdir | None,
     stop: StopRequest,
+    watch: StallWatch,
     examples_dir: pathlib.Path | None = None,
 ) -> Result:
     """Trains to the config's last step, from the newest checkpoint in `workdir` if there is one.
 
     `workdir` is None on the tasks that do not write. `examples_dir` is where any task that feeds
     replicas logs what they consume, if the config asks for it.
+
+    Raises:
+      CheckpointError, WorkdirError: the workdir takes no more.
+      BadNumbersError: a loss became NaN or infinite.
     """
-    program = TrainingProgram(config, dataset)
-    store = checkpoint_store(config, program, workdir)
-    start = resume(store, program, runtime)
-    order = SampleOrder(
-        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
-    )
-    schedule = make_schedule(config, dataset, order, runtime)
-    train_input = _train_input(config, dataset, order, runtime, schedule.steps_per_loop)
-    test_input = evaluate.test_input(dataset, runtime)
-    runtime.start(program, start.state, train_input, test_input.pipeline, schedule.total_steps)
-    writer = MetricWriter(workdir)
-    log = ExamplesLog(examples_dir if config.train.log_examples else None, runtime)
-    speed = Speed()
-    step, train, test = start.step, start.metrics, None
+    with _Run(config, dataset, runtime, workdir, stop, watch, examples_dir) as run:
+        while not run.train():
+            run.go_back()
+        return run.result()
 
-    feed = train_input.elements(schedule.loops(start.step))
-    for loop in schedule.loops(start.step):
-        with speed:
-            elements = next(feed)
-            stopping = runtime.run(loop.first_step, loop.num_steps, elements, stop.requested)
-            sums = runtime.collect() if loop.report or stopping else None
-        log.write(loop, elements)
-        step, epoch = loop.end_step, loop.end_step / order.steps_per_epoch
-        if sums is not None:
-            train = means(sums, program.metric_name)
-            writer.write("train", step, epoch, train | {"examples_per_s": speed.lap(sums[2])})
-        if loop.evaluate and not stopping:
-            test = evaluate.evaluate(runtime, test_input, program.metric_name)
-            writer.write("eval", step, epoch, test)
-        if store and (loop.checkpoint or stopping):
-            store.save(Checkpoint(step, runtime.state(), train))
-        if stopping:
-            break
 
-    finished = step >= schedule.total_steps
-    test = test or evaluate.evaluate(runtime, test_input, program.metric_name) if finished else {}
-    writer.close()
-    weights = runtime.state().weights
-    epochs = step / order.steps_per_epoch
-    return Result(finished, step, epochs, train, test, speed.examples_per_s, weights)
+class _Run:
+    """One run under way: `step`, its metrics so far, and what it writes to."""
+
+    def __init__(self, config, dataset, runtime, workdir, stop, watch, examples_dir):
+        self._config, self._runtime, self._workdir = config, runtime, workdir
+        self._stop, self._watch = stop, watch
+        self._program = TrainingProgram(config, dataset, block_size(config, runtime))
+        self._store = checkpoint_store(config, self._program, dataset, workdir)
+        self._saver = self._store and BackgroundSaver(self._store, config.train.checkpoint_every_s)
+        start = resume(self._store, self._program, runtime, config)
+        self._order = SampleOrder(
+            len(dataset.train),
+            config.data.global_batch_size,
+            config.train.seed,
+            config.data.shuffle,
+        )
+        self._schedule = make_schedule(config, dataset, self._order, runtime)
+        self._input = _train_input(
+            config, dataset, self._order, runtime, self._schedule.steps_per_loop
+        )
+        self._test_input = evaluate.test_input(dataset, runtime)
+        runtime.start(
+            self._program,
+            start.state,
+            self._input,
+            self._test_input.pipeline,
+            self._schedule.total_steps,
+        )
+        self._stand_at(start)
+        self._writer = MetricWriter(workdir)
+        self._log = ExamplesLog(examples_dir if config.train.log_examples else None, runtime)
+        self._speed = Speed()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.closing(self._writer), contextlib.closing(self._log):
+            if self._saver:
+                self._saver.__exit__(*error)
+
+    def train(self) -> bool:
+        """Trains until the end, or a stop. False where the numbers have gone bad."""
+        with contextlib.closing(self._loops()) as loops:
+            for loop, elements in loops:
+                stopping = not loop.skip and self._take(loop, elements)
+                self._step = loop.end_step
+                if (loop.report or stopping) and not self._collect():
+                    return False
+                if loop.report:
+                    self._report()
+                if loop.evaluate and not stopping:
+                    self._evaluate()
+                if (loop.checkpoint or stopping) and not self._save():
+                    return False
+                if self._saver and self._saver.is_due and self._collect():
+                    self._save()
+                if stopping:
+                    break
+        return True
+
+    def go_back(self) -> None:
+        """To the last checkpoint, having found where the numbers went bad.
+
+        Raises:
+          BadNumbersError: the config wants no batch left out, or no more.
+        """
+        self._watch.progress(f"looking for bad numbers before step {self._step}")
+        if self._saver:
+            self._saver.flush()
+        start = resume(self._store, self._program, self._runtime, self._config)
+        self._runtime.restore(start.state)
+        elements, schedule = self._input.elements, self._schedule
+        bad = bad_numbers.find(self._runtime, elements, schedule, start.step, self._step)
+        if bad is None:
+            logging.warning("they went well when taken again; going on at step %d", self._step)
+            self._sums = np.zeros(NUM_SUMS)
+            return
+        may_skip = len(schedule.skipped) < self._config.train.skip_bad_batches
+        bad_numbers.report(bad, self._order, self._workdir, start.step, may_skip)
+        self._runtime.restore(start.state)
+        skipped = {*schedule.skipped, bad.step}
+        self._stand_at(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
+
+    def result(self) -> Result:
+        """What it came to; the weights are those of the last step."""
+        finished = self._step >= self._schedule.total_steps
+        if finished and self._test is None:
+            self._evaluate()
+        weights = self._runtime.state().weights
+        test = self._test if finished else {}
+        speed = self._speed.examples_per_s
+        return Result(finished, self._step, self._epoch, self._train, test, speed, weights)
+
+    @property
+    def _epoch(self) -> float:
+        return self._step / self._order.steps_per_epoch
+
+    def _stand_at(self, start: Checkpoint) -> None:
+        self._step, self._train, self._test = start.step, start.metrics, None
+        self._sums = np.array(start.sums)
+        self._schedule = dataclasses.replace(self._schedule, skipped=frozenset(start.skipped))
+
+    def _loops(self) -> Iterator[tuple[Loop, tuple]]:
+        with contextlib.closing(self._input.elements(self._schedule.loops(self._step))) as feed:
+            for loop in self._schedule.loops(self._step):
+                self._watch.progress(f"training at step {loop.first_step}")
+                with self._speed:
+                    elements = next(feed)
+                yield loop, elements
+
+    def _take(self, loop: Loop, elements: tuple) -> bool:
+        self._test = None  # Of a step that is past.
+        with self._speed:
+            stopping = self._runtime.run(
+                loop.first_step, loop.num_steps, elements, self._stop.requested
+            )
+        self._log.write(loop, elements)
+        return stopping
+
+    def _collect(self) -> bool:
+        """Adds the sums of the last steps to those since the last report; false for bad numbers.
+
+        A leader that saves by time comes here oftener than the others, and must decide as they do.
+        """
+        with self._speed:
+            sums = self._runtime.collect()
+        self._speed.add(sums[2])
+        self._sums = self._sums + sums
+        return bad_numbers.are_finite(self._sums)
+
+    def _report(self) -> None:
+        self._train = means(self._sums, self._program.metric_name)
+        self._sums = np.zeros(NUM_SUMS)
+        values = self._train | {"examples_per_s": self._speed.lap()}
+        self._writer.write("train", self._step, self._epoch, values)
+
+    def _evaluate(self) -> None:
+        self._watch.progress(f"evaluating after step {self._step}")
+        name = self._program.metric_name
+        self._test = evaluate.evaluate(self._runtime, self._test_input, name)
+        self._writer.write("eval", self._step, self._epoch, self._test)
+
+    def _save(self) -> bool:
+        """Saves on the task that writes. False on all tasks where the state is not finite."""
+        self._watch.progress(f"saving step {self._step}")
+        state = self._runtime.state()
+        if not bad_numbers.is_finite(state):
+            return False
+        if self._saver:
+            sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
+            self._saver.save(Checkpoint(self._step, state, self._train, sums, self._test, skipped))
+        return True
 
 
 def checkpoint_store(
-    config: ExperimentConfig, program: TrainingProgram, workdir: Workdir | None
+    config: ExperimentConfig, program: TrainingProgram, dataset: Dataset, workdir: Workdir | None
 ) -> CheckpointStore | None:
-    names = program.weight_names
     slots = [program.slot_names(weight.shape) for weight in program.initial_weights()]
-    layout = Layout(names, slots)
-    return workdir and CheckpointStore(workdir.checkpoints, layout, config.train.keep_checkpoints)
+    layout = Layout(program.weight_names, slots)
+    origin = {
+        name: value
+        for name, value in config_lib.flatten(config).items()
+        if name not in config_lib.TRAJECTORY_FREE
+    }
+    return workdir and CheckpointStore(
+        workdir.checkpoints,
+        layout,
+        config.train.keep_checkpoints,
+        config.train.keep_best,
+        origin | {"data": dataset.fingerprint},
+    )
 
 
-def resume(store: CheckpointStore | None, program: TrainingProgram, runtime: Runtime) -> Checkpoint:
-    """Where every task begins: at the checkpoint its leader found, or at step 0."""
+def resume(
+    store: CheckpointStore | None,
+    program: TrainingProgram,
+    runtime: Runtime,
+    config: ExperimentConfig,
+) -> Checkpoint:
+    """Where every task stands: at the newest checkpoint its leader found, or at step 0.
+
+    Raises:
+      ConfigError: the run left out more batches than the config allows.
+    """
     weights = program.initial_weights()
-    fresh = Checkpoint(0, State(weights, program.initial_slots(weights)), {})
-    found = (store and store.newest()) or fresh
-    shared = runtime.share((np.int64(found.step), found.state.weights, found.state.slots))
-    step = int(shared[0])
+    found = (store and store.newest()) or Checkpoint(
+        0, State(weights, program.initial_slots(weights))
+    )
+    room = config.train.skip_bad_batches
+    if len(found.skipped) > room:
+        raise ConfigError(
+            f"`train.skip_bad_batches` must be at least {len(found.skipped)}, as many as this run "
+            f"has left out. Received: {room}; give it again, or choose another --workdir."
+        )
+    skipped = np.pad(
+        np.array(found.skipped, np.int64), (0, room - len(found.skipped)), constant_values=-1
+    )
+    step, weights, slots, sums, skipped = runtime.share(
+        (
+            np.int64(found.step),
+            found.state.weights,
+            found.state.slots,
+            np.array(found.sums),
+            skipped,
+        )
+    )
     if step:
         logging.info("resuming at step %d", step)
-    return Checkpoint(step, State(*shared[1:]), found.metrics)
+    return dataclasses.replace(
+        found,
+        step=int(step),
+        state=State(weights, slots),
+        sums=tuple(sums.tolist()),
+        skipped=tuple(skipped[skipped >= 0].tolist()),
+    )
+
+
+def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
+    """Examples in each block of a batch, see `blocks.py`; 0 where these replicas have no blocks.
+
+    On GPUs and TPUs only if the config asks: there several small products cost more than a large one.
+    """
+    count, replicas = blocks.num_blocks(config), runtime.num_replicas
+    is_wanted = config.train.reduction_blocks or runtime.device_type == "CPU"
+    if is_wanted and blocks.fits(count, replicas) and runtime.adds_in_order:
+        return config.data.global_batch_size // count
+    logging.info(
+        "%d replicas on %ss do not add %d blocks in a fixed order: on another number of replicas the "
+        "weights agree up to rounding",
+        replicas,
+        runtime.device_type,
+        count,
+    )
+    return 0
 
 
 def make_schedule(

@@ -1,15 +1,21 @@
 """What lies where in a workdir, and whose is it?"""
 
+import fcntl
 import json
 import math
 import os
 import pathlib
 import tempfile
+import time
 from typing import Any
 
-from strategies.errors import InputError
+from absl import logging
+
+from strategies.errors import InputError, Resumable
 from trainer import config as config_lib
 from trainer.config import ExperimentConfig
+
+_LOOK_EVERY_S = 0.2
 
 
 class WorkdirError(InputError):
@@ -40,6 +46,28 @@ class Workdir:
             write_whole(self.config, config_lib.to_json(config))
         except OSError as error:
             raise _unwritable(self.path, error.strerror) from None
+
+    def hold(self, timeout_s: float) -> None:
+        """Keeps other runs out of the folder for as long as this process lives.
+
+        A run that was told to stop may still be saving here, so it is waited for.
+
+        Raises:
+          Resumable: another run has held it for `timeout_s`.
+        """
+        # Kept open until the end: the system frees the lock with the process, however that ends.
+        self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115
+        deadline, is_told = time.monotonic() + timeout_s, False
+        while not _is_locked(self._lock.fileno()):
+            if not is_told:
+                logging.info("waiting for the run that is still at work in %s", self.path)
+                is_told = True
+            if time.monotonic() > deadline:
+                raise Resumable(
+                    "`--workdir` is another run's, which is still at work there. Received: "
+                    f"{str(self.path)!r}; end that run and run again, or choose another folder."
+                )
+            time.sleep(_LOOK_EVERY_S)
 
     def examine(self, config: ExperimentConfig) -> str:
         """What `claim` would find, without writing. Raises WorkdirError as it would."""
@@ -83,6 +111,16 @@ class Workdir:
                 "`python -m trainer` wrote."
             )
         return config_lib.resolve(str(self.config), {})
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # A file system that knows no locks: then nobody can be kept out.
+    return True
 
 
 def _unwritable(path: pathlib.Path, why: str) -> WorkdirError:

@@ -140,6 +140,21 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(
     assert done.summary["num_replicas"] == LAYOUTS[layout][0]
 
 
+IN_ORDER = [pair for pair in MATRIX if pair[1] not in ("1 device", "3 workers")]
+
+
+@pytest.mark.parametrize("recipe, layout", IN_ORDER)
+def test_one_two_and_four_replicas_end_with_the_same_bits(recipe, layout, run):
+    alone = run(recipe, "1 device")
+    assert run(recipe, layout).summary["weights_sha256"] == alone.summary["weights_sha256"]
+
+
+def test_replicas_that_do_not_fit_the_blocks_are_told_so(run):
+    said = "3 replicas on CPUs do not add 4 blocks in a fixed order"
+    assert said in run("digits_dense", "3 workers").screen
+    assert said not in run("digits_dense", "2 workers").screen
+
+
 @pytest.mark.parametrize("recipe, layout", MATRIX)
 def test_the_replicas_consume_their_slices_of_the_sample_order(recipe, layout, run):
     replicas, _ = LAYOUTS[layout]

@@ -299,8 +299,8 @@ def test_what_is_no_archive_of_plain_arrays_is_refused_though_its_checksum_is_ri
 def test_a_later_format_is_not_read_as_this_one(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(10))
-    _edit_manifest(_place(tmp_path, 10), format=2)
-    assert _message(store.read, 10).endswith(": its format is 2, and 1 is what is read here.")
+    _edit_manifest(_place(tmp_path, 10), format=3)
+    assert _message(store.read, 10).endswith(": its format is 3, and 2 is what is read here.")
 
 
 @pytest.mark.parametrize("manifest", ["[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])

@@ -66,7 +66,7 @@ def test_evaluate_gives_the_figures_that_training_ended_with(run, evaluated):
 def test_the_figures_are_those_of_keras_on_the_same_weights(run, evaluated):
     config = run.read_config()
     dataset = datasets.load(config.data)
-    store = checkpoint_store(config, TrainingProgram(config, dataset), run)
+    store = checkpoint_store(config, TrainingProgram(config, dataset), dataset, run)
     model = models.build(config.model, (28, 28), 10, seed=1)
     model.set_weights(store.read(48).state.weights)
     model.compile(

@@ -1,5 +1,7 @@
 """Do the loops cover a run exactly, and stop where something is due?"""
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +86,17 @@ def test_a_run_of_two_epochs_of_five_steps_by_three():
         Loop(5, 3, report=True, checkpoint=True),
         Loop(8, 2, report=True, evaluate=True, checkpoint=True),
     ]
+
+
+@given(_SCHEDULES, st.data())
+def test_a_step_left_out_is_a_loop_of_its_own_and_moves_nothing_else(schedule, data):
+    steps = st.sets(st.integers(0, schedule.total_steps - 1), max_size=5)
+    skipped = frozenset(data.draw(steps))
+    loops = [*dataclasses.replace(schedule, skipped=skipped).loops(0)]
+    whole = [*schedule.loops(0)]
+    assert [loop.first_step for loop in loops if loop.skip] == sorted(skipped)
+    assert all(loop.num_steps == 1 for loop in loops if loop.skip)
+    assert [loop.first_step for loop in loops[1:]] == [loop.end_step for loop in loops[:-1]]
+    assert loops[-1].end_step == schedule.total_steps
+    for event in ("report", "evaluate", "checkpoint"):
+        assert _ends(loops, event) == _ends(whole, event)

@@ -1,0 +1,127 @@
+"""Is a batch that breaks the numbers found, named and, if asked, left out, and nothing else?"""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from strategies import choose
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from strategies.runtime import State
+from trainer import bad_numbers, datasets, train
+from trainer import config as config_lib
+from trainer.bad_numbers import BadNumbersError
+from trainer.sample_order import SampleOrder
+from trainer.stall import StallWatch
+from trainer.workdir import Workdir
+
+BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.
+FLAGS = {
+    "data.global_batch_size": str(BATCH),
+    "data.train_examples": str(EXAMPLES),
+    "train.steps": str(STEPS),
+    "train.steps_per_loop": "4",
+    "train.checkpoint_every_steps": "5",
+    "train.eval_every_epochs": "0",
+}
+ORDER = SampleOrder(EXAMPLES, BATCH, seed=0)
+
+
+class _Stop:
+    requested = False
+
+
+def _dataset(config, value, example):
+    dataset = datasets.load(config.data)
+    features = dataset.train.features.copy()
+    features[example] = value
+    return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, features=features))
+
+
+def _train(folder, value=np.nan, example=POISONED, **overrides):
+    flags = FLAGS | {name.replace("__", "."): str(text) for name, text in overrides.items()}
+    config = config_lib.resolve("relu_regression", flags)
+    workdir = Workdir(folder)
+    workdir.claim(config)
+    runtime = choose.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
+    with StallWatch(600) as watch:
+        return train.train_and_evaluate(
+            config, _dataset(config, value, example), runtime, workdir, _Stop(), watch
+        )
+
+
+def _step_of(example, epoch):
+    """The step of an epoch whose batch holds the example."""
+    first = epoch * ORDER.steps_per_epoch
+    steps = range(first, first + ORDER.steps_per_epoch)
+    (step,) = (step for step in steps if example in ORDER.step_batch(step))
+    return step
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_the_step_the_examples_and_the_last_good_checkpoint_are_named(value, tmp_path):
+    step = _step_of(POISONED, epoch=0)
+    with pytest.raises(BadNumbersError) as caught:
+        _train(tmp_path, value)
+    said, last_good = str(caught.value), step // 5 * 5
+    assert f"at step {step}, on the batch of examples {ORDER.step_batch(step)[0]}, " in said
+    assert f"; the last good checkpoint is of step {last_good}. " in said
+    found = json.loads((tmp_path / f"bad_batch-{step}.json").read_text())
+    assert found["examples"] == ORDER.step_batch(step).tolist()
+    assert (found["step"], found["checkpoint"]) == (step, last_good)
+    kept = [path.name for path in sorted(tmp_path.glob("checkpoints/step-*"))]
+    assert kept[-1] == f"step-{last_good:010d}"
+
+
+def test_a_batch_is_left_out_and_no_other(tmp_path, monkeypatch):
+    result = _train(tmp_path, train__skip_bad_batches=3)
+    skipped = [_step_of(POISONED, epoch) for epoch in range(3)]
+    newest = json.loads(max(tmp_path.glob("checkpoints/*/manifest.json")).read_text())
+    assert (result.finished, result.step, newest["skipped"]) == (True, STEPS, skipped)
+    assert all(np.isfinite(weight).all() for weight in result.weights)
+
+    # The same run, told before its start what to leave out, on data that would show a wrong example.
+    told = train.resume
+
+    def resume(*args):
+        return dataclasses.replace(told(*args), skipped=tuple(skipped))
+
+    monkeypatch.setattr(train, "resume", resume)
+    other = _train(tmp_path / "told", train__skip_bad_batches=3)
+    for mine, theirs in zip(result.weights, other.weights, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+
+
+def test_a_run_that_left_batches_out_goes_on_as_it_was(tmp_path):
+    whole = _train(tmp_path / "whole", train__skip_bad_batches=3)
+    _train(tmp_path / "parts", train__skip_bad_batches=3, train__steps=_step_of(POISONED, 1) + 1)
+    parts = _train(tmp_path / "parts", train__skip_bad_batches=3)
+    for mine, theirs in zip(whole.weights, parts.weights, strict=True):
+        assert mine.tobytes() == theirs.tobytes()
+    with pytest.raises(config_lib.ConfigError, match="must be at least 3"):
+        _train(tmp_path / "parts", train__skip_bad_batches=2)
+
+
+def test_no_more_batches_are_left_out_than_the_config_allows(tmp_path):
+    with pytest.raises(BadNumbersError, match=f"at step {_step_of(POISONED, 2)},"):
+        _train(tmp_path, train__skip_bad_batches=2)
+
+
+def test_a_state_that_a_last_update_broke_is_not_saved(tmp_path):
+    # A loss of 1e36 is a number yet, and so is its gradient; that times the learning rate is none.
+    first = int(ORDER.step_batch(0)[0])
+    with pytest.raises(BadNumbersError, match="weights or the optimizer's state became"):
+        _train(tmp_path, 1e18, first, train__steps=1, optimizer__learning_rate=9e5)
+    assert not list(tmp_path.glob("checkpoints/step-*"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["weight", "slot"])
+def test_a_state_with_one_bad_number_is_not_finite(bad, where):
+    good = [np.ones((2, 3), np.float32), np.array(5, np.int64)]
+    assert bad_numbers.is_finite(State(good, [good, good]))
+    spoilt = [np.array([1, bad], np.float32)]
+    weights, slots = (spoilt, [good]) if where == "weight" else (good, [good, spoilt])
+    assert not bad_numbers.is_finite(State(weights, slots))
