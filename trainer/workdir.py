@@ -55,14 +55,15 @@ class Workdir:
         Raises:
           Resumable: another run has held it for `timeout_s`.
         """
-        # Kept open until the end: the system frees the lock with the process, however that ends.
-        self._lock = open(self.path / ".lock", "a+")  # noqa: SIM115
+        # Never closed: the system frees the lock with the process, however that ends.
+        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         deadline, is_told = time.monotonic() + timeout_s, False
-        while not _is_locked(self._lock.fileno()):
+        while not _is_locked(lock):
             if not is_told:
                 logging.info("waiting for the run that is still at work in %s", self.path)
                 is_told = True
             if time.monotonic() > deadline:
+                os.close(lock)
                 raise Resumable(
                     "`--workdir` is another run's, which is still at work there. Received: "
                     f"{str(self.path)!r}; end that run and run again, or choose another folder."

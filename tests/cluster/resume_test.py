@@ -56,6 +56,27 @@ def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(strategy, tmp_path
     assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
 
 
+def test_a_run_that_goes_on_on_other_replicas_ends_with_the_same_bits(tmp_path):
+    moved, steps = tmp_path / "moved", []
+    for start in (
+        cluster.training,
+        cluster.launching,
+        lambda *args: cluster.training(*args, "--devices=4"),
+        lambda *args: cluster.launching(*args, ps=1, workers=1),
+    ):
+        with start(moved, *FLAGS) as process:
+            process.await_line(f"epoch   {2 * len(steps) + 2}.00")
+            process.send(signal.SIGTERM)
+            assert process.wait() == 75, process.said
+        steps.append(int(re.search(r"stopped at step (\d+)", process.said)[1]))
+    assert steps == sorted({*steps}) and steps[-1] < STEPS
+    end = cluster.finished(cluster.launching(moved, *FLAGS), moved)
+    whole = cluster.finished(cluster.training(tmp_path / "whole", *FLAGS), tmp_path / "whole")
+    assert (end.summary["num_replicas"], whole.summary["num_replicas"]) == (2, 1)
+    assert end.summary["weights_sha256"] == whole.summary["weights_sha256"]
+    assert end.summary["final_loss"] == pytest.approx(whole.summary["final_loss"], rel=1e-12)
+
+
 def test_a_stopped_parameter_server_run_takes_every_step_once(tmp_path):
     resumed = _resumed(STARTS["parameter_server"], tmp_path)
     assert resumed.summary["strategy"] == "parameter_server"

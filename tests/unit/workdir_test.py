@@ -3,9 +3,13 @@
 import dataclasses
 import json
 import resource
+import select
+import subprocess
+import sys
 
 import pytest
 
+from strategies.errors import Resumable
 from trainer import config as config_lib
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.workdir import Workdir, WorkdirError, write_json, write_whole
@@ -167,3 +171,40 @@ def test_a_disk_without_room_leaves_the_old_file_and_no_other(tmp_path):
 def test_a_folder_that_nobody_may_write_to_is_refused():
     workdir = Workdir("/proc/self/run")  # Where not even root may make a folder.
     assert _message(workdir.claim, _config()).startswith("`--workdir` cannot be written (")
+
+
+HOLD = """
+import sys
+from trainer.workdir import Workdir
+Workdir(sys.argv[1]).hold(60)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def _holder(folder):
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_run_waits_for_the_first_whatever_ends_that(tmp_path):
+    with _holder(tmp_path) as holding:
+        assert holding.stdout.readline() == "held\n"
+        waiting = _holder(tmp_path)
+        assert not select.select([waiting.stdout], [], [], 0.5)[0]
+        holding.kill()
+    with waiting:
+        assert waiting.stdout.readline() == "held\n"
+        waiting.kill()
+
+
+def test_a_run_that_does_not_end_is_not_waited_for_beyond_the_timeout(tmp_path):
+    with _holder(tmp_path) as first:
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(Resumable) as caught:
+            Workdir(tmp_path).hold(0.3)
+        assert (
+            f"is another run's, which is still at work there. Received: {str(tmp_path)!r}"
+            in str(caught.value)
+        )
+        first.kill()
