@@ -15,7 +15,7 @@ from strategies.cluster import ClusterSpec
 from strategies.devices import local_devices
 from strategies.errors import EXIT_DONE, Resumable
 from strategies.runtime import State
-from trainer import datasets, evaluate, tensorflow_import, train
+from trainer import datasets, evaluate, resume, tensorflow_import, train
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions
 from trainer.config import ExperimentConfig
@@ -46,7 +46,7 @@ class CheckpointEvaluator:
         state = State(weights, self._program.initial_slots(weights))
         pipeline = self._test.pipeline
         self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
-        self.store = train.checkpoint_store(config, self._program, self._dataset, workdir)
+        self.store = resume.checkpoint_store(config, self._program, self._dataset, workdir)
         self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
         self.total_steps = train.total_steps(config, self.steps_per_epoch)
 
@@ -64,7 +64,7 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
     """
     evaluator = CheckpointEvaluator(config, workdir, devices)
     writer = None
-    last, heard = -1, time.monotonic()
+    last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
         is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
@@ -80,6 +80,17 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
             )
         time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
     raise Resumable("the evaluator was asked to stop; run the same command again")
+
+
+def _last_evaluated(workdir: Workdir) -> int:
+    """The last step that an evaluator before this one came to; -1 where there was none."""
+    try:
+        lines = (workdir.path / "evaluator.jsonl").read_text().splitlines()
+        return max((json.loads(line)["step"] for line in lines), default=-1)
+    except (OSError, ValueError, KeyError, TypeError):
+        return (
+            -1
+        )  # Damaged or not there: then all checkpoints are evaluated, some for the second time.
 
 
 def _newer(store: CheckpointStore, last: int) -> list[int]:

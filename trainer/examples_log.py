@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from strategies.runtime import Runtime
+from trainer import journal
 from trainer.sample_order import PADDING
 from trainer.schedule import Loop
 
@@ -27,6 +28,11 @@ class ExamplesLog:
             for step, examples in _consumed(loop, elements[place][0].numpy()):
                 file.write(json.dumps({"step": step, "examples": examples}) + "\n")
             file.flush()
+
+    def go_back(self, step: int) -> None:
+        """Forgets what was consumed from `step` on: it is about to be consumed again."""
+        for file in self._files.values():
+            journal.cut_back(pathlib.Path(file.name), step - 1)
 
     def close(self) -> None:
         for file in self._files.values():

@@ -4,13 +4,16 @@ To the screen as one aligned line per event, to `metrics.jsonl` as one object pe
 TensorBoard. Every line is flushed, so a killed run keeps what it had said.
 """
 
+import contextlib
+import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from absl import logging
 
 from strategies.runtime import NUM_SUMS
+from trainer import journal
 from trainer.workdir import Workdir, WorkdirError, to_json
 
 _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
@@ -47,9 +50,20 @@ class MetricWriter:
                     self._tf.summary.scalar(f"{event}/{name}", value, step=step)
             self._board.flush()
 
+    def go_back(self, step: int) -> None:
+        """Forgets what was written of later steps: they are about to be taken again."""
+        if self._file:
+            with self._explained():
+                journal.cut_back(pathlib.Path(self._file.name), step)
+
     def _append(self, line: str) -> None:
-        try:
+        with self._explained():
             self._file.write(line.encode() + b"\n")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise WorkdirError(
                 f"`--workdir` took no metrics ({error.strerror}). Received: {self._file.name!r}; "

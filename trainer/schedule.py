@@ -42,6 +42,10 @@ class Schedule:
             yield self._loop(step, end)
             step = end
 
+    def evaluates_at(self, step: int) -> bool:
+        """Whether the test examples are due once so many steps are done."""
+        return step > 0 and self._is_due(self.evaluate_every, step)
+
     def _next_stop(self, step: int) -> int:
         every = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every)
         stops = [(step // n + 1) * n for n in every if n]
@@ -49,9 +53,10 @@ class Schedule:
         return min([*stops, *left_out, self.total_steps])
 
     def _loop(self, step: int, end: int) -> Loop:
-        def due(every: int) -> bool:
-            return end == self.total_steps or bool(every) and end % every == 0
-
-        evaluate, checkpoint = due(self.evaluate_every), due(self.checkpoint_every)
-        report = due(self.steps_per_epoch) or evaluate or checkpoint
+        evaluate = self.evaluates_at(end)
+        checkpoint = self._is_due(self.checkpoint_every, end)
+        report = self._is_due(self.steps_per_epoch, end) or evaluate or checkpoint
         return Loop(step, end - step, report, evaluate, checkpoint, skip=step in self.skipped)
+
+    def _is_due(self, every: int, step: int) -> bool:
+        return step == self.total_steps or bool(every) and step % every == 0

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from strategies.runtime import NUM_SUMS, Runtime, State
-from trainer import bad_numbers, blocks, evaluate, input_pipeline
-from trainer import config as config_lib
+from strategies.runtime import NUM_SUMS, Runtime
+from trainer import bad_numbers, blocks, evaluate, input_pipeline, resume
 from trainer.background_save import BackgroundSaver
-from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
-from trainer.config import ConfigError, ExperimentConfig
+from trainer.checkpoint import Checkpoint
+from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.examples_log import ExamplesLog
 from trainer.metric_writers import MetricWriter, means
@@ -75,9 +74,9 @@ class _Run:
         self._config, self._runtime, self._workdir = config, runtime, workdir
         self._stop, self._watch = stop, watch
         self._program = TrainingProgram(config, dataset, block_size(config, runtime))
-        self._store = checkpoint_store(config, self._program, dataset, workdir)
+        self._store = resume.checkpoint_store(config, self._program, dataset, workdir)
         self._saver = self._store and BackgroundSaver(self._store, config.train.checkpoint_every_s)
-        start = resume(self._store, self._program, runtime, config)
+        start = resume.resume(self._store, self._program, runtime, config)
         self._order = SampleOrder(
             len(dataset.train),
             config.data.global_batch_size,
@@ -96,10 +95,10 @@ class _Run:
             self._test_input.pipeline,
             self._schedule.total_steps,
         )
-        self._stand_at(start)
         self._writer = MetricWriter(workdir)
         self._log = ExamplesLog(examples_dir if config.train.log_examples else None, runtime)
         self._speed = Speed()
+        self._stand_at(start)
 
     def __enter__(self):
         return self
@@ -111,6 +110,8 @@ class _Run:
 
     def train(self) -> bool:
         """Trains until the end, or a stop. False where the numbers have gone bad."""
+        if self._test is None and self._schedule.evaluates_at(self._step):
+            self._evaluate()  # It was stopped before it came to that.
         with contextlib.closing(self._loops()) as loops:
             for loop, elements in loops:
                 stopping = not loop.skip and self._take(loop, elements)
@@ -138,7 +139,7 @@ class _Run:
         self._watch.progress(f"looking for bad numbers before step {self._step}")
         if self._saver:
             self._saver.flush()
-        start = resume(self._store, self._program, self._runtime, self._config)
+        start = resume.resume(self._store, self._program, self._runtime, self._config)
         self._runtime.restore(start.state)
         elements, schedule = self._input.elements, self._schedule
         bad = bad_numbers.find(self._runtime, elements, schedule, start.step, self._step)
@@ -167,9 +168,11 @@ class _Run:
         return self._step / self._order.steps_per_epoch
 
     def _stand_at(self, start: Checkpoint) -> None:
-        self._step, self._train, self._test = start.step, start.metrics, None
+        self._step, self._train, self._test = start.step, start.metrics, start.test
         self._sums = np.array(start.sums)
         self._schedule = dataclasses.replace(self._schedule, skipped=frozenset(start.skipped))
+        self._writer.go_back(self._step)
+        self._log.go_back(self._step)
 
     def _loops(self) -> Iterator[tuple[Loop, tuple]]:
         with contextlib.closing(self._input.elements(self._schedule.loops(self._step))) as feed:
@@ -221,69 +224,6 @@ class _Run:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
             self._saver.save(Checkpoint(self._step, state, self._train, sums, self._test, skipped))
         return True
-
-
-def checkpoint_store(
-    config: ExperimentConfig, program: TrainingProgram, dataset: Dataset, workdir: Workdir | None
-) -> CheckpointStore | None:
-    slots = [program.slot_names(weight.shape) for weight in program.initial_weights()]
-    layout = Layout(program.weight_names, slots)
-    origin = {
-        name: value
-        for name, value in config_lib.flatten(config).items()
-        if name not in config_lib.TRAJECTORY_FREE
-    }
-    return workdir and CheckpointStore(
-        workdir.checkpoints,
-        layout,
-        config.train.keep_checkpoints,
-        config.train.keep_best,
-        origin | {"data": dataset.fingerprint},
-    )
-
-
-def resume(
-    store: CheckpointStore | None,
-    program: TrainingProgram,
-    runtime: Runtime,
-    config: ExperimentConfig,
-) -> Checkpoint:
-    """Where every task stands: at the newest checkpoint its leader found, or at step 0.
-
-    Raises:
-      ConfigError: the run left out more batches than the config allows.
-    """
-    weights = program.initial_weights()
-    found = (store and store.newest()) or Checkpoint(
-        0, State(weights, program.initial_slots(weights))
-    )
-    room = config.train.skip_bad_batches
-    if len(found.skipped) > room:
-        raise ConfigError(
-            f"`train.skip_bad_batches` must be at least {len(found.skipped)}, as many as this run "
-            f"has left out. Received: {room}; give it again, or choose another --workdir."
-        )
-    skipped = np.pad(
-        np.array(found.skipped, np.int64), (0, room - len(found.skipped)), constant_values=-1
-    )
-    step, weights, slots, sums, skipped = runtime.share(
-        (
-            np.int64(found.step),
-            found.state.weights,
-            found.state.slots,
-            np.array(found.sums),
-            skipped,
-        )
-    )
-    if step:
-        logging.info("resuming at step %d", step)
-    return dataclasses.replace(
-        found,
-        step=int(step),
-        state=State(weights, slots),
-        sums=tuple(sums.tolist()),
-        skipped=tuple(skipped[skipped >= 0].tolist()),
-    )
 
 
 def block_size(config: ExperimentConfig, runtime: Runtime) -> int:

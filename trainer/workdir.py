@@ -54,9 +54,13 @@ class Workdir:
 
         Raises:
           Resumable: another run has held it for `timeout_s`.
+          WorkdirError: it cannot be written.
         """
         # Never closed: the system frees the lock with the process, however that ends.
-        lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
         deadline, is_told = time.monotonic() + timeout_s, False
         while not _is_locked(lock):
             if not is_told:

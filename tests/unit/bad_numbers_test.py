@@ -10,7 +10,7 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
 from strategies.runtime import State
-from trainer import bad_numbers, datasets, train
+from trainer import bad_numbers, datasets, resume, train
 from trainer import config as config_lib
 from trainer.bad_numbers import BadNumbersError
 from trainer.sample_order import SampleOrder
@@ -83,12 +83,12 @@ def test_a_batch_is_left_out_and_no_other(tmp_path, monkeypatch):
     assert all(np.isfinite(weight).all() for weight in result.weights)
 
     # The same run, told before its start what to leave out, on data that would show a wrong example.
-    told = train.resume
+    found = resume.resume
 
-    def resume(*args):
-        return dataclasses.replace(told(*args), skipped=tuple(skipped))
+    def told(*args):
+        return dataclasses.replace(found(*args), skipped=tuple(skipped))
 
-    monkeypatch.setattr(train, "resume", resume)
+    monkeypatch.setattr(resume, "resume", told)
     other = _train(tmp_path / "told", train__skip_bad_batches=3)
     for mine, theirs in zip(result.weights, other.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()

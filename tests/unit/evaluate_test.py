@@ -12,8 +12,8 @@ import pytest
 
 from trainer import config as config_lib
 from trainer import datasets, models
+from trainer.resume import checkpoint_store
 from trainer.steps import TrainingProgram
-from trainer.train import checkpoint_store
 from trainer.workdir import Workdir
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,44 @@
+"""Is what is of later steps, or half written, taken off and nothing else?"""
+
+import pytest
+
+from trainer import journal
+
+LINES = [
+    b'{"step": 5}\n',
+    b'{"step": 10, "event": "train"}\n',
+    b'{"step": 10}\n',
+    b'{"step": 15}\n',
+]
+
+
+@pytest.mark.parametrize(
+    "last_step, kept", [(0, 0), (5, 1), (9, 1), (10, 3), (14, 3), (15, 4), (99, 4)]
+)
+def test_lines_up_to_the_step_are_kept(last_step, kept, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(LINES))
+    journal.cut_back(path, last_step)
+    assert path.read_bytes() == b"".join(LINES[:kept])
+
+
+@pytest.mark.parametrize("tail", [b'{"step": 1', b'{"step": 1}', b"\x00\x00\n", b"{}\n", b"[1]\n"])
+def test_a_line_cut_short_or_damaged_ends_the_file(tail, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(LINES[0] + tail)
+    journal.cut_back(path, 99)
+    assert path.read_bytes() == LINES[0]
+
+
+def test_who_has_the_file_open_goes_on_at_its_new_end(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"".join(LINES))
+        journal.cut_back(path, 5)
+        file.write(b'{"step": 6}\n')
+    assert path.read_bytes() == LINES[0] + b'{"step": 6}\n'
+
+
+def test_a_file_that_is_not_there_needs_no_cutting(tmp_path):
+    journal.cut_back(tmp_path / "none.jsonl", 5)
+    assert not (tmp_path / "none.jsonl").exists()
