@@ -102,12 +102,7 @@ class MirroredRuntime(Runtime):
         return self._evaluation(self._test_resident, elements).numpy()
 
     def restore(self, state: State) -> None:
-        for variable, value in zip(
-            tf.nest.flatten((self._weights, self._slots)),
-            tf.nest.flatten((state.weights, state.slots)),
-            strict=True,
-        ):
-            variable.assign(value)
+        self._assign(state.weights, state.slots)
 
     def state(self) -> State:
         def host(variable):
