@@ -4,35 +4,35 @@
 `supervisor.py` shows what all of them say, and sees to their end.
 """
 
-import ctypes
+import dataclasses
 import glob
+import itertools
 import json
 import os
 import pathlib
 import random
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from strategies.cluster import ClusterSpec, Task
-from strategies.errors import EXIT_RESUME, InputError
+from strategies.errors import InputError
+from trainer import cluster_size
 from trainer.cli import LaunchOptions
+from trainer.processes import Command
 from trainer.supervisor import Supervisor
 
 _HOST = "127.0.0.1"
-_PR_SET_PDEATHSIG = 1
 
 
 def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:
     """The exit code of a cluster that ran to its end on this machine.
 
-    0 when every task ended so. Otherwise the code of the first task that failed, 128 + n when signal
-    n killed it, and 75 only where every failure was 75. After Ctrl-C or SIGTERM: 75 if the tasks can
-    be resumed, else 128 + n. Call it from the main thread: it handles signals.
+    0 when the run came to its end, with whatever restarts. Otherwise the code of the first task that
+    failed and was not started again, 128 + n when signal n killed it, and 75 only where every failure
+    was 75. After Ctrl-C or SIGTERM: 75 if the tasks can be resumed, else 128 + n. Call it from the
+    main thread: it handles signals, and tasks end with the thread that started them.
 
     Args:
       options: what to start.
@@ -42,17 +42,26 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
     Raises:
       InputError: the options ask for what this machine cannot do.
     """
-    clusters = plan(options, free_ports(_num_tasks(options)))
-    gpus = share_gpus(clusters[0], options.devices_per_worker, _gpus_here(os.environ))
+    whole = plan(options, free_ports(_num_tasks(options)))
+    gpus = share_gpus(whole[0], options.devices_per_worker, _gpus_here(os.environ))
     args, made = _with_workdir(_with_devices(list(trainer_args), options.devices_per_worker))
     where = f", workdir {made}" if made else ""
-    print(f"launch: {_described(clusters)} on this machine{where}", flush=True)
-    # All of them before the first thread: what runs between fork and exec must not meet one.
-    tasks = {
-        cluster.task: _start(module, args, {**os.environ, **_environ(cluster, gpus)})
-        for cluster in clusters
-    }
-    return Supervisor(tasks, options.grace_s, made).supervise()
+    print(f"launch: {_described(whole)} on this machine{where}", flush=True)
+
+    def form(workers: Sequence[int]) -> dict[Task, Command]:
+        some = dataclasses.replace(options, workers=len(workers))
+        clusters = plan(some, free_ports(_num_tasks(some)))
+        shares = shares_of(gpus, workers)
+        return {one.task: Command(["-m", module, *args], _environ(one, shares)) for one in clusters}
+
+    return Supervisor(
+        options,
+        [cluster.task for cluster in whole],
+        form,
+        lambda workers: cluster_size.largest_below(options, args, workers),
+        _flag(args, "workdir"),
+        f"--workdir={made}" if made else "",
+    ).supervise()
 
 
 def plan(options: LaunchOptions, ports: Sequence[int]) -> list[ClusterSpec]:
@@ -107,6 +116,13 @@ def share_gpus(
     }
 
 
+def shares_of(gpus: Mapping[Task, str], workers: Sequence[int]) -> dict[Task, str]:
+    """The GPUs of a cluster of some workers, named by their places among all: each keeps its own."""
+    moved = {Task("worker", now): Task("worker", place) for now, place in enumerate(workers)}
+    kept = {task: share for task, share in gpus.items() if task.type != "worker"}
+    return kept | {now: gpus[task] for now, task in moved.items() if task in gpus}
+
+
 def _num_chiefs(options: LaunchOptions) -> int:
     return int(bool(options.chief or options.ps))
 
@@ -144,6 +160,7 @@ def _gpus_here(environ: Mapping[str, str]) -> list[str]:
 def _environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:
     task = {"type": cluster.task.type, "index": cluster.task.index}
     environ = {
+        **os.environ,
         "TF_CONFIG": json.dumps({"cluster": cluster.as_dict(), "task": task}),
         "PYTHONUNBUFFERED": "1",  # Else the lines of different tasks come in the wrong order.
         "TF_NUM_INTRAOP_THREADS": os.environ.get("TF_NUM_INTRAOP_THREADS", _cores_each(cluster)),
@@ -160,6 +177,17 @@ def _cores_each(cluster: ClusterSpec) -> str:
 
 def _has_flag(args: Sequence[str], name: str) -> bool:
     return any(arg == f"--{name}" or arg.startswith(f"--{name}=") for arg in args)
+
+
+def _flag(args: Sequence[str], name: str) -> str:
+    """The value of a flag that is among them, as the last of its kind says."""
+    value = ""
+    for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
+        if arg == f"--{name}":
+            value = following
+        elif arg.startswith(f"--{name}="):
+            value = arg.partition("=")[2]
+    return value
 
 
 def _with_devices(args: list[str], devices_per_worker: int) -> list[str]:
@@ -198,30 +226,3 @@ def _described(clusters: Sequence[ClusterSpec]) -> str:
     return ", ".join(
         f"{count} {job}{'s' if count > 1 and job != 'ps' else ''}" for job, count in counts.items()
     )
-
-
-def _start(module: str, args: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen:
-    """The process of one task, in a session of its own: the terminal's Ctrl-C reaches only us."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *args],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509, no thread runs yet.
-    )
-
-
-def _die_with(launcher: int) -> Callable[[], None] | None:
-    """Makes the system end a task whose launcher was killed, and so could not end it itself."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # Looked up here: little may be done between fork and exec.
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != launcher:
-            os._exit(EXIT_RESUME)
-
-    return ask

@@ -1,111 +1,152 @@
-"""What becomes of a cluster's processes, from their start to their end?"""
+"""What happens when a task of a cluster ends, and when somebody asks all of them to?
 
-import os
+Threads read and wait (see `processes.py`); the supervisor alone decides, one event after another. It is
+always in one phase:
+
+    RUNNING → the leader ended well → FINISHING → over
+    RUNNING → a task was lost → PARTING (the others notice, and end) → PAUSED → RUNNING
+    any of them → a signal, bad input, no restart left → STOPPING → over
+
+A worker with parameter servers, and an evaluator, is started again alone, and the phase stays.
+"""
+
+import enum
+import functools
 import queue
+import re
 import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster import Task
-from strategies.errors import EXIT_DONE, EXIT_RESUME
+from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
+from trainer.cli import LaunchOptions
+from trainer.processes import ERROR_MARK, Command, Process, Screen
+from trainer.restarts import Budget, Roster
+from trainer.workdir import Workdir
 
-_ERROR_MARK = "muster: error: "
-_MAX_LINE_BYTES = 1 << 20
-_DRAIN_S = 2.0
-_EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the last trainer ends.
-_COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
+_EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the leader ends.
+_NOTICE_S = 5.0  # Who lost a peer ends by itself, and says so; who has met none yet cannot notice.
+_SETTLED_S = 60.0  # A task started alone that lives so long got on.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_KILLED = (-signal.SIGTERM, -signal.SIGKILL)
+
+Form = Callable[[Sequence[int]], Mapping[Task, Command]]
 
 
-class _Screen:
-    """Whole lines on stdout, each headed by its task."""
-
-    def __init__(self, tasks: Sequence[Task]):
-        self._width = max(len(str(task)) for task in tasks) + 2
-        self._places = {task: place for place, task in enumerate(tasks)}
-        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._lock = threading.Lock()
-
-    def show(self, task: Task, line: str) -> None:
-        head = f"[{task}]".ljust(self._width)
-        if self._coloured:
-            head = f"\x1b[{_COLOURS[self._places[task] % len(_COLOURS)]}m{head}\x1b[0m"
-        with self._lock:
-            sys.stdout.write(f"{head} {line}\n")
-            sys.stdout.flush()
+class _Phase(enum.Enum):
+    RUNNING = "the cluster trains"
+    PARTING = "what is left of the cluster ends, so that another can be formed"
+    PAUSED = "no cluster, until the next is formed"
+    FINISHING = "the leader ended well, and the others leave"
+    STOPPING = "everything is made to end"
 
 
 class Supervisor:
-    """Watches the tasks from start to end. Threads read and wait; this one alone decides."""
+    """Keeps a cluster going, from its first start to its end.
 
-    def __init__(self, tasks: Mapping[Task, subprocess.Popen], grace_s: float, made: str):
-        self._tasks = tasks
-        self._grace_s = grace_s
-        self._made = made
-        self._screen = _Screen(list(tasks))
+    Args:
+      options: how often, and with how many workers.
+      tasks: of the whole cluster, its leader first.
+      form: the command of each task of a cluster of some workers, known by their places among all.
+      smaller: the most workers, fewer than so many, with which the run can go on. Or it raises
+        InputError, which says why there is no such number.
+      workdir: where the run's checkpoints tell of its progress.
+      hint: what a person adds to the command line to go on.
+    """
+
+    def __init__(
+        self,
+        options: LaunchOptions,
+        tasks: Sequence[Task],
+        form: Form,
+        smaller: Callable[[int], int],
+        workdir: str,
+        hint: str,
+    ):
+        self._options = options
+        self._leader = tasks[0]
+        self._command_each = form
+        self._smaller = smaller
+        self._checkpoints = Workdir(workdir).checkpoints
+        self._hint = hint
+        self._screen = Screen(tasks)
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # A signal handler may put into it.
-        self._last_lines = dict.fromkeys(tasks, "")
-        self._exits: dict[Task, int] = {}  # In the order of the ends.
-        self._failures: list[Task] = []
+        self._alarms: dict[str | Task, tuple[float, Callable[[], None]]] = {}
+        self._phase = _Phase.PAUSED
+        self._when_parted = self._go_on
+        self._budget = Budget(options.max_restarts)
+        self._roster = Roster(options.workers, options.rejoin_after_s)
+        self._step = -1  # Of the newest checkpoint when the cluster was formed.
+        self._commands: Mapping[Task, Command] = {}
+        self._running: dict[Task, Process] = {}
+        self._lost: dict[Task, Process] = {}  # Of this cluster, the last of each task.
+        self._failures: list[Process] = []  # Of this cluster, in the order of their ends.
+        self._lone: dict[Task, Budget] = {}  # Of the tasks that were started again alone.
+        self._given_up: list[Process] = []
+        self._is_done = False
         self._signal: signal.Signals | None = None
-        self._is_stopping = False
-        self._stop_at: float | None = None
-        self._kill_at: float | None = None
+        self._codes: set[int] = set()  # Of the ends since the signal.
 
     def supervise(self) -> int:
         """The exit code, after every task has ended and its output is shown."""
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._note_signal) for number in signals}
+        before = {number: signal.signal(number, self._note_signal) for number in _SIGNALS}
         try:
-            self._start_threads()
-            while len(self._exits) < len(self._tasks):
+            self._form()
+            while not self._is_over():
                 self._handle(self._next_event())
-                self._keep_deadlines()
+                self._ring()
             return self._conclude()
         finally:
             self._kill()  # There is something to kill only if this is left by an exception.
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _start_threads(self) -> None:
-        for task, process in self._tasks.items():
-            reader = threading.Thread(target=self._read, args=(task, process), daemon=True)
-            reader.start()
-            threading.Thread(target=self._await, args=(task, process, reader), daemon=True).start()
+    def _is_over(self) -> bool:
+        is_last = self._phase in (_Phase.FINISHING, _Phase.STOPPING)
+        return is_last and not self._running and not any(self._due_alone())
 
-    def _read(self, task: Task, process: subprocess.Popen) -> None:
-        for line in _lines(process.stdout):
-            if line.strip() and not self._last_lines[task].startswith(_ERROR_MARK):
-                self._last_lines[task] = line.strip()
-            try:
-                self._screen.show(task, line)
-            except OSError:  # Nobody reads us any more.
-                self._events.put(signal.SIGTERM)
-                return
-
-    def _await(self, task: Task, process: subprocess.Popen, reader: threading.Thread) -> None:
-        code = process.wait()
-        reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe for ever.
-        self._events.put((task, code))
+    # What happens, and when.
 
     def _note_signal(self, number: int, _frame: object) -> None:
         self._events.put(signal.Signals(number))
 
-    def _next_event(self) -> signal.Signals | tuple[Task, int] | None:
-        deadlines = [at for at in (self._kill_at, self._stop_at) if at is not None]
-        timeout_s = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    def _next_event(self) -> signal.Signals | Process | None:
+        """None if an alarm comes first."""
+        next_at = min((at for at, _ in self._alarms.values()), default=None)
+        timeout_s = None if next_at is None else max(0.0, next_at - time.monotonic())
         try:
             return self._events.get(timeout=timeout_s)
         except queue.Empty:
             return None
 
-    def _handle(self, event: signal.Signals | tuple[Task, int] | None) -> None:
+    def _handle(self, event: signal.Signals | Process | None) -> None:
         if isinstance(event, signal.Signals):
             self._interrupt(event)
         elif event:
-            self._note_end(*event)
+            self._note_end(event)
+
+    def _set_alarm(self, name: str | Task, delay_s: float, act: Callable[[], None]) -> None:
+        self._alarms[name] = time.monotonic() + delay_s, act
+
+    def _ring(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, (at, _) in self._alarms.items() if at <= now]:
+            if name in self._alarms:  # An earlier one may have begun another phase.
+                _, act = self._alarms.pop(name)
+                act()
+
+    def _due_alone(self) -> Iterator[Task]:
+        return (name for name in self._alarms if isinstance(name, Task))
+
+    def _enter(self, phase: _Phase) -> None:
+        """What was due in the phase before no longer is. But an evaluator belongs to no cluster."""
+        self._phase = phase
+        stays = [task for task in self._due_alone() if task.type == "evaluator"]
+        if phase is _Phase.STOPPING:
+            stays = []
+        self._alarms = {task: self._alarms[task] for task in stays}
 
     def _interrupt(self, number: signal.Signals) -> None:
         if self._signal:
@@ -115,85 +156,240 @@ class Supervisor:
         _say(f"launch: {number.name}, stopping; once more to kill")
         self._stop()
 
-    def _note_end(self, task: Task, code: int) -> None:
-        self._exits[task] = code
-        if code != EXIT_DONE and not self._was_stopped(code):
-            self._failures.append(task)
-            self._stop()
-        elif self._is_training_over() and not self._is_stopping:
-            is_evaluating = any(
-                task.type == "evaluator" for task in self._tasks.keys() - self._exits
+    def _note_end(self, process: Process) -> None:
+        del self._running[process.task]
+        if self._signal:
+            self._codes.add(process.code)
+        if process.task == self._leader and process.code == EXIT_DONE:
+            self._is_done = True
+        if self._phase is _Phase.STOPPING:
+            self._note_stopped(process)
+        elif process.code != EXIT_DONE:
+            self._note_failure(process)
+        elif process.task == self._leader:
+            self._finish()
+        if self._phase is _Phase.PARTING and not any(self._cluster()):
+            self._when_parted()
+
+    def _note_stopped(self, process: Process) -> None:
+        # Once the leader has ended, what another would have gone on with is over.
+        asked_for = (*_KILLED, EXIT_DONE, *([EXIT_RESUME] if self._is_done else []))
+        if process.code not in asked_for:
+            self._failures.append(process)
+
+    def _note_failure(self, process: Process) -> None:
+        task, is_running = process.task, self._phase is _Phase.RUNNING
+        self._lost[task] = process
+        if not self._options.max_restarts and self._phase is not _Phase.FINISHING:
+            self._fail(process)
+        elif task.type == "evaluator":
+            self._start_again_alone(process)
+        elif self._phase is _Phase.FINISHING:
+            if not _is_loss(process):
+                self._failures.append(process)
+        elif process.code == EXIT_BAD_INPUT:
+            self._fail(process)
+        elif is_running and task.type == "worker" and self._options.ps:
+            self._start_again_alone(process)
+        else:
+            if not (process.was_asked and process.code in (*_KILLED, EXIT_RESUME)):
+                self._failures.append(process)
+            if is_running:
+                self._part(_NOTICE_S, self._go_on)
+
+    # From one cluster to the next.
+
+    def _form(self) -> None:
+        """Starts a cluster's tasks, and with the first of all the evaluator."""
+        is_first = not self._commands
+        if not self._roster.is_whole and not self._roster.left_s:
+            self._roster.bring_back()
+            _say(f"launch: going on with all {self._options.workers} workers, {self._whence()}")
+        self._enter(_Phase.RUNNING)
+        self._step = self._newest_step()
+        self._failures.clear()
+        self._lost.clear()
+        self._lone = {task: each for task, each in self._lone.items() if task.type == "evaluator"}
+        self._commands = self._command_each(self._roster.present)
+        for task in self._commands:
+            if task.type != "evaluator" or is_first:
+                self._start(task)
+        if not self._roster.is_whole:
+            self._set_alarm("grow", self._roster.left_s, self._grow)
+
+    def _start(self, task: Task) -> None:
+        self._running[task] = Process(task, self._commands[task], self._screen, self._events)
+
+    def _part(self, ask_after_s: float, when_parted: Callable[[], None]) -> None:
+        self._enter(_Phase.PARTING)
+        self._when_parted = when_parted
+        self._set_alarm("ask", min(ask_after_s, self._options.grace_s), self._ask_rest)
+
+    def _ask_rest(self) -> None:
+        for process in self._cluster():
+            process.ask_to_stop()
+        self._set_alarm("kill", self._options.grace_s, self._kill_rest)
+
+    def _kill_rest(self) -> None:
+        for process in self._cluster():
+            process.kill()
+
+    def _cluster(self) -> Iterator[Process]:
+        return (process for task, process in self._running.items() if task.type != "evaluator")
+
+    def _go_on(self) -> None:
+        """Of a cluster that was lost nothing runs any more: another is formed, or it was the last."""
+        process, blamed = self._culprit()
+        if self._newest_step() > self._step:
+            self._budget.renew()
+            self._roster.note_progress()
+        if self._leave_out(blamed):
+            self._budget.renew()
+        elif self._budget.spend():
+            _say(
+                f"launch: {_end(process)}; {self._restart(self._budget)}: every task starts again, "
+                f"{self._whence()}"
             )
-            self._stop_at = time.monotonic() + (_EVALUATOR_S if is_evaluating else self._grace_s)
-
-    def _was_stopped(self, code: int) -> bool:
-        """True for an end that only says that it was asked for."""
-        asked_for = (-signal.SIGTERM, -signal.SIGKILL)
-        if self._is_training_over():  # What a parameter server would have gone on with is over.
-            asked_for += (EXIT_RESUME,)
-        return self._is_stopping and code in asked_for
-
-    def _is_training_over(self) -> bool:
-        return all(task in self._exits for task in self._tasks if task.type in ("chief", "worker"))
-
-    def _keep_deadlines(self) -> None:
-        now = time.monotonic()
-        if self._stop_at is not None and now >= self._stop_at:
+        else:
+            _say(
+                f"launch: no restart of {self._options.max_restarts} is left, and since the last no "
+                f"new checkpoint came; {self._whence()}"
+            )
             self._stop()
-        if self._kill_at is not None and now >= self._kill_at:
-            self._kill_at = None
-            self._kill()
+            return
+        self._enter(_Phase.PAUSED)
+        self._set_alarm("form", self._budget.pause_s, self._form)
+
+    def _leave_out(self, task: Task) -> bool:
+        """True if the next cluster is a smaller one, as this task keeps failing in this one."""
+        if not self._options.min_workers:
+            return False
+        present = self._roster.present
+        worker = present[task.index] if task.type == "worker" else None
+        if not self._roster.stays_away(worker):
+            return False
+        try:
+            fewer = self._smaller(len(present))
+        except InputError as error:
+            _say(f"launch: {task} stays away, and there is no going on without it: {error}")
+            return False
+        wait_s = self._roster.leave_out(worker, fewer)
+        _say(
+            f"launch: {task} stays away; going on with {fewer} of {self._options.workers} workers, "
+            f"{self._whence()}; all are tried again in {wait_s:g} s"
+        )
+        return True
+
+    def _grow(self) -> None:
+        _say("launch: the smaller cluster is asked to stop, so that all workers can be tried again")
+        self._part(0.0, self._form)
+
+    def _culprit(self) -> tuple[Process, Task]:
+        """The first that failed, and the task to blame: one that ends with 75 may name another."""
+        failures = self._failures or self._given_up
+        faults = [process for process in failures if process.code != EXIT_RESUME]
+        process = (faults or failures)[0]
+        named = re.match(f"{ERROR_MARK}(chief|worker|ps) ([0-9]+)", process.last_line)
+        if faults or not named:
+            return process, process.task
+        task = Task(named[1], int(named[2]))
+        return self._lost.get(task, process), task if task in self._commands else process.task
+
+    def _restart(self, budget: Budget) -> str:
+        return f"restart {budget.spent} of {budget.max_restarts} in {budget.pause_s:g} s"
+
+    def _newest_step(self) -> int:
+        names = (path.name for path in self._checkpoints.glob("step-*"))
+        found = (re.fullmatch(r"step-(\d{10})", name) for name in names)
+        return max((int(match[1]) for match in found if match), default=-1)
+
+    def _whence(self) -> str:
+        step = self._newest_step()
+        return "from the beginning" if step < 0 else f"from the checkpoint of step {step}"
+
+    # One task alone.
+
+    def _start_again_alone(self, process: Process) -> None:
+        task = process.task
+        budget = self._lone.setdefault(task, Budget(self._options.max_restarts))
+        if process.lived_s > _SETTLED_S:
+            budget.renew()
+        if process.code != EXIT_BAD_INPUT and budget.spend():
+            _say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
+            self._set_alarm(task, budget.pause_s, functools.partial(self._start, task))
+        elif task.type == "evaluator" or any(self._living("worker")):
+            _say(f"launch: {_end(process)}; it is given up, and the others go on without it")
+            if task.type == "evaluator":
+                self._given_up.append(process)
+        else:
+            self._fail(process)
+
+    def _living(self, job: str) -> Iterator[Task]:
+        return (task for task in (*self._running, *self._due_alone()) if task.type == job)
+
+    # The end.
+
+    def _finish(self) -> None:
+        """The run is complete, so whoever is lost now is no loss."""
+        self._enter(_Phase.FINISHING)
+        self._failures = [process for process in self._failures if not _is_loss(process)]
+        for task, process in self._running.items():
+            if task in self._lone and task.type == "worker":
+                process.ask_to_stop()  # It may still wait to be let in.
+        leave_s = _EVALUATOR_S if any(self._living("evaluator")) else self._options.grace_s
+        self._set_alarm("stop", leave_s, self._stop)
+
+    def _fail(self, process: Process) -> None:
+        self._failures.append(process)
+        self._stop()
 
     def _stop(self) -> None:
-        if self._is_stopping:
+        if self._phase is _Phase.STOPPING:
             return
-        self._is_stopping = True
-        self._stop_at = None
-        self._kill_at = time.monotonic() + self._grace_s
-        for process in self._running():
-            process.terminate()
+        self._enter(_Phase.STOPPING)
+        for process in self._running.values():
+            process.ask_to_stop()
+        self._set_alarm("kill", self._options.grace_s, self._kill)
 
     def _kill(self) -> None:
-        for process in self._running():
-            try:
-                os.killpg(process.pid, signal.SIGKILL)  # With whatever it started.
-            except (ProcessLookupError, PermissionError):
-                process.kill()
-
-    def _running(self) -> Iterator[subprocess.Popen]:
-        return (process for task, process in self._tasks.items() if task not in self._exits)
+        for process in self._running.values():
+            process.kill()
 
     def _conclude(self) -> int:
         sys.stdout.flush()
         if self._signal:
-            return self._conclude_interrupted()
-        if not self._failures:
+            return self._conclude_interrupted(self._signal)
+        if not self._failures and not self._given_up:
             return EXIT_DONE
-        faults = [task for task in self._failures if self._exits[task] != EXIT_RESUME]
-        task = (faults or self._failures)[0]
-        code = self._exits[task]
-        how = f"failed with exit code {code}" if code > 0 else f"was killed by {_name(-code)}"
-        if code == EXIT_RESUME and self._made:
-            _say(f"launch: to go on, run the same command with --workdir={self._made}")
-        last = self._last_lines[task].removeprefix(_ERROR_MARK)
-        _say(f"launch: {task} {how}: {last}" if last else f"launch: {task} {how}")
-        return code if code > 0 else 128 - code
+        process, _ = self._culprit()
+        if process.code == EXIT_RESUME and self._hint:
+            _say(f"launch: to go on, run the same command with {self._hint}")
+        last = process.last_line.removeprefix(ERROR_MARK)
+        _say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
+        return process.code if process.code > 0 else 128 - process.code
 
-    def _conclude_interrupted(self) -> int:
-        codes = {*self._exits.values()}
-        if codes == {EXIT_DONE}:
+    def _conclude_interrupted(self, number: signal.Signals) -> int:
+        if self._is_done and self._codes == {EXIT_DONE}:
             return EXIT_DONE
-        if EXIT_RESUME in codes and codes <= {EXIT_DONE, EXIT_RESUME, -signal.SIGTERM}:
-            more = f" with --workdir={self._made}" if self._made else ""
-            _say(f"launch: stopped by {self._signal.name}; run the same command{more} to go on")
+        can_go_on = self._codes <= {EXIT_DONE, EXIT_RESUME, -signal.SIGTERM}
+        if can_go_on and (EXIT_RESUME in self._codes or not self._codes):
+            more = f" with {self._hint}" if self._hint else ""
+            _say(f"launch: stopped by {number.name}; run the same command{more} to go on")
             return EXIT_RESUME
-        _say(f"launch: stopped by {self._signal.name}")
-        return 128 + self._signal
+        _say(f"launch: stopped by {number.name}")
+        return 128 + number
 
 
-def _lines(stream) -> Iterator[str]:
-    while line := stream.readline(_MAX_LINE_BYTES):
-        yield line.decode(errors="replace").rstrip("\r\n")
+def _is_loss(process: Process) -> bool:
+    """True for a death or an end with 75: by a signal, which a task's own guard may pass on."""
+    return process.code < 0 or process.code == EXIT_RESUME or process.code > 128
+
+
+def _end(process: Process) -> str:
+    """How it ended, as in "worker 1 was killed by SIGKILL"."""
+    if process.code < 0:
+        return f"{process.task} was killed by {_name(-process.code)}"
+    return f"{process.task} failed with exit code {process.code}"
 
 
 def _name(number: int) -> str:
@@ -204,4 +400,7 @@ def _name(number: int) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # Nobody reads it any more; the tasks are still to be seen to.

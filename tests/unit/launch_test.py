@@ -23,13 +23,51 @@ from trainer.cli import LaunchOptions
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 30.0
 
-# What a task does follows its name in a flag: --worker0=<Python>.
+# What a task does follows its name in a flag, --worker0=<Python>, or stands in SCRIPTS where the flags
+# are to be train's own. `nth` counts the starts of the task, from 1.
 STAND_IN = """
-import json, os, signal, sys, threading, time
+import json, os, signal, socket, sys, threading, time
 config = json.loads(os.environ["TF_CONFIG"])
 name = config["task"]["type"] + str(config["task"]["index"])
 flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in sys.argv[1:])
-exec(flags.get(name, flags.get("all", "")))
+scripts = flags | json.loads(os.environ["SCRIPTS"])
+with open(name + ".starts", "a") as file:
+    file.write("x")
+    file.flush()
+    nth = file.tell()
+
+def address(name):
+    host, port = config["cluster"][name[:-1]][int(name[-1])].split(":")
+    return host, int(port)
+
+def greet(count=1):
+    listener = socket.create_server(address(name))
+    return [listener.accept() for _ in range(count)]
+
+def lose(peer):
+    while True:
+        try:
+            connection = socket.create_connection(address(peer))
+            break
+        except OSError:
+            time.sleep(.02)
+    try:
+        connection.recv(1)
+    except OSError:
+        pass
+
+def follow(peer):
+    lose(peer)
+    print(f"muster: error: {peer[:-1]} {peer[-1]} was lost.", flush=True)
+    os._exit(75)
+
+def checkpoint(step):
+    os.makedirs(f"{flags['workdir']}/checkpoints/step-{step:010d}")
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+exec(scripts.get(name, scripts.get("all", "")))
 """
 WAIT = "print('ready'); threading.Event().wait()"
 RESUMABLE = f"signal.signal(signal.SIGTERM, lambda *_: os._exit(75)); {WAIT}"
@@ -46,13 +84,13 @@ sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
 class Launched:
     """A launcher in a process of its own, and what it has said so far."""
 
-    def __init__(self, folder, options, args, errors):
+    def __init__(self, folder, options, args, errors, scripts):
         (folder / "stand_in.py").write_text(STAND_IN)
         path = os.pathsep.join([str(ROOT), str(folder)])
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, json.dumps([options, args])],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "SCRIPTS": json.dumps(scripts)},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -100,8 +138,8 @@ def start(tmp_path):
     """Launches a cluster of stand-ins; it is ended after the test."""
     with contextlib.ExitStack() as stack:
 
-        def start_one(*args, errors=subprocess.STDOUT, **options):
-            launched = Launched(tmp_path, options, list(args), errors)
+        def start_one(*args, errors=subprocess.STDOUT, scripts=None, **options):
+            launched = Launched(tmp_path, options, list(args), errors, scripts or {})
             stack.callback(launched.end)
             return launched
 
@@ -179,7 +217,9 @@ def test_a_task_that_fails_ends_all_and_its_error_is_the_last_on_the_screen(star
 
 
 def test_tasks_that_can_go_on_are_told_in_which_workdir(start):
-    launched = start("--worker0=print('muster: error: lost.'); os._exit(75)", workers=1)
+    launched = start(
+        "--worker0=print('muster: error: lost.'); os._exit(75)", workers=1, max_restarts=0
+    )
     assert launched.ends() == 75
     assert launched.said[-1] == "launch: worker 0 failed with exit code 75: lost."
     workdir = launched.said[0].split(", workdir ")[1]
@@ -194,6 +234,7 @@ def test_heads_are_coloured_on_a_terminal_alone(start, tmp_path):
     command = [sys.executable, "-c", LAUNCHER, json.dumps([{}, ["--all=print(1)", "--workdir=d"]])]
     environ = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environ["SCRIPTS"] = "{}"
     ours, theirs = os.openpty()
     with os.fdopen(ours, "rb", 0) as screen:
         ended = subprocess.run(command, stdout=theirs, env=environ, timeout=PATIENCE_S, check=False)
@@ -203,14 +244,15 @@ def test_heads_are_coloured_on_a_terminal_alone(start, tmp_path):
 
 
 def test_a_traceback_ends_with_the_error_on_the_screen(start):
-    launched = start("--worker0=raise ValueError('broken')", f"--worker1={WAIT}", "--workdir=d")
+    fail = "--worker0=raise ValueError('broken')"
+    launched = start(fail, f"--worker1={WAIT}", "--workdir=d", max_restarts=0)
     assert launched.ends() == 1
     assert launched.said[-1] == "launch: worker 0 failed with exit code 1: ValueError: broken"
 
 
 def test_a_killed_task_is_named_with_its_signal(start):
     killed = f"print('pid', os.getpid()); {WAIT}"
-    launched = start(f"--worker1={killed}", f"--all={RESUMABLE}", "--workdir=d")
+    launched = start(f"--worker1={killed}", f"--all={RESUMABLE}", "--workdir=d", max_restarts=0)
     os.kill(int(launched.says(r"worker 1\] pid (\d+)")[1]), signal.SIGKILL)
     assert launched.ends() == 128 + signal.SIGKILL
     assert launched.said[-1].startswith("launch: worker 1 was killed by SIGKILL")
@@ -218,13 +260,13 @@ def test_a_killed_task_is_named_with_its_signal(start):
 
 def test_the_exit_code_is_75_only_where_every_failure_is(start):
     leave = "print('gone'); os._exit(75)"
-    both = start(f"--worker0={leave}", f"--worker1={RESUMABLE}", "--workdir=d")
+    both = start(f"--worker0={leave}", f"--worker1={RESUMABLE}", "--workdir=d", max_restarts=0)
     assert both.ends() == 75
     assert both.said[-1] == "launch: worker 0 failed with exit code 75: gone"
     fault = "signal.signal(signal.SIGTERM, lambda *_: os._exit(3)); print('ready');"
     fault += "threading.Event().wait()"
     wait_for_other = "time.sleep(1); os._exit(75)"
-    one = start(f"--worker0={wait_for_other}", f"--worker1={fault}", "--workdir=d")
+    one = start(f"--worker0={wait_for_other}", f"--worker1={fault}", "--workdir=d", max_restarts=0)
     assert one.ends() == 3
 
 
