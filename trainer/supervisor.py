@@ -15,12 +15,12 @@ import functools
 import queue
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
+from trainer import screen
 from trainer.cli import LaunchOptions
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster
@@ -153,7 +153,7 @@ class Supervisor:
             self._kill()
             return
         self._signal = number
-        _say(f"launch: {number.name}, stopping; once more to kill")
+        screen.say(f"launch: {number.name}, stopping; once more to kill")
         self._stop()
 
     def _note_end(self, process: Process) -> None:
@@ -204,7 +204,9 @@ class Supervisor:
         is_first = not self._commands
         if not self._roster.is_whole and not self._roster.left_s:
             self._roster.bring_back()
-            _say(f"launch: going on with all {self._options.workers} workers, {self._whence()}")
+            screen.say(
+                f"launch: going on with all {self._options.workers} workers, {self._whence()}"
+            )
         self._enter(_Phase.RUNNING)
         self._step = self._newest_step()
         self._failures.clear()
@@ -246,12 +248,12 @@ class Supervisor:
         if self._leave_out(blamed):
             self._budget.renew()
         elif self._budget.spend():
-            _say(
+            screen.say(
                 f"launch: {_end(process)}; {self._restart(self._budget)}: every task starts again, "
                 f"{self._whence()}"
             )
         else:
-            _say(
+            screen.say(
                 f"launch: no restart of {self._options.max_restarts} is left, and since the last no "
                 f"new checkpoint came; {self._whence()}"
             )
@@ -271,17 +273,19 @@ class Supervisor:
         try:
             fewer = self._smaller(len(present))
         except InputError as error:
-            _say(f"launch: {task} stays away, and there is no going on without it: {error}")
+            screen.say(f"launch: {task} stays away, and there is no going on without it: {error}")
             return False
         wait_s = self._roster.leave_out(worker, fewer)
-        _say(
+        screen.say(
             f"launch: {task} stays away; going on with {fewer} of {self._options.workers} workers, "
             f"{self._whence()}; all are tried again in {wait_s:g} s"
         )
         return True
 
     def _grow(self) -> None:
-        _say("launch: the smaller cluster is asked to stop, so that all workers can be tried again")
+        screen.say(
+            "launch: the smaller cluster is asked to stop, so that all workers can be tried again"
+        )
         self._part(0.0, self._form)
 
     def _culprit(self) -> tuple[Process, Task]:
@@ -315,10 +319,10 @@ class Supervisor:
         if process.lived_s > _SETTLED_S:
             budget.renew()
         if process.code != EXIT_BAD_INPUT and budget.spend():
-            _say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
+            screen.say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
             self._set_alarm(task, budget.pause_s, functools.partial(self._start, task))
         elif task.type == "evaluator" or any(self._living("worker")):
-            _say(f"launch: {_end(process)}; it is given up, and the others go on without it")
+            screen.say(f"launch: {_end(process)}; it is given up, and the others go on without it")
             if task.type == "evaluator":
                 self._given_up.append(process)
         else:
@@ -356,16 +360,16 @@ class Supervisor:
             process.kill()
 
     def _conclude(self) -> int:
-        sys.stdout.flush()
+        screen.flush()
         if self._signal:
             return self._conclude_interrupted(self._signal)
         if not self._failures and not self._given_up:
             return EXIT_DONE
         process, _ = self._culprit()
         if process.code == EXIT_RESUME and self._hint:
-            _say(f"launch: to go on, run the same command with {self._hint}")
+            screen.say(f"launch: to go on, run the same command with {self._hint}")
         last = process.last_line.removeprefix(ERROR_MARK)
-        _say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
+        screen.say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
         return process.code if process.code > 0 else 128 - process.code
 
     def _conclude_interrupted(self, number: signal.Signals) -> int:
@@ -374,9 +378,9 @@ class Supervisor:
         can_go_on = self._codes <= {EXIT_DONE, EXIT_RESUME, -signal.SIGTERM}
         if can_go_on and (EXIT_RESUME in self._codes or not self._codes):
             more = f" with {self._hint}" if self._hint else ""
-            _say(f"launch: stopped by {number.name}; run the same command{more} to go on")
+            screen.say(f"launch: stopped by {number.name}; run the same command{more} to go on")
             return EXIT_RESUME
-        _say(f"launch: stopped by {number.name}")
+        screen.say(f"launch: stopped by {number.name}")
         return 128 + number
 
 
@@ -397,10 +401,3 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _say(line: str) -> None:
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        pass  # Nobody reads it any more; the tasks are still to be seen to.
