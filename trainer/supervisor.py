@@ -385,19 +385,13 @@ class Supervisor:
 
 
 def _is_loss(process: Process) -> bool:
-    """True for a death or an end with 75: by a signal, which a task's own guard may pass on."""
+    """True for an end with 75 and a death by a signal, which a task's own guard may pass on."""
     return process.code < 0 or process.code == EXIT_RESUME or process.code > 128
 
 
 def _end(process: Process) -> str:
     """How it ended, as in "worker 1 was killed by SIGKILL"."""
-    if process.code < 0:
-        return f"{process.task} was killed by {_name(-process.code)}"
+    number = -process.code if process.code < 0 else process.code - 128
+    if number in [*signal.Signals]:
+        return f"{process.task} was killed by {signal.Signals(number).name}"
     return f"{process.task} failed with exit code {process.code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

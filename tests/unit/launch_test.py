@@ -362,7 +362,7 @@ SHOW = "print('config', os.environ['TF_CONFIG']); "
         ("die()", "was killed by SIGKILL"),
         ("sys.exit(1)", "failed with exit code 1"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "was killed by SIGTERM"),
-        ("sys.exit(137)", "failed with exit code 137"),
+        ("sys.exit(137)", "was killed by SIGKILL"),
     ],
 )
 def test_a_task_that_dies_is_started_again_with_all_others_on_fresh_ports(
