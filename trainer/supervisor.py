@@ -228,8 +228,12 @@ class Supervisor:
         self._set_alarm("ask", min(ask_after_s, self._options.grace_s), self._ask_rest)
 
     def _ask_rest(self) -> None:
+        lost = {_named(process) for process in self._failures}
         for process in self._cluster():
-            process.ask_to_stop()
+            if process.task in lost:  # It hangs, and those it could save something with are gone.
+                process.kill()
+            else:
+                process.ask_to_stop()
         self._set_alarm("kill", self._options.grace_s, self._kill_rest)
 
     def _kill_rest(self) -> None:
@@ -293,11 +297,10 @@ class Supervisor:
         failures = self._failures or self._given_up
         faults = [process for process in failures if process.code != EXIT_RESUME]
         process = (faults or failures)[0]
-        named = re.match(f"{ERROR_MARK}(chief|worker|ps) ([0-9]+)", process.last_line)
-        if faults or not named:
+        named = _named(process)
+        if faults or named not in self._commands:
             return process, process.task
-        task = Task(named[1], int(named[2]))
-        return self._lost.get(task, process), task if task in self._commands else process.task
+        return self._lost.get(named, process), named
 
     def _restart(self, budget: Budget) -> str:
         return f"restart {budget.spent} of {budget.max_restarts} in {budget.pause_s:g} s"
@@ -387,6 +390,12 @@ class Supervisor:
 def _is_loss(process: Process) -> bool:
     """True for an end with 75 and a death by a signal, which a task's own guard may pass on."""
     return process.code < 0 or process.code == EXIT_RESUME or process.code > 128
+
+
+def _named(process: Process) -> Task | None:
+    """The task that its last words say is missing or was lost."""
+    match = re.match(f"{ERROR_MARK}(chief|worker|ps) ([0-9]+)", process.last_line)
+    return Task(match[1], int(match[2])) if match else None
 
 
 def _end(process: Process) -> str:

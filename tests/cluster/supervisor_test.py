@@ -20,6 +20,7 @@ FLAGS = (
     "--config.train.checkpoint_every_steps=100",
     "--config.train.eval_every_epochs=0",
 )
+GONE_WITHIN_S = 40.0  # A task that waits would wait for --startup_timeout_s, three times as long.
 LEARNING = "epoch   9.00"  # After two checkpoints, and long before the end.
 CHIEF, SERVER, FIRST, SECOND = Task("chief", 0), Task("ps", 0), Task("worker", 0), Task("worker", 1)
 ELASTIC = """
@@ -69,6 +70,28 @@ def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
     assert run.iterations == {STEPS}
 
 
+def test_a_killed_worker_beside_parameter_servers_starts_again_alone(tmp_path):
+    with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
+        launched.await_line(LEARNING)
+        _kill(launched, SECOND)
+        launched.await_line(f"launch: {SECOND} was killed by SIGKILL; restart 1 of 3")
+        run = cluster.finished(launched, tmp_path)
+    assert "it starts again alone" in run.screen and "every task starts again" not in run.screen
+    assert run.summary["steps"] == STEPS
+    assert run.iterations == {STEPS}
+
+
+def test_a_launcher_killed_before_the_first_step_leaves_no_task_behind(tmp_path):
+    with contextlib.ExitStack() as stack:
+        launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))
+        launched.await_line("data | ")
+        tasks = [cluster.pid_of(launched, task) for task in (FIRST, SECOND)]
+        tasks = [stack.enter_context(_killed_at_the_end(pid)) for pid in tasks]
+        launched.send(signal.SIGKILL)
+        for task in tasks:
+            assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"
+
+
 def test_a_killed_launcher_costs_no_bit(undisturbed, tmp_path):
     with contextlib.ExitStack() as stack:
         launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))
@@ -78,9 +101,7 @@ def test_a_killed_launcher_costs_no_bit(undisturbed, tmp_path):
         launched.send(signal.SIGKILL)
         again = stack.enter_context(cluster.launching(tmp_path, *_flags()))
         for task in tasks:
-            assert select.select([task], [], [], cluster.PATIENCE_S)[0], (
-                "a task outlived its launcher"
-            )
+            assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"
         run = cluster.finished(again, tmp_path)
     assert "resuming at step" in run.screen
     assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]

@@ -70,8 +70,9 @@ def die():
 exec(scripts.get(name, scripts.get("all", "")))
 """
 WAIT = "print('ready'); threading.Event().wait()"
-RESUMABLE = f"signal.signal(signal.SIGTERM, lambda *_: os._exit(75)); {WAIT}"
-DEAF = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAIT}"
+LEAVE = "signal.signal(signal.SIGTERM, lambda *_: os._exit(75))"
+IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+RESUMABLE, DEAF = f"{LEAVE}; {WAIT}", f"{IGNORE}; {WAIT}"
 LAUNCHER = """
 import json, sys
 from trainer import launch
@@ -430,26 +431,28 @@ def test_bad_input_after_a_restart_ends_all(start, tmp_path):
     assert starts(tmp_path, "worker1") == 2
 
 
-@pytest.mark.parametrize("survivor", [RESUMABLE, DEAF])
-def test_a_survivor_that_does_not_notice_is_asked_to_stop_and_then_killed(start, survivor):
+@pytest.mark.parametrize("handler", [LEAVE, IGNORE])
+def test_a_survivor_that_does_not_notice_is_asked_to_stop_and_then_killed(start, handler):
     launched = start(
-        f"--worker0=nth == 1 and exec({survivor!r})",
-        "--worker1=nth == 1 and (time.sleep(1), die())",  # Once the other can hear, or not.
+        f"--worker0={handler}; nth == 1 and (lose('worker1'), threading.Event().wait())",
+        "--worker1=nth == 1 and (greet(), die())",
         grace_s=0.5,
     )
     launched.says("worker 1 was killed by SIGKILL; restart 1 of 3")
     assert launched.ends() == 0
 
 
-def test_whom_the_others_name_is_told_when_it_had_to_be_killed(start):
+def test_a_task_that_hangs_and_that_the_others_name_is_killed_without_being_asked(start):
+    lost = "print('muster: error: worker 1 was lost (silent)'); os._exit(75)"
+    asked = "signal.signal(signal.SIGTERM, lambda *_: print('asked'))"
     launched = start(
-        "--worker0=nth == 1 and (time.sleep(1), print('muster: error: worker 1 was lost (silent)'),"
-        "os._exit(75))",
-        f"--worker1=nth == 1 and exec({DEAF!r})",
+        f"--worker0=if nth == 1: greet(); {lost}",
+        f"--worker1={asked}; nth == 1 and (lose('worker0'), threading.Event().wait())",
         grace_s=0.5,
     )
     launched.says("launch: worker 1 was killed by SIGKILL; restart 1 of 3")
     assert launched.ends() == 0
+    assert "asked" not in "".join(launched.said)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -572,8 +575,8 @@ def test_a_dead_evaluator_is_started_again_alone(start, tmp_path):
 
 
 def test_an_evaluator_that_dies_after_the_leader_ended_still_evaluates(start, tmp_path):
-    script = "--evaluator0=nth == 1 and (time.sleep(1), die()); print('all seen')"
-    launched = start(script, workers=1, evaluator=True)
+    script = "--evaluator0=nth == 1 and (lose('worker0'), die())"
+    launched = start(script, "--worker0=greet()", "--workdir=d", workers=1, evaluator=True)
     assert launched.ends() == 0
     assert starts(tmp_path, "evaluator0") == 2
 
@@ -669,7 +672,7 @@ def test_a_chief_is_never_left_out(start, tmp_path):
 def test_of_several_workers_the_one_that_the_others_name_is_left_out(start, tmp_path):
     words = "print('muster: error: worker 1 at 127.0.0.1:1 (refused) did not answer'); os._exit(75)"
     scripts = {
-        "worker0": f"if len(config['cluster']['worker']) == 3: time.sleep(.5); {words}",
+        "worker0": f"if len(config['cluster']['worker']) == 3: {words}",
         "worker1": f"if len(config['cluster']['worker']) == 3: {RESUMABLE}",
     }
     launched = start(
