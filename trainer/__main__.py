@@ -13,7 +13,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli, guard, stop
+from trainer import cli, guard, screen, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
@@ -58,20 +58,19 @@ def main() -> None:
         exit_code = _VERBS[command.verb](command)
     except (InputError, Resumable) as error:
         exit_code = error.exit_code
-        print(f"muster: error: {' '.join(str(error).split())}", file=sys.stderr)
+        screen.say(f"muster: error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
-        print("muster: error: stopped by Ctrl-C; run the same command again", file=sys.stderr)
+        screen.say("muster: error: stopped by Ctrl-C; run the same command again")
     except Exception:  # A fault of the program: told whole, and still no reason to hang.
         exit_code = EXIT_FAULT
-        traceback.print_exc()
+        screen.say(traceback.format_exc().rstrip("\n"))
     _leave(exit_code)
 
 
 def _leave(exit_code: int) -> None:
     """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    screen.flush()
     if "tensorflow" in sys.modules:
         os._exit(exit_code)
     sys.exit(exit_code)

@@ -97,6 +97,23 @@ class LaunchOptions:
     chief: bool = option(False, "let a chief lead, which without ps trains too")
     evaluator: bool = option(False, "add a task that evaluates checkpoints as they appear")
     devices_per_worker: int = option(1, "GPUs, or replicas on the CPU, for each task", least=1)
+    max_restarts: int = option(
+        3,
+        "how often tasks that die are started again, to go on from the newest checkpoint; each newer "
+        "checkpoint starts a new count; 0: the first to die ends all",
+        least=0,
+    )
+    min_workers: int = option(
+        0,
+        "where one worker keeps failing, go on without it, on as few as this; not with --ps; 0: never",
+        least=0,
+    )
+    rejoin_after_s: float = option(
+        60.0,
+        "seconds after which a smaller cluster stops to try all workers again; in vain: twice as long",
+        above=0,
+        below=1e6,
+    )
     grace_s: float = option(
         40.0, "seconds from asking the tasks to stop to killing them", least=0, below=1e6
     )
@@ -202,6 +219,7 @@ def _evaluate(args: Sequence[str]) -> EvaluateOptions:
 def _launch(args: Sequence[str], trainer_args: Sequence[str]) -> LaunchOptions:
     values, _ = _read(args, LaunchOptions)
     command = build(LaunchOptions, values, "--")
+    _check_min_workers(command)
     if trainer_args and not trainer_args[0].startswith("-") and trainer_args[0] != "train":
         raise ConfigError(
             f"`launch` only trains. Received: {brief(trainer_args[0])} after `--`; give flags of "
@@ -210,6 +228,24 @@ def _launch(args: Sequence[str], trainer_args: Sequence[str]) -> LaunchOptions:
     parse(trainer_args)  # A slip is told once, here, and not by each task.
     flags = tuple(trainer_args[1:] if trainer_args[:1] == ["train"] else trainer_args)
     return dataclasses.replace(command, trainer_args=flags)
+
+
+def _check_min_workers(command: LaunchOptions) -> None:
+    asked = command.min_workers
+    if asked > command.workers:
+        raise ConfigError(
+            f"`--min_workers` must be at most --workers={command.workers}. Received: {asked}; "
+            "lower it, or start more workers."
+        )
+    if asked and command.ps:
+        raise ConfigError(
+            f"`--min_workers` is for clusters without parameter servers. Received: {asked} with "
+            f"--ps={command.ps}; leave it out, as there the run goes on without a lost worker."
+        )
+    if asked and not command.max_restarts:
+        raise ConfigError(
+            f"`--min_workers` needs restarts. Received: {asked} with --max_restarts=0; allow some."
+        )
 
 
 def _read(args: Sequence[str], schema: type) -> tuple[dict[str, object], dict[str, str]]:

@@ -16,7 +16,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import termios
 import threading
 import time
@@ -24,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strategies.errors import EXIT_RESUME
+from trainer import screen
 
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -80,8 +80,7 @@ def split_off() -> Guard:
     Call it before there are threads.
     """
     mine, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    screen.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     parent, child = os.getpid(), os.fork()
     if child:
@@ -143,14 +142,14 @@ class _Parent:
             return  # The child was stopped or continued.
         if os.WIFSIGNALED(status):
             name = signal.Signals(os.WTERMSIG(status)).name
-            print(f"muster: error: the task was killed by {name}; {_AGAIN}", file=sys.stderr)
+            screen.say(f"muster: error: the task was killed by {name}; {_AGAIN}")
             os._exit(128 + os.WTERMSIG(status))
         os._exit(os.WEXITSTATUS(status))
 
     def _end(self, message: str) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
-        print(f"muster: error: {message}", file=sys.stderr, flush=True)
+        screen.say(f"muster: error: {message}")
         os._exit(EXIT_RESUME)
 
 

@@ -8,10 +8,10 @@ the loop grants at its next end, and the grace bounds how long that may take.
 
 import os
 import signal
-import sys
 import threading
 
 from strategies.errors import EXIT_RESUME
+from trainer import screen
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -45,7 +45,7 @@ class StopRequest:
                 EXIT_RESUME, f"stopped by {name} before the first step; run the same command again"
             )
         self.requested = True
-        print(f"muster: {name}: saving, then stopping", file=sys.stderr, flush=True)
+        screen.say(f"muster: {name}: saving, then stopping")
         if signal.sigtimedwait(_SIGNALS, self._grace_s):
             leave(EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe")
         leave(
@@ -57,6 +57,6 @@ class StopRequest:
 
 def leave(exit_code: int, message: str) -> None:
     """Ends the process from any thread, at once, even while native code holds the main one."""
-    print(f"muster: error: {message}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+    screen.say(f"muster: error: {message}")
+    screen.flush()
     os._exit(exit_code)

@@ -125,6 +125,14 @@ MISTAKES = [
     (["--strategy=miror"], "`--strategy` must be one of auto, mirrored, multi_worker, "
      'parameter_server, tpu. Received: "miror"; did you mean mirrored?'),
     (["launch", "--workers=0"], "`--workers` must be at least 1. Received: 0; try 2."),
+    (["launch", "--min_workers=3"], "`--min_workers` must be at most --workers=2. Received: 3; lower "
+     "it, or start more workers."),
+    (["launch", "--min_workers=1", "--ps=2"], "`--min_workers` is for clusters without parameter "
+     "servers. Received: 1 with --ps=2; leave it out, as there the run goes on without a lost "
+     "worker."),
+    (["launch", "--min_workers=1", "--max_restarts=0"], "`--min_workers` needs restarts. Received: 1 "
+     "with --max_restarts=0; allow some."),
+    (["launch", "--rejoin_after_s=0"], "`--rejoin_after_s` must be above 0. Received: 0.0; try 60."),
     (["launch", "--chief=maybe"], '`--chief` must be true or false. Received: "maybe"; try false.'),
     (["evaluate"], '`--workdir` must name the folder of a run. Received: ""; try '
      "--workdir=runs/NAME."),

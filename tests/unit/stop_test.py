@@ -124,6 +124,31 @@ def test_a_stop_that_outlasts_the_grace_ends_the_process(start):
     assert 0.15 < seconds < 5
 
 
+def test_a_signal_ends_a_process_whose_screen_is_gone(start):
+    process = start(_IN_NATIVE_CODE)
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 75
+
+
+def test_a_process_whose_screen_is_gone_is_still_asked_first(start, tmp_path):
+    wait = "while not stop.requested:\n    time.sleep(0.01)\n"
+    save = f"open({str(tmp_path / 'saved')!r}, 'x')\n"
+    training = "stop.give_grace(60)\nprint('training', flush=True)\n"
+    process = start(training + wait + save + _IN_NATIVE_CODE)
+    assert _line(process) == "training"
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "saved").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # Its screen is gone, so the file is the only sign.
+    process.send_signal(signal.SIGTERM)  # It still listens.
+    assert process.wait(timeout=30) == 75
+
+
 def test_nobody_asked_until_somebody_does(start):
     process = start("print(stop.requested, flush=True)\n")
     assert _line(process) == "False"

@@ -1,0 +1,135 @@
+"""Does a launched run go on, whatever is killed?"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import pytest
+
+from strategies.cluster import Task
+from tests.cluster import cluster
+from tests.cluster.cluster import Run
+
+STEPS = 1500
+FLAGS = (
+    "--config.train.steps_per_loop=5",
+    "--config.train.checkpoint_every_steps=100",
+    "--config.train.eval_every_epochs=0",
+)
+GONE_WITHIN_S = 40.0  # A task that waits would wait for --startup_timeout_s, three times as long.
+LEARNING = "epoch   9.00"  # After two checkpoints, and long before the end.
+CHIEF, SERVER, FIRST, SECOND = Task("chief", 0), Task("ps", 0), Task("worker", 0), Task("worker", 1)
+ELASTIC = """
+import json, sys
+from trainer import launch
+from trainer.cli import LaunchOptions
+options, args = json.loads(sys.argv[1])
+sys.exit(launch.run(LaunchOptions(**options), args, module="tests.cluster.unsteady"))
+"""
+
+
+def _flags(steps=STEPS):
+    return (f"--config.train.steps={steps}", *FLAGS)
+
+
+def _kill(launched: cluster.Process, task: Task) -> None:
+    os.kill(cluster.pid_of(launched, task), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Run:
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    return cluster.finished(cluster.launching(workdir, *_flags()), workdir)
+
+
+@pytest.mark.parametrize("lost", [FIRST, SECOND], ids=str)
+def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
+    with cluster.launching(tmp_path, *_flags()) as launched:
+        launched.await_line(LEARNING)
+        _kill(launched, lost)
+        launched.await_line(f"launch: {lost} was killed by SIGKILL; restart 1 of 3")
+        launched.await_line("resuming at step")
+        run = cluster.finished(launched, tmp_path)
+    assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
+    assert run.iterations == {STEPS}
+
+
+@pytest.mark.parametrize("lost", [CHIEF, SERVER], ids=str)
+def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
+    with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
+        launched.await_line(LEARNING)
+        _kill(launched, lost)
+        launched.await_line(f"launch: {lost} was killed by SIGKILL; restart 1 of 3")
+        run = cluster.finished(launched, tmp_path)
+    assert "resuming at step" in run.screen
+    assert run.summary["steps"] == STEPS
+    assert run.iterations == {STEPS}
+
+
+def test_a_killed_worker_beside_parameter_servers_starts_again_alone(tmp_path):
+    with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
+        launched.await_line(LEARNING)
+        _kill(launched, SECOND)
+        launched.await_line(f"launch: {SECOND} was killed by SIGKILL; restart 1 of 3")
+        run = cluster.finished(launched, tmp_path)
+    assert "it starts again alone" in run.screen and "every task starts again" not in run.screen
+    assert run.summary["steps"] == STEPS
+    assert run.iterations == {STEPS}
+
+
+def test_a_launcher_killed_before_the_first_step_leaves_no_task_behind(tmp_path):
+    with contextlib.ExitStack() as stack:
+        launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))
+        launched.await_line("data | ")
+        tasks = [cluster.pid_of(launched, task) for task in (FIRST, SECOND)]
+        tasks = [stack.enter_context(_killed_at_the_end(pid)) for pid in tasks]
+        launched.send(signal.SIGKILL)
+        for task in tasks:
+            assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"
+
+
+def test_a_killed_launcher_costs_no_bit(undisturbed, tmp_path):
+    with contextlib.ExitStack() as stack:
+        launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))
+        launched.await_line(LEARNING)
+        tasks = [cluster.pid_of(launched, task) for task in (FIRST, SECOND)]
+        tasks = [stack.enter_context(_killed_at_the_end(pid)) for pid in tasks]
+        launched.send(signal.SIGKILL)
+        again = stack.enter_context(cluster.launching(tmp_path, *_flags()))
+        for task in tasks:
+            assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"
+        run = cluster.finished(again, tmp_path)
+    assert "resuming at step" in run.screen
+    assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
+
+
+@contextlib.contextmanager
+def _killed_at_the_end(pid: int) -> Iterator[BinaryIO]:
+    """A process that is nobody's child here; it can be read once it is gone."""
+    with os.fdopen(os.pidfd_open(pid), "rb") as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
+
+
+def test_a_worker_that_stays_away_is_done_without_until_it_is_back(tmp_path):
+    away, steps = tmp_path / "away", 10_000  # One worker alone takes 1,000 in a second.
+    away.touch()
+    options = {"min_workers": 1, "rejoin_after_s": 6}
+    args = [f"--workdir={tmp_path / 'run'}", *_flags(steps)]
+    environ = {"AWAY": str(away)}
+    with cluster.Process(["-c", ELASTIC, json.dumps([options, args])], environ) as launched:
+        launched.await_line("launch: worker 1 stays away; going on with 1 of 2 workers")
+        launched.await_line(LEARNING)
+        away.unlink()
+        launched.await_line("launch: going on with all 2 workers, from the checkpoint of step")
+        run = cluster.finished(launched, tmp_path / "run")
+    assert run.summary["steps"] == steps
+    assert run.iterations == {steps}
+    assert run.summary["strategy"] == "multi_worker"

@@ -1,0 +1,21 @@
+"""How is a line said, where perhaps nobody listens any more?
+
+Who read the screen may have been killed, a launcher or a terminal. A process that is about to save, or
+to end, does so all the same.
+"""
+
+import contextlib
+import sys
+
+
+def say(line: str) -> None:
+    """The line on stderr, at once."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def flush() -> None:
+    """What was printed is out."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
