@@ -9,6 +9,7 @@ TensorFlow's server can bind a port that has a connection and no listener, as bo
 SO_REUSEADDR.
 """
 
+import contextlib
 import itertools
 import json
 import secrets
@@ -58,7 +59,8 @@ def meet(cluster: ClusterSpec, credentials: Credentials, timeout_s: float) -> Me
     }
     if cluster.is_leader:
         token = secrets.token_hex(TOKEN_BYTES)
-        return Membership(cluster, _Caller(cluster, hello, timeout_s).gather(token), token)
+        caller = _Caller(cluster, hello, token, timeout_s)
+        return Membership(cluster, caller.gather(), token, caller.call_again)
     link, token = _await_call(cluster, hello, timeout_s)
     return Membership(cluster, {cluster.leader: link}, token)
 
@@ -110,9 +112,10 @@ def _plain(value: Any) -> Any:
 class _Caller:
     """Calls every other task, each from a thread of its own, until all have answered."""
 
-    def __init__(self, cluster: ClusterSpec, hello: Message, timeout_s: float):
+    def __init__(self, cluster: ClusterSpec, hello: Message, token: str, timeout_s: float):
         self._cluster = cluster
         self._hello = hello
+        self._go = {"verdict": "go", "token": token}
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._peers = [task for task in cluster.tasks() if task != cluster.task]
@@ -122,7 +125,7 @@ class _Caller:
         self._changed = threading.Condition()
         self._is_over = threading.Event()
 
-    def gather(self, token: str) -> dict[Task, Link]:
+    def gather(self) -> dict[Task, Link]:
         """A connection to every other task, which now holds the token.
 
         On any error all of them are told it, and closed.
@@ -130,11 +133,10 @@ class _Caller:
         listen(self._cluster).close()  # A port that is taken is an error now, not in TensorFlow.
         try:
             self._call_all()
-            self._tell({"verdict": "go", "token": token})
+            self._tell(self._go)
             return self._links
         except (ClusterError, Resumable) as error:
-            kind = "input" if isinstance(error, ClusterError) else "resume"
-            self._tell({"verdict": kind, "text": str(error)})
+            self._tell(_verdict(error))
             self._hang_up()
             raise
         except BaseException:
@@ -142,6 +144,23 @@ class _Caller:
             raise
         finally:
             self._is_over.set()
+
+    def call_again(self, task: Task) -> Link | None:
+        """One call to a task that was lost: a connection if it is here, and was told to go.
+
+        Where it carries something else than the leader, it is told so, and ends.
+        """
+        try:
+            link, answer = self._call_once(task, _ANSWER_TIMEOUT_S)
+        except (OSError, EOFError, Stranger, UnicodeError):
+            return None
+        error = self._difference({task: answer})
+        with contextlib.suppress(OSError):
+            link.send(_verdict(error) if error else self._go)
+            if not error:
+                return link
+        link.close()
+        return None
 
     def _call_all(self) -> None:
         for task in self._peers:
@@ -151,10 +170,12 @@ class _Caller:
             while len(self._links) < len(self._peers) and time.monotonic() < self._deadline:
                 self._changed.wait(_RETRY_EVERY_S)
                 self._call_again_who_left()
-                if error := error or self._difference():  # Give late-comers time to hear of it too.
+                if error := error or self._difference(
+                    self._answers
+                ):  # Give late-comers time to hear of it too.
                     self._deadline = min(self._deadline, time.monotonic() + _GRACE_S)
             self._is_over.set()
-        if error := self._difference() or error:
+        if error := self._difference(self._answers) or error:
             raise error
         if len(self._links) < len(self._peers):
             raise self._missing()
@@ -165,15 +186,15 @@ class _Caller:
     def _keep_calling(self, task: Task) -> None:
         while not self._is_over.is_set():
             try:
-                return self._keep(task, *self._call_once(task))
+                return self._keep(task, *self._call_once(task, self._left_s()))
             except (OSError, EOFError, Stranger, UnicodeError) as error:
                 self._reasons[task] = _reason(error)
             self._is_over.wait(_RETRY_EVERY_S)
 
-    def _call_once(self, task: Task) -> tuple[Link, Message]:
+    def _call_once(self, task: Task, remaining_s: float) -> tuple[Link, Message]:
         link = Link(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
         try:
-            link.send({**self._hello, "remaining_s": self._left_s()})
+            link.send({**self._hello, "remaining_s": remaining_s})
             answer = link.receive(time.monotonic() + _ANSWER_TIMEOUT_S)
             if not _is_hello(answer):
                 raise Stranger
@@ -201,12 +222,12 @@ class _Caller:
             self._reasons[task] = "it answered, and left"
             self._call(task)
 
-    def _difference(self) -> ClusterError | None:
+    def _difference(self, answers: Mapping[Task, Message]) -> ClusterError | None:
         everyone = {self._cluster.task: self._hello["credentials"]}
-        everyone |= {task: answer["credentials"] for task, answer in self._answers.items()}
+        everyone |= {task: answer["credentials"] for task, answer in answers.items()}
         if error := _difference(everyone):
             return error
-        for task, answer in self._answers.items():
+        for task, answer in answers.items():
             if answer["task"] != [task.type, task.index]:
                 return self._mistaken(task, Task(*answer["task"]))
         return None
@@ -239,6 +260,10 @@ class _Caller:
     def _hang_up(self) -> None:
         for link in self._links.values():
             link.close()
+
+
+def _verdict(error: ClusterError | Resumable) -> Message:
+    return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
 
 
 def _difference(everyone: Mapping[Task, Mapping[str, Any]]) -> ClusterError | None:

@@ -67,14 +67,20 @@ class Process:
 
     def await_line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
         """The first line with this text, said already or within `timeout_s`."""
+        return self.await_lines(text, 1, timeout_s)[0]
+
+    def await_lines(
+        self, text: str, count: int, timeout_s: float = PATIENCE_S, after: int = 0
+    ) -> list[str]:
+        """The first so many lines with this text, `after` so many lines of the screen."""
         deadline = time.monotonic() + timeout_s
-        seen = 0
+        found, seen = [], after
         with self._changed:
             while True:
-                for line in self.screen[seen:]:
-                    if text in line:
-                        return line
+                found += [line for line in self.screen[seen:] if text in line]
                 seen = len(self.screen)
+                if len(found) >= count:
+                    return found[:count]
                 left_s = deadline - time.monotonic()
                 assert not self._is_read and left_s > 0, f"{text!r} was never said:\n{self.said}"
                 self._changed.wait(left_s)

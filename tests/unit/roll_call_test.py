@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from strategies import addresses as addresses_lib
 from strategies import roll_call
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
@@ -569,3 +570,96 @@ def test_probing_a_task_that_waits_does_not_disturb_it():
     assert len(met) == 2
     for membership in met:
         membership.close()
+
+
+def watched(membership):
+    """What its `on_lost` and `on_back` are told, as they are told it."""
+    told = queue.Queue()
+    membership.watch(lambda *loss: told.put(loss), PATIENCE_S, told.put)
+    return told
+
+
+def serving(membership):
+    waiting = threading.Thread(
+        target=lambda: codes.append(membership.wait_for_dismissal()), daemon=True
+    )
+    codes = []
+    waiting.start()
+    return waiting, codes
+
+
+def test_a_worker_that_was_lost_is_back_once_it_serves_again():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    task = clusters[1].task
+    with everyone(clusters) as (chief, first, _, ps):
+        told, told_to_ps = watched(chief), watched(ps)
+        first.close()
+        for _ in range(2):  # And again after it was back.
+            assert told.get(timeout=PATIENCE_S) == (task, "its connection closed")
+            assert told_to_ps.get(timeout=PATIENCE_S) == (task, "its connection closed")
+            chief.bring_back(task)
+            meeting(clusters[1])().close()  # It met, and died before it could serve.
+            again = meeting(clusters[1])()
+            assert again.token == chief.token
+            assert task in chief.lost
+            serving(again)
+            assert told.get(timeout=PATIENCE_S) == told_to_ps.get(timeout=PATIENCE_S) == task
+            assert task not in {**chief.lost, **ps.lost}
+            again.close()
+
+
+def test_a_worker_that_is_back_is_dismissed_with_the_others():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        first.close()
+        told.get(timeout=PATIENCE_S)
+        chief.bring_back(clusters[1].task)
+        with meeting(clusters[1])() as again:
+            waiting, codes = serving(again)
+            assert told.get(timeout=PATIENCE_S) == clusters[1].task
+            assert chief.dismiss(0) == 0
+            waiting.join(PATIENCE_S)
+            assert codes == [0]
+
+
+def test_a_worker_that_comes_back_with_something_else_is_told_and_the_next_is_called():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        first.close()
+        told.get(timeout=PATIENCE_S)
+        chief.bring_back(clusters[1].task)
+        with pytest.raises(ClusterError, match='"1" on chief 0, "2" on worker 0'):
+            meeting(clusters[1], {**HELLO, "version": "2"})()
+        meeting(clusters[1])().close()
+
+
+def test_who_is_given_up_learns_of_it():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        chief.give_up(clusters[1].task, "it did nothing")
+        assert told.get(timeout=PATIENCE_S) == (clusters[1].task, "it did nothing")
+        assert first.await_loss(PATIENCE_S) == (clusters[0].task, "its connection closed")
+
+
+def test_a_cut_ends_the_connections_to_one_address_and_no_other():
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        theirs, others = (
+            stack.enter_context(socket.create_connection(address.split(":"), 5))
+            for address in addresses
+        )
+        # As gRPC makes them.
+        by_ipv6 = stack.enter_context(socket.socket(socket.AF_INET6))
+        by_ipv6.settimeout(5)
+        by_ipv6.connect(("::ffff:127.0.0.1", int(addresses[0].split(":")[1])))
+        addresses_lib.cut(addresses[0])
+        assert theirs.recv(1) == by_ipv6.recv(1) == b""
+        others.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            others.recv(1)
