@@ -6,8 +6,9 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Mapping
 
-from strategies.cluster import ClusterSpec, split_address
+from strategies.cluster import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 
 
@@ -43,6 +44,37 @@ def _shut_down(fd: int, ends: set[tuple[str, int]]) -> None:
             # gRPC's sockets are all of IPv6, and write the addresses of IPv4 so.
             if (host.removeprefix("::ffff:"), port) in ends:
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def exposed(
+    cluster: ClusterSpec, starts_servers: bool, hosts: Mapping[Task, str] | None = None
+) -> str:
+    """What it means that tasks have public addresses, or "" where none is known to have one.
+
+    `hosts`: the addresses that their connections show, where TF_CONFIG gives names.
+    """
+    found = {}
+    for task in cluster.tasks() if cluster.jobs and not cluster.is_alone else ():
+        host = split_address(cluster.address(task))[0]
+        for one in (host, (hosts or {}).get(task, "")):
+            if _is_public(one):
+                found[task] = one
+    if not found:
+        return ""
+    names = ", ".join(f"{task} ({host})" for task, host in found.items())
+    meaning = (
+        "TensorFlow's servers execute whatever anyone who reaches them sends, and encrypt nothing"
+        if starts_servers
+        else "what the tasks say to each other is not encrypted"
+    )
+    return f"public addresses: {names}; {meaning}. SECURITY.md tells how to run over an overlay"
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False  # A name: it shows once there is a connection.
 
 
 def listen(cluster: ClusterSpec) -> socket.socket:

@@ -84,6 +84,15 @@ class Membership:
         return {str(task): link for task, link in self._links.items() if task not in self._gone}
 
     @property
+    def hosts(self) -> Mapping[Task, str]:
+        """The addresses from which, or at which, the peers are connected."""
+        found = {}
+        for task, link in self._links.items():
+            with contextlib.suppress(OSError):
+                found[task] = link.host
+        return found
+
+    @property
     def lost(self) -> Mapping[Task, str]:
         """The tasks lost and not back, and how each was lost, the first loss first."""
         with self._changed:

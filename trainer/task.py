@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, tpu_preflight
-from strategies.addresses import cut
+from strategies import choose, roll_call, secret, tpu_preflight
+from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
@@ -35,13 +35,14 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
+    key = secret.read(options.secret_file)
     config = config_lib.resolve(options.config, options.overrides)
     choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     check_sync_mode(config, choice)
     if cluster.is_evaluator:
         return _follow(options, config, stop)
-    return _take_part(options, config, cluster, choice, stop, guard)
+    return _take_part(options, config, cluster, choice, key, stop, guard)
 
 
 def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) -> int:
@@ -62,6 +63,7 @@ def _take_part(
     config: ExperimentConfig,
     cluster: ClusterSpec,
     choice: Choice,
+    key: bytes,
     stop: StopRequest,
     guard: Guard,
 ) -> int:
@@ -80,7 +82,9 @@ def _take_part(
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
     carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s) as membership:
+    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+        if word := exposed(cluster, choice.starts_servers, membership.hosts):
+            logging.warning("%s", word)
         watcher = _Watcher(cluster, serves, membership.bring_back)
         membership.watch(watcher.on_lost, options.peer_timeout_s, watcher.on_back)
         try:
