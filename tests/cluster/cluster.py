@@ -31,12 +31,18 @@ class Process:
     A context manager: at the end of the block the process is gone.
     """
 
-    def __init__(self, args: Sequence[str], environ: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        args: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ):
+        """`within`: a command that executes another, such as `ip netns exec NAME`."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
         self._process = subprocess.Popen(
-            [sys.executable, *args],
+            [*within, sys.executable, *args],
             cwd=ROOT,
             # On the CPU on any machine: that is what the tests' numbers speak of.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
