@@ -1,10 +1,14 @@
 """How does a task reach the addresses in TF_CONFIG, and take its own?"""
 
+import contextlib
 import errno
 import ipaddress
+import os
 import socket
+import stat
+from collections.abc import Mapping
 
-from strategies.cluster import ClusterSpec, split_address
+from strategies.cluster import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 
 
@@ -16,6 +20,61 @@ def connect(address: str, timeout_s: float) -> socket.socket:
         connection.close()
         raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
     return connection
+
+
+def cut(address: str) -> None:
+    """Ends this process's connections to an address, whoever in it made them.
+
+    TensorFlow waits for an answer from a stopped or unreachable task for as long as the connection
+    lasts, and knows no deadline.
+    """
+    with contextlib.suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(*split_address(address), type=socket.SOCK_STREAM)
+        ends = {place[:2] for *_, place in found}
+        for fd in map(int, os.listdir("/dev/fd")):
+            with contextlib.suppress(OSError):  # Closed since it was listed, or not connected.
+                if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    _shut_down(fd, ends)
+
+
+def _shut_down(fd: int, ends: set[tuple[str, int]]) -> None:
+    with socket.socket(fileno=os.dup(fd)) as connection:
+        if connection.family in (socket.AF_INET, socket.AF_INET6):
+            host, port = connection.getpeername()[:2]
+            # gRPC's sockets are all of IPv6, and write the addresses of IPv4 so.
+            if (host.removeprefix("::ffff:"), port) in ends:
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def exposed(
+    cluster: ClusterSpec, starts_servers: bool, hosts: Mapping[Task, str] | None = None
+) -> str:
+    """What it means that tasks have public addresses, or "" where none is known to have one.
+
+    `hosts`: the addresses that their connections show, where TF_CONFIG gives names.
+    """
+    found = {}
+    for task in cluster.tasks() if cluster.jobs and not cluster.is_alone else ():
+        host = split_address(cluster.address(task))[0]
+        for one in (host, (hosts or {}).get(task, "")):
+            if _is_public(one):
+                found[task] = one
+    if not found:
+        return ""
+    names = ", ".join(f"{task} ({host})" for task, host in found.items())
+    meaning = (
+        "TensorFlow's servers execute whatever anyone who reaches them sends, and encrypt nothing"
+        if starts_servers
+        else "what the tasks say to each other is not encrypted"
+    )
+    return f"public addresses: {names}; {meaning}. SECURITY.md tells how to run over an overlay"
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False  # A name: it shows once there is a connection.
 
 
 def listen(cluster: ClusterSpec) -> socket.socket:

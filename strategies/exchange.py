@@ -9,7 +9,6 @@ Two workers swap their vectors. More than two divide the work: each adds up one 
 hands it round, so that every vector travels about twice, however many workers there are.
 """
 
-import hmac
 import select
 import socket
 import time
@@ -20,12 +19,14 @@ import numpy as np
 from strategies.addresses import connect, listen
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import Resumable
+from strategies.handshake import Reception, call
+from strategies.link import Link, Stranger
 
 SILENCE_S = 600.0  # A peer that is dead or stopped is noticed by the membership, and sooner.
 _BUFFER_BYTES = 4 << 20
 _ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.
 _RETRY_EVERY_S = 0.1
-_HANDSHAKE_S = 2.0
+_CONNECT_TIMEOUT_S = 2.0
 
 Views = list[memoryview]
 
@@ -53,7 +54,7 @@ class Exchange:
 
         Args:
           cluster: a task listens on its own address there, and calls those that rank higher.
-          token: known to the tasks of this run alone. Whoever cannot show it is turned away.
+          token: known to the tasks of this run alone. Whoever does not know it is turned away.
           timeout_s: seconds until all are connected.
 
         Raises:
@@ -63,14 +64,13 @@ class Exchange:
         tasks = cluster.trainers()
         rank = tasks.index(cluster.task)
         deadline = time.monotonic() + timeout_s
+        key = token.encode()
         connections: dict[int, socket.socket] = {}
         with listen(cluster) as listener:
             for peer in range(rank + 1, len(tasks)):
                 address = cluster.address(tasks[peer])
-                connections[peer] = _call(address, token, rank, peer, tasks[peer], deadline)
-            while missing := set(range(rank)) - connections.keys():
-                peer, connection = _admit(listener, token, rank, missing, tasks, deadline)
-                connections[peer] = connection
+                connections[peer] = _call(address, key, rank, peer, tasks[peer], deadline)
+            connections |= _called(listener, key, rank, tasks, deadline)
         return cls(tasks, rank, connections)
 
     @property
@@ -203,66 +203,45 @@ def _add_pairwise(terms: Sequence[np.ndarray]) -> np.ndarray:
     return terms[0]
 
 
-# The handshake: who calls shows the token and its rank, who is called answers with its own.
+# Who calls and who is called show each other that they know the token, and say their ranks.
 
 
 def _call(
-    address: str, token: str, rank: int, peer: int, task: Task, deadline: float
+    address: str, key: bytes, rank: int, peer: int, task: Task, deadline: float
 ) -> socket.socket:
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            connection = connect(address, min(left_s, _HANDSHAKE_S))
+            link = Link(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), at_a_time=1)
         except (OSError, UnicodeError):
             time.sleep(_RETRY_EVERY_S)
             continue
         try:
             # It answers when it has come to its own calls, which may take it until the deadline.
-            connection.settimeout(max(left_s, _HANDSHAKE_S))
-            connection.sendall(_hello(token, rank))
-            if _read(connection, len(_hello(token, peer))) == _hello(token, peer):
-                return connection
-        except OSError:
+            if call(link, key, {"rank": rank}, deadline).said == {"rank": peer}:
+                return link.detach()
+        except (OSError, EOFError, Stranger):
             pass
-        connection.close()
+        link.close()
         time.sleep(_RETRY_EVERY_S)
     raise _absent([task])
 
 
-def _admit(
-    listener: socket.socket,
-    token: str,
-    rank: int,
-    missing: set[int],
-    tasks: Sequence[Task],
-    deadline: float,
-) -> tuple[int, socket.socket]:
-    """The next caller that shows the token, and the rank it shows."""
-    while (left_s := deadline - time.monotonic()) > 0:
-        listener.settimeout(left_s)
-        try:
-            connection, _ = listener.accept()
-            connection.settimeout(min(left_s, _HANDSHAKE_S))
-            hello = _read(connection, len(_hello(token, 0)))
-            for peer in missing:
-                if hmac.compare_digest(hello, _hello(token, peer)):
-                    connection.sendall(_hello(token, rank))
-                    return peer, connection
-            connection.close()
-        except OSError:
-            continue
-    raise _absent([tasks[peer] for peer in sorted(missing)])
-
-
-def _hello(token: str, rank: int) -> bytes:
-    return f"muster exchange {token} {rank:06d}".encode()
-
-
-def _read(connection: socket.socket, size: int) -> bytes:
-    """Up to `size` bytes, and not one more: what follows belongs to the exchange."""
-    received = b""
-    while len(received) < size and (more := connection.recv(size - len(received))):
-        received += more
-    return received
+def _called(
+    listener: socket.socket, key: bytes, rank: int, tasks: Sequence[Task], deadline: float
+) -> dict[int, socket.socket]:
+    """The connections that all of lower rank make, by their ranks."""
+    connections: dict[int, socket.socket] = {}
+    # A byte at a time: what follows the handshake belongs to the exchange.
+    with Reception(listener, key, {"rank": rank}, at_a_time=1) as reception:
+        while missing := set(range(rank)) - connections.keys():
+            met = reception.next_caller(deadline)
+            if not met:
+                raise _absent([tasks[peer] for peer in sorted(missing)])
+            if met.said.get("rank") in missing:
+                connections[met.said["rank"]] = met.link.detach()
+            else:
+                met.link.close()
+    return connections
 
 
 def _absent(tasks: Sequence[Task]) -> PeerLost:

@@ -25,16 +25,23 @@ class Stranger(Exception):
 class Link:
     """A connection to one task. Sending is safe from any thread; reading belongs to one."""
 
-    def __init__(self, connection: socket.socket):
+    def __init__(self, connection: socket.socket, at_a_time: int = 1 << 16):
+        """`at_a_time`: bytes to read at most. With 1, what follows a message stays unread."""
         connection.settimeout(_SEND_TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.inbox: collections.deque[Message] = collections.deque()
         self._connection = connection
+        self._at_a_time = at_a_time
         self._partial = b""
         self._sending = threading.Lock()
 
     def fileno(self) -> int:
         return self._connection.fileno()
+
+    @property
+    def host(self) -> str:
+        """The address of the other end. Raises OSError where there is none any more."""
+        return self._connection.getpeername()[0].removeprefix("::ffff:")
 
     def send(self, message: Message) -> None:
         """Sends one message. Raises OSError when the other end does not take it within 5 s."""
@@ -50,7 +57,7 @@ class Link:
           Stranger: it sent what is no message.
         """
         try:
-            received = self._connection.recv(1 << 16)
+            received = self._connection.recv(self._at_a_time)
         except TimeoutError:
             return
         except OSError as error:
@@ -82,6 +89,10 @@ class Link:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # The other end was faster.
+
+    def detach(self) -> socket.socket:
+        """The connection, which is the caller's from now on."""
+        return self._connection
 
     def close(self) -> None:
         self._connection.close()

@@ -3,7 +3,8 @@
 A `Membership` keeps the connections of the roll call open until the run is over. The leader holds one
 to every other task, every other task one to the leader. Each side sends a beat every second, so a
 process that died shows as a closed connection at once, and one that is stopped, or cut off, as
-silence. The leader tells everyone whom it lost, so all of them name the same task.
+silence. The leader tells everyone whom it lost, so all of them name the same task. Where the run goes
+on without a task, the leader can call it until it is back.
 """
 
 import contextlib
@@ -14,14 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 
+from strategies.addresses import cut
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
 from strategies.link import Link, Message, Stranger
 
 _BEAT_EVERY_S = 1.0
 _FAREWELL_S = 5.0
+_RECALL_EVERY_S = 1.0
 
 OnLost = Callable[[Task, str], None]
+OnBack = Callable[[Task], None]
+Recall = Callable[[Task], Link | None]
 
 
 class Membership:
@@ -31,8 +36,16 @@ class Membership:
     Use as a context manager, or call `close`. Closing before a dismissal is a loss to the others.
     """
 
-    def __init__(self, cluster: ClusterSpec, links: Mapping[Task, Link], token: str = ""):
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        links: Mapping[Task, Link],
+        token: str = "",
+        recall: Recall = lambda task: None,
+    ):
+        """`recall` calls a task once: the connection on which it was told to go, or None."""
         self._cluster = cluster
+        self._recall = recall
         self.token = token  # Known to the tasks of this run alone: they show it to each other.
         self._links = dict(links)
         self._heard = dict.fromkeys(links, time.monotonic())
@@ -41,9 +54,13 @@ class Membership:
         self._told: set[Task] = set()
         self._done: set[Task] = set()
         self._gone: set[Task] = set()  # Their connections are closed or given up.
+        self._called: list[tuple[Task, Link]] = []  # Lost, now told to go, and not yet watched.
+        self._returning: set[Task] = set()  # Watched again, and lost until they serve.
+        self._back: list[Task] = []  # Of whom `on_back` is to be told.
         self._dismissal: int | None = None
         self._closing = False
         self._on_lost: OnLost | None = None
+        self._on_back: OnBack | None = None
         self._peer_timeout_s = math.inf
         self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
         if links:
@@ -67,20 +84,47 @@ class Membership:
         return {str(task): link for task, link in self._links.items() if task not in self._gone}
 
     @property
+    def hosts(self) -> Mapping[Task, str]:
+        """The addresses from which, or at which, the peers are connected."""
+        found = {}
+        for task, link in self._links.items():
+            with contextlib.suppress(OSError):
+                found[task] = link.host
+        return found
+
+    @property
     def lost(self) -> Mapping[Task, str]:
-        """The tasks lost so far and how each was, the first loss first."""
+        """The tasks lost and not back, and how each was lost, the first loss first."""
         with self._changed:
             return dict(self._lost)
 
-    def watch(self, on_lost: OnLost, peer_timeout_s: float = 30.0) -> None:
-        """From now on `on_lost(task, reason)` is called, once for each task that is lost.
+    def watch(
+        self, on_lost: OnLost, peer_timeout_s: float = 30.0, on_back: OnBack | None = None
+    ) -> None:
+        """From now on `on_lost(task, reason)` is called, once for each loss of a task.
 
-        The call comes from the watching thread; a task that was lost since the roll call counts too.
-        Before `watch`, silence is no loss: importing TensorFlow may hold a process for long.
+        The call comes from the watching thread, as does `on_back(task)` when a lost task serves again;
+        a task that was lost since the roll call counts too. Before `watch`, silence is no loss:
+        importing TensorFlow may hold a process for long.
         """
         with self._changed:
             self._peer_timeout_s = peer_timeout_s
-            self._on_lost = on_lost
+            self._on_lost, self._on_back = on_lost, on_back
+        self._wake()
+
+    def bring_back(self, task: Task) -> None:
+        """Has a lost task called until it is back or the run over. For the leader; returns at once.
+
+        What this process still awaits from it ends, with an error in whoever awaits it.
+        """
+        threading.Thread(
+            target=self._keep_calling, args=(task,), name=f"recall {task}", daemon=True
+        ).start()
+
+    def give_up(self, task: Task, reason: str) -> None:
+        """Takes a task for lost although it beats, and tells it so by ending the connection."""
+        self._leave(task, reason)
+        self._links[task].shut_down()
         self._wake()
 
     def await_loss(self, timeout_s: float) -> tuple[Task, str] | None:
@@ -111,12 +155,13 @@ class Membership:
         return self.dismiss(exit_code)
 
     def wait_for_dismissal(self, timeout_s: float | None = None) -> int:
-        """Returns the exit code that the leader dismissed everyone with.
+        """Returns the exit code that the leader dismissed everyone with. For a task that serves now.
 
         Raises:
           Resumable: the leader was lost, or `timeout_s` passed. Without `timeout_s` the wait ends
             with the leader, which `watch` bounds. The loss of another task is for the leader to bear.
         """
+        self._send_all({"serving": True})
         self._wait(self._is_dismissed, lambda: self._links, timeout_s, fatal={*self._links})
         return self._dismissal or EXIT_DONE
 
@@ -145,8 +190,30 @@ class Membership:
         self._wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_FAREWELL_S)
-        for end in (*self._links.values(), self._waker, self._woken) if self._links else ():
+        called = [link for _, link in self._called]
+        for end in (
+            (*self._links.values(), *called, self._waker, self._woken) if self._links else ()
+        ):
             end.close()
+
+    def _keep_calling(self, task: Task) -> None:
+        def is_over() -> bool:
+            return self._closing or self._is_dismissed()
+
+        cut(self._cluster.address(task))  # And before the first call, which it would cut too.
+        while not is_over():
+            if link := self._recall(task):
+                return self._watch_again(task, link)
+            with self._changed:
+                self._changed.wait_for(is_over, _RECALL_EVERY_S)
+
+    def _watch_again(self, task: Task, link: Link) -> None:
+        with self._changed:
+            if self._closing:
+                link.close()
+                return
+            self._called.append((task, link))
+        self._wake()
 
     def _wake(self) -> None:
         if self._links:
@@ -192,6 +259,7 @@ class Membership:
             while not self._closing:
                 before = time.monotonic()
                 self._listen(selector, next_beat - before)
+                self._admit(selector)
                 if time.monotonic() >= next_beat:
                     self._send_all({"beat": True})
                     next_beat = time.monotonic() + _BEAT_EVERY_S
@@ -212,6 +280,21 @@ class Membership:
                 selector.unregister(key.fileobj)
                 self._leave(key.data, "its connection closed")
 
+    def _admit(self, selector: selectors.BaseSelector) -> None:
+        while self._called:
+            with self._changed:
+                task, link = self._called.pop()
+                before, self._links[task] = self._links[task], link
+                self._gone.discard(task)
+                self._returning.add(task)
+            with contextlib.suppress(KeyError):  # It may have said goodbye to the selector.
+                selector.unregister(before)
+            before.close()
+            selector.register(link, selectors.EVENT_READ, task)
+            self._take(task)
+            if self._is_dismissed():
+                self._send_all({"dismissed": self._dismissal})
+
     def _take(self, task: Task) -> None:
         inbox = self._links[task].inbox
         self._heard[task] = time.monotonic()
@@ -228,6 +311,14 @@ class Membership:
             elif "lost" in message and not self._is_dismissed():
                 task_type, index, reason = message["lost"]
                 self._lost.setdefault(Task(task_type, index), reason)
+            elif "serving" in message and sender in self._returning:
+                self._returning.discard(sender)
+                self._lost.pop(sender, None)
+                self._back.append(sender)
+                self._send_all({"back": [sender.type, sender.index]})
+            elif "back" in message:
+                self._lost.pop(Task(*message["back"]), None)
+                self._back.append(Task(*message["back"]))
             self._changed.notify_all()
 
     def _leave(self, task: Task, reason: str) -> None:
@@ -242,16 +333,24 @@ class Membership:
             if is_loss:
                 self._lost[task] = reason
             self._changed.notify_all()
+        if task in self._returning:
+            self._returning.discard(task)
+            self.bring_back(task)
 
     def _notice_silence(self, now: float) -> None:
         for task, heard in self._heard.items():
             if task not in self._gone and now - heard > self._peer_timeout_s:
-                self._leave(task, f"not heard from for {self._peer_timeout_s:g} s")
+                # Should it wake, it learns that it was given up.
+                self.give_up(task, f"not heard from for {self._peer_timeout_s:g} s")
 
     def _tell(self) -> None:
         with self._changed:
+            back, self._back = self._back, []
+            self._told.difference_update(back)
             news = [item for item in self._lost.items() if item[0] not in self._told]
-            on_lost = self._on_lost
+            on_lost, on_back = self._on_lost, self._on_back
+        for task in back if on_back else ():
+            on_back(task)
         for task, reason in news if on_lost else ():
             self._told.add(task)
             on_lost(task, reason)

@@ -21,6 +21,7 @@ from strategies.cluster import ClusterSpec
 from strategies.errors import Resumable
 from strategies.membership import Membership
 from strategies.mirrored import block_sums, flatten, fused_steps, unflatten
+from strategies.recovery import recover_each_alone
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 from strategies.shards import Shard, cut, join, split
 
@@ -41,7 +42,7 @@ class ParameterServerRuntime(Runtime):
     num_replicas = 1  # Per step: a step is one worker's.
     local_replicas = range(1)
 
-    def __init__(self, reason: str, cluster: ClusterSpec):
+    def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership | None):
         self.reason = reason
         self.serves_only = cluster.task.type in ("worker", "ps")
         self._cluster = cluster
@@ -54,14 +55,15 @@ class ParameterServerRuntime(Runtime):
             )
             strategy = tf.distribute.ParameterServerStrategy(resolver)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+            recover_each_alone(self._coordinator, peers)
             _UNTIL_THE_END.append(self)
 
     @classmethod
     def create(
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "ParameterServerRuntime":
-        del devices, peers  # TensorFlow's server takes every device, and makes its connections.
-        return cls(choice.reason, cluster)
+        del devices  # TensorFlow's server takes every device.
+        return cls(choice.reason, cluster, peers)
 
     def serve(self, wait: Callable[[], int]) -> int:
         # Kept in a variable: the server lives as long as the object.

@@ -2,65 +2,78 @@
 
 TensorFlow waits for a missing peer without end and deaf to signals, so this comes before its servers
 start. Every task but the leader listens on its own TF_CONFIG address; the leader calls each until all
-have answered or the deadline passes, compares what they carry, and tells everyone the verdict.
+have answered or the deadline passes, compares what they carry, and tells everyone the verdict. Leader
+and task show each other that they know the cluster's secret, and bind to that what they say.
 
 The listeners are closed again by then, but the connections stay: they become the `Membership`.
 TensorFlow's server can bind a port that has a connection and no listener, as both sides set
 SO_REUSEADDR.
 """
 
+import contextlib
 import itertools
 import json
 import secrets
-import selectors
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from absl import logging
+
 from strategies.addresses import connect, listen
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
+from strategies.handshake import Imposter, Met, Reception, call
 from strategies.link import Link, Message, Stranger
 from strategies.membership import Membership
+from strategies.secret import FLAG, VARIABLE, proof
 
 Credentials = Mapping[str, Any]
 
-TOKEN_BYTES = 16  # Of a run's token, by which its tasks know each other from then on.
+_RUN_BYTES = 16  # Of the name that the leader makes up for a run.
 _CONNECT_TIMEOUT_S = 2.0
 _ANSWER_TIMEOUT_S = 5.0
 _RETRY_EVERY_S = 0.2
 _GRACE_S = 3.0
 _LONGEST_S = 86_400.0
-_MAX_CALLERS = 64
+_IMPOSTER = "it does not know the secret"
 
 
-def meet(cluster: ClusterSpec, credentials: Credentials, timeout_s: float) -> Membership:
+def meet(
+    cluster: ClusterSpec, credentials: Credentials, timeout_s: float, secret: bytes = b""
+) -> Membership:
     """The membership of a cluster whose tasks are all present and all carry equal credentials.
 
     Args:
       cluster: who calls whom. An evaluator, and a task alone, meets nobody.
       credentials: names to JSON values or, nested, to such mappings: versions, the config.
       timeout_s: seconds until everyone must be here.
+      secret: whoever does not know it takes no part. Empty: everyone does.
 
     Raises:
-      ClusterError: a port is taken, another task answers at an address, or credentials differ.
-        All tasks that are here raise the same error.
+      ClusterError: a port is taken, another task answers at an address, credentials differ, or
+        someone did not know the secret. All tasks that are here, and know it, raise the same error.
       Resumable: a task is missing after `timeout_s`. Again the same error for all.
     """
     if cluster.is_alone or cluster.is_evaluator:
         return Membership(cluster, {})
     hello = {
-        "muster": "hello",
         "task": [cluster.task.type, cluster.task.index],
         "credentials": _plain({"cluster": cluster.as_dict(), **credentials}),
     }
     if cluster.is_leader:
-        token = secrets.token_hex(TOKEN_BYTES)
-        return Membership(cluster, _Caller(cluster, hello, timeout_s).gather(token), token)
-    link, token = _await_call(cluster, hello, timeout_s)
-    return Membership(cluster, {cluster.leader: link}, token)
+        run = secrets.token_hex(_RUN_BYTES)
+        caller = _Caller(cluster, secret, hello, run, timeout_s)
+        return Membership(cluster, caller.gather(), _token(secret, run), caller.call_again)
+    link, run = _await_call(cluster, secret, hello, timeout_s)
+    return Membership(cluster, {cluster.leader: link}, _token(secret, run))
+
+
+def _token(secret: bytes, run: str) -> str:
+    """By which the tasks of a run know each other from then on. Its name is no secret, the key is."""
+    return proof(secret, "token", run)
 
 
 def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
@@ -110,19 +123,23 @@ def _plain(value: Any) -> Any:
 class _Caller:
     """Calls every other task, each from a thread of its own, until all have answered."""
 
-    def __init__(self, cluster: ClusterSpec, hello: Message, timeout_s: float):
+    def __init__(
+        self, cluster: ClusterSpec, key: bytes, hello: Message, run: str, timeout_s: float
+    ):
         self._cluster = cluster
+        self._key = key
         self._hello = hello
+        self._go = {"verdict": "go", "run": run}
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._peers = [task for task in cluster.tasks() if task != cluster.task]
         self._reasons = dict.fromkeys(self._peers, "no answer")
-        self._links: dict[Task, Link] = {}
-        self._answers: dict[Task, Message] = {}
+        self._met: dict[Task, Met] = {}
+        self._imposters: set[Task] = set()
         self._changed = threading.Condition()
         self._is_over = threading.Event()
 
-    def gather(self, token: str) -> dict[Task, Link]:
+    def gather(self) -> dict[Task, Link]:
         """A connection to every other task, which now holds the token.
 
         On any error all of them are told it, and closed.
@@ -130,11 +147,10 @@ class _Caller:
         listen(self._cluster).close()  # A port that is taken is an error now, not in TensorFlow.
         try:
             self._call_all()
-            self._tell({"verdict": "go", "token": token})
-            return self._links
+            self._tell(self._go)
+            return {task: met.link for task, met in self._met.items()}
         except (ClusterError, Resumable) as error:
-            kind = "input" if isinstance(error, ClusterError) else "resume"
-            self._tell({"verdict": kind, "text": str(error)})
+            self._tell(_verdict(error))
             self._hang_up()
             raise
         except BaseException:
@@ -143,20 +159,38 @@ class _Caller:
         finally:
             self._is_over.set()
 
+    def call_again(self, task: Task) -> Link | None:
+        """One call to a task that was lost: a connection if it is here, and was told to go.
+
+        Where it carries something else than the leader, it is told so, and ends.
+        """
+        try:
+            met = self._call_once(task, _ANSWER_TIMEOUT_S)
+        except (OSError, EOFError, Stranger, UnicodeError):
+            return None
+        error = self._difference({task: met})
+        with contextlib.suppress(OSError):
+            met.send(_verdict(error) if error else self._go)
+            if not error:
+                return met.link
+        met.link.close()
+        return None
+
     def _call_all(self) -> None:
         for task in self._peers:
             self._call(task)
         error = None
         with self._changed:
-            while len(self._links) < len(self._peers) and time.monotonic() < self._deadline:
+            while len(self._met) < len(self._peers) and time.monotonic() < self._deadline:
                 self._changed.wait(_RETRY_EVERY_S)
                 self._call_again_who_left()
-                if error := error or self._difference():  # Give late-comers time to hear of it too.
+                if error := error or self._difference(self._met):
+                    # Late-comers have time to hear of it too.
                     self._deadline = min(self._deadline, time.monotonic() + _GRACE_S)
             self._is_over.set()
-        if error := self._difference() or error:
+        if error := self._difference(self._met) or error:
             raise error
-        if len(self._links) < len(self._peers):
+        if len(self._met) < len(self._peers):
             raise self._missing()
 
     def _call(self, task: Task) -> None:
@@ -165,50 +199,57 @@ class _Caller:
     def _keep_calling(self, task: Task) -> None:
         while not self._is_over.is_set():
             try:
-                return self._keep(task, *self._call_once(task))
+                return self._keep(task, self._call_once(task, self._left_s()))
             except (OSError, EOFError, Stranger, UnicodeError) as error:
                 self._reasons[task] = _reason(error)
             self._is_over.wait(_RETRY_EVERY_S)
 
-    def _call_once(self, task: Task) -> tuple[Link, Message]:
+    def _call_once(self, task: Task, remaining_s: float) -> Met:
         link = Link(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
+        says = {**self._hello, "remaining_s": remaining_s}
         try:
-            link.send({**self._hello, "remaining_s": self._left_s()})
-            answer = link.receive(time.monotonic() + _ANSWER_TIMEOUT_S)
-            if not _is_hello(answer):
+            met = call(link, self._key, says, time.monotonic() + _ANSWER_TIMEOUT_S)
+            if not _is_hello(met.said):
                 raise Stranger
-        except BaseException:
+        except BaseException as error:
             link.close()
+            if isinstance(error, Imposter):
+                self._warn_of(task)
             raise
-        return link, answer
+        return met
+
+    def _warn_of(self, task: Task) -> None:
+        if task not in self._imposters:
+            self._imposters.add(task)
+            address = self._cluster.address(task)
+            logging.warning("%s at %s does not know the secret (%s)", task, address, FLAG)
 
     def _left_s(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def _keep(self, task: Task, link: Link, answer: Message) -> None:
+    def _keep(self, task: Task, met: Met) -> None:
         with self._changed:
             if self._is_over.is_set():
-                link.close()
+                met.link.close()
                 return
-            self._links[task], self._answers[task] = link, answer
+            self._met[task] = met
             self._changed.notify()
 
     def _call_again_who_left(self) -> None:
         # Nobody speaks between hello and verdict, so what can be read is the end of a connection.
-        for task in [task for task, link in self._links.items() if link.is_readable()]:
-            self._links.pop(task).close()
-            del self._answers[task]
+        for task in [task for task, met in self._met.items() if met.link.is_readable()]:
+            self._met.pop(task).link.close()
             self._reasons[task] = "it answered, and left"
             self._call(task)
 
-    def _difference(self) -> ClusterError | None:
+    def _difference(self, met: Mapping[Task, Met]) -> ClusterError | None:
         everyone = {self._cluster.task: self._hello["credentials"]}
-        everyone |= {task: answer["credentials"] for task, answer in self._answers.items()}
+        everyone |= {task: one.said["credentials"] for task, one in met.items()}
         if error := _difference(everyone):
             return error
-        for task, answer in self._answers.items():
-            if answer["task"] != [task.type, task.index]:
-                return self._mistaken(task, Task(*answer["task"]))
+        for task, one in met.items():
+            if one.said["task"] != [task.type, task.index]:
+                return self._mistaken(task, Task(*one.said["task"]))
         return None
 
     def _mistaken(self, expected: Task, answered: Task) -> ClusterError:
@@ -218,8 +259,14 @@ class _Caller:
             "of the TF_CONFIG there, or the order of the addresses."
         )
 
-    def _missing(self) -> Resumable:
-        missing = [task for task in self._peers if task not in self._links]
+    def _missing(self) -> ClusterError | Resumable:
+        missing = [task for task in self._peers if task not in self._met]
+        if imposters := [task for task in missing if task in self._imposters]:
+            names = [f"{task} at {self._cluster.address(task)}" for task in imposters]
+            them = "does" if len(names) == 1 else "do"
+            return _secrets_differ(
+                f"{_listed(names)} {them} not know the secret of {self._cluster.task}"
+            )
         names = " and ".join(
             f"{task} at {self._cluster.address(task)} ({self._reasons[task]})" for task in missing
         )
@@ -230,15 +277,19 @@ class _Caller:
         )
 
     def _tell(self, verdict: Message) -> None:
-        for link in self._links.values():
+        for met in self._met.values():
             try:
-                link.send(verdict)
+                met.send(verdict)
             except OSError:
                 pass  # It left; whoever watches the membership will hear so.
 
     def _hang_up(self) -> None:
-        for link in self._links.values():
-            link.close()
+        for met in self._met.values():
+            met.link.close()
+
+
+def _verdict(error: ClusterError | Resumable) -> Message:
+    return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
 
 
 def _difference(everyone: Mapping[Task, Mapping[str, Any]]) -> ClusterError | None:
@@ -295,6 +346,7 @@ def _reason(error: Exception) -> str:
         UnicodeError: "name does not resolve",  # From a label too long for any name.
         ConnectionRefusedError: "refused",
         TimeoutError: "no answer",
+        Imposter: _IMPOSTER,
         Stranger: "another program answers there",
         EOFError: "it hung up",
     }
@@ -307,100 +359,54 @@ def _reason(error: Exception) -> str:
 # The other tasks' side.
 
 
-def _await_call(cluster: ClusterSpec, hello: Message, timeout_s: float) -> tuple[Link, str]:
-    """The connection the leader made and said "go" on, and the token it gave."""
+def _await_call(
+    cluster: ClusterSpec, key: bytes, hello: Message, timeout_s: float
+) -> tuple[Link, str]:
+    """The connection the leader made and said "go" on, and the run it named."""
     deadline = time.monotonic() + timeout_s
-    with listen(cluster) as listener:
-        while call := _next_call(listener, deadline):
-            link, remaining_s = call
+    with listen(cluster) as listener, Reception(listener, key, hello) as reception:
+        while met := reception.next_caller(deadline):
             try:
-                link.send(hello)
-                verdict = link.receive(time.monotonic() + remaining_s + _ANSWER_TIMEOUT_S)
-            except (OSError, EOFError, Stranger):
-                link.close()  # The leader left, and may be back: it is called for the same run.
+                if not _is_hello(met.said):
+                    raise Stranger
+                left_s = min(float(met.said.get("remaining_s", 0)), _LONGEST_S)
+                verdict = met.receive(time.monotonic() + left_s + _ANSWER_TIMEOUT_S)
+            except (OSError, EOFError, Stranger, TypeError, ValueError):
+                met.link.close()  # The leader left, and may be back: it is called for the same run.
                 continue
-            _obey(verdict, link)
-            return link, str(verdict.get("token"))
+            if verdict.get("verdict") != "go":
+                met.link.close()
+                raise _error(verdict)
+            if met.said["task"] == [cluster.leader.type, cluster.leader.index]:
+                return met.link, str(verdict.get("run"))
+            met.link.close()  # Only the leader may say so.
+    if reception.imposters:
+        raise _secrets_differ(
+            f"a caller from {_listed(sorted(reception.imposters))} that does not know the secret of "
+            f"{cluster.task}, and no call of {cluster.leader}, which leads"
+        )
     raise Resumable(
         f"{cluster.leader}, which leads, at {cluster.address(cluster.leader)} did not complete the "
         f"roll call within {timeout_s:g} s; start it, or correct TF_CONFIG, and run again."
     )
 
 
-def _obey(verdict: Message, link: Link) -> None:
-    if verdict.get("verdict") == "go":
-        return
-    link.close()
+def _error(verdict: Message) -> ClusterError | Resumable:
     kind = ClusterError if verdict.get("verdict") == "input" else Resumable
-    raise kind(str(verdict.get("text")))
+    return kind(str(verdict.get("text")))
 
 
-def _next_call(listener: socket.socket, deadline: float) -> tuple[Link, float] | None:
-    """The first connection that says hello, and the seconds its caller has left; None at `deadline`.
-
-    Strangers may connect too, and say nothing or anything: none of them holds up the leader.
-    """
-    callers: list[Link] = []
-    listener.setblocking(False)
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        try:
-            while (left_s := deadline - time.monotonic()) > 0:
-                for key, _ in selector.select(left_s):
-                    if key.fileobj is listener:
-                        _admit(listener, callers, selector)
-                    elif (remaining_s := _hear(key.fileobj, callers, selector)) is not None:
-                        return key.fileobj, remaining_s
-            return None
-        finally:
-            for link in callers:
-                link.close()
+def _secrets_differ(received: str) -> ClusterError:
+    return ClusterError(
+        f"`{FLAG}` must hold the same secret on every task. Received: {received}; give every task the "
+        f"same file, or the same {VARIABLE}."
+    )
 
 
-def _admit(listener: socket.socket, callers: list[Link], selector: selectors.BaseSelector) -> None:
-    try:
-        connection, _ = listener.accept()
-        link = Link(connection)
-    except OSError:
-        return  # It hung up before it was let in.
-    callers.append(link)
-    selector.register(link, selectors.EVENT_READ)
-    if len(callers) > _MAX_CALLERS:
-        _turn_away(callers[0], callers, selector)
-
-
-def _turn_away(link: Link, callers: list[Link], selector: selectors.BaseSelector) -> None:
-    selector.unregister(link)
-    callers.remove(link)
-    link.close()
-
-
-def _hear(link: Link, callers: list[Link], selector: selectors.BaseSelector) -> float | None:
-    """Reads what a caller says; the seconds it has left once it said hello, which ends its stay."""
-    if link not in callers:
-        return None  # Turned away since the selector saw it.
-    try:
-        link.fill()
-        if not link.inbox:
-            return None
-        message = link.inbox.popleft()
-        if not _is_hello(message):
-            raise Stranger
-        remaining_s = min(float(message["remaining_s"]), _LONGEST_S)
-        if not remaining_s >= 0:
-            raise Stranger
-    except (EOFError, Stranger, KeyError, TypeError, ValueError):
-        _turn_away(link, callers, selector)
-        return None
-    callers.remove(link)
-    return remaining_s
-
-
-def _is_hello(message: Message) -> bool:
-    task = message.get("task")
+def _is_hello(said: Message) -> bool:
+    task = said.get("task")
     return (
-        message.get("muster") == "hello"
-        and isinstance(message.get("credentials"), dict)
+        isinstance(said.get("credentials"), dict)
         and isinstance(task, list)
         and [type(part) for part in task] == [str, int]
     )

@@ -8,7 +8,8 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, roll_call
+from strategies import choose, roll_call, secret
+from strategies.addresses import exposed
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from trainer import __version__, datasets, task
@@ -90,7 +91,7 @@ class _Check:
         serves = self._cluster.has_ps and not self._cluster.is_leader
         self._devices = task.local_devices(self._options, choice)
         if self._devices:
-            choose.with_transport(choice, self._options.transport, self._devices)
+            self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
         return "those TensorFlow's server finds" if serves else shown
 
@@ -117,11 +118,18 @@ class _Check:
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
+        shared = secret.read(self._options.secret_file)
         roll_call.check_own_address(cluster)
         found = roll_call.probe(cluster, _PROBE_S)
         if not found:
             return "none: this process trains alone"
         words = [f"{one} at {cluster.address(one)}: {_peer(word)}" for one, word in found.items()]
+        words.append(
+            "they share a secret" if shared else "no secret: whoever reaches them can take part"
+        )
+        servers = bool(self._choice) and self._choice.starts_servers
+        if word := exposed(cluster, servers):
+            words.append(f"warning: {word}")
         return "\n".join(words)
 
     def packages(self) -> str:

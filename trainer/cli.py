@@ -49,6 +49,12 @@ class TrainOptions:
     devices: int = option(
         0, "how many GPUs, or replicas on the CPU; 0: every GPU, or the CPU as one", least=0
     )
+    secret_file: str = option(
+        "",
+        "a file with a secret that all tasks share, so that no stranger takes part; default: the "
+        "environment variable MUSTER_SECRET",
+        metavar="FILE",
+    )
     startup_timeout_s: float = option(
         120.0, "seconds for all tasks of the cluster to meet", above=0, below=1e6
     )

@@ -5,11 +5,14 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import threading
 import time
+from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, tpu_preflight
+from strategies import choose, roll_call, secret, tpu_preflight
+from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
@@ -34,13 +37,14 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
+    key = secret.read(options.secret_file)
     config = config_lib.resolve(options.config, options.overrides)
     choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     check_sync_mode(config, choice)
     if cluster.is_evaluator:
         return _follow(options, config, stop)
-    return _take_part(options, config, cluster, choice, stop, guard)
+    return _take_part(options, config, cluster, choice, key, stop, guard)
 
 
 def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) -> int:
@@ -61,6 +65,7 @@ def _take_part(
     config: ExperimentConfig,
     cluster: ClusterSpec,
     choice: Choice,
+    key: bytes,
     stop: StopRequest,
     guard: Guard,
 ) -> int:
@@ -80,9 +85,11 @@ def _take_part(
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
     carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s) as membership:
-        watcher = _Watcher(cluster, serves)
-        membership.watch(watcher.on_lost, options.peer_timeout_s)
+    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+        if word := exposed(cluster, choice.starts_servers, membership.hosts):
+            logging.warning("%s", word)
+        watcher = _Watcher(cluster, serves, membership.bring_back)
+        membership.watch(watcher.on_lost, options.peer_timeout_s, watcher.on_back)
         try:
             deaf = guard.deaf(
                 "starting TensorFlow's servers",
@@ -207,20 +214,29 @@ def check_batch(
 
 
 class _Watcher:
-    """Decides which losses this task bears."""
+    """Decides which losses this task bears, and has who was lost brought back."""
 
-    def __init__(self, cluster: ClusterSpec, serves: bool):
+    def __init__(self, cluster: ClusterSpec, serves: bool, bring_back: Callable[[Task], None]):
         self._cluster = cluster
         self._serves = serves
+        self._bring_back = bring_back
         self._workers = set(cluster.trainers()) if cluster.has_ps else set()
         self.started = False  # Before that even a worker's loss would leave TensorFlow waiting.
 
     def on_lost(self, task: Task, reason: str) -> None:
         self._workers.discard(task)
         if self._serves and task != self._cluster.leader:
-            return  # The leader decides, and is itself watched.
+            # The leader decides, and is itself watched.
+            threading.Thread(target=cut, args=(self._cluster.address(task),), daemon=True).start()
+            return
         spare = task.type == "worker" and self._cluster.has_ps and self.started
         if spare and self._workers:
             logging.warning("%s was lost (%s); the others take over its work", task, reason)
+            self._bring_back(task)
             return
         leave(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")
+
+    def on_back(self, task: Task) -> None:
+        self._workers.add(task)
+        if not self._serves:
+            logging.info("%s is back, and takes work again", task)

@@ -31,12 +31,18 @@ class Process:
     A context manager: at the end of the block the process is gone.
     """
 
-    def __init__(self, args: Sequence[str], environ: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        args: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ):
+        """`within`: a command that executes another, such as `ip netns exec NAME`."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
         self._process = subprocess.Popen(
-            [sys.executable, *args],
+            [*within, sys.executable, *args],
             cwd=ROOT,
             # On the CPU on any machine: that is what the tests' numbers speak of.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
@@ -67,14 +73,20 @@ class Process:
 
     def await_line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
         """The first line with this text, said already or within `timeout_s`."""
+        return self.await_lines(text, 1, timeout_s)[0]
+
+    def await_lines(
+        self, text: str, count: int, timeout_s: float = PATIENCE_S, after: int = 0
+    ) -> list[str]:
+        """The first so many lines with this text, `after` so many lines of the screen."""
         deadline = time.monotonic() + timeout_s
-        seen = 0
+        found, seen = [], after
         with self._changed:
             while True:
-                for line in self.screen[seen:]:
-                    if text in line:
-                        return line
+                found += [line for line in self.screen[seen:] if text in line]
                 seen = len(self.screen)
+                if len(found) >= count:
+                    return found[:count]
                 left_s = deadline - time.monotonic()
                 assert not self._is_read and left_s > 0, f"{text!r} was never said:\n{self.said}"
                 self._changed.wait(left_s)

@@ -84,6 +84,34 @@ def test_tasks_that_differ_are_told_field_and_values_on_both(field, mine, other,
         assert f"{mine} on worker 0, {other} on worker 1" in leading.error
 
 
+def test_a_task_with_another_secret_takes_no_part_and_both_end_with_bad_input(tmp_path):
+    first, second = cluster.clusters(worker=2)
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef\n")
+    flags = (f"--secret_file={secret}", "--startup_timeout_s=30")
+    environ = {**cluster.tf_config(second), "MUSTER_SECRET": "another secret of ours"}
+    with (
+        cluster.task(first, tmp_path, *flags) as leading,
+        cluster.Process([*cluster.TRAINER, flags[1]], environ) as following,
+    ):
+        assert leading.wait() == following.wait() == 2, leading.said + following.said
+        address = second.address(second.task)
+        assert f"worker 1 at {address} does not know the secret of worker 0" in leading.error
+        assert "a caller from 127.0.0.1 that does not know the secret" in following.error
+        for said in (leading.said, following.said):
+            assert said.count("warning: ") == 1  # Of hundreds of calls.
+            assert "`--secret_file`" in said
+            assert "0123456789abcdef" not in said and "another secret of ours" not in said
+
+
+def test_tasks_that_share_a_secret_train(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef")
+    flags = (f"--secret_file={secret}", "--config.train.epochs=1")
+    run = cluster.finished(cluster.launching(tmp_path / "run", *flags), tmp_path / "run")
+    assert run.summary["num_replicas"] == 2
+
+
 RECIPE = """
 import json, os
 from trainer.config import ExperimentConfig

@@ -55,6 +55,22 @@ def test_a_machine_alone_is_ready_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_public_addresses_and_a_missing_secret_are_pointed_out(tmp_path):
+    workers = ["127.0.0.1:21001", "1.1.1.1:2222"]
+    _, _, said = _check(tmp_path, tf_config=_cluster(worker=workers))
+    assert "no secret: whoever reaches them can take part" in said
+    assert "warning: public addresses: worker 1 (1.1.1.1); what the tasks say" in said
+    flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'none'}")
+    exit_code, parts, said = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
+    assert exit_code == 2 and parts["peers"][0] == "WRONG"
+    assert "`--secret_file` must name a file that can be read" in said
+    (tmp_path / "secret").write_text("0123456789abcdef")
+    flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'secret'}")
+    _, _, said = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
+    assert "they share a secret" in said
+    assert "TensorFlow's servers execute whatever anyone who reaches them sends" in said
+
+
 def test_a_batch_that_does_not_divide_is_wrong_and_says_what_would(tmp_path):
     exit_code, parts, said = _check(tmp_path, "--devices=3")
     assert exit_code == 2

@@ -143,6 +143,30 @@ def test_whoever_cannot_show_the_token_is_turned_away():
             assert connected.num_workers == 2
 
 
+def test_strangers_that_say_nothing_do_not_hold_up_the_workers():
+    first, second = _clusters(2)
+    address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as strangers:
+        listening = pool.submit(Exchange.connect, second, TOKEN, 30)
+        for _ in range(100):  # Each of them used to be given two seconds.
+            strangers.enter_context(_connected(address))
+        with (
+            contextlib.closing(Exchange.connect(first, TOKEN, 10)),
+            contextlib.closing(listening.result(30)) as connected,
+        ):
+            assert connected.num_workers == 2
+
+
+def test_a_worker_of_another_run_is_no_peer():
+    first, second = _clusters(2)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        listening = pool.submit(Exchange.connect, second, TOKEN, 2)
+        with pytest.raises(PeerLost, match="worker 1 did not connect in time"):
+            Exchange.connect(first, TOKEN[::-1], 1)
+        with pytest.raises(PeerLost, match="worker 0 did not connect in time"):
+            listening.result(30)
+
+
 def _connected(address) -> socket.socket:
     deadline = time.monotonic() + 30
     while True:

@@ -14,9 +14,11 @@ import time
 
 import pytest
 
-from strategies import roll_call
+from strategies import addresses as addresses_lib
+from strategies import handshake, roll_call
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
+from strategies.link import Link
 from trainer.launch import free_ports
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -138,8 +140,8 @@ def in_threads(*calls):
     return outcomes
 
 
-def meeting(cluster, hello=HELLO, timeout_s=PATIENCE_S):
-    return lambda: roll_call.meet(cluster, hello, timeout_s)
+def meeting(cluster, hello=HELLO, timeout_s=PATIENCE_S, secret=b""):
+    return lambda: roll_call.meet(cluster, hello, timeout_s, secret)
 
 
 @contextlib.contextmanager
@@ -338,10 +340,11 @@ def test_strangers_do_not_hold_up_the_roll_call():
     first, second = make_clusters(worker=2)
     host, port = second.address(second.task).split(":")
     noises = [b"", b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b"\xff\n", b"x" * (2 << 20)]
-    noises += [b'{"muster": "hello"}\n', b'{"muster": "hello", "task": ["worker", 0]', b"[" * 9999]
-    noises += [
-        b'{"muster": "hello", "task": ["worker", 0], "credentials": {}, "remaining_s": NaN}\n'
-    ]
+    noises += [b'{"muster": "hello"}\n', b'{"muster": "hello", "nonce": "0', b"[" * 9999]
+    hello = b'{"muster": "hello", "nonce": "0"}\n'
+    noises += [hello, hello + b"{}\n", hello + b'{"says": {}, "proof": "\\ud800"}\n']
+    noises += [hello + b'{"says": ' + b'{"a":' * 900 + b"0" + b"}" * 900 + b"}\n"]
+    noises += [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]  # As TensorFlow's own client begins.
     with contextlib.ExitStack() as stack:
         met = []
         waiting = threading.Thread(target=lambda: met.append(meeting(second)()))
@@ -403,9 +406,8 @@ def test_a_leader_that_is_restarted_before_all_are_here_may_call_again(start):
     worker.says("calling")
     host, port = second.address(second.task).split(":")
     with connected(host, int(port)) as leader_before:
-        hello = {"muster": "hello", "task": ["worker", 0], "credentials": {}, "remaining_s": 60}
-        leader_before.sendall(json.dumps(hello).encode() + b"\n")
-        assert b'"muster"' in leader_before.recv(1 << 16)
+        says = {"task": ["worker", 0], "credentials": {}, "remaining_s": 60}
+        handshake.call(Link(leader_before), b"", says, time.monotonic() + PATIENCE_S)
     start(first)
     worker.says("met")
 
@@ -567,5 +569,192 @@ def test_probing_a_task_that_waits_does_not_disturb_it():
     met.append(meeting(first)())
     waiting.join(PATIENCE_S)
     assert len(met) == 2
+    for membership in met:
+        membership.close()
+
+
+def watched(membership):
+    """What its `on_lost` and `on_back` are told, as they are told it."""
+    told = queue.Queue()
+    membership.watch(lambda *loss: told.put(loss), PATIENCE_S, told.put)
+    return told
+
+
+def serving(membership):
+    waiting = threading.Thread(
+        target=lambda: codes.append(membership.wait_for_dismissal()), daemon=True
+    )
+    codes = []
+    waiting.start()
+    return waiting, codes
+
+
+def test_a_worker_that_was_lost_is_back_once_it_serves_again():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    task = clusters[1].task
+    with everyone(clusters) as (chief, first, _, ps):
+        told, told_to_ps = watched(chief), watched(ps)
+        first.close()
+        for _ in range(2):  # And again after it was back.
+            assert told.get(timeout=PATIENCE_S) == (task, "its connection closed")
+            assert told_to_ps.get(timeout=PATIENCE_S) == (task, "its connection closed")
+            chief.bring_back(task)
+            meeting(clusters[1])().close()  # It met, and died before it could serve.
+            again = meeting(clusters[1])()
+            assert again.token == chief.token
+            assert task in chief.lost
+            serving(again)
+            assert told.get(timeout=PATIENCE_S) == told_to_ps.get(timeout=PATIENCE_S) == task
+            assert task not in {**chief.lost, **ps.lost}
+            again.close()
+
+
+def test_a_worker_that_is_back_is_dismissed_with_the_others():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        first.close()
+        told.get(timeout=PATIENCE_S)
+        chief.bring_back(clusters[1].task)
+        with meeting(clusters[1])() as again:
+            waiting, codes = serving(again)
+            assert told.get(timeout=PATIENCE_S) == clusters[1].task
+            assert chief.dismiss(0) == 0
+            waiting.join(PATIENCE_S)
+            assert codes == [0]
+
+
+def test_a_worker_that_comes_back_with_something_else_is_told_and_the_next_is_called():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        first.close()
+        told.get(timeout=PATIENCE_S)
+        chief.bring_back(clusters[1].task)
+        with pytest.raises(ClusterError, match='"1" on chief 0, "2" on worker 0'):
+            meeting(clusters[1], {**HELLO, "version": "2"})()
+        meeting(clusters[1])().close()
+
+
+def test_who_is_given_up_learns_of_it():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    with everyone(clusters) as (chief, first, *_):
+        told = watched(chief)
+        chief.give_up(clusters[1].task, "it did nothing")
+        assert told.get(timeout=PATIENCE_S) == (clusters[1].task, "it did nothing")
+        assert first.await_loss(PATIENCE_S) == (clusters[0].task, "its connection closed")
+
+
+def test_a_cut_ends_the_connections_to_one_address_and_no_other():
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    addresses = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(listener)
+        theirs, others = (
+            stack.enter_context(socket.create_connection(address.split(":"), 5))
+            for address in addresses
+        )
+        # As gRPC makes them.
+        by_ipv6 = stack.enter_context(socket.socket(socket.AF_INET6))
+        by_ipv6.settimeout(5)
+        by_ipv6.connect(("::ffff:127.0.0.1", int(addresses[0].split(":")[1])))
+        addresses_lib.cut(addresses[0])
+        assert theirs.recv(1) == by_ipv6.recv(1) == b""
+        others.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            others.recv(1)
+
+
+SECRET, OTHER = b"a secret of many bytes", b"another of many bytes too"
+
+
+def test_tasks_that_share_a_secret_meet_and_their_token_cannot_be_made_without_it():
+    clusters = make_clusters(worker=3)
+    memberships = in_threads(*(meeting(one, secret=SECRET) for one in clusters))
+    with everyone(make_clusters(worker=2)) as (without, _):
+        tokens = {membership.token for membership in memberships}
+        assert len(tokens) == 1 and without.token not in tokens
+    for membership in memberships:
+        membership.close()
+
+
+@pytest.mark.parametrize("theirs", [OTHER, b""])
+def test_a_task_that_does_not_know_the_secret_is_named_and_everyone_ends_with_bad_input(theirs):
+    first, second, third = make_clusters(worker=3)
+    errors = in_threads(
+        meeting(first, timeout_s=2, secret=SECRET),
+        meeting(second, timeout_s=4, secret=SECRET),
+        meeting(third, timeout_s=4, secret=theirs),
+    )
+    assert [type(error) for error in errors] == 3 * [ClusterError]
+    said = (
+        "`--secret_file` must hold the same secret on every task. Received: {}; give every task the "
+        "same file, or the same MUSTER_SECRET."
+    )
+    address = third.address(third.task)
+    known = said.format(f"worker 2 at {address} does not know the secret of worker 0")
+    unknown = said.format(
+        "a caller from 127.0.0.1 that does not know the secret of worker 2, and no call of worker 0, "
+        "which leads"
+    )
+    assert [str(error) for error in errors] == [known, known, unknown]
+
+
+def test_a_task_that_comes_back_without_the_secret_is_not_taken_back():
+    clusters = make_clusters(chief=1, worker=2, ps=1)
+    chief, first, *others = in_threads(*(meeting(one, secret=SECRET) for one in clusters))
+    told = watched(chief)
+    first.close()
+    told.get(timeout=PATIENCE_S)
+    chief.bring_back(clusters[1].task)
+    with pytest.raises(ClusterError, match="does not know the secret of worker 0"):
+        meeting(clusters[1], timeout_s=3, secret=OTHER)()
+    meeting(clusters[1], secret=SECRET)().close()
+    for membership in (chief, *others):
+        membership.close()
+
+
+def test_only_the_leader_can_say_go():
+    first, second = make_clusters(worker=2)
+    outcomes = []
+    waiting = threading.Thread(target=lambda: outcomes.extend(in_threads(meeting(second))))
+    waiting.start()
+    host, port = second.address(second.task).split(":")
+    with connected(host, int(port)) as other:
+        says = {"task": ["worker", 1], "credentials": {}, "remaining_s": 60}
+        met = handshake.call(Link(other), b"", says, time.monotonic() + PATIENCE_S)
+        met.send({"verdict": "go", "run": "0"})
+        assert other.recv(1) == b""
+    meeting(first)().close()
+    waiting.join(PATIENCE_S)
+    outcomes[0].close()
+
+
+FLOOD = """
+import socket, sys
+
+address = ("127.0.0.1", int(sys.argv[1]))
+print("floods", flush=True)
+held = []
+while True:
+    try:
+        held.append(socket.create_connection(address, 1))
+        held[-1].sendall(b'{"muster": "hello", "nonce": "0"}\\n'[: 40 * (len(held) % 2)])
+    except OSError:
+        pass
+    if len(held) > 300:
+        held.pop(0).close()
+"""
+
+
+def test_a_stranger_that_floods_the_port_does_not_stop_a_start():
+    first, second = make_clusters(worker=2)
+    port = second.address(second.task).split(":")[1]
+    command = [sys.executable, "-c", FLOOD, port]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
+        assert flood.stdout.readline() == "floods\n"
+        met = in_threads(meeting(second, secret=SECRET), meeting(first, secret=SECRET))
+        flood.kill()
     for membership in met:
         membership.close()

@@ -1,0 +1,222 @@
+"""Do two workers train over an encrypted overlay, and does nothing they say show on the wire?
+
+As SECURITY.md tells it: two network namespaces are the two machines, a pair of veth devices the network
+between them that is not trusted, and WireGuard the overlay.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from strategies.cluster import ClusterSpec, Task
+from tests.cluster import cluster
+
+WIRE, OVERLAY = ("10.201.77.1", "10.201.77.2"), ("10.202.77.1", "10.202.77.2")
+PORT, UDP_PORT = 2222, 51820
+SECRET = "a secret that both know"
+FLAGS = ("--config.train.epochs=1", "--config.train.eval_every_epochs=0")
+# What the roll call says, and what the workers say as they connect for the exchange.
+PLAIN = (b'"muster"', b'"credentials"', b'"proof"', b'"rank"', b"optimizer.learning_rate")
+
+# As a TensorFlow server listens; and one that tries to reach it at each of the addresses given.
+LISTEN = """
+import socket, sys, threading
+
+with socket.create_server(("0.0.0.0", int(sys.argv[1]))):
+    print("listens", flush=True)
+    threading.Event().wait()
+"""
+KNOCK = """
+import socket, sys
+
+for host in sys.argv[2:]:
+    try:
+        socket.create_connection((host, int(sys.argv[1])), 3).close()
+        print(host, "answers", flush=True)
+    except TimeoutError:
+        print(host, "is silent", flush=True)
+"""
+
+CAPTURE = """
+import socket, sys
+
+with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
+    wire.bind((sys.argv[1], 0))
+    print("captures", flush=True)
+    with open(sys.argv[2], "wb", buffering=0) as file:
+        while True:
+            file.write(wire.recv(1 << 17))
+"""
+
+
+def _run(*command: str, stdin: str = "") -> str:
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    return done.stdout.strip()
+
+
+class Machine:
+    """A network namespace with one end of the wire and, once it is there, of the overlay."""
+
+    def __init__(self, place: int):
+        self.place = place
+        self.name = f"muster-{os.getpid()}-{place}"
+        self.wire = f"mw{os.getpid()}-{place}"
+        self.overlay = f"mo{os.getpid()}-{place}"
+
+    def inside(self, *command: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def ip(self, *arguments: str) -> None:
+        _run("ip", "-n", self.name, *arguments)
+
+
+@pytest.fixture
+def machines():
+    """Two machines with a wire between them. Both are gone after the test."""
+    if os.geteuid() != 0:
+        pytest.skip("making network namespaces needs root")
+    if not shutil.which("ip"):
+        pytest.skip("making network namespaces needs `ip`, of the package iproute2")
+    pair = [Machine(place) for place in range(2)]
+    with contextlib.ExitStack() as stack:
+        for machine in pair:
+            try:
+                _run("ip", "netns", "add", machine.name)
+            except AssertionError as error:
+                pytest.skip(f"no network namespaces can be made here: {error}")
+            stack.callback(_run, "ip", "netns", "delete", machine.name)  # Its devices go with it.
+        first, second = pair
+        _run(
+            *("ip", "link", "add", first.wire, "netns", first.name, "type", "veth"),
+            *("peer", "name", second.wire, "netns", second.name),
+        )
+        for machine in pair:
+            machine.ip("address", "add", f"{WIRE[machine.place]}/24", "dev", machine.wire)
+            for device in ("lo", machine.wire):
+                machine.ip("link", "set", device, "up")
+        yield pair
+
+
+@contextlib.contextmanager
+def _overlay(machines: list[Machine], folder: pathlib.Path):
+    """WireGuard between the machines, by its implementation in Go, which needs no kernel module."""
+    missing = [name for name in ("wireguard-go", "wg") if not shutil.which(name)]
+    if missing or not pathlib.Path("/dev/net/tun").exists():
+        pytest.skip(f"no WireGuard here: lacks {' and '.join(missing) or '/dev/net/tun'}")
+    private = [_run("wg", "genkey") for _ in machines]
+    public = [_run("wg", "pubkey", stdin=key) for key in private]
+    with contextlib.ExitStack() as stack:
+        for machine in machines:
+            me, other = machine.place, 1 - machine.place
+            _start_wireguard(machine, stack)
+            key = folder / f"key-{me}"
+            key.write_text(private[me])
+            _run(
+                *machine.inside("wg", "set", machine.overlay, "listen-port", str(UDP_PORT)),
+                *("private-key", str(key), "peer", public[other]),
+                *("allowed-ips", f"{OVERLAY[other]}/32", "endpoint", f"{WIRE[other]}:{UDP_PORT}"),
+            )
+            machine.ip("address", "add", f"{OVERLAY[me]}/24", "dev", machine.overlay)
+            machine.ip("link", "set", machine.overlay, "up")
+        yield
+
+
+def _start_wireguard(machine: Machine, stack: contextlib.ExitStack) -> None:
+    process = subprocess.Popen(
+        machine.inside("wireguard-go", "--foreground", machine.overlay),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    stack.callback(process.wait, 30)
+    stack.callback(process.terminate)
+    deadline = time.monotonic() + 30
+    control = pathlib.Path(f"/var/run/wireguard/{machine.overlay}.sock")
+    while not control.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.skip(f"wireguard-go does not run here (exit code {process.poll()})")
+        time.sleep(0.05)  # It says nowhere that it listens.
+
+
+def _admit_by_the_overlay_alone(machine: Machine) -> None:
+    """The firewall of SECURITY.md."""
+    for rule in (
+        "add table inet muster",
+        "add chain inet muster input { type filter hook input priority 0; policy accept; }",
+        f'add rule inet muster input tcp dport {PORT} iifname != {{ "{machine.overlay}", "lo" }} drop',
+    ):
+        _run(*machine.inside("nft", rule))
+
+
+def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathlib.Path) -> bytes:
+    """All that crossed the wire while two workers trained to the end under these addresses."""
+    jobs = {"worker": tuple(f"{address}:{PORT}" for address in addresses)}
+    file = folder / "captured"
+    with contextlib.ExitStack() as stack:
+        watcher, *workers = (
+            stack.enter_context(process)
+            for process in (
+                cluster.Process(
+                    ["-c", CAPTURE, machines[0].wire, str(file)], within=machines[0].inside()
+                ),
+                *(
+                    cluster.Process(
+                        [*cluster.TRAINER, f"--workdir={folder / 'run'}", *FLAGS],
+                        {
+                            **cluster.tf_config(ClusterSpec(jobs, Task("worker", machine.place))),
+                            "MUSTER_SECRET": SECRET,
+                        },
+                        within=machine.inside(),
+                    )
+                    for machine in machines
+                ),
+            )
+        )
+        watcher.await_line("captures")
+        for worker in workers:
+            assert worker.wait() == 0, worker.said
+    return file.read_bytes()
+
+
+def test_without_an_overlay_the_wire_shows_what_the_tasks_say(machines, tmp_path):
+    captured = _captured(machines, WIRE, tmp_path)
+    assert [text for text in PLAIN if text not in captured] == []
+    assert SECRET.encode() not in captured
+
+
+def test_over_the_overlay_nothing_of_it_shows(machines, tmp_path):
+    with _overlay(machines, tmp_path):
+        for machine in machines if shutil.which("nft") else ():
+            _admit_by_the_overlay_alone(machine)
+        captured = _captured(machines, OVERLAY, tmp_path)
+    gradients = cluster.Run(tmp_path / "run").summary["steps"] * 100_000 * 4
+    assert len(captured) > gradients  # They crossed this wire, and none other.
+    assert [text for text in PLAIN if text in captured] == []
+
+
+def test_the_firewall_admits_the_port_by_the_overlay_alone(machines, tmp_path):
+    if not shutil.which("nft"):
+        pytest.skip("the firewall needs `nft`, of the package nftables")
+    first, second = machines
+    addresses = (WIRE[1], OVERLAY[1])
+    with (
+        _overlay(machines, tmp_path),
+        cluster.Process(["-c", LISTEN, str(PORT)], within=second.inside()) as listening,
+    ):
+        listening.await_line("listens")
+        for word in ("answers", "is silent"):
+            with cluster.Process(
+                ["-c", KNOCK, str(PORT), *addresses], within=first.inside()
+            ) as knocking:
+                assert knocking.wait() == 0, knocking.said
+                assert knocking.screen == [f"{WIRE[1]} {word}", f"{OVERLAY[1]} answers"]
+            _admit_by_the_overlay_alone(second)

@@ -1,0 +1,144 @@
+"""Does a worker of parameter servers that was lost take work again once it is back?"""
+
+import os
+import signal
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Run
+
+# A unit of two steps costs about as much as one of twenty, so that this takes longer than to start a
+# worker, on a slow machine and a fast one.
+STEPS = 6000
+FLAGS = (
+    f"--config.train.steps={STEPS}",
+    "--config.train.eval_every_epochs=0",
+    "--config.train.steps_per_loop=2",
+    "--config.train.checkpoint_every_steps=1000",
+)
+
+
+def _assert_every_step_was_applied_once(workdir):
+    run = Run(workdir)
+    assert run.summary["steps"] == STEPS
+    assert run.iterations == {STEPS}
+
+
+def test_a_worker_that_was_killed_twice_ends_the_run_alone(tmp_path):
+    chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
+    with (
+        cluster.task(server, tmp_path, *FLAGS) as serving,
+        cluster.task(second, tmp_path, *FLAGS) as staying,
+        cluster.task(chief, tmp_path, *FLAGS) as coordinating,
+    ):
+        with cluster.task(first, tmp_path, *FLAGS) as leaving:
+            coordinating.await_line("epoch   1.00")
+            leaving.send(signal.SIGKILL)
+            coordinating.await_line("worker 0 was lost")
+        with cluster.task(first, tmp_path, *FLAGS) as leaving:
+            coordinating.await_line("worker 0 is back")
+            leaving.send(signal.SIGKILL)  # As it starts its server, or as it compiles.
+            coordinating.await_lines("worker 0 was lost", 2)
+        with cluster.task(first, tmp_path, *FLAGS) as returned:
+            coordinating.await_lines("worker 0 is back", 2)
+            staying.send(signal.SIGKILL)  # From here on nobody else takes a unit.
+            coordinating.await_line("worker 1 was lost")
+            assert coordinating.wait() == 0, coordinating.said
+            assert returned.wait() == serving.wait() == 0
+    _assert_every_step_was_applied_once(tmp_path)
+
+
+def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path):
+    flags = (*FLAGS, "--peer_timeout_s=8")
+    chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
+    with (
+        cluster.task(server, tmp_path, *flags) as serving,
+        cluster.task(second, tmp_path, *flags) as staying,
+        cluster.task(chief, tmp_path, *flags) as coordinating,
+    ):
+        with cluster.task(first, tmp_path, *flags) as stopping:
+            coordinating.await_line("epoch   1.00")
+            stopped = cluster.guarded(stopping)
+            os.kill(stopped, signal.SIGSTOP)
+            coordinating.await_line("worker 0 was lost (not heard from for 8 s)")
+            said = len(coordinating.screen)
+            coordinating.await_lines("train      |", 5, after=said)  # It waits for it no longer.
+            os.kill(stopped, signal.SIGCONT)
+            assert stopping.wait() == 75
+            assert "chief 0 was lost" in stopping.error
+        with cluster.task(first, tmp_path, *flags) as returned:
+            coordinating.await_line("worker 0 is back")
+            staying.send(signal.SIGKILL)
+            assert coordinating.wait() == 0, coordinating.said
+            assert returned.wait() == serving.wait() == 0
+    _assert_every_step_was_applied_once(tmp_path)
+
+
+# A chief that pauses after its third report until a lost worker is back and has started its server.
+PAUSING = """
+import sys, threading, time
+
+from strategies import choose, roll_call
+from strategies.cluster import ClusterSpec
+from trainer import cli, config, datasets, task, train
+from trainer.stop import StopRequest
+from trainer.workdir import Workdir
+
+options = cli.parse(sys.argv[1:])
+recipe = config.resolve(options.config, options.overrides)
+cluster = ClusterSpec.from_env()
+choice = choose.choose(cluster)
+back = threading.Event()
+with roll_call.meet(cluster, task.credentials(recipe, choice, 1, None), 100) as membership:
+    membership.watch(lambda one, _: membership.bring_back(one), 30, lambda one: back.set())
+    runtime = choose.create(choice, cluster, ["CPU:0"], membership)
+    collect, reports = runtime.collect, []
+
+    def pausing_collect():
+        reports.append(collect())
+        if len(reports) == 3:
+            print("between loops", flush=True)
+            assert back.wait(100)
+            while roll_call.probe(cluster)[cluster.trainers()[0]] != "answers":
+                time.sleep(0.1)
+            print("goes on", flush=True)
+        return reports[-1]
+
+    runtime.collect = pausing_collect
+    workdir = Workdir(options.workdir)
+    workdir.claim(recipe)
+    result = train.train_and_evaluate(
+        recipe, datasets.load(recipe.data), runtime, workdir, StopRequest()
+    )
+    print("applied", result.step, flush=True)
+    raise SystemExit(membership.finish(60))
+"""
+
+
+def test_a_worker_that_comes_back_between_two_loops_takes_work(tmp_path):
+    flags = (f"--workdir={tmp_path}", "--config.train.steps=480", "--config.train.steps_per_loop=7")
+    chief, first, server = cluster.clusters(chief=1, worker=1, ps=1)
+    with (
+        cluster.task(server, tmp_path, *flags[1:]),
+        cluster.Process(["-c", PAUSING, *flags], cluster.tf_config(chief)) as coordinating,
+    ):
+        with cluster.task(first, tmp_path, *flags[1:]) as leaving:
+            coordinating.await_line("between loops")
+            leaving.send(signal.SIGKILL)
+        with cluster.task(first, tmp_path, *flags[1:]) as returned:
+            coordinating.await_line("goes on")
+            assert coordinating.wait() == 0, coordinating.said  # There is no other worker.
+            assert returned.wait() == 0
+    assert Run(tmp_path).iterations == {480}
+
+
+def test_the_loss_of_the_last_living_worker_ends_the_run_to_be_resumed(tmp_path):
+    chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
+    with (
+        cluster.task(server, tmp_path, *FLAGS),
+        cluster.task(worker, tmp_path, *FLAGS) as leaving,
+        cluster.task(chief, tmp_path, *FLAGS) as coordinating,
+    ):
+        coordinating.await_line("epoch   1.00")
+        leaving.send(signal.SIGKILL)
+        assert coordinating.wait() == 75, coordinating.said
+        assert "worker 0 was lost" in coordinating.error

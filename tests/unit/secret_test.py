@@ -1,0 +1,52 @@
+"""Is a secret read, or refused, and never told?"""
+
+import pytest
+
+from strategies import secret
+from strategies.errors import ClusterError
+
+LONG = "0123456789abcdef"
+
+
+def test_the_file_is_read_whole_and_stripped_and_wins_over_the_environment(tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(f"\n{LONG} and more\n")
+    environ = {secret.VARIABLE: f" {LONG}\n"}
+    assert secret.read(str(file), environ) == f"{LONG} and more".encode()
+    assert secret.read("", environ) == LONG.encode()
+    assert secret.read("", {}) == secret.read("", {secret.VARIABLE: " "}) == b""
+
+
+@pytest.mark.parametrize("text", ["", " \n", "short", LONG[:-1] + "\n"])
+def test_a_short_secret_is_refused_without_telling_it(text, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(text)
+    with pytest.raises(ClusterError) as caught:
+        secret.read(str(file), {})
+    assert f"Received: {len(text.strip())};" in str(caught.value)
+    assert "`--secret_file` must hold a secret of 16 characters or more" in str(caught.value)
+    assert not text.strip() or text.strip() not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
+    missing, binary = tmp_path / "missing", tmp_path / "binary"
+    binary.write_bytes(b"\xff" * 40)
+    for path, reason in (
+        (missing, "No such file"), (tmp_path, "Is a directory"), (binary, "it is not text"),
+    ):  # fmt: skip
+        with pytest.raises(ClusterError, match=f"{path}' \\({reason}"):
+            secret.read(str(path), {})
+
+
+def test_a_proof_holds_for_its_key_and_its_words_alone():
+    said = secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
+    assert secret.is_proof(said, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
+    for key, *parts in (
+        (b"", "caller", ["a", "b"], {"x": 1, "y": 2}),
+        (LONG.encode(), "called", ["a", "b"], {"x": 1, "y": 2}),
+        (LONG.encode(), "caller", ["b", "a"], {"x": 1, "y": 2}),
+        (LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 3}),
+    ):
+        assert not secret.is_proof(said, key, *parts)
+    for claimed in (None, 1, "", "\u00e4", "\ud800", [said]):
+        assert not secret.is_proof(claimed, LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
