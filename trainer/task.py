@@ -110,7 +110,7 @@ def _take_part(
 def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
-    began = time.time()
+    began = time.monotonic()
     result = train.train_and_evaluate(
         config, dataset, runtime, workdir, stop, _examples_dir(options, workdir)
     )
@@ -118,7 +118,7 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
     if workdir:
-        report.write(workdir, config, dataset, runtime, result, time.time() - began)
+        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
     return EXIT_DONE
 
 
