@@ -24,12 +24,22 @@ def pytest_configure(config):
     given = config.getoption("--fault_seed", default=None)
     config.stash[_SEED] = secrets.randbelow(10**6) if given is None else given
 
+    config.addinivalue_line("markers", "long: runs only where --long is given")
+
+
+def _is_long(config):
+    return config.getoption("--long", default=False)  # Unknown where `tests/faults` was not named.
+
+
+def pytest_collection_modifyitems(config, items):
+    if not _is_long(config):
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
 
 def pytest_generate_tests(metafunc):
     """Tests that ask for `kill` are given each of the session's kills."""
     if "kill" in metafunc.fixturenames:
-        is_long = metafunc.config.getoption("--long", default=False)
-        kills = metafunc.module.kills(metafunc.config.stash[_SEED], is_long)
+        kills = metafunc.module.kills(metafunc.config.stash[_SEED], _is_long(metafunc.config))
         metafunc.parametrize("kill", kills, ids=str)
 
 
@@ -38,7 +48,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        is_long = " --long" if item.config.getoption("--long", default=False) else ""
+        is_long = " --long" if _is_long(item.config) else ""
         seed = item.config.stash[_SEED]
         command = f"python -m pytest '{item.nodeid}' --fault_seed={seed}{is_long}"
         report.sections.append(("to repeat", command))
