@@ -103,7 +103,7 @@ def test_a_disk_too_small_for_three_checkpoints_keeps_those_it_took(disk, undist
 def test_a_disk_that_fills_up_in_mid_run_keeps_the_newest_checkpoint(disk, rng, undisturbed):
     workdir = disk.path / "run"
     checkpoints = workdir / "checkpoints"
-    epoch = rng.randrange(8, 60)
+    epoch = rng.randrange(8, 35)
     with LAYOUT.start(workdir) as process:
         process.await_line(f"epoch {epoch:6.2f}")
         # Not while a save is under way: what it gives back would leave room for the next one.

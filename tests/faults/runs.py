@@ -9,8 +9,8 @@ from strategies.cluster import Task
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 
-STEPS, CHECKPOINT_EVERY = 2000, 50
-# Some seconds of training with 40 saves and 41 evaluations, and a stop possible every 5 steps.
+STEPS, CHECKPOINT_EVERY = 1000, 50
+# Some seconds of training with 20 saves and 21 evaluations, and a stop possible every 5 steps.
 FLAGS = (
     f"--config.train.steps={STEPS}",
     "--config.train.steps_per_loop=5",
