@@ -29,15 +29,21 @@ TRAINER = ("-m", "trainer")
 class Process:
     """A Python process and what it has said so far, stdout and stderr together.
 
-    A context manager: at the end of the block the process is gone.
+    A context manager: at the end of the block the process is gone. `before` is a command that becomes
+    the process, as in `ip netns exec NAME`.
     """
 
-    def __init__(self, args: Sequence[str], environ: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        args: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        before: Sequence[str] = (),
+    ):
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
         self._process = subprocess.Popen(
-            [sys.executable, *args],
+            [*before, sys.executable, *args],
             cwd=ROOT,
             # On the CPU on any machine: that is what the tests' numbers speak of.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
