@@ -27,19 +27,23 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "long: runs only where --long is given")
 
 
-def _is_long(config):
+def is_long(config) -> bool:
     return config.getoption("--long", default=False)  # Unknown where `tests/faults` was not named.
 
 
+def seed(config) -> int:
+    return config.stash[_SEED]
+
+
 def pytest_collection_modifyitems(config, items):
-    if not _is_long(config):
+    if not is_long(config):
         items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 def pytest_generate_tests(metafunc):
     """Tests that ask for `kill` are given each of the session's kills."""
     if "kill" in metafunc.fixturenames:
-        kills = metafunc.module.kills(metafunc.config.stash[_SEED], _is_long(metafunc.config))
+        kills = metafunc.module.kills(seed(metafunc.config), is_long(metafunc.config))
         metafunc.parametrize("kill", kills, ids=str)
 
 
@@ -48,15 +52,14 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
-        is_long = " --long" if _is_long(item.config) else ""
-        seed = item.config.stash[_SEED]
-        command = f"python -m pytest '{item.nodeid}' --fault_seed={seed}{is_long}"
+        also = " --long" if is_long(item.config) else ""
+        command = f"python -m pytest '{item.nodeid}' --fault_seed={seed(item.config)}{also}"
         report.sections.append(("to repeat", command))
 
 
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("faults")
-    terminalreporter.write_line(f"--fault_seed={config.stash[_SEED]}")
+    terminalreporter.write_line(f"--fault_seed={seed(config)}")
     for line in config.stash.get(runs.TALLY, ()):
         terminalreporter.write_line(line)
 
@@ -64,7 +67,7 @@ def pytest_terminal_summary(terminalreporter, config):
 @pytest.fixture
 def rng(request):
     """This test's own source of chance."""
-    return random.Random(f"{request.config.stash[_SEED]} {request.node.name}")
+    return random.Random(f"{seed(request.config)} {request.node.name}")
 
 
 @pytest.fixture(scope="session")
