@@ -375,7 +375,10 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnin
 
 @pytest.mark.parametrize(
     "damage, name",
-    [(_bits_flipped, "arrays.npz"), (_folder_of_another_step, "")],
+    [
+        (_bits_flipped, "arrays.npz"),
+        pytest.param(_folder_of_another_step, "", marks=pytest.mark.long),
+    ],
     ids=_described,
 )
 def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_weights(

@@ -90,6 +90,7 @@ def _goes_on(workdir: pathlib.Path, step: int, undisturbed) -> None:
     assert run.summary["weights_sha256"] == whole.summary["weights_sha256"]
 
 
+@pytest.mark.long
 def test_a_disk_too_small_for_three_checkpoints_keeps_those_it_took(disk, undisturbed):
     disk.resize(3 << 20)
     workdir = disk.path / "run"

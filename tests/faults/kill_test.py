@@ -245,6 +245,8 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(kill, rng, tally, tmp_path
 @pytest.mark.long
 def test_every_victim_and_every_moment_was_hit(tally):
     """Last, so that it speaks of all the kills before it."""
+    if sum(tally.values()) < LONG:
+        pytest.skip("not all kills were asked for")
     victims, phases = zip(*tally, strict=True)
     assert {*phases} >= {*MOMENTS}
     assert {*victims} == {"alone", "launch", "chief", "worker", "ps", "evaluator"}
