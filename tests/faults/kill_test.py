@@ -7,6 +7,7 @@ is given again until it is done. What the long version has hit is told at the en
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import random
 import re
 import signal
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -24,14 +26,8 @@ from tests.faults import runs
 from tests.faults.runs import LAYOUTS, Layout
 
 MOMENTS = ("start-up", "step", "save", "evaluation")
-# What the short version kills: one of each moment, in a run of each kind.
-SHORT = [
-    ("1 process", "alone", "save"),
-    ("2 workers", "worker 1", "evaluation"),
-    ("2 workers", "launch", "step"),
-    ("1 ps", "ps 0", "step"),
-]
-LONG = 56
+SHORT = ("1 process", "2 workers", "2 workers", "1 ps")  # Whose weights other tests need too.
+LONG = (*LAYOUTS,) * 7
 STARTS = 4  # Of one run: the first, and three more at most.
 START_UP_S = 6.0  # From the start of a process to its first step, on a machine that is not busy.
 TEST_EXAMPLES = 300
@@ -58,17 +54,19 @@ class Kill:
 
 
 def kills(seed: int, is_long: bool) -> list[Kill]:
-    """The session's kills: in turn from each layout, so that all victims and moments have theirs."""
-    if not is_long:
-        return [Kill(number, *kill) for number, kill in enumerate(SHORT)]
+    """The session's kills: in each layout all victims in turn, at another moment each time."""
     rng = random.Random(seed)
-    decks = []
-    for name, layout in LAYOUTS.items():
-        deck = [(name, victim, moment) for victim in layout.victims for moment in MOMENTS]
-        rng.shuffle(deck)
-        decks.append(deck)
-    dealt = [deck[turn % len(deck)] for turn in range(LONG // len(decks)) for deck in decks]
-    return [Kill(number, *kill) for number, kill in enumerate(dealt)]
+    turns = {name: _turns(rng, layout.victims) for name, layout in LAYOUTS.items()}
+    layouts = LONG if is_long else SHORT
+    return [Kill(number, name, *next(turns[name])) for number, name in enumerate(layouts)]
+
+
+def _turns(rng: random.Random, victims: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(victim, moment) without end; each victim's moments come in an order of their own."""
+    order = rng.sample(victims, len(victims))
+    moments = {victim: itertools.cycle(rng.sample(MOMENTS, len(MOMENTS))) for victim in order}
+    for victim in itertools.cycle(order):
+        yield victim, next(moments[victim])
 
 
 class Progress:
@@ -245,7 +243,7 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(kill, rng, tally, tmp_path
 @pytest.mark.long
 def test_every_victim_and_every_moment_was_hit(tally):
     """Last, so that it speaks of all the kills before it."""
-    if sum(tally.values()) < LONG:
+    if sum(tally.values()) < len(LONG):
         pytest.skip("not all kills were asked for")
     victims, phases = zip(*tally, strict=True)
     assert {*phases} >= {*MOMENTS}
