@@ -8,17 +8,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint bench clean
+.PHONY: help train test test-faults lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 train: $(INSTALLED)  ## Train the default recipe; ARGS="--config=mnist_dense" for another
 	$(BIN)/python -m trainer $(ARGS)
 
 test: lint  ## Check the style and run every test; ARGS="-k config" for some
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
+	$(BIN)/python -m pytest tests/faults --long $(ARGS)
 
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .

@@ -287,7 +287,8 @@ def _next_value(name: str, rest: list[str], known: Mapping[str, Field]) -> str:
     if not name.startswith(_OVERRIDE) and name not in known:
         return ""  # The caller refuses the name.
     if not rest or rest[0].startswith("--"):
-        raise ConfigError(f"`{name}` needs a value. Received: none; write {name}=VALUE.")
+        shown = brief(name)[1:-1]
+        raise ConfigError(f"`{shown}` needs a value. Received: none; write {shown}=VALUE.")
     return rest.pop(0)
 
 

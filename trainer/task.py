@@ -123,7 +123,7 @@ def _take_part(
 def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
-    began = time.time()
+    began = time.monotonic()
     with StallWatch(options.stall_timeout_s) as watch:
         result = train.train_and_evaluate(
             config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
@@ -132,7 +132,7 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
     if workdir:
-        report.write(workdir, config, dataset, runtime, result, time.time() - began)
+        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
     return EXIT_DONE
 
 

@@ -8,12 +8,13 @@ import functools
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +29,8 @@ TRAINER = ("-m", "trainer")
 class Process:
     """A Python process and what it has said so far, stdout and stderr together.
 
-    A context manager: at the end of the block the process is gone.
+    A context manager: at the end of the block the process is gone. `before` is a command that becomes
+    the process, as in `ip netns exec NAME`.
     """
 
     def __init__(
@@ -90,6 +92,10 @@ class Process:
                 left_s = deadline - time.monotonic()
                 assert not self._is_read and left_s > 0, f"{text!r} was never said:\n{self.said}"
                 self._changed.wait(left_s)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -221,7 +227,7 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
     """The process of one task that `launch` started."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        for pid in _children(launcher.pid):
+        for pid in children(launcher.pid):
             if _task_of(pid) == [wanted.type, wanted.index]:
                 return pid
         time.sleep(0.05)  # There is no event for another process's child.
@@ -230,13 +236,39 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
 
 def guarded(task: Process) -> int:
     """The process that does the work of a task in a cluster: the task's own process guards it."""
-    (pid,) = _children(task.pid)
+    (pid,) = children(task.pid)
     return pid
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
+    """The processes that this one has started; none of one that is gone."""
     for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-        yield from map(int, path.read_text().split())
+        with contextlib.suppress(OSError):
+            yield from map(int, path.read_text().split())
+
+
+def descendants(pid: int) -> list[int]:
+    return [pid for child in children(pid) for pid in (child, *descendants(child))]
+
+
+def await_end_of(pids: Iterable[int], timeout_s: float = PATIENCE_S) -> None:
+    """Returns once these processes are gone. One that stays is killed, and an error."""
+    deadline = time.monotonic() + timeout_s
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError), _pidfd(pid) as descriptor:
+            ended, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
+            if not ended:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            assert ended, f"process {pid} still ran after {timeout_s:g} s"
+
+
+@contextlib.contextmanager
+def _pidfd(pid: int) -> Iterator[int]:
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _task_of(pid: int) -> list | None:

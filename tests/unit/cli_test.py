@@ -117,6 +117,8 @@ MISTAKES = [
      "--workdir=VALUE."),
     (["--config.train.seed"], "`--config.train.seed` needs a value. Received: none; write "
      "--config.train.seed=VALUE."),
+    (["--config.\x1b[31m"], "`--config.\\u001b[31m` needs a value. Received: none; write "
+     "--config.\\u001b[31m=VALUE."),
     (["--devices=two"], '`--devices` must be an integer. Received: "two"; try 0.'),
     (["--devices=-1"], "`--devices` must be at least 0. Received: -1; try 0."),
     (["--startup_timeout_s=0"], "`--startup_timeout_s` must be above 0. Received: 0.0; try 120."),

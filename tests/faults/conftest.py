@@ -1,0 +1,83 @@
+"""Which faults happen in this session, and how is one of them repeated?
+
+Every fault is drawn from the session's seed and the test's own name, so one test alone can be
+repeated: `--fault_seed=SEED` with the test's name. `--long` asks for many more of them.
+"""
+
+import random
+import secrets
+
+import pytest
+
+from tests.faults import runs
+
+_SEED = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("faults")
+    group.addoption("--long", action="store_true", help="as many faults as `make test-faults`")
+    group.addoption("--fault_seed", type=int, help="the faults of an earlier session")
+
+
+def pytest_configure(config):
+    given = config.getoption("--fault_seed", default=None)
+    config.stash[_SEED] = secrets.randbelow(10**6) if given is None else given
+
+    config.addinivalue_line("markers", "long: runs only where --long is given")
+
+
+def is_long(config) -> bool:
+    return config.getoption("--long", default=False)  # Unknown where `tests/faults` was not named.
+
+
+def seed(config) -> int:
+    return config.stash[_SEED]
+
+
+def pytest_collection_modifyitems(config, items):
+    if not is_long(config):
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def pytest_generate_tests(metafunc):
+    """Tests that ask for `kill` are given each of the session's kills."""
+    if "kill" in metafunc.fixturenames:
+        kills = metafunc.module.kills(seed(metafunc.config), is_long(metafunc.config))
+        metafunc.parametrize("kill", kills, ids=str)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        also = " --long" if is_long(item.config) else ""
+        command = f"python -m pytest '{item.nodeid}' --fault_seed={seed(item.config)}{also}"
+        report.sections.append(("to repeat", command))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.section("faults")
+    terminalreporter.write_line(f"--fault_seed={seed(config)}")
+    for line in config.stash.get(runs.TALLY, ()):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def rng(request):
+    """This test's own source of chance."""
+    return random.Random(f"{seed(request.config)} {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """`undisturbed(layout)`: the run that nothing happened to, made once a session."""
+    done = {}
+
+    def run(layout):
+        if layout not in done:
+            done[layout] = runs.finished(layout, tmp_path_factory.mktemp("undisturbed"))
+        return done[layout]
+
+    return run

@@ -1,0 +1,250 @@
+"""Does a run that is killed end as one that was not?
+
+Each run is killed once, by SIGKILL, at a moment drawn from the session's seed; then the same command
+is given again until it is done. What the long version has hit is told at the end.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Process, Run
+from tests.faults import runs
+from tests.faults.runs import LAYOUTS, Layout
+
+MOMENTS = ("start-up", "step", "save", "evaluation")
+SHORT = ("1 process", "2 workers", "2 workers", "1 ps")  # Whose weights other tests need too.
+LONG = (*LAYOUTS,) * 7
+STARTS = 4  # Of one run: the first, and three more at most.
+START_UP_S = 6.0  # From the start of a process to its first step, on a machine that is not busy.
+TEST_EXAMPLES = 300
+# Two workers with windows of 5 steps are some 5 steps behind a synchronous run. After 41 epochs of 24
+# steps the test accuracy of the synchronous one stays within this over the next five epochs.
+STALENESS_ALLOWANCE = 0.01
+# Whether the command is given again while the tasks of a killed `launch` may still be saving.
+AT_ONCE = False
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kill:
+    """Who is killed in which run, and when; `number` tells those that are alike apart."""
+
+    number: int
+    layout: str
+    victim: str
+    moment: str
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.layout}, {self.victim}, {self.moment}"
+
+
+def kills(seed: int, is_long: bool) -> list[Kill]:
+    """The session's kills: in each layout all victims in turn, at another moment each time."""
+    rng = random.Random(seed)
+    turns = {name: _turns(rng, layout.victims) for name, layout in LAYOUTS.items()}
+    layouts = LONG if is_long else SHORT
+    return [Kill(number, name, *next(turns[name])) for number, name in enumerate(layouts)]
+
+
+def _turns(rng: random.Random, victims: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(victim, moment) without end; each victim's moments come in an order of their own."""
+    order = rng.sample(victims, len(victims))
+    moments = {victim: itertools.cycle(rng.sample(MOMENTS, len(MOMENTS))) for victim in order}
+    for victim in itertools.cycle(order):
+        yield victim, next(moments[victim])
+
+
+class Progress:
+    """How far a run is, as the files in its workdir tell."""
+
+    def __init__(self, workdir: pathlib.Path):
+        self.workdir = workdir
+
+    def last(self, name: str = "metrics") -> dict:
+        """The last event that was told, whole; one before the first step where there is none."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(self.workdir / f"{name}.jsonl", "rb") as file,
+        ):
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = [line for line in file.read().splitlines(keepends=True) if line[-1:] == b"\n"]
+            if lines:
+                return json.loads(lines[-1])
+        return {"event": "", "epoch": -1.0, "step": -1}
+
+    @property
+    def saved(self) -> int:
+        return max(Run(self.workdir).checkpoint_steps, default=0)
+
+    @property
+    def is_saving(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            names = os.listdir(self.workdir / "checkpoints")
+            return any(name.startswith(".building-") for name in names)
+        return False
+
+    @property
+    def is_evaluating(self) -> bool:
+        """Whether what the trainers told last is what they tell before an evaluation."""
+        last = self.last()
+        return last["event"] == "train" and (last["epoch"] % 2 == 0 or last["step"] == runs.STEPS)
+
+    @property
+    def is_evaluator_evaluating(self) -> bool:
+        """Whether a checkpoint is there that the evaluator has yet to tell about."""
+        return -1 < self.last("evaluator")["step"] < self.saved
+
+    def phase(self, victim: str) -> str:
+        if victim.startswith("evaluator"):
+            if self.last("evaluator")["step"] < 0:
+                return "start-up"
+            return "evaluation" if self.is_evaluator_evaluating else "between evaluations"
+        if self.is_saving:
+            return "save"
+        if self.last()["step"] < 0:
+            return "start-up"
+        if self.is_evaluating:
+            return "evaluation"
+        return "after the last step" if (self.workdir / "summary.json").exists() else "step"
+
+
+def _await(condition, process: Process) -> None:
+    """Returns as soon as the condition holds; files tell nobody, so it is asked again and again."""
+    deadline = time.monotonic() + cluster.PATIENCE_S
+    while not condition():
+        assert process.is_running, process.said
+        assert time.monotonic() < deadline, process.said
+        time.sleep(0.0005)
+
+
+def _await_moment(kill: Kill, rng: random.Random, process: Process, progress: Progress) -> None:
+    if kill.moment == "step":
+        time.sleep(rng.uniform(0.0, 0.3))
+    elif kill.moment == "save":
+        _await(lambda: progress.is_saving, process)
+    elif kill.moment == "evaluation" and kill.victim.startswith("evaluator"):
+        _await(lambda: progress.is_evaluator_evaluating, process)
+    elif kill.moment == "evaluation":
+        _await(lambda: progress.is_evaluating, process)
+
+
+def _await_beginning(kill: Kill, rng: random.Random, process: Process, progress: Progress) -> None:
+    """The moment is drawn from some point of the start on, or from some epoch on."""
+    if kill.moment == "start-up":
+        time.sleep(rng.uniform(0.0, START_UP_S))
+    elif kill.victim.startswith("evaluator"):
+        _await(lambda: progress.last("evaluator")["step"] > 0, process)
+    else:
+        epoch = rng.uniform(0, 35)
+        _await(lambda: progress.last()["epoch"] >= epoch, process)
+
+
+def _pid(rng: random.Random, victim: str, process: Process) -> int:
+    """The victim's process; of a task either the one that works or the one that guards it."""
+    if victim in ("alone", "launch"):
+        return process.pid
+    guard = cluster.pid_of(process, runs.task(victim))
+    return rng.choice([guard, *cluster.children(guard)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Killed:
+    """A process that was killed, or had a task killed, and ended."""
+
+    process: Process
+    phase: str
+    saved: int  # The step of the newest checkpoint at that moment.
+    family: list[int]  # The processes it had started, some of which may still be saving.
+
+
+def _begin_and_kill(kill: Kill, layout: Layout, rng: random.Random, workdir) -> Killed:
+    progress = Progress(workdir)
+    with layout.start(workdir) as process:
+        _await_beginning(kill, rng, process, progress)
+        pid = _pid(rng, kill.victim, process)
+        family = cluster.descendants(process.pid)
+        _await_moment(kill, rng, process, progress)
+        phase, saved = progress.phase(kill.victim), progress.saved
+        os.kill(pid, signal.SIGKILL)
+        if kill.victim == layout.leader:  # Nobody writes any more, so this is the very moment.
+            phase = progress.phase(kill.victim)
+        process.wait()
+    return Killed(process, phase, saved, family)
+
+
+def _again(layout: Layout, workdir: pathlib.Path, first: Process) -> list[Process]:
+    """The same command, given until it is done: all its starts."""
+    starts = [first]
+    while starts[-1].wait() != 0:
+        assert len(starts) < STARTS, starts[-1].said
+        with layout.start(workdir) as process:
+            process.wait()
+        starts.append(process)
+    return starts
+
+
+def _assert_ends_as_undisturbed(layout: str, run: Run, undisturbed) -> None:
+    assert run.summary["steps"] == runs.STEPS
+    assert run.iterations == {runs.STEPS}
+    if LAYOUTS[layout].is_synchronous:
+        whole = undisturbed(layout)
+        assert run.summary["weights_sha256"] == whole.summary["weights_sha256"]
+        return
+    accuracy = undisturbed("1 process").summary["test_accuracy"]
+    # Of a difference of two proportions; that both are of the same examples only makes it smaller.
+    standard_error = np.sqrt(2 * accuracy * (1 - accuracy) / TEST_EXAMPLES)
+    bound = 3 * standard_error + STALENESS_ALLOWANCE
+    assert run.summary["test_accuracy"] == pytest.approx(accuracy, abs=bound)
+
+
+@pytest.fixture(scope="module")
+def tally(request):
+    """(moment hit, victim) of every kill; told at the end of the session."""
+    hits = collections.Counter()
+    yield hits
+    lines = [f"{count:>4} killed: {victim}, {phase}" for (victim, phase), count in hits.items()]
+    request.config.stash[runs.TALLY] = sorted(lines, key=lambda line: line[5:])
+
+
+def test_a_killed_run_ends_as_if_nothing_had_happened(kill, rng, tally, tmp_path, undisturbed):
+    layout, workdir = LAYOUTS[kill.layout], tmp_path / "run"
+    killed = _begin_and_kill(kill, layout, rng, workdir)
+    tally[kill.victim.partition(" ")[0], killed.phase] += 1
+    if kill.victim != "launch" or not AT_ONCE:
+        cluster.await_end_of(killed.family)
+    starts = _again(layout, workdir, killed.process)
+    cluster.await_end_of(killed.family)
+    for process in starts:
+        assert process.wait() != 2 and "Traceback" not in process.said, process.said
+    if len(starts) > 1 and killed.saved:
+        resumed = re.findall(r"resuming at step (\d+)", starts[1].said)
+        assert resumed and int(resumed[0]) >= killed.saved, starts[1].said
+    assert not [*(workdir / "checkpoints").glob(".*")]
+    if "evaluator 0" in layout.tasks:
+        assert Progress(workdir).last("evaluator")["step"] == runs.STEPS
+    _assert_ends_as_undisturbed(kill.layout, Run(workdir), undisturbed)
+
+
+@pytest.mark.long
+def test_every_victim_and_every_moment_was_hit(tally):
+    """Last, so that it speaks of all the kills before it."""
+    if sum(tally.values()) < len(LONG):
+        pytest.skip("not all kills were asked for")
+    victims, phases = zip(*tally, strict=True)
+    assert {*phases} >= {*MOMENTS}
+    assert {*victims} == {"alone", "launch", "chief", "worker", "ps", "evaluator"}
