@@ -19,7 +19,7 @@ from strategies.runtime import State
 from tests.cluster import cluster
 from tests.faults import runs
 from trainer import config as config_lib
-from trainer import datasets, train
+from trainer import datasets, resume
 from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
 from trainer.steps import TrainingProgram
 from trainer.workdir import Workdir
@@ -335,9 +335,6 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert sorted(path.name for path in whole.iterdir()) == [f"step-{step:010d}" for step in STEPS]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is no folder is moved aside and then never removed: checkpoint.py"
-)
 @pytest.mark.parametrize("damage", [_file_for_folder, _link_to_the_folder_of_another_step])
 def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_path):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
@@ -355,15 +352,15 @@ def _store_of(folder, seed):
     """The store of a real run, with a checkpoint of its first weights as if of step 50 * (seed + 1)."""
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_lib.resolve("digits_dense", overrides)
-    program = TrainingProgram(config, datasets.load(config.data))
-    store = train.checkpoint_store(config, program, Workdir(folder))
+    dataset = datasets.load(config.data)
+    program = TrainingProgram(config, dataset)
+    store = resume.checkpoint_store(config, program, dataset, Workdir(folder))
     weights = program.initial_weights()
     state = State(weights, program.initial_slots(weights))
     store.save(Checkpoint(50 * (seed + 1), state, {}))
     return store
 
 
-@pytest.mark.xfail(strict=True, reason="a checkpoint does not tell which config it is of")
 def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnings_logged):
     store = _store_of(tmp_path / "mine", seed=0)
     _store_of(tmp_path / "theirs", seed=1)
