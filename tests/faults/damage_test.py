@@ -19,7 +19,7 @@ from strategies.runtime import State
 from tests.cluster import cluster
 from tests.faults import runs
 from trainer import config as config_lib
-from trainer import datasets, train
+from trainer import datasets, resume
 from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
 from trainer.steps import TrainingProgram
 from trainer.workdir import Workdir
@@ -164,7 +164,7 @@ def _manifest_edited(rng, place, whole):
         "step": manifest["step"] + rng.choice((-10, 1, 10)),
         "metrics": {"loss": rng.random()},
         "sha256": {"arrays.npz": rng.randbytes(32).hex()},
-        "format": rng.choice((0, 2, None)),
+        "format": rng.choice((0, 99, None)),
         "seal": rng.randbytes(32).hex(),
     }
     field = rng.choice(sorted(edits))
@@ -336,7 +336,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 
 @pytest.mark.xfail(
-    strict=True, reason="what is no folder is moved aside and then never removed: checkpoint.py"
+    raises=CheckpointError,
+    strict=True,
+    reason="what is no folder is moved aside, is never removed, and bars the way of the next",
 )
 @pytest.mark.parametrize("damage", [_file_for_folder, _link_to_the_folder_of_another_step])
 def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_path):
@@ -355,15 +357,15 @@ def _store_of(folder, seed):
     """The store of a real run, with a checkpoint of its first weights as if of step 50 * (seed + 1)."""
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_lib.resolve("digits_dense", overrides)
-    program = TrainingProgram(config, datasets.load(config.data))
-    store = train.checkpoint_store(config, program, Workdir(folder))
+    dataset = datasets.load(config.data)
+    program = TrainingProgram(config, dataset)
+    store = resume.checkpoint_store(config, program, dataset, Workdir(folder))
     weights = program.initial_weights()
     state = State(weights, program.initial_slots(weights))
     store.save(Checkpoint(50 * (seed + 1), state, {}))
     return store
 
 
-@pytest.mark.xfail(strict=True, reason="a checkpoint does not tell which config it is of")
 def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnings_logged):
     store = _store_of(tmp_path / "mine", seed=0)
     _store_of(tmp_path / "theirs", seed=1)
@@ -371,6 +373,7 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnin
         shutil.copytree(path, tmp_path / "mine" / "checkpoints" / path.name)
     assert store.steps() == [50, 100]
     assert store.newest().step == 50
+    assert "it is of another run, whose `train.seed` was 1, not 0" in warnings_logged[0]
 
 
 @pytest.mark.parametrize(
