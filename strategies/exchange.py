@@ -22,7 +22,6 @@ from strategies.errors import Resumable
 from strategies.handshake import Reception, call
 from strategies.link import Link, Stranger
 
-SILENCE_S = 600.0  # A peer that is dead or stopped is noticed by the membership, and sooner.
 _BUFFER_BYTES = 4 << 20
 _ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.
 _RETRY_EVERY_S = 0.1
@@ -36,7 +35,14 @@ class PeerLost(Resumable):
 
 
 class Exchange:
-    """This worker's connections to all others. Not for use by two threads at once."""
+    """This worker's connections to all others. Not for use by two threads at once.
+
+    `silence_s`: how long to wait for a peer that lives and sends nothing. One that is dead or stopped is
+    noticed by the membership, and sooner. `awaited`: whom it waits for now, for any thread to read.
+    """
+
+    silence_s = 600.0
+    awaited: tuple[Task, ...] = ()
 
     def __init__(self, tasks: Sequence[Task], rank: int, connections: Mapping[int, socket.socket]):
         self._tasks = tasks
@@ -171,12 +177,14 @@ class Exchange:
     def _await(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
         readers = [self._connections[peer] for peer in incoming]
         writers = [self._connections[peer] for peer in outgoing]
-        if not any(select.select(readers, writers, [], SILENCE_S)):
-            names = " and ".join(str(self._tasks[peer]) for peer in {*outgoing, *incoming})
+        self.awaited = tuple(self._tasks[peer] for peer in sorted({*outgoing, *incoming}))
+        if not any(select.select(readers, writers, [], self.silence_s)):
+            names = " and ".join(map(str, self.awaited))
             raise PeerLost(
-                f"{names} took no part in the exchange for {SILENCE_S:g} s; "
+                f"{names} took no part in the exchange for {self.silence_s:g} s; "
                 "run the same command again to go on."
             )
+        self.awaited = ()
 
     def _lost(self, peer: int) -> PeerLost:
         return PeerLost(

@@ -48,6 +48,12 @@ class MultiWorkerRuntime(MirroredRuntime):
             self._exchange.broadcast(array)
         return tf.nest.pack_sequence_as(values, arrays)
 
+    def awaited(self) -> str:
+        return " and ".join(map(str, self._exchange.awaited))
+
+    def give_up_after(self, seconds: float) -> None:
+        self._exchange.silence_s = seconds
+
     def start(
         self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
     ) -> None:

@@ -82,6 +82,13 @@ class Runtime(abc.ABC):
         """
         return None
 
+    def awaited(self) -> str:
+        """The peers for which what is under way waits now, as in "worker 1"; "" where it cannot tell."""
+        return ""
+
+    def give_up_after(self, seconds: float) -> None:  # noqa: B027, most have nothing to bound.
+        """Bounds its own waits for peers that live and do not come on, where it has such waits."""
+
     @abc.abstractmethod
     def start(
         self, program: Program, state: State, train: Feed, test: Feed, num_steps: int

@@ -207,15 +207,15 @@ class CheckpointStore:
                 self._remove(step)
         for prefix in (_BUILDING, _REMOVING):
             for leftover in self._folder.glob(f"{prefix}*"):
-                shutil.rmtree(leftover, ignore_errors=True)  # Of a save that was killed.
+                _delete(leftover)  # Of a save that was killed.
 
     def _remove(self, step: int) -> None:
         """Out of its place in one move: a removal that is killed leaves no half checkpoint there."""
         leaving = self._folder / f"{_REMOVING}{_name(step)}"
-        shutil.rmtree(leaving, ignore_errors=True)
+        _delete(leaving)
         with contextlib.suppress(OSError):
             os.rename(self._folder / _name(step), leaving)
-        shutil.rmtree(leaving, ignore_errors=True)
+        _delete(leaving)
 
 
 def _name(step: int) -> str:
@@ -252,6 +252,15 @@ def _why(error: Exception) -> str:
     if isinstance(error, KeyError):
         return f"it holds no {error}"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def _delete(path: pathlib.Path) -> None:
+    """Removes a checkpoint, or whatever somebody has put in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _write(path: str, data: bytes | memoryview) -> None:

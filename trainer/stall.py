@@ -10,20 +10,25 @@ import faulthandler
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
 from trainer.stop import leave
 
 _LOOKS = 10  # In one timeout, at least.
 _LONGEST_LOOK_S = 1.0
-_EXTRA_S = 10.0  # For the thread to be first, whose end is the better one.
+EXTRA_S = 10.0  # For this thread to be first, whose end says most.
 
 
 class StallWatch:
-    """A context manager: inside it `progress` must be called at least every `timeout_s`."""
+    """A context manager: inside it `progress` must be called at least every `timeout_s`.
 
-    def __init__(self, timeout_s: float):
+    `awaited` names whom the run waits for, or "".
+    """
+
+    def __init__(self, timeout_s: float, awaited: Callable[[], str] = str):
         self._timeout_s = timeout_s
+        self._awaited = awaited
         self._progress = (time.monotonic(), "starting")
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="stall", daemon=True)
@@ -48,8 +53,10 @@ class StallWatch:
             since, doing = self._progress
             if since != seen:
                 seen = since
-                faulthandler.dump_traceback_later(self._timeout_s + _EXTRA_S, exit=True)
+                faulthandler.dump_traceback_later(self._timeout_s + EXTRA_S, exit=True)
             if time.monotonic() - since > self._timeout_s:
+                peers = self._awaited()
+                doing += f", waiting for {peers}" if peers else ""
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
                 leave(
                     EXIT_RESUME,

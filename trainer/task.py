@@ -16,13 +16,12 @@ from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from trainer import __version__, blocks, datasets, tensorflow_import
+from trainer import __version__, blocks, datasets, stall, tensorflow_import
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.guard import Guard
-from trainer.stall import StallWatch
 from trainer.stop import StopRequest, leave
 from trainer.workdir import Workdir
 
@@ -124,7 +123,8 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
     began = time.monotonic()
-    with StallWatch(options.stall_timeout_s) as watch:
+    runtime.give_up_after(options.stall_timeout_s + stall.EXTRA_S)
+    with stall.StallWatch(options.stall_timeout_s, runtime.awaited) as watch:
         result = train.train_and_evaluate(
             config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
         )

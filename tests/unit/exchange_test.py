@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from strategies import exchange as exchange_lib
 from strategies.cluster import ClusterSpec, Task
 from strategies.exchange import Exchange, PeerLost, aligned
 from trainer.launch import free_ports
@@ -113,7 +112,7 @@ def test_a_worker_that_leaves_is_named_by_the_others(workers):
 
 
 def test_a_worker_that_takes_no_part_is_named_within_the_bound(monkeypatch):
-    monkeypatch.setattr(exchange_lib, "SILENCE_S", 0.3)
+    monkeypatch.setattr(Exchange, "silence_s", 0.3)
     done = threading.Event()
 
     def act(exchange, rank):

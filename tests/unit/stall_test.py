@@ -8,7 +8,7 @@ import time
 START = """
 import ctypes, threading, time
 from trainer import stall
-stall._EXTRA_S = 0.5
+stall.EXTRA_S = 0.5
 def waits_for_ever():
     threading.Event().wait()
 def holds_the_lock_in_native_code():
