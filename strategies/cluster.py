@@ -156,8 +156,10 @@ def _json_object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise _error(f"must be JSON, but {where}", text, f"try {EXAMPLE}") from None
-    except RecursionError:
-        raise _error("must be JSON of a few levels", text, f"try {EXAMPLE}") from None
+    except ClusterError:
+        raise
+    except (RecursionError, ValueError):  # ValueError: more digits than Python will read.
+        raise _error("must be JSON of a few levels and digits", text, f"try {EXAMPLE}") from None
     if not isinstance(value, dict):
         raise _error("must be a JSON object", value, f"try {EXAMPLE}")
     return value

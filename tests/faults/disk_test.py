@@ -13,7 +13,7 @@ import pytest
 from tests.cluster import cluster
 from tests.faults import runs
 from trainer import config as config_lib
-from trainer import datasets, train
+from trainer import datasets, resume
 from trainer.steps import TrainingProgram
 from trainer.workdir import Workdir
 
@@ -77,8 +77,9 @@ def _ends_naming_the_workdir(process: cluster.Process) -> str:
 def _newest(workdir: pathlib.Path) -> int:
     """The step of the newest checkpoint; every one that is there must be whole."""
     config = config_lib.resolve(str(workdir / "config.json"))
-    program = TrainingProgram(config, datasets.load(config.data))
-    store = train.checkpoint_store(config, program, Workdir(workdir))
+    dataset = datasets.load(config.data)
+    program = TrainingProgram(config, dataset)
+    store = resume.checkpoint_store(config, program, dataset, Workdir(workdir))
     return [store.read(step).step for step in store.steps()][-1]
 
 

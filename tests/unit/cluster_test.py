@@ -328,6 +328,7 @@ def test_a_mistake_is_told_with_its_field_its_value_and_a_way_out(mistake):
 def test_a_message_stays_one_short_line_whatever_was_received():
     for text in [
         "[" * 100_000,
+        "9" * 5000,
         '{"cluster": {"worker": ["a\\nb' + "x" * 5000 + '"]}}',
         "\n\x1b[2J{",
     ]:
