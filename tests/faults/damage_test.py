@@ -382,14 +382,13 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnin
 def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_weights(
     damage, name, rng, tmp_path, undisturbed
 ):
-    expected = undisturbed("1 process")
     workdir = tmp_path / "run"
-    shutil.copytree(expected.workdir, workdir)
+    shutil.copytree(undisturbed.workdir, workdir)
     (workdir / "summary.json").unlink()
     checkpoints = workdir / "checkpoints"
-    damage(rng, _place(checkpoints, runs.STEPS) / name, expected.workdir / "checkpoints")
+    damage(rng, _place(checkpoints, runs.STEPS) / name, undisturbed.workdir / "checkpoints")
 
     run = cluster.finished(runs.LAYOUTS["1 process"].start(workdir), workdir)
     assert f"step-{runs.STEPS:010d}' cannot be used" in run.screen
     assert f"resuming at step {runs.STEPS - runs.CHECKPOINT_EVERY}" in run.screen
-    assert run.summary["weights_sha256"] == expected.summary["weights_sha256"]
+    assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]

@@ -17,8 +17,6 @@ FLAGS = (
     f"--config.train.checkpoint_every_steps={CHECKPOINT_EVERY}",
     "--config.train.eval_every_epochs=2",
 )
-# The bits of two workers' sums depend on it, and `launch` shares out the cores of the machine.
-ENVIRON = {"TF_NUM_INTRAOP_THREADS": "1"}
 TALLY = pytest.StashKey[list[str]]()
 
 
@@ -48,8 +46,7 @@ class Layout:
         train = [f"--workdir={workdir}", *FLAGS, *self.flags, *flags]
         verb = ["launch", *self.launch, "--"] if self.tasks else ["train"]
         # TensorFlow leaves a file in the temporary folder when it is killed.
-        environ = {**ENVIRON, "TMPDIR": str(workdir.parent)}
-        return Process([*cluster.TRAINER, *verb, *train], environ)
+        return Process([*cluster.TRAINER, *verb, *train], {"TMPDIR": str(workdir.parent)})
 
 
 LAYOUTS = {
