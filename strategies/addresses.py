@@ -58,7 +58,7 @@ def exposed(
         host = split_address(cluster.address(task))[0]
         for one in (host, (hosts or {}).get(task, "")):
             if _is_public(one):
-                found[task] = one
+                found.setdefault(task, one)
     if not found:
         return ""
     names = ", ".join(f"{task} ({host})" for task, host in found.items())

@@ -30,7 +30,7 @@ def local_devices(count: int = 0) -> list[str]:
     return [f"GPU:{i}" for i in range(count or len(gpus))]
 
 
-def unsplit() -> list[str]:
+def server_devices() -> list[str]:
     """The CPU, as a task of a parameter-server cluster takes it: its server finds GPUs itself."""
     keep_freed_memory()
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from strategies.errors import InputError
-from trainer import cli
+from trainer import blocks, cli
 from trainer import config as config_lib
 from trainer.cli import LaunchOptions
 
@@ -15,24 +15,15 @@ def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: 
       InputError: that would be fewer than `--min_workers`; it says why.
     """
     command = cli.parse(trainer_args)
-    config = config_lib.flatten(config_lib.resolve(command.config, command.overrides))
-    batch = config["data.global_batch_size"]
-    blocks = config.get("train.reduction_blocks", 0)
+    config = config_lib.resolve(command.config, command.overrides)
+    batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
     devices = command.devices or options.devices_per_worker
     for fewer in range(workers - 1, options.min_workers - 1, -1):
         replicas = (fewer + bool(options.chief)) * devices
-        if batch % replicas == 0 and _divides_evenly(blocks, replicas):
+        if batch % replicas == 0 and (not wanted or blocks.fits(wanted, replicas)):
             return fewer
-    in_blocks = f", nor train.reduction_blocks={blocks}" if blocks else ""
+    in_blocks = f", nor train.reduction_blocks={wanted}" if wanted else ""
     raise InputError(
         f"--min_workers={options.min_workers} leaves no number of workers below {workers} among "
         f"which data.global_batch_size={batch} divides evenly{in_blocks}"
     )
-
-
-def _divides_evenly(blocks: int, replicas: int) -> bool:
-    """True where each replica sums a power of two of blocks, as the fixed tree of sums needs."""
-    if not blocks:
-        return True
-    each, rest = divmod(blocks, replicas)
-    return not rest and each & (each - 1) == 0

@@ -148,7 +148,7 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
         from strategies import devices
 
         servers_own = choice.strategy == "parameter_server"
-        names = devices.unsplit() if servers_own else devices.local_devices(options.devices)
+        names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
     return names
 
 

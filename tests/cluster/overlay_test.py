@@ -59,7 +59,8 @@ def _run(*command: str, stdin: str = "") -> str:
     done = subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    if done.returncode:
+        raise AssertionError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
@@ -88,22 +89,25 @@ def machines():
         pytest.skip("making network namespaces needs `ip`, of the package iproute2")
     pair = [Machine(place) for place in range(2)]
     with contextlib.ExitStack() as stack:
-        for machine in pair:
-            try:
+        try:
+            for machine in pair:
                 _run("ip", "netns", "add", machine.name)
-            except AssertionError as error:
-                pytest.skip(f"no network namespaces can be made here: {error}")
-            stack.callback(_run, "ip", "netns", "delete", machine.name)  # Its devices go with it.
-        first, second = pair
-        _run(
-            *("ip", "link", "add", first.wire, "netns", first.name, "type", "veth"),
-            *("peer", "name", second.wire, "netns", second.name),
-        )
-        for machine in pair:
-            machine.ip("address", "add", f"{WIRE[machine.place]}/24", "dev", machine.wire)
-            for device in ("lo", machine.wire):
-                machine.ip("link", "set", device, "up")
+                stack.callback(_run, "ip", "netns", "delete", machine.name)  # With its devices.
+            _join(*pair)
+        except AssertionError as error:
+            pytest.skip(f"no network namespaces can be made here: {error}")
         yield pair
+
+
+def _join(first: Machine, second: Machine) -> None:
+    _run(
+        *("ip", "link", "add", first.wire, "netns", first.name, "type", "veth"),
+        *("peer", "name", second.wire, "netns", second.name),
+    )
+    for machine in (first, second):
+        machine.ip("address", "add", f"{WIRE[machine.place]}/24", "dev", machine.wire)
+        for device in ("lo", machine.wire):
+            machine.ip("link", "set", device, "up")
 
 
 @contextlib.contextmanager

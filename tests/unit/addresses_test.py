@@ -26,6 +26,11 @@ def test_a_literal_public_address_is_named(host):
     assert "execute" not in exposed(_cluster("10.0.0.1", host), False)
 
 
+def test_the_address_of_tf_config_is_the_one_that_is_told():
+    cluster = _cluster("10.0.0.1", "1.1.1.1")
+    assert "worker 1 (1.1.1.1)" in exposed(cluster, True, {Task("worker", 1): "1.0.0.1"})
+
+
 def test_a_name_that_turns_out_to_be_public_is_named_with_its_address():
     hosts = {Task("worker", 1): "1.1.1.1"}
     assert "worker 1 (1.1.1.1)" in exposed(_cluster("host0", "host1"), False, hosts)

@@ -4,7 +4,6 @@ import pytest
 
 from strategies.errors import InputError
 from trainer import cluster_size
-from trainer import config as config_lib
 from trainer.cli import LaunchOptions
 
 
@@ -53,10 +52,6 @@ def test_a_config_that_cannot_be_read_here_is_the_reason(tmp_path):
 @pytest.mark.parametrize(
     "blocks, workers, fewer", [(0, 8, 6), (8, 8, 4), (16, 4, 2), (12, 8, 6), (12, 6, 3), (2, 3, 2)]
 )
-def test_each_replica_sums_a_power_of_two_of_reduction_blocks(monkeypatch, blocks, workers, fewer):
-    # A field that a config may lack.
-    flatten = config_lib.flatten
-    monkeypatch.setattr(
-        config_lib, "flatten", lambda config: flatten(config) | {"train.reduction_blocks": blocks}
-    )
-    assert largest(960, workers, min_workers=1) == fewer
+def test_each_replica_sums_a_power_of_two_of_reduction_blocks(blocks, workers, fewer):
+    flag = f"--config.train.reduction_blocks={blocks}"
+    assert largest(960, workers, flag, min_workers=1) == fewer
