@@ -21,7 +21,7 @@ from strategies.cluster import ClusterSpec
 from strategies.errors import Resumable
 from strategies.membership import Membership
 from strategies.mirrored import block_sums, flatten, fused_steps, unflatten
-from strategies.recovery import recover_each_alone
+from strategies.recovery import await_made, made_on_every_worker, recover_each_alone
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 from strategies.shards import Shard, cut, join, split
 
@@ -162,15 +162,15 @@ class ParameterServerRuntime(Runtime):
         self._coordinator.schedule(self._unit, args=(self._resident, steps, element))
 
     def _warm_up(self, first_step: int, element: tuple) -> None:
-        """Has every worker compile before any of them takes a step.
+        """Has every worker compile before any of them takes a step, and again whenever it comes back.
 
         A worker's first unit takes seconds, in which another takes a thousand steps. Pushed after
         that, the first and largest steps of all would be added to weights long past them.
         """
+        unit = (self._resident, tf.constant([first_step, 0]), element)
+        self._compiled = made_on_every_worker(self._coordinator, self._unit, unit)
         with _lost_servers():
-            for _ in self._cluster.jobs["worker"]:  # All are idle, so each takes one.
-                self._schedule(first_step, 0, element)
-            self._coordinator.join()
+            await_made(self._compiled)
         self._is_warm = True
 
     @tf.function(autograph=False)

@@ -8,9 +8,12 @@ them it finds that its device is unknown, takes that for another failure, and wa
 This leans on the insides of tf.distribute, whose versions setup.py bounds.
 """
 
+import contextlib
 import threading
 import time
 from typing import Any
+
+from tensorflow.python.distribute.coordinator.cluster_coordinator import ClosureAbortedError
 
 from strategies.cluster import Task
 from strategies.membership import Membership
@@ -32,6 +35,21 @@ def recover_each_alone(coordinator: Any, peers: Membership) -> None:
     threading.Thread(
         target=_give_up_who_is_not_taken_back, args=(cluster.workers, peers), daemon=True
     ).start()
+
+
+def made_on_every_worker(coordinator: Any, function: Any, args: tuple) -> list:
+    """What the function makes on each worker now, and again on one that is back, before other work.
+
+    It is made for as long as somebody holds what is returned.
+    """
+    return list(coordinator._create_per_worker_resources(function, args)._values)
+
+
+def await_made(values: list) -> None:
+    """Waits until each is made, or its worker failed, which is then for the recovery to mend."""
+    for value in values:
+        with contextlib.suppress(ClosureAbortedError):
+            value.fetch()
 
 
 class _LivingServers:
