@@ -1,5 +1,8 @@
 """Which devices of this machine hold replicas?"""
 
+import os
+from collections.abc import Mapping
+
 import tensorflow as tf
 
 from strategies.errors import ClusterError
@@ -35,3 +38,9 @@ def server_devices() -> list[str]:
     keep_freed_memory()
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
     return ["CPU:0"]
+
+
+def num_threads(environ: Mapping[str, str] = os.environ) -> int:
+    """Among how many threads TensorFlow shares one operation of this process."""
+    wanted = environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))

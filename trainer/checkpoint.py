@@ -43,7 +43,8 @@ class Checkpoint:
     """A run after `step` steps.
 
     `metrics` are those of its last report, `sums` those of the steps since then; `test` are those of
-    the test set, if it was evaluated at this step. `skipped` are the steps that were left out.
+    the test set, if it was evaluated at this step. `skipped` are the steps that were left out, `threads`
+    those of the process that saved it.
     """
 
     step: int
@@ -52,6 +53,7 @@ class Checkpoint:
     sums: tuple[float, ...] = (0.0,) * NUM_SUMS
     test: dict[str, float] | None = None
     skipped: tuple[int, ...] = ()
+    threads: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,7 @@ class CheckpointStore:
             "sums": checkpoint.sums,
             "test": checkpoint.test,
             "skipped": checkpoint.skipped,
+            "threads": checkpoint.threads,
             "origin": self._origin,
             "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
         }
@@ -148,6 +151,7 @@ class CheckpointStore:
                 tuple(manifest["sums"]),
                 manifest["test"],
                 tuple(manifest["skipped"]),
+                manifest["threads"],
             )
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise CheckpointError(

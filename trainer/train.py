@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from strategies import devices
 from strategies.runtime import NUM_SUMS, Runtime
 from trainer import bad_numbers, blocks, evaluate, input_pipeline, resume
 from trainer.background_save import BackgroundSaver
@@ -222,7 +223,10 @@ class _Run:
             return False
         if self._saver:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
-            self._saver.save(Checkpoint(self._step, state, self._train, sums, self._test, skipped))
+            threads = devices.num_threads()
+            self._saver.save(
+                Checkpoint(self._step, state, self._train, sums, self._test, skipped, threads)
+            )
         return True
 
 

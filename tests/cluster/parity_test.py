@@ -27,6 +27,11 @@ FLAGS = {
     "train.checkpoint_every_steps": "0",
     "train.log_examples": "true",
 }
+DEFAULT = (  # As the recipe has it, in batches of 64 from all examples; the last of a kind counts.
+    "--config.data.train_examples=0",
+    "--config.data.global_batch_size=64",
+    "--config.train.steps=30",
+)
 RECIPES = ("digits_dense mnist_dense mnist_dense_ps dense_100 linear_100 relu_regression").split()
 # As GPUs would: every device computes for itself, and tf.distribute adds their gradients.
 APART = """
@@ -147,6 +152,16 @@ IN_ORDER = [pair for pair in MATRIX if pair[1] not in ("1 device", "3 workers")]
 def test_one_two_and_four_replicas_end_with_the_same_bits(recipe, layout, run):
     alone = run(recipe, "1 device")
     assert run(recipe, layout).summary["weights_sha256"] == alone.summary["weights_sha256"]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_the_default_ends_with_the_same_bits_on_any_number_of_threads(threads, run, tmp_path):
+    flags = [*cluster.TRAINER, f"--workdir={tmp_path}", "--config.train.steps=30"]
+    environ = {"TF_NUM_INTRAOP_THREADS": str(threads)}
+    done = cluster.finished(cluster.Process(flags, environ), tmp_path)
+    assert done.summary["threads"] == threads
+    expected = run("digits_dense", "1 device", *DEFAULT)
+    assert done.summary["weights_sha256"] == expected.summary["weights_sha256"]
 
 
 def test_replicas_that_do_not_fit_the_blocks_are_told_so(run):

@@ -54,7 +54,18 @@ def test_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
 
 @pytest.mark.parametrize(
     "batch, count",
-    [(64, 4), (48, 4), (50, 2), (33, 1), (1, 1), (1024, 4), (1032, 8), (4096, 16), (1 << 20, 64)],
+    [
+        (64, 4),
+        (48, 4),
+        (50, 2),
+        (33, 1),
+        (1, 1),
+        (512, 4),
+        (1024, 8),
+        (1032, 8),
+        (4096, 32),
+        (1 << 20, 64),
+    ],
 )
 def test_the_batch_decides_the_number_of_blocks_where_the_config_does_not(batch, count):
     assert blocks.num_blocks(_config(batch)) == count
