@@ -21,7 +21,7 @@ test: lint  ## Check the style and run every test; ARGS="-k config" for some
 	$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
-	$(BIN)/python -m pytest tests/faults --long $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)
 
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .

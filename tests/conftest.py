@@ -1,4 +1,8 @@
-"""What do tests share? MNIST, where this machine has it, prepared once a session."""
+"""What do tests share?
+
+MNIST, where this machine has it, prepared once a session; and the mark `long`, of tests that only
+`make test-faults` runs: they are further cases of what a shorter one shows in `make test`.
+"""
 
 import os
 from pathlib import Path
@@ -9,6 +13,19 @@ import pytest
 from trainer import datasets, mnist_sources
 
 _ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="as many tests as `make test-faults`")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: runs only where --long is given")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 @pytest.fixture(autouse=True, scope="session")

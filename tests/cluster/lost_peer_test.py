@@ -46,7 +46,11 @@ def _ends_naming(process: cluster.Process, lost: str, within_s: float) -> None:
 @pytest.mark.parametrize("transport", ["direct", "tensorflow"])
 @pytest.mark.parametrize("survivor", [0, 1])
 @pytest.mark.parametrize(
-    "fate, within_s", [("SIGKILL", SECONDS), ("SIGSTOP", SECONDS + PEER_TIMEOUT_S)]
+    "fate, within_s",
+    [
+        ("SIGKILL", SECONDS),
+        pytest.param("SIGSTOP", SECONDS + PEER_TIMEOUT_S, marks=pytest.mark.long),
+    ],
 )
 def test_a_worker_lost_between_roll_call_and_first_step_is_named(
     transport, survivor, fate, within_s, tmp_path

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 
+import pytest
+
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
 
@@ -46,6 +48,7 @@ def test_a_worker_that_was_killed_twice_goes_on_alone(tmp_path):
             assert returned.wait() == serving.wait() == 75
 
 
+@pytest.mark.long
 def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path):
     flags = (*FLAGS, "--peer_timeout_s=8")
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
@@ -78,7 +81,7 @@ import sys, threading, time
 
 from strategies import choose, roll_call
 from strategies.cluster import ClusterSpec
-from trainer import cli, config, datasets, task, train
+from trainer import cli, config, datasets, stall, task, train
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
@@ -105,9 +108,10 @@ with roll_call.meet(cluster, task.credentials(recipe, choice, 1, None), 100) as 
     runtime.collect = pausing_collect
     workdir = Workdir(options.workdir)
     workdir.claim(recipe)
-    result = train.train_and_evaluate(
-        recipe, datasets.load(recipe.data), runtime, workdir, StopRequest()
-    )
+    with stall.StallWatch(600) as watch:
+        result = train.train_and_evaluate(
+            recipe, datasets.load(recipe.data), runtime, workdir, StopRequest(), watch
+        )
     print("applied", result.step, flush=True)
     raise SystemExit(membership.finish(60))
 """

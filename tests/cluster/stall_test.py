@@ -24,18 +24,18 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_peer_that_takes_no_part_is_named_and_every_thread_shown(place, tmp_path):
     tasks = cluster.clusters(worker=2)
     with (
-        cluster.task(tasks[place], tmp_path, "--stall_timeout_s=20") as waiting,
+        cluster.task(tasks[place], tmp_path, "--stall_timeout_s=12") as waiting,
         cluster.Process(["-c", DEADLOCKED], cluster.tf_config(tasks[1 - place])) as deadlocked,
     ):
         deadlocked.await_line("connected")
         assert waiting.wait() == 75, waiting.said
     lines = [line for line in waiting.screen if line.startswith("muster: error: ")]
     assert lines == [
-        f"muster: error: no progress for --stall_timeout_s=20 s while {_doing(place)}, waiting for "
+        f"muster: error: no progress for --stall_timeout_s=12 s while {_doing(place)}, waiting for "
         f"worker {1 - place}; where every thread stands is above; run the same command again to go on"
     ]
     assert "strategies/exchange.py" in waiting.said and "in _await" in waiting.said

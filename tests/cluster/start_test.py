@@ -88,7 +88,7 @@ def test_a_task_with_another_secret_takes_no_part_and_both_end_with_bad_input(tm
     first, second = cluster.clusters(worker=2)
     secret = tmp_path / "secret"
     secret.write_text("0123456789abcdef\n")
-    flags = (f"--secret_file={secret}", "--startup_timeout_s=30")
+    flags = (f"--secret_file={secret}", "--startup_timeout_s=15")
     environ = {**cluster.tf_config(second), "MUSTER_SECRET": "another secret of ours"}
     with (
         cluster.task(first, tmp_path, *flags) as leading,

@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory) -> Run:
     return cluster.finished(cluster.launching(workdir, *_flags()), workdir)
 
 
-@pytest.mark.parametrize("lost", [FIRST, SECOND], ids=str)
+@pytest.mark.parametrize("lost", [pytest.param(FIRST, marks=pytest.mark.long), SECOND], ids=str)
 def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     with cluster.launching(tmp_path, *_flags()) as launched:
         launched.await_line(LEARNING)
@@ -58,7 +58,7 @@ def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     assert run.iterations == {STEPS}
 
 
-@pytest.mark.parametrize("lost", [CHIEF, SERVER], ids=str)
+@pytest.mark.parametrize("lost", [pytest.param(CHIEF, marks=pytest.mark.long), SERVER], ids=str)
 def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
     with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
         launched.await_line(LEARNING)
@@ -81,6 +81,7 @@ def test_a_killed_worker_beside_parameter_servers_starts_again_alone(tmp_path):
     assert run.iterations == {STEPS}
 
 
+@pytest.mark.long
 def test_a_launcher_killed_before_the_first_step_leaves_no_task_behind(tmp_path):
     with contextlib.ExitStack() as stack:
         launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))

@@ -16,7 +16,6 @@ _SEED = pytest.StashKey[int]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("faults")
-    group.addoption("--long", action="store_true", help="as many faults as `make test-faults`")
     group.addoption("--fault_seed", type=int, help="the faults of an earlier session")
 
 
@@ -24,20 +23,13 @@ def pytest_configure(config):
     given = config.getoption("--fault_seed", default=None)
     config.stash[_SEED] = secrets.randbelow(10**6) if given is None else given
 
-    config.addinivalue_line("markers", "long: runs only where --long is given")
-
 
 def is_long(config) -> bool:
-    return config.getoption("--long", default=False)  # Unknown where `tests/faults` was not named.
+    return config.getoption("--long")
 
 
 def seed(config) -> int:
     return config.stash[_SEED]
-
-
-def pytest_collection_modifyitems(config, items):
-    if not is_long(config):
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 def pytest_generate_tests(metafunc):
