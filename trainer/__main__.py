@@ -20,6 +20,7 @@ def _train(command: cli.TrainOptions) -> int:
     cluster = ClusterSpec.from_env()
     stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
+    stop.speak_through(guarded.say_last)
     from trainer import logs, task
 
     logs.set_up()

@@ -29,7 +29,8 @@ _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
 _LOOKS_FOR_AN_END = 3
-_HEARS, _END = b"hears", b"end"
+_HEARS, _END, _LAST = b"hears", b"end", b"last "
+_MAX_LAST_BYTES = 1 << 15
 _AGAIN = "run the same command again to go on"
 
 
@@ -38,6 +39,17 @@ class Guard:
 
     def __init__(self, channel: socket.socket | None = None):
         self._channel = channel
+
+    def say_last(self, line: str) -> None:
+        """Has the line said once this process has ended, be it only because its guard had to end it.
+
+        Said by itself, it could be left between its words and its end, when native code takes Python's
+        lock; then the guard would end it with a line of its own.
+        """
+        if self._channel:
+            self._channel.send(_LAST + line.encode()[:_MAX_LAST_BYTES])
+        else:
+            screen.say(line)
 
     @contextlib.contextmanager
     def deaf(self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float):
@@ -102,6 +114,7 @@ class _Parent:
         self._child = child
         self._channel = channel
         self._deaf: _Deaf | None = None
+        self._last_line = ""  # As the child has left it.
         self._asked = ""  # The signal that was passed on; the child may have gone deaf before it.
 
     def watch(self) -> None:
@@ -109,7 +122,7 @@ class _Parent:
             self._hear_child()
             self._hear_signal()
             if self._deaf and (trouble := self._asked or self._deaf.trouble()):
-                # A child that hears of it too ends by itself, and has said why.
+                # A child that hears of it too ends by itself, and has left word.
                 for _ in range(_LOOKS_FOR_AN_END):
                     self._hear_signal()
                 self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}")
@@ -119,6 +132,9 @@ class _Parent:
             data, fds, _, _ = socket.recv_fds(self._channel, 1 << 16, 4096)
             if data == _HEARS:
                 self._deaf.start_again()
+                continue
+            if data.startswith(_LAST):
+                self._last_line = data.removeprefix(_LAST).decode(errors="replace")
                 continue
             if self._deaf:
                 self._deaf.close()
@@ -140,16 +156,19 @@ class _Parent:
         pid, status = os.waitpid(self._child, os.WNOHANG)
         if not pid:
             return  # The child was stopped or continued.
-        if os.WIFSIGNALED(status):
+        self._hear_child()
+        if self._last_line:
+            screen.say(self._last_line)
+        if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
             screen.say(f"muster: error: the task was killed by {name}; {_AGAIN}")
-            os._exit(128 + os.WTERMSIG(status))
-        os._exit(os.WEXITSTATUS(status))
+        os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
     def _end(self, message: str) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
-        screen.say(f"muster: error: {message}")
+        self._hear_child()
+        screen.say(self._last_line or f"muster: error: {message}")
         os._exit(EXIT_RESUME)
 
 

@@ -9,11 +9,13 @@ the loop grants at its next end, and the grace bounds how long that may take.
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
 from trainer import screen
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_say: Callable[[str], None] = screen.say
 
 
 def hold() -> None:
@@ -55,8 +57,14 @@ class StopRequest:
         )
 
 
+def speak_through(say: Callable[[str], None]) -> None:
+    """Has `say` bring out the line with which `leave` ends this process."""
+    global _say  # noqa: PLW0603, as the end is the process's.
+    _say = say
+
+
 def leave(exit_code: int, message: str) -> None:
     """Ends the process from any thread, at once, even while native code holds the main one."""
-    screen.say(f"muster: error: {message}")
+    _say(f"muster: error: {message}")
     screen.flush()
     os._exit(exit_code)

@@ -112,3 +112,35 @@ def test_the_guarded_process_ends_with_its_guard():
     with deaf.process, deaf.peer:
         deaf.process.kill()
         assert deaf.peer.recv(1) == b""  # Its end of the connection closes with it.
+
+
+LEAVING = """
+import ctypes, os, socket, sys
+from trainer import guard
+peer = socket.socket(fileno=int(sys.argv[1]))
+guarded = guard.split_off()
+with guarded.deaf("sleeping", 60, {"worker 1": peer}, 60):
+    guarded.say_last("muster: error: its own words")
+    print("left word", flush=True)
+    if sys.argv[2] == "deaf":
+        ctypes.PyDLL(None).sleep(60)  # As native code does that takes the lock between word and end.
+    os._exit(75)
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "deaf"])
+def test_a_process_that_left_word_is_not_spoken_for(how):
+    peer, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", LEAVING, str(theirs.fileno()), how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=[theirs.fileno()],
+    )
+    theirs.close()
+    with process:
+        assert process.stdout.readline() == "left word\n"
+        peer.close()  # For which the guard would have words of its own.
+        _, screen = process.communicate(timeout=30)
+    assert (process.returncode, screen) == (75, "muster: error: its own words\n")
