@@ -9,9 +9,10 @@ import sys
 
 
 def say(line: str) -> None:
-    """The line on stderr, at once."""
+    """The line on stderr, at once, and in one piece: others write to the same pipe."""
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def flush() -> None:

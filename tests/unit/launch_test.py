@@ -119,7 +119,7 @@ class Launched:
         """The exit code, once everything that was said has been read."""
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
-        while line := self._lines.get():
+        while (line := self._lines.get()) is not None:
             self.said.append(line)
         return code
 
