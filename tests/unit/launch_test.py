@@ -31,7 +31,7 @@ config = json.loads(os.environ["TF_CONFIG"])
 name = config["task"]["type"] + str(config["task"]["index"])
 flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in sys.argv[1:])
 scripts = flags | json.loads(os.environ["SCRIPTS"])
-with open(name + ".starts", "a") as file:
+with open(os.path.join(os.path.dirname(__file__), name + ".starts"), "a") as file:
     file.write("x")
     file.flush()
     nth = file.tell()
