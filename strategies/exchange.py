@@ -21,6 +21,7 @@ from strategies.cluster import ClusterSpec, Task
 from strategies.errors import Resumable
 from strategies.handshake import Reception, call
 from strategies.link import Link, Stranger
+from strategies.pairwise import add_pairwise
 
 _BUFFER_BYTES = 4 << 20
 _ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.
@@ -102,7 +103,7 @@ class Exchange:
             {peer: [_bytes(total[shares[peer]])] for peer in self._connections},
             {peer: _bytes(terms[peer]) for peer in self._connections},
         )
-        total[mine] = _add_pairwise(terms)
+        total[mine] = add_pairwise(terms)
         self._move(
             {peer: [_bytes(total[mine])] for peer in self._connections},
             {peer: _bytes(total[shares[peer]]) for peer in self._connections},
@@ -202,13 +203,6 @@ def aligned(size: int) -> np.ndarray:
 
 def _bytes(array: np.ndarray) -> memoryview:
     return memoryview(array.reshape(-1)).cast("B")
-
-
-def _add_pairwise(terms: Sequence[np.ndarray]) -> np.ndarray:
-    while len(terms) > 1:
-        pairs = [a + b for a, b in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + list(terms[len(pairs) * 2 :])
-    return terms[0]
 
 
 # Who calls and who is called show each other that they know the token, and say their ranks.

@@ -44,7 +44,9 @@ def is_finite(state: State) -> bool:
     return all(np.isfinite(array).all() for array in arrays)
 
 
-def find(runtime: Runtime, elements: Elements, schedule: Schedule, start: int, end: int):
+def find(
+    runtime: Runtime, elements: Elements, schedule: Schedule, start: int, end: int
+) -> BadStep | None:
     """The BadStep in [start, end), or None where these steps went well this time.
 
     The runtime must hold the state after `start` steps. On parameter servers the steps are taken one

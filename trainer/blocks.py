@@ -19,12 +19,11 @@ of threads mattered (100-100-10). XLA has no switch for it that TensorFlow heeds
 from collections.abc import Sequence
 from typing import Any
 
+from strategies.pairwise import add_pairwise
 from trainer.config import ConfigError, ExperimentConfig
 
-_LEAST, _MOST = (
-    4,
-    64,
-)  # Blocks where the config leaves it open: for up to 4 replicas; unrolled code.
+# Blocks where the config leaves it open: for up to 4 replicas; each is code of its own.
+_LEAST, _MOST = 4, 64
 _LARGEST = 128  # Examples in a block: see above.
 
 
@@ -68,11 +67,7 @@ def split(batch: tuple, size: int) -> list[tuple]:
 
 def added(gradients: Sequence[tuple[list, Any]]) -> tuple[list, Any]:
     """The pairwise sum of each block's gradients and sums."""
-    terms = list(gradients)
-    while len(terms) > 1:
-        pairs = [_add(*pair) for pair in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + terms[len(pairs) * 2 :]
-    return terms[0]
+    return add_pairwise(gradients, _add)
 
 
 def _add(a: tuple[list, Any], b: tuple[list, Any]) -> tuple[list, Any]:

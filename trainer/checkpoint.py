@@ -15,11 +15,10 @@ import json
 import math
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from absl import logging
 
 from strategies.errors import InputError
 from strategies.runtime import NUM_SUMS, State
+from trainer.workdir import saved_steps
 
 _ARRAYS = "arrays.npz"
 _MANIFEST = "manifest.json"
@@ -126,12 +126,7 @@ class CheckpointStore:
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; those newer that are not are named in the log."""
-        for step in reversed(self.steps()):
-            try:
-                return self.read(step)
-            except CheckpointError as error:
-                logging.warning("%s Going on from the one before.", error)
-        return None
+        return self._first_whole(self.steps()[::-1], "Going on from the one before.")
 
     def read(self, step: int) -> Checkpoint:
         """The checkpoint of one step. Raises CheckpointError where it is missing or damaged."""
@@ -160,17 +155,19 @@ class CheckpointStore:
 
     def best(self) -> Checkpoint | None:
         """The whole checkpoint with the lowest test loss, of those that were evaluated."""
-        for step in self._by_test_loss():
-            try:
-                return self.read(step)
-            except CheckpointError as error:
-                logging.warning("%s Taking the next best.", error)
-        return None
+        return self._first_whole(self._by_test_loss(), "Taking the next best.")
 
     def steps(self) -> list[int]:
         """The steps there are checkpoints of, in order, unverified."""
-        names = (path.name for path in self._folder.glob("step-*"))
-        return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
+        return saved_steps(self._folder)
+
+    def _first_whole(self, steps: Sequence[int], instead: str) -> Checkpoint | None:
+        for step in steps:
+            try:
+                return self.read(step)
+            except CheckpointError as error:
+                logging.warning("%s %s", error, instead)
+        return None
 
     def _check_origin(self, origin: Mapping[str, Any]) -> None:
         for name in sorted({*origin} | {*self._origin}):

@@ -88,9 +88,7 @@ def _last_evaluated(workdir: Workdir) -> int:
         lines = (workdir.path / "evaluator.jsonl").read_text().splitlines()
         return max((json.loads(line)["step"] for line in lines), default=-1)
     except (OSError, ValueError, KeyError, TypeError):
-        return (
-            -1
-        )  # Damaged or not there: then all checkpoints are evaluated, some for the second time.
+        return -1  # Then all checkpoints are evaluated, some perhaps for the second time.
 
 
 def _newer(store: CheckpointStore, last: int) -> list[int]:

@@ -24,7 +24,7 @@ from trainer import screen
 from trainer.cli import LaunchOptions
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster
-from trainer.workdir import Workdir
+from trainer.workdir import Workdir, saved_steps
 
 _EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the leader ends.
 _NOTICE_S = 5.0  # Who lost a peer ends by itself, and says so; who has met none yet cannot notice.
@@ -306,9 +306,7 @@ class Supervisor:
         return f"restart {budget.spent} of {budget.max_restarts} in {budget.pause_s:g} s"
 
     def _newest_step(self) -> int:
-        names = (path.name for path in self._checkpoints.glob("step-*"))
-        found = (re.fullmatch(r"step-(\d{10})", name) for name in names)
-        return max((int(match[1]) for match in found if match), default=-1)
+        return max(saved_steps(self._checkpoints), default=-1)
 
     def _whence(self) -> str:
         step = self._newest_step()

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import tempfile
 import time
 from typing import Any
@@ -116,6 +117,12 @@ class Workdir:
                 "`python -m trainer` wrote."
             )
         return config_lib.resolve(str(self.config), {})
+
+
+def saved_steps(checkpoints: pathlib.Path) -> list[int]:
+    """The steps there are checkpoints of, in order, unverified."""
+    names = (path.name for path in checkpoints.glob("step-*"))
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
 
 
 def _is_locked(descriptor: int) -> bool:
