@@ -14,6 +14,11 @@ def version():
     return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)[1]
 
 
+TUNE = [
+    "keras-tuner>=1.4.8,<1.5",  # Whose oracles propose a sweep's values; oracle.py mends this version's.
+    "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
+]
+
 setup(
     name="muster",
     version=version(),
@@ -32,8 +37,9 @@ setup(
         "scikit-learn",  # The embedded digits, so that a first run needs no network.
     ],
     extras_require={
-        "tune": ["keras-tuner>=1.4.8"],
+        "tune": TUNE,
         "dev": [
+            *TUNE,
             "pytest",
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
             "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.

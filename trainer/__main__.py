@@ -43,13 +43,25 @@ def _launch(command: cli.LaunchOptions) -> int:
     return launch.run(command, command.trainer_args)
 
 
+def _tune(command: cli.TuneOptions) -> int:
+    from trainer import tune
+
+    return tune.run(command)
+
+
 def _check(command: cli.CheckOptions) -> int:
     from trainer import check
 
     return check.run(command)
 
 
-_VERBS = {"train": _train, "evaluate": _evaluate, "launch": _launch, "check": _check}
+_VERBS = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "launch": _launch,
+    "tune": _tune,
+    "check": _check,
+}
 
 
 def main() -> None:

@@ -16,8 +16,12 @@ from trainer import __version__, recipes
 from trainer import config as config_lib
 from trainer import help as help_lib
 from trainer.fields import ConfigError, Field, brief, build, fields, nearest, option
+from trainer.sweep.hopeless import RULES
+from trainer.sweep.oracle import TUNERS
 
 _OVERRIDE = "--config."
+_DIMENSION = "--space."
+_TAKES_TRAINER_ARGS = ("launch", "tune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +130,99 @@ class LaunchOptions:
     trainer_args: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class TuneOptions:
+    """Search for the best values of a recipe's space, trial by trial. Train's flags follow a `--`."""
+
+    verb: ClassVar[str] = "tune"
+    config: str = option(
+        "digits_sweep", "what is varied: a recipe, its path, or the config.json of an earlier run"
+    )
+    space: str = option(
+        "",
+        "where the space is, if not in that recipe: another recipe, or a JSON file; one dimension is set "
+        "by --space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C",
+        metavar="FILE",
+    )
+    workdir: str = option(
+        "",
+        "where the sweep keeps its trials and results; started again there, it goes on; default: a "
+        "fresh folder under runs/",
+        metavar="DIR",
+    )
+    tuner: str = option("random", "how values are chosen", choices=TUNERS)
+    objective: str = option(
+        "",
+        "the figure of a run's summary that is sought, as in test_loss; default: test_accuracy, and "
+        "test_loss of a regression",
+        metavar="NAME",
+    )
+    max_trials: int = option(
+        0,
+        "trials at most; 0: 20 for random and bayesian, for the others as many as there are",
+        least=0,
+    )
+    seed: int = option(
+        0, "decides which values are tried; the config has the seed of a run", least=0
+    )
+    max_epochs: int = option(
+        0, "hyperband: epochs of the trials that get farthest; 0: as the config says", least=0
+    )
+    factor: int = option(
+        3, "hyperband: one trial of so many goes on for so many times longer", least=2
+    )
+    early_stop: str = option(
+        "never",
+        "median: a trial is stopped where its best is worse than the mean that half of the earlier "
+        "ones had reached by then",
+        choices=RULES,
+    )
+    parallel_trials: int = option(
+        1, "trials at a time on this machine, whose cores and GPUs they share", least=1
+    )
+    workers_per_trial: int = option(1, "tasks that train each trial", least=1)
+    ps_per_trial: int = option(0, "parameter servers of each trial", least=0)
+    max_restarts: int = option(
+        3, "how often a trial that was killed, or lost a peer, is resumed without progress", least=0
+    )
+    max_trial_s: float = option(
+        0.0, "seconds after which a trial counts as failed; 0: none", least=0, below=1e9
+    )
+    bind: str = option(
+        "",
+        "on a sweep across machines, the address on which its chief listens, if not the one by which "
+        "the others reach it",
+        metavar="HOST",
+    )
+    secret_file: str = option(
+        "",
+        "a file with a secret that all machines of the sweep share; default: MUSTER_SECRET",
+        metavar="FILE",
+    )
+    startup_timeout_s: float = option(
+        120.0, "seconds for the chief and its clients to meet", above=0, below=1e6
+    )
+    peer_timeout_s: float = option(
+        30.0,
+        "seconds of silence after which a client is lost, and its trials go to another",
+        above=0,
+        below=1e6,
+    )
+    grace_s: float = option(
+        40.0, "seconds from asking the trials to stop to killing them", least=0, below=1e6
+    )
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    dimensions: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    trainer_args: tuple[str, ...] = ()
+
+
 VERBS: dict[str, type] = {
     command.verb: command
-    for command in (TrainOptions, EvaluateOptions, LaunchOptions, CheckOptions)
+    for command in (TrainOptions, EvaluateOptions, LaunchOptions, TuneOptions, CheckOptions)
 }
 
 
-def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions:
+def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions:
     """The command that `argv`, without the program's name, asks for.
 
     `--help` and `--version` are answered here, on stdout.
@@ -146,10 +236,12 @@ def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions
     _answer(args, verb if own[:1] == [verb] else "")
     if verb == "launch":
         return _launch(args, rest)
+    if verb == "tune":
+        return _tune(args, rest)
     if marker:
         raise ConfigError(
-            f"only `launch` takes flags after `--`. Received: {brief(' '.join(rest))} after "
-            f"`{verb}`; take out the `--`."
+            f"only {' and '.join(f'`{one}`' for one in _TAKES_TRAINER_ARGS)} take flags after `--`. "
+            f"Received: {brief(' '.join(rest))} after `{verb}`; take out the `--`."
         )
     return _evaluate(args) if verb == "evaluate" else _train(verb, args)
 
@@ -202,9 +294,9 @@ def _answer(args: Sequence[str], verb: str) -> None:
 
 
 def _train(verb: str, args: Sequence[str]) -> TrainOptions:
-    values, overrides = _read(args, VERBS[verb])
+    values, dotted = _read(args, VERBS[verb])
     command = build(VERBS[verb], values, "--")
-    return dataclasses.replace(command, overrides=overrides)
+    return dataclasses.replace(command, overrides=dotted[_OVERRIDE])
 
 
 def _evaluate(args: Sequence[str]) -> EvaluateOptions:
@@ -226,14 +318,32 @@ def _launch(args: Sequence[str], trainer_args: Sequence[str]) -> LaunchOptions:
     values, _ = _read(args, LaunchOptions)
     command = build(LaunchOptions, values, "--")
     _check_min_workers(command)
-    if trainer_args and not trainer_args[0].startswith("-") and trainer_args[0] != "train":
+    return dataclasses.replace(command, trainer_args=_trainer_args("launch", trainer_args))
+
+
+def _tune(args: Sequence[str], trainer_args: Sequence[str]) -> TuneOptions:
+    values, dotted = _read(args, TuneOptions)
+    command = build(TuneOptions, values, "--")
+    flags = _trainer_args("tune", trainer_args)
+    for name in (arg.partition("=")[0] for arg in flags):
+        if name in ("--config", "--workdir") or name.startswith(_OVERRIDE):
+            raise ConfigError(
+                f"`tune` gives each trial its own config and workdir. Received: {brief(name)} after "
+                "`--`; put it before the `--`."
+            )
+    return dataclasses.replace(
+        command, overrides=dotted[_OVERRIDE], dimensions=dotted[_DIMENSION], trainer_args=flags
+    )
+
+
+def _trainer_args(verb: str, args: Sequence[str]) -> tuple[str, ...]:
+    """The flags of `train` that stood after the `--`, found to be right."""
+    if args and not args[0].startswith("-") and args[0] != "train":
         raise ConfigError(
-            f"`launch` only trains. Received: {brief(trainer_args[0])} after `--`; give flags of "
-            "`train` there."
+            f"`{verb}` only trains. Received: {brief(args[0])} after `--`; give flags of `train` there."
         )
-    parse(trainer_args)  # A slip is told once, here, and not by each task.
-    flags = tuple(trainer_args[1:] if trainer_args[:1] == ["train"] else trainer_args)
-    return dataclasses.replace(command, trainer_args=flags)
+    parse(args)  # A slip is told once, here, and not by each task.
+    return tuple(args[1:] if args[:1] == ["train"] else args)
 
 
 def _check_min_workers(command: LaunchOptions) -> None:
@@ -254,19 +364,20 @@ def _check_min_workers(command: LaunchOptions) -> None:
         )
 
 
-def _read(args: Sequence[str], schema: type) -> tuple[dict[str, object], dict[str, str]]:
-    """The values of a verb's flags by name, and the overrides of the config as they were typed."""
+def _read(args: Sequence[str], schema: type) -> tuple[dict[str, object], dict[str, dict[str, str]]]:
+    """The values of a verb's flags by name, and as they were typed those of a dotted name by its head."""
     known = {field.name: field for field in fields(schema, "--")}
     values: dict[str, object] = {}
-    overrides: dict[str, str] = {}
+    dotted: dict[str, dict[str, str]] = {_OVERRIDE: {}, _DIMENSION: {}}
     for name, text in _pairs(args, known):
-        if name.startswith(_OVERRIDE) and "--config" in known:
-            overrides[name.removeprefix(_OVERRIDE)] = text
+        head = next((head for head in dotted if name.startswith(head)), "")
+        if head and head[:-1] in known:
+            dotted[head][name.removeprefix(head)] = text
         elif name in known:
             values[name] = known[name].parse(text)
         else:
             raise _unknown_flag(name, known, schema)
-    return values, overrides
+    return values, dotted
 
 
 def _pairs(args: Sequence[str], known: Mapping[str, Field]) -> Iterator[tuple[str, str]]:
@@ -284,7 +395,7 @@ def _pairs(args: Sequence[str], known: Mapping[str, Field]) -> Iterator[tuple[st
 def _next_value(name: str, rest: list[str], known: Mapping[str, Field]) -> str:
     if name in known and known[name].type is bool:
         return "true"
-    if not name.startswith(_OVERRIDE) and name not in known:
+    if not name.startswith((_OVERRIDE, _DIMENSION)) and name not in known:
         return ""  # The caller refuses the name.
     if not rest or rest[0].startswith("--"):
         shown = brief(name)[1:-1]
@@ -295,9 +406,11 @@ def _next_value(name: str, rest: list[str], known: Mapping[str, Field]) -> str:
 def _unknown_flag(name: str, known: Mapping[str, Field], schema: type) -> ConfigError:
     bare = name.lstrip("-").replace("-", "_")
     owners = [verb for verb, other in VERBS.items() if f"--{bare}" in _names(other)]
+    if name.startswith(_DIMENSION):
+        owners = ["tune"]
     if name.startswith(_OVERRIDE) or owners and f"--{bare}" not in known:
         owner = owners[0] if owners else "train"
-        is_for_tasks = schema is LaunchOptions and owner == "train"
+        is_for_tasks = schema.verb in _TAKES_TRAINER_ARGS and owner == "train"
         hint = f"it is a flag of `{owner}`" + (": put it after `--`." if is_for_tasks else ".")
     else:
         hint = _near_flag(bare, known)

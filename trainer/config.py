@@ -186,6 +186,13 @@ def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Ex
     return config
 
 
+def override(config: ExperimentConfig, overrides: Mapping[str, str]) -> ExperimentConfig:
+    """The config with some fields set as they would be on the command line. Raises ConfigError."""
+    changed = fields_lib.build(ExperimentConfig, flatten(config) | _parsed(overrides))
+    validate(changed)
+    return changed
+
+
 def validate(config: ExperimentConfig) -> None:
     """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
     fields_lib.build(ExperimentConfig, flatten(config))

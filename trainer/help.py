@@ -23,6 +23,7 @@ _EXAMPLES = (
     ("python -m trainer --config.train.epochs=5", "any field of the config can be set"),
     ("python -m trainer check --config=mnist_dense_ps", "is everything there?"),
     ("python -m trainer launch --workers=2 -- --config=mnist_dense", "two processes, one run"),
+    ("python -m trainer tune --max_trials=16 --parallel_trials=2", "a search for better values"),
 )
 _MORE = (
     ("--help=VERB", "the flags of one verb"),
@@ -40,7 +41,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
     """The whole page, or what concerns one verb, for a screen of 100 columns."""
     if verb in verbs:
         usage = f"Usage: python -m trainer {verb} [--FLAG=VALUE ...]"
-        usage += " -- [flags of train]" if verb == "launch" else ""
+        usage += " -- [flags of train]" if hasattr(verbs[verb], "trainer_args") else ""
         return f"{usage}\n\n{verbs[verb].__doc__}\n\n{_flags(verbs[verb])}"
     return "\n\n".join(
         [
@@ -50,6 +51,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _flags(verbs["train"], "Flags of train and check"),
             _flags(verbs["evaluate"], "Flags of evaluate"),
             _flags(verbs["launch"], "Flags of launch"),
+            _flags(verbs["tune"], "Flags of tune"),
             _table("Recipes", recipes.summaries().items()),
             _table("More", _MORE),
             _table("Exit codes", _CODES),

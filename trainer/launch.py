@@ -43,7 +43,7 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
       InputError: the options ask for what this machine cannot do.
     """
     whole = plan(options, free_ports(_num_tasks(options)))
-    gpus = share_gpus(whole[0], options.devices_per_worker, _gpus_here(os.environ))
+    gpus = share_gpus(whole[0], options.devices_per_worker, gpus_here(os.environ))
     args, made = _with_workdir(_with_devices(list(trainer_args), options.devices_per_worker))
     where = f", workdir {made}" if made else ""
     print(f"launch: {_described(whole)} on this machine{where}", flush=True)
@@ -148,7 +148,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _gpus_here(environ: Mapping[str, str]) -> list[str]:
+def gpus_here(environ: Mapping[str, str]) -> list[str]:
     """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES, or all that have a device file."""
     files = sorted(glob.glob("/dev/nvidia[0-9]*"))
     visible = environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,0 +1,173 @@
+"""Does a search find what there is, on this machine's processes, whatever happens to it?
+
+Trials are real runs on the digits; where only their number counts they take an epoch.
+"""
+
+import json
+import pathlib
+import re
+import signal
+
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Process
+
+ONE_EPOCH = ("--config=digits_dense", "--config.train.epochs=1")
+RATES = "--space.optimizer.learning_rate=0.0001|0.001|0.01|0.02"
+
+
+def tuning(workdir: pathlib.Path, *flags: str, environ=None) -> Process:
+    return Process([*cluster.TRAINER, "tune", f"--workdir={workdir}", *flags], environ)
+
+
+def tuned(workdir: pathlib.Path, *flags: str, code: int = 0) -> list[dict]:
+    """The trials of a sweep that ran to its end."""
+    with tuning(workdir, *flags) as process:
+        assert process.wait() == code, process.said
+    return trials(workdir)
+
+
+def trials(workdir: pathlib.Path) -> list[dict]:
+    return json.loads((workdir / "trials.json").read_text())
+
+
+def outcomes(workdir: pathlib.Path) -> set:
+    """What was tried and what came of it, but for the time it took."""
+    return {
+        (json.dumps(one["values"]), one["status"], one["objective"], weights(workdir, one["id"]))
+        for one in trials(workdir)
+    }
+
+
+def weights(workdir: pathlib.Path, trial_id: str) -> str:
+    path = workdir / "trials" / trial_id / "summary.json"
+    return json.loads(path.read_text())["weights_sha256"] if path.exists() else ""
+
+
+@pytest.mark.timeout(600)
+def test_two_trials_at_a_time_come_to_what_one_at_a_time_does(tmp_path):
+    flags = (*ONE_EPOCH, "--tuner=grid", RATES)
+    tuned(tmp_path / "serial", *flags)
+    tuned(tmp_path / "parallel", *flags, "--parallel_trials=2")
+    assert outcomes(tmp_path / "serial") == outcomes(tmp_path / "parallel")
+    found = trials(tmp_path / "serial")
+    assert [one["status"] for one in found] == ["completed"] * 4
+
+    best = max(found, key=lambda one: one["objective"])
+    config = tmp_path / "serial" / "best_config.json"
+    again = cluster.finished(
+        Process([*cluster.TRAINER, f"--config={config}", f"--workdir={tmp_path / 'again'}"]),
+        tmp_path / "again",
+    )
+    assert again.summary["test_accuracy"] == best["objective"]
+    assert again.summary["weights_sha256"] == weights(tmp_path / "serial", best["id"])
+    for picture in ("objective_over_trials", "parallel_coordinates", "slices"):
+        assert (tmp_path / "serial" / "plots" / f"{picture}.png").stat().st_size > 1000
+
+
+def test_what_fails_is_recorded_and_the_search_goes_on(tmp_path):
+    """A loss that overflows, a layer beyond any memory, and a combination that there is not."""
+    space = {
+        "optimizer.name": {"choices": ["adam", "sgd"]},
+        "optimizer.momentum": {"choices": [0.0, 0.5]},
+        "optimizer.learning_rate": {"choices": [0.01, 9e5], "when": {"optimizer.name": ["sgd"]}},
+        "model.hidden_units": {
+            "choices": [[16], [2 * 10**9]],
+            "when": {"optimizer.name": ["adam"]},
+        },
+    }
+    (tmp_path / "space.json").write_text(json.dumps(space))
+    found = tuned(
+        tmp_path / "sweep",
+        "--config=digits_dense",
+        "--config.train.epochs=3",  # After one the loss is not beyond all numbers yet.
+        f"--space={tmp_path / 'space.json'}",
+        "--tuner=grid",
+        "--parallel_trials=2",
+        "--max_restarts=0",
+    )
+    errors = {}
+    for one in found:
+        errors[tuple(map(str, one["values"].values()))] = one["error"]
+    assert len(errors) == len(found) == 8
+    completed = [key for key, error in errors.items() if not error]
+    assert sorted(completed) == [
+        ("adam", "0.0", "16"),
+        ("sgd", "0.0", "0.01"),
+        ("sgd", "0.5", "0.01"),
+    ]
+    for units in ("16", "2000000000"):
+        assert "`optimizer.momentum` must be 0 for adam" in errors["adam", "0.5", units]
+    for momentum in ("0.0", "0.5"):
+        assert "the loss" in errors["sgd", momentum, "900000.0"]
+    assert "memory" in errors["adam", "0.0", "2000000000"].lower()
+
+
+@pytest.mark.timeout(600)
+def test_hyperband_goes_on_with_the_run_that_did_best(tmp_path):
+    found = tuned(
+        tmp_path / "sweep",
+        "--config=digits_dense",
+        "--tuner=hyperband",
+        "--max_epochs=4",
+        "--factor=2",
+        "--space.optimizer.learning_rate=1e-4..1e-1:log",
+        "--parallel_trials=2",
+    )
+    longest = [one for one in found if one["continues"] and one["epochs"] == 4]
+    assert longest
+    workdir = tmp_path / "sweep" / "trials" / longest[0]["id"]
+    log = (workdir / "log.txt").read_text()
+    assert "resuming at step 48" in log, "its first two epochs were another trial's"
+    alone = cluster.finished(
+        cluster.training(tmp_path / "alone", f"--config={workdir / 'config.json'}"),
+        tmp_path / "alone",
+    )
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert alone.summary["weights_sha256"] == summary["weights_sha256"]
+    assert alone.summary["steps"] == 96
+
+
+def test_a_trial_may_be_a_cluster(tmp_path):
+    found = tuned(
+        tmp_path / "sweep",
+        *ONE_EPOCH,
+        "--tuner=grid",
+        "--space.train.seed=1|2",
+        "--parallel_trials=2",
+        "--workers_per_trial=2",
+    )
+    assert [one["status"] for one in found] == ["completed"] * 2
+    for one in found:
+        summary = json.loads(
+            (tmp_path / "sweep" / "trials" / one["id"] / "summary.json").read_text()
+        )
+        assert (summary["strategy"], summary["num_replicas"]) == ("multi_worker", 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
+    flags = (
+        "--config=digits_dense",
+        "--config.train.epochs=40",
+        "--config.train.steps_per_loop=2",
+        "--tuner=grid",
+        RATES,
+        "--parallel_trials=2",
+    )
+    with tuning(tmp_path, *flags) as process:
+        process.await_line("completed")
+        process.send(number)
+        assert process.wait() == (75 if number == signal.SIGTERM else -number)
+    before = trials(tmp_path)
+    tuned(tmp_path, *flags)
+    after = trials(tmp_path)
+    ended = [one for one in before if one["status"] == "completed"]
+    for one in [*ended, *after]:
+        del one["best"]  # Another may be better.
+    assert ended and ended == [one for one in after if one in ended]
+    assert [one["status"] for one in after] == ["completed"] * 4
+    begun = [re.findall("workdir .*", (tmp_path / "trials" / one["id"] / "log.txt").read_text())
+             for one in ended]  # fmt: skip
+    assert {len(starts) for starts in begun} == {1}, "none that had ended ran again"

@@ -1,0 +1,105 @@
+"""Does a sweep that is killed again and again lose a trial that had ended, or take one twice?
+
+At moments drawn from the session's seed the whole sweep, the process its trials are forked from, or one
+trial is killed; whenever the sweep is gone, the same command is given again.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import random
+import signal
+import time
+
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Process
+
+NUM_TRIALS = 12
+FLAGS = (
+    "--config=digits_dense",
+    "--config.train.epochs=30",
+    "--config.train.steps_per_loop=4",  # Slower than it could be, so that a kill finds it at work.
+    "--config.train.checkpoint_every_steps=48",
+    "--tuner=random",
+    "--seed=11",
+    f"--max_trials={NUM_TRIALS}",
+    "--parallel_trials=2",
+    "--space.optimizer.learning_rate=1e-4..1e-1:log",
+    "--space.model.hidden_units=16|32|64",
+)
+VICTIMS = ("sweep", "sweep", "fork server", "trial")
+LONGEST_S = 12.0  # Of work between two kills; a start takes about half of that.
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def tuning(workdir: pathlib.Path) -> Process:
+    environ = {"TMPDIR": str(workdir.parent)}
+    return Process([*cluster.TRAINER, "tune", f"--workdir={workdir}", *FLAGS], environ)
+
+
+def finish(workdir: pathlib.Path) -> None:
+    with tuning(workdir) as process:
+        assert process.wait(600) == 0, process.said
+
+
+def ledger(workdir: pathlib.Path) -> list[dict]:
+    lines = (workdir / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+
+def results(workdir: pathlib.Path) -> dict[str, tuple]:
+    """By trial what was tried, and what came of it."""
+    found = {}
+    for trial in json.loads((workdir / "trials.json").read_text()):
+        summary = json.loads((workdir / "trials" / trial["id"] / "summary.json").read_text())
+        value = json.dumps(trial["values"]), trial["status"], trial["objective"]
+        found[trial["id"]] = (*value, summary["weights_sha256"])
+    return found
+
+
+def kill(process: Process, victim: str, rng: random.Random) -> None:
+    """Ends the victim, if there is one by now, and else the sweep."""
+    servers = [pid for pid in cluster.children(process.pid) if b"forkserver" in _command(pid)]
+    trials = [pid for server in servers for pid in cluster.children(server)]
+    pids = {"fork server": servers, "trial": trials}.get(victim) or [process.pid]
+    os.kill(rng.choice(pids), signal.SIGKILL)
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+def test_a_killed_sweep_ends_as_one_that_was_not(tmp_path, rng, kills):
+    undisturbed, workdir = tmp_path / "undisturbed", tmp_path / "sweep"
+    ended: collections.Counter = collections.Counter()
+    while kills:
+        with tuning(workdir) as process:
+            if not (workdir / "ledger.jsonl").exists():
+                process.await_line("sweep in")
+            until = time.monotonic() + rng.uniform(0.5, LONGEST_S)
+            while process.is_running and kills and time.monotonic() < until:
+                time.sleep(0.05)
+            if not process.is_running:
+                break  # It was done before its time had come.
+            kill(process, rng.choice(VICTIMS), rng)
+            kills -= 1
+            if kills and rng.random() < 0.7:
+                process.send(signal.SIGKILL)
+                process.wait()
+        now = collections.Counter(e["id"] for e in ledger(workdir) if e["event"] == "ended")
+        assert all(now[trial] == 1 for trial in ended), "what had ended stays so"
+        ended = now
+    finish(workdir)
+    finish(undisturbed)
+    assert results(workdir) == results(undisturbed)
+    for event in ("asked", "ended"):
+        told = collections.Counter(e["id"] for e in ledger(workdir) if e["event"] == event)
+        assert len(told) == NUM_TRIALS and {*told.values()} == {1}, event

@@ -1,0 +1,12 @@
+"""What does every trial import? It is imported once, by the process that trials are forked from.
+
+Nothing here may run an operation of TensorFlow: its threads would not be there after a fork.
+"""
+
+from trainer import tensorflow_import
+
+with tensorflow_import.quietly():
+    import tensorflow  # noqa: F401
+
+    from strategies import devices, mirrored, multi_worker  # noqa: F401
+    from trainer import launch, logs, report, task, train  # noqa: F401

@@ -1,0 +1,233 @@
+"""What does `python -m trainer tune` do?
+
+It searches a space for the best values, trial by trial. keras-tuner's oracles propose them, each trial
+is a run of this trainer in a folder of its own, and what was decided is in a ledger, so the same command
+goes on with a sweep that was stopped or killed. On several machines one task, the chief, has the search,
+and the others run its trials.
+"""
+
+import functools
+import os
+import pathlib
+import time
+
+from strategies import secret
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
+from trainer import config as config_lib
+from trainer import launch, screen, tensorflow_import
+from trainer.cli import TuneOptions, parse
+from trainer.config import ExperimentConfig
+from trainer.stop import StopRequest
+from trainer.sweep import space as space_lib
+from trainer.sweep import trial_process
+from trainer.sweep.assignment import Source
+from trainer.sweep.ledger import Ledger
+from trainer.sweep.oracle import TUNERS, Suggestion
+from trainer.sweep.record import Objective
+from trainer.sweep.runner import Limits, Runner, command
+from trainer.sweep.search import Search
+from trainer.sweep.slots import Slot, share
+from trainer.sweep.space import Space
+from trainer.sweep.sweep_cluster import SweepCluster
+from trainer.workdir import Workdir
+
+_START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
+# What a sweep that goes on may be asked anew: it leaves the trials' figures alone.
+_FREE = ("data.dir", "data.placement", "data.download_timeout_s")
+
+
+def run(options: TuneOptions) -> int:
+    """Runs this process's part of the sweep to its end and returns its exit code.
+
+    Raises:
+      InputError, Resumable: see their exit codes.
+    """
+    cluster = SweepCluster.from_env(os.environ)
+    base = config_lib.resolve(options.config, options.overrides)
+    space = space_lib.load(options.config, options.space, options.dimensions)
+    space_lib.check(space, base)
+    _check_length(options, base)
+    objective = Objective.named(options.objective or _usual_objective(base))
+    key = secret.read(options.secret_file)
+    slots = [] if cluster.role == "chief" else _slots(options, cluster)
+    stop = StopRequest()
+    folder = _claim(options, base)
+    if slots:
+        trial_process.warm_up()
+    asked = _asked(options, base, space, objective)
+    if cluster.role == "client":
+        return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+    _import_keras_tuner()
+    search = _search(options, base, space, objective, asked, folder)
+    from trainer.sweep.show import Show
+
+    with Show(folder, search, space.dimensions, _planned(options, space)) as show:
+        stop.give_grace(options.grace_s + _START_S)
+        if cluster.role == "chief":
+            _serve(options, cluster, asked, key, search, show, stop)
+        else:
+            _run(options, search, folder, slots, show.look, stop)
+    return _conclude(options, search, folder, stop)
+
+
+def _usual_objective(base: ExperimentConfig) -> str:
+    is_classifier = base.data.name in config_lib.CLASSIFICATION_DATASETS
+    return "test_accuracy" if is_classifier else "test_loss"
+
+
+def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
+    if TUNERS[options.tuner].in_epochs and base.train.steps:
+        raise InputError(
+            f"`train.steps` must be 0 for --tuner={options.tuner}, which counts in epochs. Received: "
+            f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
+        )
+
+
+def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
+    return share(
+        options.parallel_trials,
+        sorted(os.sched_getaffinity(0)),
+        launch.gpus_here(os.environ),
+        options.workers_per_trial,
+        cluster.name,
+    )
+
+
+def _claim(options: TuneOptions, base: ExperimentConfig) -> pathlib.Path:
+    """The sweep's folder, which is this process's alone from now on."""
+    default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    workdir = Workdir(options.workdir or default)
+    if workdir.config.exists():
+        raise InputError(
+            f"`--workdir` holds a run, and not a sweep. Received: {str(workdir.path)!r}; choose another "
+            "folder."
+        )
+    try:
+        workdir.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"`--workdir` cannot be written ({error.strerror}). Received: {str(workdir.path)!r}; choose "
+            "a folder that you may write to."
+        ) from None
+    workdir.hold(options.startup_timeout_s)
+    return workdir.path
+
+
+def _import_keras_tuner() -> None:
+    with tensorflow_import.quietly():
+        import keras  # noqa: F401, PLC0415 before keras-tuner, which needs scikit-learn.
+    try:
+        import keras_tuner  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"`tune` needs keras-tuner. Received: {error}; run `pip install 'muster[tune]'`."
+        ) from None
+
+
+def _asked(
+    options: TuneOptions, base: ExperimentConfig, space: Space, objective: Objective
+) -> dict:
+    """All that decides which trials there are, and what they come to."""
+    config = {f"config.{name}": value for name, value in config_lib.flatten(base).items()}
+    for name in _FREE:
+        del config[f"config.{name}"]
+    flags = ("tuner", "seed", "max_epochs", "factor", "early_stop")
+    each = ("workers_per_trial", "ps_per_trial", "trainer_args")
+    return {
+        **{name: getattr(options, name) for name in (*flags, *each)},
+        "objective": objective.name,
+        **config,
+        "space": space.as_dict(),
+    }
+
+
+def _search(options, base, space, objective, asked, folder) -> Search:
+    from trainer.sweep import oracle
+
+    source = oracle.create(
+        options.tuner,
+        space,
+        objective,
+        max_trials=options.max_trials,
+        seed=options.seed,
+        max_epochs=options.max_epochs or base.train.epochs,
+        factor=options.factor,
+    )
+    make_trial = functools.partial(_make_trial, options, base, space)
+    ledger = Ledger(folder / "ledger.jsonl", asked)
+    return Search(objective, source, ledger, make_trial, options.early_stop)
+
+
+def _make_trial(
+    options: TuneOptions, base: ExperimentConfig, space: Space, suggestion: Suggestion
+) -> tuple[ExperimentConfig, tuple[str, ...]]:
+    """A trial's config and its flags of launch and train. Raises ConfigError for a bad combination."""
+    overrides, flags = space.split(suggestion.values)
+    if suggestion.epochs:
+        overrides["train.epochs"] = str(suggestion.epochs)
+    usual = {"--workers": str(options.workers_per_trial), "--ps": str(options.ps_per_trial)}
+    config = config_lib.override(base, overrides)
+    return config, tuple(f"{name}={value}" for name, value in (usual | flags).items())
+
+
+def _run(options: TuneOptions, source: Source, folder, slots, on_look, stop: StopRequest) -> None:
+    train = parse(options.trainer_args)
+    limits = Limits(
+        options.max_restarts,
+        options.max_trial_s,
+        train.startup_timeout_s + _START_S,
+        options.grace_s,
+    )
+    runner = Runner(source, folder / "trials", slots, options.trainer_args, limits, on_look)
+    runner.run(lambda: stop.requested)
+
+
+def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
+    from trainer.sweep.client import Client
+
+    with Client(
+        cluster.name,
+        cluster.address,
+        asked,
+        key,
+        options.startup_timeout_s,
+        options.peer_timeout_s,
+    ) as source:
+        screen.say(f"tune: {cluster.name} takes trials from the chief at {cluster.address}")
+        stop.give_grace(options.grace_s + _START_S)
+        _run(options, source, folder, slots, lambda: None, stop)
+    return EXIT_RESUME if stop.requested else EXIT_DONE
+
+
+def _serve(options, cluster, asked, key, search, show, stop) -> None:
+    from trainer.sweep.chief import Chief
+
+    chief = Chief(
+        search, cluster.address, options.bind, asked, key, options.peer_timeout_s, show.say
+    )
+    chief.serve(options.startup_timeout_s, lambda: stop.requested, show.look)
+
+
+def _planned(options: TuneOptions, space: Space) -> int | None:
+    """How many trials it will be at most, where that is known."""
+    limit = options.max_trials or TUNERS[options.tuner].max_trials
+    return min((number for number in (limit, space.size) if number), default=None)
+
+
+def _conclude(options: TuneOptions, search: Search, folder: pathlib.Path, stop: StopRequest) -> int:
+    again = "" if options.workdir else f" with --workdir={folder}"
+    if stop.requested and not search.is_over:
+        screen.say(f"tune: stopped; run the same command again{again} to go on")
+        return EXIT_RESUME
+    records, found = search.records(), search.best()
+    if found is None:
+        why = next((record.error for record in records if record.error), "there was none")
+        raise InputError(f"no trial of {len(records)} came to its end; the first failed so: {why}")
+    print(_how_to_run(search, found.id, folder), flush=True)
+    return EXIT_DONE
+
+
+def _how_to_run(search: Search, trial_id: str, folder: pathlib.Path) -> str:
+    _, flags = search.config(trial_id)
+    args = command([f"--config={folder / 'best_config.json'}"], flags)
+    return f"to train it again: python -m trainer {' '.join(args)}"
