@@ -6,10 +6,12 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from strategies.cluster import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
+
+_ALL_INTERFACES = ("::", "0.0.0.0")
 
 
 def connect(address: str, timeout_s: float) -> socket.socket:
@@ -78,22 +80,37 @@ def _is_public(host: str) -> bool:
 
 
 def listen(cluster: ClusterSpec) -> socket.socket:
-    """A listener on this task's own address. Raises ClusterError where the port cannot be had."""
+    """A listener on this task's own address. Raises ClusterError where the port cannot be had.
+
+    An address that is not this machine's own, as behind a NAT, is listened for on all interfaces.
+    """
     task, address = cluster.task, cluster.address(cluster.task)
-    host, port = split_address(address)
-    for candidate in (*_own_hosts(host), "::", "0.0.0.0"):
+    candidates = (*_own_hosts(split_address(address)[0]), *_ALL_INTERFACES)
+    return _first(candidates, address, f"`cluster.{task.type}[{task.index}]`", "correct it")
+
+
+def listen_at(address: str, field: str, way_out: str) -> socket.socket:
+    """A listener on this very address, or on all interfaces for a name other than localhost.
+
+    Raises ClusterError, which calls the address `field`, where it cannot be had.
+    """
+    candidates = _own_hosts(split_address(address)[0]) or _ALL_INTERFACES
+    return _first(candidates, address, field, way_out)
+
+
+def _first(candidates: Iterable[str], address: str, field: str, way_out: str) -> socket.socket:
+    for candidate in candidates:
         try:
-            return _listener(candidate, port)
+            return _listener(candidate, split_address(address)[1])
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 held = "is in use" if error.errno == errno.EADDRINUSE else "needs more rights"
                 raise ClusterError(
-                    f"`cluster.{task.type}[{task.index}]` names a port that {held} on this machine. "
-                    f"Received: {address!r}; end the program that holds it, or choose another port."
+                    f"{field} names a port that {held} on this machine. Received: {address!r}; "
+                    "end the program that holds it, or choose another port."
                 ) from None
     raise ClusterError(
-        f"`cluster.{task.type}[{task.index}]` names an address this machine cannot listen on. "
-        f"Received: {address!r}; correct it."
+        f"{field} names an address this machine cannot listen on. Received: {address!r}; {way_out}."
     )
 
 

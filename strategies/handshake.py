@@ -152,6 +152,23 @@ class Reception:
         return Met(link, said, self._key, nonces)
 
 
+def reason(error: Exception) -> str:
+    """Why a call failed, in a word or two."""
+    reasons = {
+        socket.gaierror: "name does not resolve",
+        UnicodeError: "name does not resolve",  # From a label too long for any name.
+        ConnectionRefusedError: "refused",
+        TimeoutError: "no answer",
+        Imposter: "it does not know the secret",
+        Stranger: "another program answers there",
+        EOFError: "it hung up",
+    }
+    for kind, words in reasons.items():
+        if isinstance(error, kind):
+            return words
+    return getattr(error, "strerror", None) or str(error)
+
+
 def _nonce(message: Message) -> str:
     nonce = message.get("nonce")
     if message.get("muster") != "hello" or not isinstance(nonce, str):

@@ -11,24 +11,23 @@ SO_REUSEADDR.
 """
 
 import contextlib
-import itertools
-import json
 import secrets
-import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from absl import logging
 
+from strategies import secret as secret_lib
 from strategies.addresses import connect, listen
 from strategies.cluster import ClusterSpec, Task
+from strategies.credentials import difference, listed, plain
 from strategies.errors import ClusterError, Resumable
-from strategies.handshake import Imposter, Met, Reception, call
+from strategies.handshake import Imposter, Met, Reception, call, reason
 from strategies.link import Link, Message, Stranger
 from strategies.membership import Membership
-from strategies.secret import FLAG, VARIABLE, proof
+from strategies.secret import FLAG, proof
 
 Credentials = Mapping[str, Any]
 
@@ -38,7 +37,6 @@ _ANSWER_TIMEOUT_S = 5.0
 _RETRY_EVERY_S = 0.2
 _GRACE_S = 3.0
 _LONGEST_S = 86_400.0
-_IMPOSTER = "it does not know the secret"
 
 
 def meet(
@@ -61,7 +59,7 @@ def meet(
         return Membership(cluster, {})
     hello = {
         "task": [cluster.task.type, cluster.task.index],
-        "credentials": _plain({"cluster": cluster.as_dict(), **credentials}),
+        "credentials": plain({"cluster": cluster.as_dict(), **credentials}),
     }
     if cluster.is_leader:
         run = secrets.token_hex(_RUN_BYTES)
@@ -109,12 +107,7 @@ def _knock(cluster: ClusterSpec, task: Task, timeout_s: float, found: dict[Task,
         connect(cluster.address(task), timeout_s).close()
         found[task] = "answers"
     except (OSError, UnicodeError) as error:
-        found[task] = _reason(error)
-
-
-def _plain(value: Any) -> Any:
-    """The value as it is after a journey through JSON, so that equal values compare equal."""
-    return json.loads(json.dumps(value))
+        found[task] = reason(error)
 
 
 # The leader's side.
@@ -201,7 +194,7 @@ class _Caller:
             try:
                 return self._keep(task, self._call_once(task, self._left_s()))
             except (OSError, EOFError, Stranger, UnicodeError) as error:
-                self._reasons[task] = _reason(error)
+                self._reasons[task] = reason(error)
             self._is_over.wait(_RETRY_EVERY_S)
 
     def _call_once(self, task: Task, remaining_s: float) -> Met:
@@ -245,7 +238,7 @@ class _Caller:
     def _difference(self, met: Mapping[Task, Met]) -> ClusterError | None:
         everyone = {self._cluster.task: self._hello["credentials"]}
         everyone |= {task: one.said["credentials"] for task, one in met.items()}
-        if error := _difference(everyone):
+        if error := difference(everyone):
             return error
         for task, one in met.items():
             if one.said["task"] != [task.type, task.index]:
@@ -264,8 +257,8 @@ class _Caller:
         if imposters := [task for task in missing if task in self._imposters]:
             names = [f"{task} at {self._cluster.address(task)}" for task in imposters]
             them = "does" if len(names) == 1 else "do"
-            return _secrets_differ(
-                f"{_listed(names)} {them} not know the secret of {self._cluster.task}"
+            return secret_lib.differ(
+                f"{listed(names)} {them} not know the secret of {self._cluster.task}"
             )
         names = " and ".join(
             f"{task} at {self._cluster.address(task)} ({self._reasons[task]})" for task in missing
@@ -290,70 +283,6 @@ class _Caller:
 
 def _verdict(error: ClusterError | Resumable) -> Message:
     return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
-
-
-def _difference(everyone: Mapping[Task, Mapping[str, Any]]) -> ClusterError | None:
-    """The error that names the first field in which tasks differ, or None."""
-    carried = {task: dict(_flat(credentials)) for task, credentials in everyone.items()}
-    fields = dict.fromkeys(itertools.chain.from_iterable(carried.values()))
-    differing = [
-        field
-        for field in fields
-        if len({json.dumps(values.get(field)) for values in carried.values()}) > 1
-    ]
-    if not differing:
-        return None
-    also = f" (and `{'`, `'.join(differing[1:4])}` differ too)" if differing[1:] else ""
-    return ClusterError(
-        f"`{differing[0]}` must be the same on every task. Received: "
-        f"{_values(differing[0], carried)}{also}; {_way_out(differing[0])}."
-    )
-
-
-def _flat(credentials: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in credentials.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _values(field: str, carried: Mapping[Task, Mapping[str, Any]]) -> str:
-    """Each value with the tasks that carry it: "64 on chief 0, 128 on worker 0 and worker 1"."""
-    holders: dict[str, list[str]] = {}
-    for task, values in carried.items():
-        value = json.dumps(values[field]) if field in values else "none"
-        holders.setdefault(value, []).append(str(task))
-    return ", ".join(f"{value} on {_listed(tasks)}" for value, tasks in holders.items())
-
-
-def _listed(tasks: list[str]) -> str:
-    shown = tasks if len(tasks) <= 3 else [*tasks[:2], f"{len(tasks) - 2} more"]
-    *most, last = shown
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def _way_out(field: str) -> str:
-    if field.startswith("cluster."):
-        return "give every task the same `cluster` in TF_CONFIG"
-    return "give every task the same flags and packages"
-
-
-def _reason(error: Exception) -> str:
-    """Why a call failed, in a word or two."""
-    reasons = {
-        socket.gaierror: "name does not resolve",
-        UnicodeError: "name does not resolve",  # From a label too long for any name.
-        ConnectionRefusedError: "refused",
-        TimeoutError: "no answer",
-        Imposter: _IMPOSTER,
-        Stranger: "another program answers there",
-        EOFError: "it hung up",
-    }
-    for kind, reason in reasons.items():
-        if isinstance(error, kind):
-            return reason
-    return getattr(error, "strerror", None) or str(error)
 
 
 # The other tasks' side.
@@ -381,8 +310,8 @@ def _await_call(
                 return met.link, str(verdict.get("run"))
             met.link.close()  # Only the leader may say so.
     if reception.imposters:
-        raise _secrets_differ(
-            f"a caller from {_listed(sorted(reception.imposters))} that does not know the secret of "
+        raise secret_lib.differ(
+            f"a caller from {listed(sorted(reception.imposters))} that does not know the secret of "
             f"{cluster.task}, and no call of {cluster.leader}, which leads"
         )
     raise Resumable(
@@ -394,13 +323,6 @@ def _await_call(
 def _error(verdict: Message) -> ClusterError | Resumable:
     kind = ClusterError if verdict.get("verdict") == "input" else Resumable
     return kind(str(verdict.get("text")))
-
-
-def _secrets_differ(received: str) -> ClusterError:
-    return ClusterError(
-        f"`{FLAG}` must hold the same secret on every task. Received: {received}; give every task the "
-        f"same file, or the same {VARIABLE}."
-    )
 
 
 def _is_hello(said: Message) -> bool:

@@ -62,3 +62,11 @@ def is_proof(claimed: Any, key: bytes, *parts: Any) -> bool:
         return False  # Nested so deep as only a stranger would.
     said = claimed.encode(errors="replace") if isinstance(claimed, str) else b""
     return hmac.compare_digest(said, expected.encode())
+
+
+def differ(received: str) -> ClusterError:
+    """The error for tasks of which one does not know the secret; `received` tells which."""
+    return ClusterError(
+        f"`{FLAG}` must hold the same secret on every task. Received: {received}; give every task the "
+        f"same file, or the same {VARIABLE}."
+    )

@@ -1,7 +1,7 @@
 """Which recipes are there, and what do they return?
 
-A recipe is a Python file with `get_config()`. Those in `configs/` have a name; any other is known
-by its path.
+A recipe is a Python file with `get_config()`, and `get_space()` where it is to be searched. Those in
+`configs/` have a name; any other is known by its path.
 """
 
 import ast
@@ -14,6 +14,7 @@ from typing import Any
 from trainer.fields import ConfigError, brief
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
+_REQUIRED = object()
 
 
 def names() -> list[str]:
@@ -26,8 +27,8 @@ def summaries() -> dict[str, str]:
     return {name: _summary(FOLDER / f"{name}.py") for name in names()}
 
 
-def find(name_or_path: str) -> Path:
-    """The file of a recipe, or a config.json, from its name or path. It may turn out unreadable.
+def find(name_or_path: str, flag: str = "--config") -> Path:
+    """The file of a recipe, or a JSON file, from its name or path. It may turn out unreadable.
 
     Raises:
       ConfigError: there is no recipe of this name; the nearest is suggested and all are listed.
@@ -39,45 +40,58 @@ def find(name_or_path: str) -> Path:
     close = difflib.get_close_matches(name_or_path, names(), n=1)
     hint = f"did you mean {close[0]}? The" if close else "the"
     raise ConfigError(
-        f"`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
+        f"`{flag}` must be a recipe's name, or the path of a recipe or a {_json(flag)}. Received: "
         f"{brief(name_or_path)}; {hint} recipes are {', '.join(names())}."
     )
 
 
-def run(path: Path) -> Any:
-    """What `get_config()` of the recipe at `path` returns.
+def run(
+    path: Path, function: str = "get_config", flag: str = "--config", default: Any = _REQUIRED
+) -> Any:
+    """What a function of the recipe at `path` returns, or `default` where the recipe has none.
 
     Raises:
       ConfigError: the file cannot be read, or fails; the message has its line.
     """
-    source = read(path)
+    source = read(path, flag)
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
         # Not through import: its cache would miss an edit made within the same second.
         exec(compile(source, str(path), "exec"), namespace)
-        if "get_config" in namespace:
-            return namespace["get_config"]()
+        if function in namespace:
+            return namespace[function]()
     except (Exception, SystemExit) as error:
         raise _failure(path, error) from None
-    raise ConfigError(f"recipe {path} must define `get_config()`; see {FOLDER}/digits_dense.py.")
+    if default is not _REQUIRED:
+        return default
+    example = f"{FOLDER}/{_example(flag)}.py"
+    raise ConfigError(f"recipe {path} must define `{function}()`; see {example}.")
 
 
-def read(path: Path) -> str:
-    """The text of a recipe or a config.json. Raises ConfigError."""
+def read(path: Path, flag: str = "--config") -> str:
+    """The text of a recipe or a JSON file. Raises ConfigError."""
     try:
         return path.read_text(encoding="utf-8")
     except IsADirectoryError:
         inside = path / "config.json"
-        name = inside if inside.is_file() else "a recipe or a config.json"
+        name = inside if flag == "--config" and inside.is_file() else f"a recipe or a {_json(flag)}"
         raise ConfigError(
-            f"`--config` must be a file. Received: {brief(str(path))}, a folder; name {name}."
+            f"`{flag}` must be a file. Received: {brief(str(path))}, a folder; name {name}."
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"`--config` must be a file that can be read. Received: {brief(str(path))}, but "
-            f"{reason}; correct the path, or use a recipe's name, e.g. --config=digits_dense."
+            f"`{flag}` must be a file that can be read. Received: {brief(str(path))}, but "
+            f"{reason}; correct the path, or use a recipe's name, e.g. {flag}={_example(flag)}."
         ) from None
+
+
+def _json(flag: str) -> str:
+    return "config.json" if flag == "--config" else "JSON file"
+
+
+def _example(flag: str) -> str:
+    return "digits_dense" if flag == "--config" else "digits_sweep"
 
 
 def _summary(path: Path) -> str:

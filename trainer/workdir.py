@@ -142,12 +142,12 @@ def _unwritable(path: pathlib.Path, why: str) -> WorkdirError:
     )
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
     """Writes a file that is never seen half written. Where it cannot, nothing is left behind."""
     descriptor, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(building, 0o644)
@@ -159,8 +159,13 @@ def write_whole(path: pathlib.Path, text: str) -> None:
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a JSON file as `to_json` spells it. Raises WorkdirError where it cannot."""
+    write_file(path, to_json(value, indent=2) + "\n")
+
+
+def write_file(path: pathlib.Path, content: str | bytes) -> None:
+    """`write_whole`, but raises WorkdirError where it cannot."""
     try:
-        write_whole(path, to_json(value, indent=2) + "\n")
+        write_whole(path, content)
     except OSError as error:
         raise _unwritable(path, error.strerror) from None
 

@@ -1,0 +1,201 @@
+"""Can a person see from the plots what the sweep found?"""
+
+import dataclasses
+import itertools
+import math
+import random
+import sys
+from typing import Any
+
+import matplotlib
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from trainer.sweep import over_trials, parallel, plots, slices
+from trainer.sweep.axes import Axis
+from trainer.sweep.picture import Sweep
+from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+
+ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
+NAMES = ["objective_over_trials.png", "parallel_coordinates.png", "slices.png"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimension:
+    name: str
+    kind: str = "between"
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple = ()
+    when: Any = None
+
+
+RATE = Dimension("optimizer.learning_rate", low=1e-5, high=0.1, log=True)
+MOMENTUM = Dimension("optimizer.momentum", low=0.0, high=0.99, when={"optimizer.name": ["sgd"]})
+DIMENSIONS = [
+    RATE,
+    Dimension(
+        "model.hidden_units", "choice", choices=((), (32,), (128, 64), (256, 128, 64, 32, 16))
+    ),
+    Dimension("optimizer.name", "choice", choices=("sgd", "adam", "m$mentum_{")),
+    MOMENTUM,
+    Dimension("data.global_batch_size", low=16, high=512, log=True),
+    Dimension("train.checkpoint_every_steps_of_it", low=10, high=1000),
+    Dimension("--workers", "choice", choices=tuple(range(1, 31))),
+    Dimension("sync.every_steps", low=3, high=4),
+]
+
+
+def _dimensions(count):
+    extra = [dataclasses.replace(one, name=f"{one.name}_{n}") for n in (1, 2) for one in DIMENSIONS]
+    return (DIMENSIONS + extra)[:count]
+
+
+def _drawn(dimension, chance):
+    if dimension.kind == "choice":
+        return chance.choice(dimension.choices)
+    return chance.uniform(dimension.low, dimension.high)
+
+
+def _records(count, dimensions, reach=lambda chance: chance.random()):
+    chance = random.Random(1)
+    records = []
+    for number in range(count):
+        values = {one.name: _drawn(one, chance) for one in dimensions}
+        if values.get("optimizer.name") != "sgd":
+            values.pop("optimizer.momentum", None)
+        status = (COMPLETED, COMPLETED, STOPPED, FAILED)[number % 4]
+        figure = reach(chance) if status != FAILED else None
+        records.append(Record(f"{number:04}", values, status, figure))
+    return records
+
+
+def _texts(figure):
+    """Every text that can be seen, and its box in pixels."""
+    FigureCanvasAgg(figure).draw()
+    outside = {
+        id(label)
+        for axes in figure.axes
+        for label in axes.get_yticklabels()
+        if not axes.get_ylim()[0] <= label.get_position()[1] <= axes.get_ylim()[1]
+    }
+    for text in figure.findobj(matplotlib.text.Text):
+        if text.get_text().strip() and text.get_visible() and id(text) not in outside:
+            yield text, text.get_window_extent()
+
+
+def _is_clear(one, box, other, second):
+    """Whether two texts can be told apart; those turned by 45 degrees lie side by side."""
+    if one.get_rotation() and other.get_rotation() and abs(box.y1 - second.y1) < 1:
+        return (
+            abs(box.x1 - second.x1) * math.sin(math.pi / 4) >= one.get_fontsize() * 100 / 72 * 0.8
+        )
+    overlap = matplotlib.transforms.Bbox.intersection(box, second)
+    return overlap is None or min(overlap.width, overlap.height) < 1
+
+
+@pytest.mark.parametrize(
+    "draw, num_dimensions, num_trials",
+    [
+        (over_trials.draw, 1, 1),
+        (over_trials.draw, 1, 500),
+        (parallel.draw, 1, 1),
+        (parallel.draw, 20, 40),
+        (slices.draw, 1, 1),
+        (slices.draw, 8, 40),
+    ],
+)
+def test_no_text_lies_over_another(draw, num_dimensions, num_trials):
+    dimensions = _dimensions(num_dimensions)
+    with plots.style():
+        figure = draw(Sweep(ACCURACY, _records(num_trials, dimensions), dimensions))
+        texts = list(_texts(figure))
+    assert len(texts) > 3
+    for one, other in itertools.combinations(texts, 2):
+        assert _is_clear(*one, *other), (one[0].get_text(), other[0].get_text())
+
+
+def _failed(count):
+    return [Record(f"{number:04}", {RATE.name: 0.01}, FAILED) for number in range(count)]
+
+
+def _reaching(reach):
+    return _records(12, [RATE, MOMENTUM], reach)
+
+
+@pytest.mark.parametrize(
+    "objective, records",
+    [
+        (LOSS, _failed(1)),
+        (ACCURACY, _failed(12)),
+        (ACCURACY, _reaching(lambda _: 0.5)),
+        (LOSS, _reaching(lambda _: math.nan)),
+        (LOSS, _reaching(lambda chance: 10 ** chance.uniform(-3, 30))),
+        (LOSS, _reaching(lambda chance: chance.uniform(-1, 1))),
+        (ACCURACY, [Record("0000", {}, COMPLETED, 0.5)]),
+        (ACCURACY, [Record("0000", {RATE.name: "odd", MOMENTUM.name: None}, STOPPED, 0.5)]),
+    ],
+)
+def test_whatever_came_of_the_trials_there_are_plots(objective, records, tmp_path):
+    files = plots.write(tmp_path, objective, records, [RATE, MOMENTUM])
+    assert [file.name for file in files] == NAMES
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
+
+
+def test_without_a_trial_that_ended_there_is_nothing_to_see(tmp_path):
+    under_way = Record("0000", {RATE.name: 0.1}, RUNNING, 0.5)
+    assert plots.write(tmp_path, ACCURACY, [], [RATE]) == []
+    assert plots.write(tmp_path, ACCURACY, [under_way], [RATE]) == []
+
+
+def test_plots_leave_a_persons_own_settings_alone(tmp_path):
+    with matplotlib.rc_context({"text.usetex": True, "savefig.dpi": 7}):
+        assert plots.write(tmp_path, ACCURACY, _records(2, [RATE]), [RATE])
+        assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["savefig.dpi"] == 7
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_without_matplotlib_a_line_says_how_to_get_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # Python's own way to hide a module.
+    assert plots.write(tmp_path, ACCURACY, _records(3, [RATE]), [RATE]) == []
+    assert "pip install 'muster[tune]'" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_so_far_is_a_staircase_of_completed_trials():
+    figures = [0.5, 0.9, 0.4, 0.7, 0.8]
+    statuses = [COMPLETED, STOPPED, COMPLETED, COMPLETED, COMPLETED]
+    records = [
+        Record(f"{number:04}", {}, status, figure)
+        for number, (status, figure) in enumerate(zip(statuses, figures, strict=True))
+    ]
+    for objective, heights in ((ACCURACY, [0.5, 0.5, 0.7, 0.8, 0.8]), (LOSS, [0.5] + [0.4] * 4)):
+        with plots.style():
+            line = over_trials.draw(Sweep(objective, records, [])).axes[0].lines[0]
+        assert list(line.get_ydata()) == heights
+        assert list(line.get_xdata()) == [0, 2, 3, 4, 4]
+
+
+def test_a_log_axis_is_even_in_the_logarithm_and_choices_are_evenly_spaced():
+    axis = Axis.of(RATE)
+    assert [axis.place(value) for value in (1e-5, 1e-3, 0.1)] == pytest.approx([0, 0.5, 1])
+    assert [axis.place(value) for value in (0.0, -1.0, math.nan, "x", None)] == [None] * 5
+    choices = Axis.of(Dimension("x", "choice", choices=((128, 64), "adam", None, 3, True)))
+    places = [choices.place(value) for value in ([128, 64], "adam", None, 3, True, "sgd")]
+    assert places == [0, 0.25, 0.5, 0.75, 1, None]
+
+
+def test_an_axis_of_whole_numbers_has_no_halves():
+    ticks = Axis(3, 5).ticks(0.1)
+    assert ticks == {0.0: "3", 1.0: "5", 0.5: "4"}
+
+
+def test_losses_far_apart_are_told_apart_by_their_logarithm():
+    assert Axis.along(LOSS, [0.1, 1e6]).log
+    assert not Axis.along(LOSS, [0.1, 1.0]).log
+    assert not Axis.along(LOSS, [0.0, 1e6]).log
+    assert not Axis.along(ACCURACY, [0.001, 0.99]).log

@@ -1,0 +1,159 @@
+"""Which values come next?
+
+keras-tuner's oracles say so. Here they are asked and told one trial at a time, and can be brought
+back to where they were by a journal of what they answered. None of it touches the disk.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from strategies.errors import InputError
+from trainer.fields import ConfigError, brief
+from trainer.sweep.record import Objective
+from trainer.sweep.space import Space
+
+if TYPE_CHECKING:
+    from trainer.sweep.mended_oracles import Mended
+
+_OWN = "tuner/"  # What Hyperband adds to the values of a trial.
+
+
+class Tuner(NamedTuple):
+    """A way to search: its class in `mended_oracles`, and how many trials it makes unless told."""
+
+    oracle: str
+    max_trials: int  # 0: until there are no more.
+    in_epochs: bool = False  # Whether it decides how long a trial lasts.
+
+
+TUNERS = {
+    "random": Tuner("Random", 20),
+    "grid": Tuner("Grid", 0),
+    "bayesian": Tuner("Bayesian", 20),
+    "hyperband": Tuner("Hyperband", 0, in_epochs=True),
+}
+
+
+class Suggestion(NamedTuple):
+    """A trial to make. `values` are keras-tuner's, of the dimensions that are active in it.
+
+    Hyperband says how many `epochs` it lasts in all, and which trial it `continues`, or "".
+    """
+
+    id: str
+    values: Mapping[str, Any]
+    epochs: int | None = None
+    continues: str = ""
+
+
+class Oracle:
+    """Says which trial is next, given all that was asked and told before. Not safe among threads.
+
+    The same events in the same order give the same answers. `is_exhausted` is set once `ask` has
+    nothing more to say, whatever the trials under way come to.
+    """
+
+    def __init__(self, tuner: "Mended", space: Space, max_trials: int):
+        self.is_exhausted = False
+        self._tuner, self._space = tuner, space
+        self._max_trials = max_trials or math.inf
+
+    def ask(self) -> Suggestion | None:
+        """The next trial; None where there is none, be it for now."""
+        has_room = len(self._tuner.trials) < self._max_trials
+        values = self._suggest() if has_room and not self.is_exhausted else None
+        if values is None:
+            is_waiting = has_room and self._tuner.waits and self._tuner.ongoing_trials
+            self.is_exhausted = self.is_exhausted or not is_waiting
+            return None
+        return self._begin(values)
+
+    def tell(self, trial_id: str, score: float | None) -> None:
+        """Says how good a trial was, be it stopped halfway; None or NaN: it failed."""
+        is_score = score is not None and math.isfinite(score)
+        self._tuner.end(trial_id, score if is_score else None)
+
+    def replay(self, recorded: Suggestion) -> None:
+        """Does what the `ask` did that gave this answer, at no more than the cost of a random one.
+
+        Raises:
+          InputError: the answer would be another today.
+        """
+        if self._tuner.is_quick:
+            values = self._suggest()
+            is_same = values is not None and self._suggestion(values) == recorded
+        else:  # What was suggested once is taken as it is, if only it could have been.
+            values = recorded.values
+            is_same = self._suggestion(values) == recorded and self._space.holds(values)
+        if not is_same:
+            raise InputError(
+                "`--workdir` holds a sweep that was begun with other settings, or another version of "
+                f"keras-tuner. Received: {brief(recorded)} as its trial {len(self._tuner.trials)}; start "
+                "it again in a fresh folder."
+            )
+        self._begin(values)
+
+    @property
+    def _next_id(self) -> str:
+        return f"{len(self._tuner.trials):04d}"
+
+    def _suggest(self) -> dict[str, Any] | None:
+        return self._tuner.suggest(self._next_id)
+
+    def _suggestion(self, values: Mapping[str, Any]) -> Suggestion:
+        searched = {name: value for name, value in values.items() if not name.startswith(_OWN)}
+        epochs, continues = values.get(f"{_OWN}epochs"), values.get(f"{_OWN}trial_id", "")
+        return Suggestion(self._next_id, searched, epochs, continues)
+
+    def _begin(self, values: Mapping[str, Any]) -> Suggestion:
+        suggestion = self._suggestion(values)
+        self._tuner.begin(suggestion.id, values)
+        return suggestion
+
+
+def create(
+    tuner: str,
+    space: Space,
+    objective: Objective,
+    *,
+    max_trials: int,
+    seed: int,
+    max_epochs: int,
+    factor: int,
+) -> Oracle:
+    """The oracle of a checked space.
+
+    Args:
+      tuner: one of TUNERS.
+      max_trials: how many trials it gives out at most; 0: 20 for random and bayesian, and as many as
+        there are for grid and hyperband.
+      max_epochs, factor: as keras-tuner's Hyperband has them; the others do not read them.
+
+    Raises:
+      ConfigError: hyperband cannot work on this space.
+    """
+    from trainer.sweep import mended_oracles  # Late: keras-tuner takes seconds to import.
+
+    row = TUNERS[tuner]
+    settings = {"max_epochs": max_epochs, "factor": factor} if row.in_epochs else {}
+    if row.in_epochs:
+        _check_epochs(space)
+    made = getattr(mended_oracles, row.oracle)(space, objective, seed, **settings)
+    limit = max_trials or row.max_trials
+    needed = min(made.num_needed, limit or math.inf)
+    if space.size is not None and space.size < needed:
+        raise ConfigError(
+            f"`--tuner={tuner}` needs a space of {needed} different settings for {max_epochs} epochs. "
+            f"Received: {space.size}; use --tuner=grid, or lower --max_epochs."
+        )
+    return Oracle(made, space, limit)
+
+
+def _check_epochs(space: Space) -> None:
+    for dimension in space.dimensions:
+        if dimension.name in ("train.epochs", "train.steps"):
+            raise ConfigError(
+                f"`space.{dimension.name}` is not for hyperband, which decides itself how long a trial "
+                f"lasts. Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
+            )
