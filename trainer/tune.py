@@ -115,7 +115,7 @@ def _claim(options: TuneOptions, base: ExperimentConfig) -> pathlib.Path:
 
 def _import_keras_tuner() -> None:
     with tensorflow_import.quietly():
-        import keras  # noqa: F401, PLC0415 before keras-tuner, which needs scikit-learn.
+        import keras  # noqa: F401, before keras-tuner, which needs scikit-learn.
     try:
         import keras_tuner  # noqa: F401
     except ImportError as error:
