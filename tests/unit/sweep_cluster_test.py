@@ -74,22 +74,22 @@ WITHOUT = (
         (
             kt(name="", host=None),
             "KERASTUNER_TUNER_ID is missing. Received: KERASTUNER_ORACLE_PORT; set all three, as in "
-            "KERASTUNER_TUNER_ID=chief KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=9000, or none "
-            "to sweep on this machine alone.",
+            "KERASTUNER_TUNER_ID=chief KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=9000, or "
+            "none to sweep on this machine alone.",
         ),
         *(
             (
                 kt(port=port),
-                f'KERASTUNER_ORACLE_PORT must be a port. Received: "{port}"; write a port from 1 to 65535, '
-                "as in 9000.",
+                f'KERASTUNER_ORACLE_PORT must be a port. Received: "{port}"; write a port from 1 to '
+                "65535, as in 9000.",
             )
             for port in ("0", "65536", "-1", "9000 ", "http")
         ),
         *(
             (
                 kt(host=host),
-                f"KERASTUNER_ORACLE_IP must be a host. Received: {json.dumps(shown)}; write an address or "
-                "a name, as in 10.0.0.1.",
+                f"KERASTUNER_ORACLE_IP must be a host. Received: {json.dumps(shown)}; write an address "
+                "or a name, as in 10.0.0.1.",
             )
             for host, shown in (("a b", "a b"), ("fd00::x", "[fd00::x]"), ("a:1", "[a:1]"))
         ),

@@ -43,6 +43,14 @@ def test_a_program_finds_every_trial_in_the_order_of_ids(tmp_path):
     assert found[2]["objective"] is None and not found[2]["best"]
 
 
+def test_what_is_no_number_is_not_the_best_though_it_came_first(tmp_path):
+    records = [_done(0, math.nan), _done(1, 0.5), _done(2, None)]
+    results.write(tmp_path, ACCURACY, records, None)
+    found = json.loads((tmp_path / "trials.json").read_text())
+    assert [one["best"] for one in found] == [False, True, False]
+    assert "*   0001" in results.table(ACCURACY, records, NAMES)
+
+
 def test_the_best_config_is_written_as_it_is_and_only_where_there_is_one(tmp_path):
     results.write(tmp_path, ACCURACY, [], None)
     assert [path.name for path in tmp_path.iterdir()] == ["trials.json"]
@@ -145,6 +153,14 @@ def test_a_value_is_short(value, shown):
 )
 def test_a_figure_is_short(figure, shown):
     assert brief.figure(figure) == shown
+
+
+@pytest.mark.parametrize(
+    "seconds, shown",
+    [(0.9, "0 s"), (59.9, "59 s"), (80, "1 min 20 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")],
+)
+def test_a_duration_is_short(seconds, shown):
+    assert brief.duration(seconds) == shown
 
 
 def test_a_name_is_its_last_part_where_no_other_ends_alike():

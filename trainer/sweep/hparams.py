@@ -7,6 +7,7 @@ by what is in it: what is there is not written again, and no trial is there twic
 Nothing here imports TensorFlow, which tensorboard's own writer of files would.
 """
 
+import functools
 import hashlib
 import io
 import math
@@ -44,8 +45,8 @@ def write(
     for record in over:
         values = _values(record, dimensions)
         key = [record.id, record.status, values, figures[record.id]]
-        session = _Session(record, values, figures[record.id])
-        _write_once(folder / record.id, key, session.summaries)
+        make = functools.partial(_session, record, values, figures[record.id])
+        _write_once(folder / record.id, key, make)
 
 
 def _write_once(folder: pathlib.Path, key: Any, summaries: Callable[[], list]) -> None:
@@ -74,21 +75,17 @@ def _events(summaries: Iterable[tuple[int, Any]]) -> bytes:
     return file.getvalue()
 
 
-class _Session:
-    """One trial, told once it is over."""
+def _session(
+    record: Record, values: Mapping[str, Any], figures: Mapping[str, float]
+) -> list[tuple[int, Any]]:
+    from tensorboard.plugins.hparams import summary_v2
+    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-    def __init__(self, record: Record, values: Mapping[str, Any], figures: Mapping[str, float]):
-        self._record, self._values, self._figures = record, values, figures
-
-    def summaries(self) -> list[tuple[int, Any]]:
-        from tensorboard.plugins.hparams import summary_v2
-        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-
-        record, now = self._record, time.time()
-        # A group of its own: Hyperband gives the values of one trial to a later one.
-        start = summary_v2.hparams_pb(dict(self._values), record.id, now - record.seconds)
-        scalars = [(record.step, scalar_pb(name, one)) for name, one in self._figures.items()]
-        return [(0, start), *scalars, (record.step, _end(record, now))]
+    now = time.time()
+    # A group of its own: Hyperband gives the values of one trial to a later one.
+    start = summary_v2.hparams_pb(dict(values), record.id, now - record.seconds)
+    scalars = [(record.step, scalar_pb(name, figure)) for name, figure in figures.items()]
+    return [(0, start), *scalars, (record.step, _end(record, now))]
 
 
 def _end(record: Record, now: float) -> Any:

@@ -20,7 +20,7 @@ def write(
     Raises:
       WorkdirError: they cannot be written.
     """
-    top = best(objective, in_order(records))
+    top = best(objective, ranking(objective, records))  # Which has nan last.
     lines = (to_json(_as_json(record) | {"best": record is top}) for record in in_order(records))
     # A line for each trial: that is quick to write, as it is after every trial, and easy to grep.
     write_file(folder / "trials.json", "[\n" + ",\n".join(lines) + "\n]\n")
