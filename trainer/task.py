@@ -175,13 +175,20 @@ def credentials(
     """
     flat = config_lib.flatten(config)
     return {
-        "version": __version__,
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        **versions(),
         "devices": num_devices,
         "transport": choice.transport,
         "config": {name: value for name, value in flat.items() if name != "data.dir"},
         "data": dataset and dataset.fingerprint,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What tasks on different machines may have installed differently, and must not."""
+    return {
+        "version": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
     }
 
 

@@ -12,9 +12,9 @@ import pathlib
 import time
 
 from strategies import secret
-from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from trainer import config as config_lib
-from trainer import launch, screen, tensorflow_import
+from trainer import launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.stop import StopRequest
@@ -28,7 +28,7 @@ from trainer.sweep.runner import Limits, Runner, command
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
 from trainer.sweep.space import Space
-from trainer.sweep.sweep_cluster import SweepCluster
+from trainer.sweep.sweep_cluster import CHIEF, CLIENT, SweepCluster
 from trainer.workdir import Workdir
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
@@ -49,13 +49,13 @@ def run(options: TuneOptions) -> int:
     _check_length(options, base)
     objective = Objective.named(options.objective or _usual_objective(base))
     key = secret.read(options.secret_file)
-    slots = [] if cluster.role == "chief" else _slots(options, cluster)
+    slots = [] if cluster.role == CHIEF else _slots(options, cluster)
     stop = StopRequest()
-    folder = _claim(options, base)
+    folder = _claim(options, base, cluster)
     if slots:
         trial_process.warm_up()
     asked = _asked(options, base, space, objective)
-    if cluster.role == "client":
+    if cluster.role == CLIENT:
         return _run_as_client(options, cluster, asked, key, folder, slots, stop)
     _import_keras_tuner()
     search = _search(options, base, space, objective, asked, folder)
@@ -63,7 +63,7 @@ def run(options: TuneOptions) -> int:
 
     with Show(folder, search, space.dimensions, _planned(options, space)) as show:
         stop.give_grace(options.grace_s + _START_S)
-        if cluster.role == "chief":
+        if cluster.role == CHIEF:
             _serve(options, cluster, asked, key, search, show, stop)
         else:
             _run(options, search, folder, slots, show.look, stop)
@@ -93,8 +93,8 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
     )
 
 
-def _claim(options: TuneOptions, base: ExperimentConfig) -> pathlib.Path:
-    """The sweep's folder, which is this process's alone from now on."""
+def _claim(options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster) -> pathlib.Path:
+    """The sweep's folder. It is one search's at a time; clients may share it with their chief."""
     default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = Workdir(options.workdir or default)
     if workdir.config.exists():
@@ -109,7 +109,8 @@ def _claim(options: TuneOptions, base: ExperimentConfig) -> pathlib.Path:
             f"`--workdir` cannot be written ({error.strerror}). Received: {str(workdir.path)!r}; choose "
             "a folder that you may write to."
         ) from None
-    workdir.hold(options.startup_timeout_s)
+    if cluster.role != CLIENT:
+        workdir.hold(options.startup_timeout_s)
     return workdir.path
 
 
@@ -185,25 +186,34 @@ def _run(options: TuneOptions, source: Source, folder, slots, on_look, stop: Sto
 def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     from trainer.sweep.client import Client
 
-    with Client(
-        cluster.name,
-        cluster.address,
-        asked,
-        key,
-        options.startup_timeout_s,
-        options.peer_timeout_s,
-    ) as source:
-        screen.say(f"tune: {cluster.name} takes trials from the chief at {cluster.address}")
+    lost: list[Resumable] = []
+
+    def look() -> None:
+        if lost:
+            raise lost[0]
+
+    carried = task.versions() | asked
+    timeouts = options.startup_timeout_s, options.peer_timeout_s
+    with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
+        screen.say(f"tune: {cluster}; its trials are in {folder}")
         stop.give_grace(options.grace_s + _START_S)
-        _run(options, source, folder, slots, lambda: None, stop)
+        _run(options, source, folder, slots, look, stop)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
 def _serve(options, cluster, asked, key, search, show, stop) -> None:
     from trainer.sweep.chief import Chief
 
+    carried = task.versions() | asked
+    timeout_s = options.peer_timeout_s
     chief = Chief(
-        search, cluster.address, options.bind, asked, key, options.peer_timeout_s, show.say
+        search,
+        cluster.address,
+        options.bind,
+        carried,
+        key,
+        timeout_s,
+        lambda line: show.say(f"tune: {line}"),
     )
     chief.serve(options.startup_timeout_s, lambda: stop.requested, show.look)
 

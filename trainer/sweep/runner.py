@@ -80,13 +80,13 @@ class Runner:
                 self._start()
                 if not self._trials and self._source.is_over:
                     return
-                self._look()
+                self._on_look()
+                self._wait()
         finally:
             self._end_all()
         self._hand_back()
 
-    def _look(self) -> None:
-        self._on_look()
+    def _wait(self) -> None:
         running = [trial.process for trial in self._trials if trial.process]
         trial_process.wait_for_end(running, _LOOK_EVERY_S)
 
@@ -115,7 +115,7 @@ class Runner:
             trial.ask_to_stop()
         deadline = time.monotonic() + self._limits.grace_s
         while any(trial.is_running for trial in self._trials) and time.monotonic() < deadline:
-            self._look()
+            self._wait()
         for trial in self._trials:
             trial.kill()
 
