@@ -143,6 +143,25 @@ TABLES = (
         higher=False,
     ),
     Table(
+        "sweep",
+        "Sixteen trials, from the command: seconds",
+        (
+            Peer("Muster tune, 2 at a time", "sweep", ("tune", "--parallel_trials=2")),
+            Peer("Muster tune, 1 at a time", "sweep", ("tune",)),
+            Peer("Muster, 16 runs", "sweep", ("runs",)),
+            Peer("keras-tuner over fit, defaults", "sweep", ("keras_tuner", "default")),
+            Peer("keras-tuner over fit, tuned", "sweep", ("keras_tuner", "tuned")),
+        ),
+        (
+            Column("1 epoch of 14,848", 64, 1, FEW_EXAMPLES, max_rounds=3),
+            Column("8 epochs of 14,848", 64, 8, FEW_EXAMPLES, max_rounds=3),
+        ),
+        value="seconds",
+        higher=False,
+        loss_tolerance=0.03,  # keras-tuner shuffles by itself, so the order is another.
+        deadline_s=600.0,
+    ),
+    Table(
         "streaming",
         "Data that does not stay on the device: examples a second",
         (
@@ -194,6 +213,9 @@ AIMS = (
     Aim("strong scaling, 1,024 in all", "two_workers", ("512 a worker", "Muster"),
         (_BIG, "Muster, one worker"), factor=0.5),
     _faster("ClusterCoordinator loop", 5, "parameter_server"),
+    Aim("16 trials, keras-tuner over Muster, both 1 at a time", "sweep",
+        ("8 epochs of 14,848", "keras-tuner over fit, defaults"),
+        ("8 epochs of 14,848", "Muster tune, 1 at a time")),
     Aim("time to the first step over import tensorflow", "first_step", ("digits", "Muster"),
         ("digits", "import tensorflow, alone"), at_most=1.5),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trainer import __version__, cli, recipes
 from trainer import config as config_lib
-from trainer.cli import CheckOptions, EvaluateOptions, LaunchOptions, TrainOptions
+from trainer.cli import CheckOptions, EvaluateOptions, LaunchOptions, TrainOptions, TuneOptions
 from trainer.fields import ConfigError
 
 
@@ -79,11 +79,11 @@ def test_each_command_knows_its_verb():
 
 
 MISTAKES = [
-    (["trian"], 'the verbs are train, evaluate, launch, check. Received: "trian"; did you mean '
+    (["trian"], 'the verbs are train, evaluate, launch, tune, check. Received: "trian"; did you mean '
      "`train`?"),
-    (["zzz"], 'the verbs are train, evaluate, launch, check. Received: "zzz"; `--help` explains '
+    (["zzz"], 'the verbs are train, evaluate, launch, tune, check. Received: "zzz"; `--help` explains '
      "them."),
-    (["mnist_dense"], 'the verbs are train, evaluate, launch, check. Received: "mnist_dense"; did '
+    (["mnist_dense"], 'the verbs are train, evaluate, launch, tune, check. Received: "mnist_dense"; did '
      "you mean --config=mnist_dense?"),
     (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
     (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
@@ -104,13 +104,13 @@ MISTAKES = [
      "`train`: put it after `--`."),
     (["launch", "--checkpoint=3"], '`launch` has no such flag. Received: "--checkpoint"; it is a '
      "flag of `evaluate`."),
-    (["a\nb.py"], 'the verbs are train, evaluate, launch, check. Received: "a\\nb.py"; `--help` '
+    (["a\nb.py"], 'the verbs are train, evaluate, launch, tune, check. Received: "a\\nb.py"; `--help` '
      "explains them."),
     (["launch", "--", "--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean '
      "`--workdir`?"),
     (["launch", "--", "check"], '`launch` only trains. Received: "check" after `--`; give flags of '
      "`train` there."),
-    (["check", "--", "--devices=2"], 'only `launch` takes flags after `--`. Received: '
+    (["check", "--", "--devices=2"], 'only `launch` and `tune` take flags after `--`. Received: '
      '"--devices=2" after `check`; take out the `--`.'),
     (["--workdir"], "`--workdir` needs a value. Received: none; write --workdir=VALUE."),
     (["--workdir", "--devices=2"], "`--workdir` needs a value. Received: none; write "
@@ -180,7 +180,7 @@ def test_help_fits_on_a_screen_of_100_columns(argv, capsys):
 def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
     page = answer(capsys, "--help")
     examples = re.findall(r"^  python -m trainer(.*?)(?:  |$)", page, re.MULTILINE)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         cli.parse(example.split())
 
@@ -229,3 +229,40 @@ def test_any_command_line_gives_a_command_or_a_config_error_or_an_answer(argv):
     assert exit_code == 0
     assert len(refusal.splitlines()) <= 1
     assert len(refusal) < 1000
+
+
+def test_a_sweep_takes_dimensions_overrides_and_flags_of_its_trials():
+    argv = [
+        "--tuner=grid",
+        "--space.train.seed=1|2",
+        "--config.train.epochs=3",
+        "--",
+        "--devices=2",
+    ]
+    expected = TuneOptions(
+        tuner="grid",
+        dimensions={"train.seed": "1|2"},
+        overrides={"train.epochs": "3"},
+        trainer_args=("--devices=2",),
+    )
+    assert cli.parse(["tune", *argv]) == expected
+
+
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        (["tune", "--tuner=gird"], "`--tuner` must be one of random, grid, bayesian, hyperband. "
+         'Received: "gird"; did you mean grid?'),
+        (["tune", "--devices=2"], "`tune` has no such flag. Received: \"--devices\"; it is a flag of "
+         "`train`: put it after `--`."),
+        (["tune", "--", "--workdir=x"], "`tune` gives each trial its own config and workdir. Received: "
+         '"--workdir" after `--`; put it before the `--`.'),
+        (["tune", "--", "evaluate"], "`tune` only trains. Received: \"evaluate\" after `--`; give flags "
+         "of `train` there."),
+        (["train", "--space.train.seed=1"], "`train` has no such flag. Received: "
+         '"--space.train.seed"; it is a flag of `tune`.'),
+        (["--factor=2"], '`train` has no such flag. Received: "--factor"; it is a flag of `tune`.'),
+    ],
+)  # fmt: skip
+def test_a_slip_in_a_sweep_is_told_with_its_way_out(argv, expected):
+    assert message(*argv) == expected

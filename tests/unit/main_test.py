@@ -86,7 +86,7 @@ def test_help_into_a_pipe_that_nobody_reads_to_its_end_is_no_fault(tmp_path):
          '`data.global_batch_size` must be an integer. Received: "many"; try 64.'),
         (["--devices=-1"], '`--devices` must be at least 0. Received: -1; try 0.'),
         (["trian"],
-         'the verbs are train, evaluate, launch, check. Received: "trian"; did you mean `train`?'),
+         'the verbs are train, evaluate, launch, tune, check. Received: "trian"; did you mean `train`?'),
         (["evaluate"],
          '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
     ],
