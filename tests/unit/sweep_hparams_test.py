@@ -41,9 +41,9 @@ DIMENSIONS = [
 ]
 VALUES = {
     "optimizer.learning_rate": 0.01,
-    "model.hidden_units": [128, 64],
+    "model.hidden_units": "128,64",
     "data.global_batch_size": 32,
-    "model.bias": False,
+    "model.bias": "false",  # As a search has truths and tuples.
     "--workers": None,
 }
 RECORDS = [

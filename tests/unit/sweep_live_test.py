@@ -129,8 +129,8 @@ def test_the_block_tells_of_the_sweep_and_of_each_running_trial(terminal, clock)
     assert terminal.seen() == [
         "16 trials | 1 done, 1 stopped, 1 failed, 1 running | best test_accuracy 0.9633 by trial 0000 "
         "| 1 min 20 s",
-        "0003 [======--------------]    6/20  test_accuracy 0.9512  loss 0.2500  1 min 20 s  "
-        "learning_rate=0.00316 hidden_units=",
+        "0003 [===-------]    6/20  test_accuracy 0.9512  loss 0.2500  1 min 20 s  "
+        "learning_rate=0.00316 hidden_units=128,64",
     ]
 
 
@@ -139,6 +139,15 @@ def test_a_block_that_shrinks_or_grows_leaves_nothing_behind(terminal, clock):
     for count in (3, 1, 0, 2):
         live.show([_running(number) for number in range(count)], 16, None, ACCURACY)
         assert len(terminal.seen()) == 1 + count
+
+
+def test_a_long_line_is_cut_and_a_short_one_hides_all_of_it(terminal, clock):
+    live = Live(terminal.stream, clock)
+    many = Record("0001", {f"field_{number}": 0.5 for number in range(30)})
+    live.show([many], 16, None, ACCURACY)
+    assert [len(row) for row in terminal.seen()] == [27, 119]
+    live.show([Record("0001", {})], 16, None, ACCURACY)
+    assert terminal.seen()[1] == "0001 [----------]       0  0 s"
 
 
 def test_a_line_said_in_between_stays_above_the_block(terminal, clock):
@@ -168,6 +177,7 @@ def test_nothing_of_the_block_is_left_once_it_is_closed(terminal, clock):
     live.say("before")
     live.show([_running(1), _running(2)], 16, DONE, ACCURACY)
     live.close()
+    assert terminal.seen() == ["before"]
     live.close()
     live.say("after")
     assert terminal.seen() == ["before", "after"]
@@ -192,7 +202,7 @@ def test_a_window_made_narrower_is_wiped_as_far_as_its_lines_were_broken(
     monkeypatch.setenv("COLUMNS", "50")
     live.show([_running(2)], 16, None, ACCURACY)
     terminal.seen()
-    assert terminal.sent.count("\x1b[4F") == 1  # One row for the first line, three for the trial's.
+    assert terminal.sent.count("\x1b[4F") == 1  # One row for the first line, two for the trial's.
 
 
 def test_the_best_is_coloured_unless_nobody_wants_colours(terminal, clock, monkeypatch):

@@ -186,8 +186,10 @@ def test_a_log_axis_is_even_in_the_logarithm_and_choices_are_evenly_spaced():
     assert [axis.place(value) for value in (1e-5, 1e-3, 0.1)] == pytest.approx([0, 0.5, 1])
     assert [axis.place(value) for value in (0.0, -1.0, math.nan, "x", None)] == [None] * 5
     choices = Axis.of(Dimension("x", "choice", choices=((128, 64), "adam", None, 3, True)))
-    places = [choices.place(value) for value in ([128, 64], "adam", None, 3, True, "sgd")]
+    places = [choices.place(value) for value in ([128, 64], "adam", None, 3.0, "true", "sgd")]
     assert places == [0, 0.25, 0.5, 0.75, 1, None]
+    near = Axis.of(Dimension("x", "choice", choices=(0.10001, 0.10002)))
+    assert [near.place(0.10001), near.place(0.10002)] == [0, 1]
 
 
 def test_an_axis_of_whole_numbers_has_no_halves():

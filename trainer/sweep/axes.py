@@ -6,7 +6,6 @@ spaced in the order they were given.
 
 import dataclasses
 import math
-import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,7 +29,7 @@ class Axis:
     @classmethod
     def of(cls, dimension: Any) -> "Axis":
         if dimension.kind == "choice":
-            return cls(choices=tuple(dict.fromkeys(map(_whole, dimension.choices))))
+            return cls(choices=tuple(dict.fromkeys(map(brief.exact, dimension.choices))))
         return cls(dimension.low, dimension.high, dimension.log)
 
     @classmethod
@@ -43,7 +42,7 @@ class Axis:
     def place(self, value: Any) -> float | None:
         """Between 0 and 1; None for what has no place here."""
         if self.choices:
-            return self._among(_whole(value))
+            return self._among(brief.exact(value))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         if not math.isfinite(value) or (self.log and value <= 0):
@@ -83,7 +82,3 @@ class Axis:
             are_whole = isinstance(self.low, int) and isinstance(self.high, int)
             values = ticker.MaxNLocator(6, integer=are_whole).tick_values(self.low, self.high)
         return [float(value) for value in values if self.low < value < self.high]
-
-
-def _whole(choice: Any) -> str:
-    return brief.value(choice, sys.maxsize)

@@ -5,6 +5,7 @@ and nothing that a value or an error holds can move a terminal's cursor.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,6 +33,15 @@ def value(given: Any, width: int = 24) -> str:
     if isinstance(given, (tuple, list)):
         return line(",".join(map(value, given)) or "()", width)
     return line(str(given), width)
+
+
+def exact(given: Any) -> str:
+    """A value's whole text, alike for what is the same: 64 and 64.0, (128, 64) and "128,64"."""
+    if isinstance(given, (int, float)) and not isinstance(given, bool):
+        return str(given).removesuffix(".0")
+    if isinstance(given, (tuple, list)):
+        return ",".join(map(exact, given)) or "()"
+    return value(given, sys.maxsize)
 
 
 def figure(given: float | None) -> str:

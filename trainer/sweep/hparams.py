@@ -12,7 +12,6 @@ import hashlib
 import io
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -119,11 +118,12 @@ def _domain(dimension: Any) -> Any:
     if dimension.kind == "between":
         return summary_v2.RealInterval(float(dimension.low), float(dimension.high))
     kind = _type(dimension)
-    return summary_v2.Discrete(dict.fromkeys(map(_of(kind), dimension.choices)), kind)
+    choices = [_of(kind, choice) for choice in dimension.choices]
+    return summary_v2.Discrete(dict.fromkeys(choices), kind)
 
 
 def _described(dimension: Any) -> list:
-    choices = [_whole(choice) for choice in dimension.choices]
+    choices = [brief.exact(choice) for choice in dimension.choices]
     return [dimension.name, dimension.kind, dimension.low, dimension.high, choices]
 
 
@@ -137,8 +137,11 @@ def _type(dimension: Any) -> type:
     return float if types <= {int, float} else str
 
 
-def _of(kind: type) -> Callable[[Any], Any]:
-    return _whole if kind is str else kind
+def _of(kind: type, value: Any) -> Any:
+    """The value as of its dimension's type; a search has truths, like tuples, as texts."""
+    if kind is bool:
+        return brief.exact(value) == "true"
+    return float(value) if kind is float else brief.exact(value)
 
 
 def _values(record: Record, dimensions: Sequence[Any]) -> dict[str, Any]:
@@ -146,12 +149,9 @@ def _values(record: Record, dimensions: Sequence[Any]) -> dict[str, Any]:
     found = {}
     for dimension in dimensions:
         if dimension.name in record.values:
-            found[dimension.name] = _of(_type(dimension))(record.values[dimension.name])
+            value = record.values[dimension.name]
+            found[dimension.name] = _of(_type(dimension), value)
     return found
-
-
-def _whole(value: Any) -> str:
-    return brief.value(value, sys.maxsize)
 
 
 def _figures(objective: Objective, record: Record) -> dict[str, float]:

@@ -16,7 +16,7 @@ from trainer.sweep.block import Block, is_terminal, put
 from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
 
 _SAY_EVERY_S = 10.0
-_BAR_WIDTH = 20
+_BAR_WIDTH = 10
 _NUM_METRICS = 3
 _MAX_LINE = 200
 _COUNTED = {COMPLETED: "done", STOPPED: "stopped", FAILED: "failed", RUNNING: "running"}
@@ -103,7 +103,7 @@ def _head(records: Sequence[Record], planned: int | None, told: str, seconds: fl
 
 
 def _line(record: Record, seconds: float, objective: Objective) -> str:
-    """`0003 [======--------------]  6/20  test_accuracy 0.9512  34 s  learning_rate=0.003`"""
+    """`0003 [===-------]    6/20  test_accuracy 0.9512  34 s  learning_rate=0.003`"""
     share = min(record.epoch / record.epochs, 1.0) if record.epochs else 0.0
     bar = "=" * int(share * _BAR_WIDTH)
     parts = [

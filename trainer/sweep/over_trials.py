@@ -54,7 +54,8 @@ def _steps(axes, sweep: Sweep, places: dict[str, int]) -> None:
 
 def _frame(axes, sweep: Sweep, ids: list[str]) -> None:
     frame_objective(axes, sweep)
-    every = -(-len(ids) // _MAX_LABELS)
+    rounds = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
+    every = next(one for one in rounds if len(ids) <= one * _MAX_LABELS)
     axes.set_xticks(range(0, len(ids), every), ids[::every])
     margin = 0.5 + len(ids) / 80
     axes.set_xlim(-margin, len(ids) - 1 + margin)

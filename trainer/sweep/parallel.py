@@ -98,6 +98,6 @@ def _key(axes, sweep: Sweep, place: int) -> None:
         text = f"trial {sweep.best.id}\n{brief.figure(sweep.best.objective)}"
         height = min(max(sweep.axis.place(sweep.best.objective), 0.05), 0.95)
         axes.text(place + 0.13, height, text, color=BEST, ha="left", va="center", weight="bold")
-    if sweep.failed:
+    if sweep.failed and place > 1:  # One axis makes no line.
         axes.text(-0.5, limits[1][0] - 0.02, "dashed: failed", color=FAINT, ha="left", va="top")
     axes.set(xlim=limits[0], ylim=limits[1])  # An image would have the axes fit it alone.
