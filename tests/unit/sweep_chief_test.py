@@ -581,6 +581,19 @@ def test_a_chief_that_falls_silent_is_lost_after_the_time_for_an_answer():
         assert caught.value is loss
 
 
+def test_a_chief_that_is_gone_is_lost_at_once_and_one_whose_sweep_is_over_is_no_loss():
+    lost = queue.Queue()
+    with contextlib.ExitStack() as stack:
+        for over in (True, False):
+            with pretender({**WELCOME, "over": over}) as address:
+                client = Client("a", address, {}, b"", PATIENCE_S, PATIENCE_S, lost.put)
+                stack.enter_context(client)
+        assert f"chief at {address} was lost (its connection closed)" in str(
+            lost.get(timeout=PATIENCE_S)
+        )
+    assert lost.empty()
+
+
 def test_a_trial_that_would_do_more_than_train_here_is_not_run(serve):
     class Rogue(Trials):
         def ask(self, runner):

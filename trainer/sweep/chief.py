@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from strategies import secret as secret_lib
@@ -64,7 +65,9 @@ class Chief:
         self._desk = Desk()
         self._door = Door(credentials, self._make_guest, peer_timeout_s)
         self._failure: Exception | None = None
+        self._looking: Future | None = None
         self._is_over = self._is_leaving = False
+        self._leave_at = math.inf
 
     def serve(
         self,
@@ -108,26 +111,29 @@ class Chief:
         return "" if self._secret else "; no secret: whoever reaches it takes part (SECURITY.md)"
 
     def _receive(self, reception, startup_timeout_s, stop_requested, on_look) -> None:
-        leave_at = math.inf
-        looking = None
-        while not stop_requested() and time.monotonic() < leave_at:
+        while not stop_requested() and not self._is_done():
             on_look()
-            # Asked at the desk, as a search that thinks would hold up the door.
-            looking = looking or self._desk.submit(AT_ONCE, lambda: self._search.is_over)
             if met := reception.next_caller(time.monotonic() + _LOOK_EVERY_S):
                 threading.Thread(target=self._welcome, args=(met,), daemon=True).start()
-            if self._failure:
-                raise self._failure
-            if looking.done():
-                self._is_over, looking = looking.result(), None
+            self._look_at_search()
             if not self._is_over:
                 self._check_alone(reception, startup_timeout_s)
-                continue
-            guests = self._door.guests()
-            if not guests:
-                return
-            if not any(guest.trials for guest in guests):
-                leave_at = min(leave_at, time.monotonic() + _FAREWELL_S)
+
+    def _look_at_search(self) -> None:
+        if self._failure:
+            raise self._failure
+        if self._looking and self._looking.done():
+            self._is_over, self._looking = self._looking.result(), None
+        # At the desk, as a search that thinks would hold up the door.
+        self._looking = self._looking or self._desk.submit(AT_ONCE, lambda: self._search.is_over)
+
+    def _is_done(self) -> bool:
+        """The sweep is over, and every client heard so and left, or had the time to."""
+        guests = self._door.guests()
+        if not self._is_over or any(guest.trials for guest in guests):
+            return False
+        self._leave_at = min(self._leave_at, time.monotonic() + _FAREWELL_S)
+        return not guests or time.monotonic() >= self._leave_at
 
     def _check_alone(self, reception: Reception, startup_timeout_s: float) -> None:
         if self._door.alone_s() < startup_timeout_s:
