@@ -19,6 +19,7 @@ PROGRAM = [path for room in ("strategies", "trainer", "configs")
 TABLE = {
     "dense_100": ("dense_100", (100,), "sgd", 0.01, 100, 50, 0),
     "digits_dense": ("digits", (128,), "adam", 0.001, 64, 20, 0),
+    "digits_sweep": ("digits", (128,), "adam", 0.001, 64, 20, 0),
     "linear_100": ("linear_100", (), "sgd", 0.01, 100, 10, 1000),
     "mnist_dense": ("mnist", (128,), "adam", 0.001, 64, 10, 0),
     "mnist_dense_ps": ("mnist", (100,), "sgd", 0.01, 100, 10, 1000),
@@ -30,7 +31,7 @@ def docstring(name):
     return ast.get_docstring(ast.parse((recipes.FOLDER / f"{name}.py").read_text()))
 
 
-def test_the_recipes_are_those_of_the_documents_and_the_default():
+def test_the_recipes_are_those_of_the_documents_the_default_and_its_sweep():
     assert recipes.names() == sorted(TABLE)
 
 

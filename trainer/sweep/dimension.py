@@ -14,6 +14,7 @@ from trainer import config as config_lib
 from trainer.fields import ConfigError, Field, brief, fields, nearest
 
 FLAGS = ("--workers", "--ps", "--devices_per_worker", "--strategy", "--transport")
+MOST_STEPS = 10_000  # keras-tuner is given the steps of a range one by one, for each trial.
 
 
 @dataclasses.dataclass(frozen=True)

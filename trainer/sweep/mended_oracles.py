@@ -19,7 +19,10 @@ import numpy as np
 from keras_tuner import oracles
 from keras_tuner.engine.trial import Trial
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
+from trainer.fields import ConfigError, brief
+from trainer.sweep.dimension import MOST_STEPS
 from trainer.sweep.record import Objective
 from trainer.sweep.space import Space
 
@@ -31,7 +34,6 @@ class Mended(keras_tuner.Oracle):
     """What all have in common. Ids are those of the sweep, in the order in which trials are given out."""
 
     waits = False  # Whether the end of a trial can bring another one.
-    num_needed = 0  # How many different settings it must find.
 
     def __init__(self, space: Space, objective: Objective, seed: int, **settings: Any):
         sought = keras_tuner.Objective(objective.name, objective.direction)
@@ -46,6 +48,9 @@ class Mended(keras_tuner.Oracle):
     def is_quick(self) -> bool:
         """Whether the next values are cheap to find."""
         return True
+
+    def check(self, max_trials: float) -> None:
+        """Raises ConfigError where it cannot search this space with so many trials."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Values for the next trial. The same until a trial begins or ends."""
@@ -84,6 +89,14 @@ class Random(Mended, oracles.RandomSearchOracle):
 class Grid(Mended, oracles.GridSearchOracle):
     """All values in turn. A range without steps is cut into eleven."""
 
+    def check(self, max_trials: float) -> None:
+        for dimension in self.space.dimensions:
+            if dimension.values is not None and len(dimension.values) > MOST_STEPS:
+                raise ConfigError(
+                    f"`space.{dimension.name}` must have at most {MOST_STEPS:,} values for grid. "
+                    f"Received: {brief(dimension.as_dict())}; give it a step, or use another --tuner."
+                )
+
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         response = super().populate_space(trial_id)
         # keras-tuner waits for a trial to end, in case it brings new dimensions. Here none does.
@@ -113,7 +126,9 @@ class Bayesian(Mended, oracles.BayesianOptimizationOracle):
         # Both anew for each trial: a sweep that is resumed has not made the earlier ones' draws and fits.
         self._random_state = np.random.RandomState([self.seed, len(self.trials)])
         self.gpr = self._make_gpr()
-        response = super().populate_space(trial_id)
+        # On one core: the same bits on any machine's number of them, and thrice as fast, being small.
+        with threadpool_limits(1):
+            response = super().populate_space(trial_id)
         if response["values"] is not None and self._duplicate(response["values"]):
             return self._random_populate_space()
         return response
@@ -142,8 +157,21 @@ class Hyperband(Mended, oracles.HyperbandOracle):
 
     def __init__(self, space: Space, objective: Objective, seed: int, max_epochs: int, factor: int):
         super().__init__(space, objective, seed, max_epochs=max_epochs, factor=factor)
+
+    def check(self, max_trials: float) -> None:
+        for dimension in self.space.dimensions:
+            if dimension.name in ("train.epochs", "train.steps"):
+                raise ConfigError(
+                    f"`space.{dimension.name}` is not for hyperband, which decides how long trials last. "
+                    f"Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
+                )
         brackets = range(self._get_num_brackets())
-        self.num_needed = sum(self._get_size(bracket, round_num=0) for bracket in brackets)
+        needed = sum(self._get_size(bracket, round_num=0) for bracket in brackets)
+        if self.space.size is not None and self.space.size < min(needed, max_trials):
+            raise ConfigError(
+                f"`--tuner=hyperband` needs a space of {needed} settings for {self.max_epochs} epochs. "
+                f"Received: {self.space.size}; use --tuner=grid, or lower --max_epochs."
+            )
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         before = copy.deepcopy((self._brackets, self._current_bracket, self._current_iteration))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategies.errors import InputError
-from trainer.fields import ConfigError, brief
+from trainer.fields import brief
 from trainer.sweep.record import Objective
 from trainer.sweep.space import Space
 
@@ -54,10 +54,10 @@ class Oracle:
     nothing more to say, whatever the trials under way come to.
     """
 
-    def __init__(self, tuner: "Mended", space: Space, max_trials: int):
+    def __init__(self, tuner: "Mended", space: Space, max_trials: float):
         self.is_exhausted = False
         self._tuner, self._space = tuner, space
-        self._max_trials = max_trials or math.inf
+        self._max_trials = max_trials
 
     def ask(self) -> Suggestion | None:
         """The next trial; None where there is none, be it for now."""
@@ -131,29 +131,13 @@ def create(
       max_epochs, factor: as keras-tuner's Hyperband has them; the others do not read them.
 
     Raises:
-      ConfigError: hyperband cannot work on this space.
+      ConfigError: the tuner cannot search this space.
     """
     from trainer.sweep import mended_oracles  # Late: keras-tuner takes seconds to import.
 
     row = TUNERS[tuner]
     settings = {"max_epochs": max_epochs, "factor": factor} if row.in_epochs else {}
-    if row.in_epochs:
-        _check_epochs(space)
     made = getattr(mended_oracles, row.oracle)(space, objective, seed, **settings)
-    limit = max_trials or row.max_trials
-    needed = min(made.num_needed, limit or math.inf)
-    if space.size is not None and space.size < needed:
-        raise ConfigError(
-            f"`--tuner={tuner}` needs a space of {needed} different settings for {max_epochs} epochs. "
-            f"Received: {space.size}; use --tuner=grid, or lower --max_epochs."
-        )
+    limit = max_trials or row.max_trials or math.inf
+    made.check(limit)
     return Oracle(made, space, limit)
-
-
-def _check_epochs(space: Space) -> None:
-    for dimension in space.dimensions:
-        if dimension.name in ("train.epochs", "train.steps"):
-            raise ConfigError(
-                f"`space.{dimension.name}` is not for hyperband, which decides itself how long a trial "
-                f"lasts. Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
-            )

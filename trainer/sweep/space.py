@@ -126,8 +126,9 @@ def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
 def _of_file(path: Path) -> dict[str, Dimension]:
     if path.suffix != ".json":
         return _of_recipe(path, recipes.run(path, "get_space", flag="--space"))
+    text = recipes.read(path, "--space")
     try:
-        said = json.loads(recipes.read(path, "--space"))
+        said = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"`--space` must be JSON, but {error}. Received: {path}; correct it."

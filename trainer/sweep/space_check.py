@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 from trainer import config as config_lib
 from trainer.config import ExperimentConfig
 from trainer.fields import ConfigError, Field, brief, build
-from trainer.sweep.dimension import Dimension, encoded, field_of, step_of
+from trainer.sweep.dimension import MOST_STEPS, Dimension, encoded, field_of, step_of
 
 if TYPE_CHECKING:
     from trainer.sweep.space import Space
-
-_MOST_STEPS = 10_000  # keras-tuner is given the steps of a range one by one, for each trial.
 
 
 def check(space: "Space", base: ExperimentConfig) -> None:
@@ -61,9 +59,9 @@ def _check_step(dimension: Dimension, field: Field) -> None:
             step,
             "lower it, or leave it out",
         )
-    if dimension.steps > _MOST_STEPS and field.type is float:
+    if dimension.steps > MOST_STEPS and field.type is float:
         raise step_of(field).error(
-            f"must make at most {_MOST_STEPS:,} values", step, "raise it, or leave it out"
+            f"must make at most {MOST_STEPS:,} values", step, "raise it, or leave it out"
         )
 
 
@@ -98,6 +96,10 @@ def _check_when(dimension: Dimension, earlier: Sequence[Dimension]) -> None:
             rule = "must name in `when` a choice that stands before it"
             raise field.error(
                 rule, parent, f"take one of {', '.join(parents) or 'those you add there'}"
+            )
+        if not wanted:
+            raise field.error(
+                "must name values in `when`", dimension.as_dict(), f"name some of `{parent}`"
             )
         for value in wanted:
             if encoded(parent, field_of(parent, value).check(value)) not in parents[parent].values:

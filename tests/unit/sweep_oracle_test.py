@@ -1,0 +1,396 @@
+"""The four ways to search: the same trials from the same seed, in any order, resumed, and to the end."""
+
+import dataclasses
+import itertools
+import json
+import math
+import random
+import statistics
+from pathlib import Path
+
+import pytest
+
+from strategies.errors import InputError
+from trainer.fields import ConfigError
+from trainer.sweep import oracle as oracle_lib
+from trainer.sweep.oracle import TUNERS, Suggestion
+from trainer.sweep.record import Objective
+from trainer.sweep.space import Space, between, choice
+
+ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
+RATE, WIDTH, NAME = "optimizer.learning_rate", "data.global_batch_size", "optimizer.name"
+MOMENTUM, CLIP = "optimizer.momentum", "optimizer.global_clipnorm"
+
+
+def space_of(dimensions):
+    return Space(tuple(dataclasses.replace(one, name=name) for name, one in dimensions.items()))
+
+
+WIDE = space_of(
+    {
+        RATE: between(1e-4, 1e-1, log=True),
+        NAME: choice("adam", "sgd"),
+        CLIP: between(0.0, 10.0, when={NAME: ("sgd",)}),
+    }
+)
+SMALL = space_of(
+    {
+        WIDTH: between(8, 24, step=8),
+        NAME: choice("adam", "sgd"),
+        MOMENTUM: choice(0.1, 0.5, 0.9, when={NAME: ("sgd",)}),
+    }
+)
+
+
+def create(tuner, space=WIDE, objective=ACCURACY, max_trials=0, seed=0, max_epochs=9):
+    return oracle_lib.create(
+        tuner, space, objective, max_trials=max_trials, seed=seed, max_epochs=max_epochs, factor=3
+    )
+
+
+def quality(values):
+    """What is planted: 1 at a rate of 0.005, with sgd, clipped at 7. At most 0.6 with adam."""
+    distance = math.log10(values.get(RATE, 0.005) / 0.005) ** 2
+    if values.get(NAME) == "sgd":
+        return math.exp(-distance - ((values.get(CLIP, 7) - 7) / 4) ** 2)
+    return 0.6 * math.exp(-distance)
+
+
+def score(suggestion):
+    """Every seventh trial fails."""
+    if int(suggestion.id) % 7 == 4:
+        return None
+    return shown(suggestion)
+
+
+def shown(suggestion):
+    """A quality that shows itself with the epochs."""
+    return quality(suggestion.values) * (1 - math.exp(-(suggestion.epochs or 9) / 3))
+
+
+def drive(oracle, width, order, score=score):
+    """Runs the oracle to its end with up to `width` trials under way, which end in a random order."""
+    under_way, events = [], []
+    while under_way or not oracle.is_exhausted:
+        suggestion = None
+        if len(under_way) < width and (not under_way or order.random() < 0.6):
+            suggestion = oracle.ask()
+        if suggestion:
+            under_way.append(suggestion)
+            events.append(suggestion)
+        elif under_way:
+            ended = under_way.pop(order.randrange(len(under_way)))
+            oracle.tell(ended.id, score(ended))
+            events.append((ended.id, score(ended)))
+    return events
+
+
+def asked(events):
+    return [event for event in events if isinstance(event, Suggestion)]
+
+
+def values_of(tuner, seed=0, width=1, **settings):
+    return [
+        one.values
+        for one in asked(drive(create(tuner, seed=seed, **settings), width, random.Random(7)))
+    ]
+
+
+def resumed(tuner, events, **settings):
+    """A fresh oracle, brought to where the events end by what a journal has of them."""
+    oracle = create(tuner, **settings)
+    for event in events:
+        if isinstance(event, Suggestion):
+            oracle.replay(Suggestion(**json.loads(json.dumps(event._asdict()))))
+        else:
+            oracle.tell(*event)
+    return oracle
+
+
+@pytest.fixture(scope="module")
+def bayesian_events():
+    """Twelve trials, the last of them suggested by the process, whose fits take half a second each."""
+    return drive(create("bayesian", max_trials=12), 3, random.Random(5))
+
+
+@pytest.mark.parametrize("tuner, seed", [("random", 0), ("random", 1), ("hyperband", 0)])
+def test_a_seed_gives_its_own_trials_again_and_another_seed_gives_others(tuner, seed):
+    first = values_of(tuner, seed, max_trials=11)
+    assert first == values_of(tuner, seed, max_trials=11)
+    assert len(first) == 11
+    others = [values[RATE] for values in values_of(tuner, seed + 1, max_trials=11)]
+    assert not {values[RATE] for values in first} & set(others)
+
+
+def test_a_bayesian_search_is_the_same_again(bayesian_events):
+    assert drive(create("bayesian", max_trials=12), 3, random.Random(5)) == bayesian_events
+
+
+@pytest.mark.parametrize("tuner, space", [("random", WIDE), ("random", SMALL), ("grid", SMALL)])
+@pytest.mark.parametrize("width", [2, 3, 20])
+def test_random_and_grid_try_the_same_however_many_are_under_way(tuner, space, width):
+    assert values_of(tuner, width=width, space=space) == values_of(tuner, space=space)
+
+
+@pytest.mark.parametrize("space", [WIDE, SMALL], ids=["wide", "small"])
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_sweep_resumed_at_any_moment_goes_on_as_if_it_had_not_stopped(tuner, space):
+    settings = {"space": space, "max_trials": 11, "seed": 3}
+    events = drive(create(tuner, **settings), 3, random.Random(5))
+    assert len(asked(events)) == 11
+    for place, event in enumerate(events):
+        if isinstance(event, Suggestion):
+            assert resumed(tuner, events[:place], **settings).ask() == event
+    over = resumed(tuner, events, **settings)
+    assert over.ask() is None and over.is_exhausted
+
+
+def test_hyperband_resumed_at_any_moment_promotes_as_if_it_had_not_stopped():
+    events = drive(create("hyperband", max_epochs=27), 3, random.Random(5))
+    assert len([one for one in asked(events) if one.continues]) > 15
+    for place, event in enumerate(events):
+        if isinstance(event, Suggestion):
+            assert resumed("hyperband", events[:place], max_epochs=27).ask() == event
+
+
+def test_being_asked_in_vain_changes_nothing():
+    eager, calm = create("hyperband"), create("hyperband")
+    vain = 0
+    under_way = []
+    while not eager.is_exhausted:
+        while suggestion := eager.ask():
+            assert calm.ask() == suggestion
+            under_way.append(suggestion)
+        vain += not eager.is_exhausted
+        if under_way:
+            ended = under_way.pop()
+            eager.tell(ended.id, score(ended))
+            calm.tell(ended.id, score(ended))
+    assert vain > 3
+
+
+def test_a_resumed_bayesian_search_fits_nothing_until_it_is_asked(monkeypatch, bayesian_events):
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    def fit(*args):
+        raise AssertionError("a process was fitted")
+
+    monkeypatch.setattr(GaussianProcessRegressor, "fit", fit)
+    oracle = resumed("bayesian", bayesian_events, max_trials=13)
+    with pytest.raises(AssertionError, match="was fitted"):
+        oracle.ask()
+
+
+@pytest.mark.parametrize("tuner", ["random", "grid", "bayesian"])
+def test_a_finite_space_is_tried_to_its_last_setting_and_no_setting_twice(tuner):
+    tried = values_of(tuner, space=SMALL, max_trials=100)
+    assert len(tried) == SMALL.size == 3 * (1 + 3)
+    assert sorted(map(str, map(sorted, map(dict.items, tried)))) == sorted(
+        map(str, map(sorted, map(dict.items, SMALL.settings())))
+    )
+
+
+def test_a_choice_in_which_one_of_many_has_a_range_is_not_taken_for_tried_out():
+    names = [f"/data/{place}" for place in range(200)]
+    space = space_of(
+        {"data.dir": choice(*names), RATE: between(0.1, 0.2, when={"data.dir": names[:1]})}
+    )
+    assert len(values_of("random", space=space, max_trials=230)) == 230
+
+
+def test_grid_gives_out_all_at_once():
+    oracle = create("grid", SMALL)
+    given = list(iter(oracle.ask, None))
+    assert len(given) == SMALL.size
+    assert oracle.is_exhausted
+    assert given[0] == Suggestion("0000", {WIDTH: 8, NAME: "adam"})
+    assert given[-1].values == {WIDTH: 24, NAME: "sgd", MOMENTUM: 0.9}
+
+
+def test_grid_cuts_a_range_without_steps_into_eleven():
+    space = space_of({RATE: between(1e-4, 1e-1, log=True)})
+    rates = sorted(values[RATE] for values in values_of("grid", space=space))
+    assert len(rates) == 11
+    assert rates[0] == 1e-4 and 0.05 < rates[-1] < 0.1
+
+
+def test_without_a_number_of_trials_there_are_twenty_or_as_many_as_there_are():
+    assert len(list(iter(create("random").ask, None))) == 20
+    assert len(list(iter(create("bayesian").ask, None))) == 20
+    assert len(list(iter(create("grid", SMALL).ask, None))) == 12
+    assert len(values_of("hyperband", width=3)) == 23
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_number_of_trials_is_not_exceeded(tuner):
+    oracle = create(tuner, max_trials=3)
+    given = list(itertools.islice(iter(oracle.ask, None), 5))
+    assert [one.id for one in given] == ["0000", "0001", "0002"]
+    assert oracle.is_exhausted and oracle.ask() is None
+
+
+@pytest.mark.parametrize("told", [None, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_a_search_goes_on_when_every_trial_fails(tuner, told):
+    events = drive(create(tuner, max_trials=12), 2, random.Random(1), score=lambda one: told)
+    assert len(asked(events)) == 12
+
+
+@pytest.mark.parametrize("objective", [ACCURACY, LOSS])
+def test_hyperband_promotes_as_many_when_some_fail_but_none_of_those(objective):
+    sign = 1 if objective.direction == "max" else -1
+    failed = set()
+
+    def told(one):
+        if int(one.id) % 3 == 0:
+            failed.add(one.id)
+            return None
+        return sign * quality(one.values)
+
+    trials = asked(drive(create("hyperband", objective=objective), 3, random.Random(2), score=told))
+    whole = asked(
+        drive(create("hyperband"), 3, random.Random(2), score=lambda one: quality(one.values))
+    )
+    assert failed and not {one.continues for one in trials} & failed
+    assert len(trials) == len(whole)
+
+
+def test_hyperband_whose_first_round_fails_whole_goes_on_with_the_next_bracket():
+    trials = asked(
+        drive(
+            create("hyperband"), 3, random.Random(2), lambda one: None if one.epochs == 1 else 0.5
+        )
+    )
+    assert {one.epochs for one in trials} == {1, 3, 9}
+    assert all(trials[int(one.continues)].epochs == 3 for one in trials if one.continues)
+
+
+def test_hyperband_continues_the_best_of_a_round_for_thrice_as_long():
+    trials = asked(drive(create("hyperband"), 1, random.Random(2), lambda one: quality(one.values)))
+    first = [one for one in trials if one.epochs == 1]
+    chosen = {one.continues for one in trials if one.epochs == 3 and one.continues}
+    best = sorted(first, key=lambda one: quality(one.values))[-len(chosen) :]
+    assert (len(first), len(chosen)) == (9, 3)
+    assert chosen == {one.id for one in best}
+    for one in trials:
+        assert not one.continues or one.values == trials[int(one.continues)].values
+
+
+def test_hyperband_refuses_a_space_smaller_than_its_first_rounds():
+    space = space_of({NAME: choice("adam", "sgd")})
+    with pytest.raises(ConfigError) as caught:
+        create("hyperband", space)
+    assert str(caught.value) == (
+        "`--tuner=hyperband` needs a space of 17 settings for 9 epochs. Received: 2; use --tuner=grid, "
+        "or lower --max_epochs."
+    )
+    assert len(values_of("hyperband", space=space, max_epochs=1)) == 1
+    assert len(values_of("hyperband", space=space, max_trials=2)) == 2
+
+
+def test_hyperband_refuses_a_search_over_epochs():
+    with pytest.raises(ConfigError, match="`space.train.epochs` is not for hyperband"):
+        create("hyperband", space_of({"train.epochs": choice(1, 2)}))
+
+
+def test_grid_refuses_a_range_too_long_to_be_tried():
+    with pytest.raises(
+        ConfigError, match="`space.train.seed` must have at most 10,000 values for grid"
+    ):
+        create("grid", space_of({"train.seed": between(0, 2**31 - 1)}))
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_what_another_seed_or_space_gave_is_not_replayed(tuner):
+    other = create(tuner, space_of({RATE: between(1, 2)})).ask()
+    with pytest.raises(
+        InputError, match="begun with other settings, or another version of keras-tuner"
+    ):
+        create(tuner).replay(other)
+    late = create(tuner).ask()._replace(id="0001")
+    with pytest.raises(
+        InputError, match="Received: .* as its trial 0; start it again in a fresh folder"
+    ):
+        create(tuner).replay(late)
+    if tuner != "grid":
+        with pytest.raises(InputError):
+            create(tuner, seed=1).replay(create(tuner).ask())
+
+
+@pytest.mark.parametrize(
+    "change", [{RATE: 0.2}, {RATE: "0.01"}, {NAME: "adagrad"}, {CLIP: 11.0}, {"train.seed": 1}]
+)
+def test_what_a_gaussian_process_cannot_have_suggested_is_not_replayed(change, bayesian_events):
+    place = bayesian_events.index(asked(bayesian_events)[-1])
+    before, last = bayesian_events[:place], bayesian_events[place]
+    values = {RATE: 0.01, NAME: "sgd", CLIP: 0.5}
+    resumed("bayesian", [*before, last._replace(values=values)])
+    with pytest.raises(InputError):
+        resumed("bayesian", [*before, last._replace(values=values | change)])
+
+
+@pytest.mark.parametrize("tuner", ["random", "hyperband"])
+def test_a_longer_search_is_the_shorter_one_and_more(tuner):
+    assert values_of(tuner, max_trials=11)[:10] == values_of(tuner, max_trials=10)
+
+
+def test_a_bayesian_search_is_made_longer_by_resuming_it(bayesian_events):
+    assert resumed("bayesian", bayesian_events, max_trials=12).ask() is None
+    assert resumed("bayesian", bayesian_events, max_trials=13).ask().id == "0012"
+
+
+def test_an_integer_stays_in_its_range_where_the_best_is_at_its_end():
+    # keras-tuner itself suggests 9, as the end of its range of probabilities stands for one more.
+    space = space_of({WIDTH: between(2, 8, log=True)})
+    drawn = asked(
+        drive(
+            create("bayesian", space, max_trials=6),
+            1,
+            random.Random(0),
+            lambda one: one.values[WIDTH],
+        )
+    )
+    assert max(one.values[WIDTH] for one in drawn) == 8
+
+
+def test_bayesian_does_not_suggest_again_what_is_under_way(bayesian_events):
+    oracle = resumed("bayesian", bayesian_events, max_trials=14)
+    one, two = oracle.ask().values, oracle.ask().values
+    assert one[NAME] != two[NAME] or abs(math.log10(one[RATE] / two[RATE])) > 0.01
+
+
+@pytest.mark.parametrize("tuner", TUNERS)
+def test_nothing_is_printed_or_written(tuner, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    drive(create(tuner, max_trials=9), 2, random.Random(0))
+    assert not list(Path().iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def reached(tuner, seed, **settings):
+    """How near a search comes to what is planted, and how many epochs it took."""
+    trials = asked(drive(create(tuner, seed=seed, **settings), 1, random.Random(0), shown))
+    return max(quality(one.values) for one in trials), sum(one.epochs or 9 for one in trials)
+
+
+def test_random_comes_as_near_as_its_number_of_trials_says():
+    # Half of the trials have sgd, a fifth of these the rate and a quarter the clip for 0.9 at least.
+    found = [reached("random", seed, max_trials=150)[0] > 0.9 for seed in range(20)]
+    assert sum(found) >= 18
+
+
+def test_grid_finds_the_best_of_its_points():
+    space = space_of({RATE: between(5e-4, 5e-2, step=10, log=True), NAME: choice("adam", "sgd")})
+    assert reached("grid", 0, space=space)[0] == 1
+
+
+def test_bayesian_comes_nearer_than_nineteen_in_twenty_random_searches():
+    random_ones = sorted(reached("random", seed, max_trials=14)[0] for seed in range(100))
+    assert reached("bayesian", 0, max_trials=14)[0] > random_ones[95]
+
+
+def test_hyperband_comes_nearer_than_random_searches_of_as_many_epochs():
+    found, epochs = zip(*(reached("hyperband", seed) for seed in range(20)), strict=True)
+    num_trials = round(statistics.mean(epochs) / 9)
+    random_ones = [reached("random", seed, max_trials=num_trials)[0] for seed in range(200)]
+    assert statistics.mean(found) > statistics.mean(random_ones)
