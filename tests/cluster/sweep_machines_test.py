@@ -1,0 +1,74 @@
+"""Does a sweep across machines lose a trial with a client? The machines are processes of this one."""
+
+import json
+import signal
+
+from tests.cluster import cluster
+from tests.cluster.cluster import Process
+from trainer import launch
+
+NUM_TRIALS = 4
+FLAGS = (
+    "--config=digits_dense",
+    "--config.train.epochs=60",
+    "--config.train.steps_per_loop=4",
+    "--config.train.checkpoint_every_steps=48",
+    "--tuner=random",
+    f"--max_trials={NUM_TRIALS}",
+    "--space.optimizer.learning_rate=1e-4..1e-2:log",
+    "--peer_timeout_s=10",
+)
+
+
+def part(name: str, port: int, *flags: str) -> Process:
+    """The chief of a sweep, or a client of it."""
+    environ = {
+        "KERASTUNER_TUNER_ID": name,
+        "KERASTUNER_ORACLE_IP": "127.0.0.1",
+        "KERASTUNER_ORACLE_PORT": str(port),
+        "MUSTER_SECRET": "of this sweep alone",
+    }
+    return Process([*cluster.TRAINER, "tune", *FLAGS, *flags], environ)
+
+
+def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp_path):
+    (port,) = launch.free_ports(1)
+    shared = f"--workdir={tmp_path}"
+    with (
+        part("chief", port, shared) as chief,
+        part("first", port, shared) as first,
+        part("second", port, shared) as second,
+    ):
+        chief.await_line("client first at 127.0.0.1 takes part")
+        chief.await_line("client second at 127.0.0.1 takes part")
+        chief.await_lines("epoch", 2)
+        first.send(signal.SIGKILL)
+        lost = chief.await_line("client first at 127.0.0.1 was lost", 15)
+        assert "goes to another" in lost
+        trial = lost.split("trial ")[1].split()[0]
+        assert second.wait() == 0, second.said
+        assert chief.wait() == 0, chief.said
+    found = json.loads((tmp_path / "trials.json").read_text())
+    assert [one["status"] for one in found] == ["completed"] * NUM_TRIALS
+    assert "resuming at step" in (tmp_path / "trials" / trial / "log.txt").read_text()
+    config = json.loads((tmp_path / "best_config.json").read_text())
+    best = max(found, key=lambda one: one["objective"])
+    assert config["optimizer"]["learning_rate"] == best["values"]["optimizer.learning_rate"]
+
+
+def test_a_client_with_other_settings_is_told_which(tmp_path):
+    (port,) = launch.free_ports(1)
+    with (
+        part("chief", port, f"--workdir={tmp_path / 'chief'}") as chief,
+        part("odd", port, f"--workdir={tmp_path / 'odd'}", "--seed=5") as odd,
+    ):
+        assert odd.wait() == 2
+        assert odd.error.startswith("`seed` must be the same on every task. Received: ")
+        assert odd.error in chief.await_line("was refused")
+
+
+def test_without_a_chief_a_client_gives_up_in_time(tmp_path):
+    (port,) = launch.free_ports(1)
+    with part("lonely", port, f"--workdir={tmp_path}", "--startup_timeout_s=2") as client:
+        assert client.wait() == 75
+        assert f"the sweep's chief at 127.0.0.1:{port} did not answer within 2 s" in client.error
