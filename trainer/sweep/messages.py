@@ -18,10 +18,7 @@ _IS_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _IS_FLAG = re.compile(r"--([a-z_]+)=([!-~]{0,200})")
 # What a trial's flags may say: its shape. Where it writes, which recipe it executes and which files it
 # reads is not the chief's to say.
-_FLAGS = frozenset(
-    "workers ps chief evaluator devices_per_worker devices strategy transport "
-    "startup_timeout_s peer_timeout_s stall_timeout_s stop_grace_s max_restarts".split()
-)
+_FLAGS = ("workers", "ps", "devices_per_worker", "strategy", "transport")
 _MAX_FLAGS, _MAX_METRICS, _MAX_TEXT = 100, 1000, 1000
 
 
