@@ -4,6 +4,7 @@ TensorFlow is imported by the verbs that need it, once the flags are known to be
 """
 
 import os
+import re
 import sys
 import traceback
 
@@ -12,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies.cluster import ClusterSpec
-from strategies.errors import EXIT_FAULT, EXIT_RESUME, InputError, Resumable
+from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer import cli, guard, screen, stop
 
 
@@ -75,10 +76,28 @@ def main() -> None:
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
         screen.say("muster: error: stopped by Ctrl-C; run the same command again")
-    except Exception:  # A fault of the program: told whole, and still no reason to hang.
-        exit_code = EXIT_FAULT
-        screen.say(traceback.format_exc().rstrip("\n"))
+    except Exception as error:
+        if shown := _out_of_memory(error):
+            exit_code = EXIT_BAD_INPUT
+            screen.say(f"muster: error: {shown}")
+        else:  # A fault of the program: told whole, and still no reason to hang.
+            exit_code = EXIT_FAULT
+            screen.say(traceback.format_exc().rstrip("\n"))
     _leave(exit_code)
+
+
+def _out_of_memory(error: Exception) -> str:
+    """What to say of an error that more memory, or a smaller run, would mend; "" for any other."""
+    # By its name, as TensorFlow may not be there to be asked.
+    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+        return ""
+    asked = re.search(
+        r"(OOM when allocating|Unable to allocate).*?(?= on /job:| by allocator|$)", str(error)
+    )
+    return (
+        f"memory ran out. Received: {asked[0] if asked else type(error).__name__}; lower "
+        "`model.hidden_units` or `data.global_batch_size`, or use a larger machine."
+    )
 
 
 def _leave(exit_code: int) -> None:

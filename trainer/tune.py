@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping, Sequence
 
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
@@ -66,7 +67,7 @@ def run(options: TuneOptions) -> int:
         if cluster.role == CHIEF:
             _serve(options, cluster, asked, key, search, show, stop)
         else:
-            _run(options, search, folder, slots, show.look, stop)
+            _run(options, search, folder, slots, show.look, stop, {})
     return _conclude(options, search, folder, stop)
 
 
@@ -171,7 +172,15 @@ def _make_trial(
     return config, tuple(f"{name}={value}" for name, value in (usual | flags).items())
 
 
-def _run(options: TuneOptions, source: Source, folder, slots, on_look, stop: StopRequest) -> None:
+def _run(
+    options: TuneOptions,
+    source: Source,
+    folder: pathlib.Path,
+    slots: Sequence[Slot],
+    on_look: Callable[[], None],
+    stop: StopRequest,
+    own: Mapping[str, str],
+) -> None:
     train = parse(options.trainer_args)
     limits = Limits(
         options.max_restarts,
@@ -179,7 +188,8 @@ def _run(options: TuneOptions, source: Source, folder, slots, on_look, stop: Sto
         train.startup_timeout_s + _START_S,
         options.grace_s,
     )
-    runner = Runner(source, folder / "trials", slots, options.trainer_args, limits, on_look)
+    args = *options.trainer_args, *(f"--config.{name}={value}" for name, value in own.items())
+    runner = Runner(source, folder / "trials", slots, args, limits, on_look)
     runner.run(lambda: stop.requested)
 
 
@@ -197,7 +207,9 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
         screen.say(f"tune: {cluster}; its trials are in {folder}")
         stop.give_grace(options.grace_s + _START_S)
-        _run(options, source, folder, slots, look, stop)
+        # Where the data lies is each machine's own affair, and not the chief's.
+        own = {name: text for name, text in options.overrides.items() if name in _FREE}
+        _run(options, source, folder, slots, look, stop, own)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 

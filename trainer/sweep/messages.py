@@ -12,13 +12,11 @@ from typing import Any
 
 from strategies.link import Message, Stranger
 from trainer.sweep.assignment import Assignment, Outcome, Progress
+from trainer.sweep.dimension import FLAGS
 from trainer.sweep.record import COMPLETED, FAILED, STOPPED
 
 _IS_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-_IS_FLAG = re.compile(r"--([a-z_]+)=([!-~]{0,200})")
-# What a trial's flags may say: its shape. Where it writes, which recipe it executes and which files it
-# reads is not the chief's to say.
-_FLAGS = ("workers", "ps", "devices_per_worker", "strategy", "transport")
+_IS_FLAG = re.compile(r"(--[a-z_]+)=[!-~]{0,200}")
 _MAX_FLAGS, _MAX_METRICS, _MAX_TEXT = 100, 1000, 1000
 
 
@@ -84,7 +82,9 @@ def line(said: Any) -> str:
 
 def _flag(said: Any) -> str:
     match = _IS_FLAG.fullmatch(said) if isinstance(said, str) else None
-    if not match or match[1] not in _FLAGS:
+    # They say of what shape the trial is. Where it writes, which recipe it executes and which files it
+    # reads is not the chief's to say.
+    if not match or match[1] not in FLAGS:
         raise Stranger
     return said
 
