@@ -23,13 +23,13 @@ from trainer.sweep import space as space_lib
 from trainer.sweep import trial_process
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
+from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
 from trainer.sweep.oracle import TUNERS, Suggestion
 from trainer.sweep.record import Objective
 from trainer.sweep.runner import Limits, Runner, command
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
 from trainer.sweep.space import Space
-from trainer.sweep.sweep_cluster import CHIEF, CLIENT, SweepCluster
 from trainer.workdir import Workdir
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
@@ -194,7 +194,7 @@ def _run(
 
 
 def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
-    from trainer.sweep.client import Client
+    from trainer.sweep.machines.client import Client
 
     lost: list[Resumable] = []
 
@@ -214,7 +214,7 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
 
 
 def _serve(options, cluster, asked, key, search, show, stop) -> None:
-    from trainer.sweep.chief import Chief
+    from trainer.sweep.machines.chief import Chief
 
     carried = task.versions() | asked
     timeout_s = options.peer_timeout_s

@@ -19,11 +19,11 @@ from strategies import handshake
 from strategies.errors import ClusterError, Resumable
 from strategies.link import Link, Stranger
 from trainer.launch import free_ports
-from trainer.sweep import messages
 from trainer.sweep.assignment import Assignment, Outcome, Progress
-from trainer.sweep.chief import Chief
-from trainer.sweep.client import Client
-from trainer.sweep.wire import CHIEF, CLIENT, Wire
+from trainer.sweep.machines import messages
+from trainer.sweep.machines.chief import Chief
+from trainer.sweep.machines.client import Client
+from trainer.sweep.machines.wire import CHIEF, CLIENT, Wire
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -36,7 +36,7 @@ MACHINE = """
 import json, sys
 from strategies.errors import InputError, Resumable
 from trainer.sweep.assignment import Progress
-from trainer.sweep.client import Client
+from trainer.sweep.machines.client import Client
 
 name, address, settings = json.loads(sys.argv[1])
 try:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from strategies.errors import ClusterError
-from trainer.sweep.sweep_cluster import SweepCluster
+from trainer.sweep.machines.part import SweepCluster
 
 
 def kt(name="chief", host="10.0.0.1", port="9000"):

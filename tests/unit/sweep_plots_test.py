@@ -11,9 +11,9 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from trainer.sweep import over_trials, parallel, plots, slices
-from trainer.sweep.axes import Axis
-from trainer.sweep.picture import Sweep
+from trainer.sweep.pictures import over_trials, parallel, plots, slices
+from trainer.sweep.pictures.axes import Axis
+from trainer.sweep.pictures.picture import Sweep
 from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")

@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 
 from trainer import config as config_lib
-from trainer.sweep import hparams, plots, results
+from trainer.sweep import hparams, results
 from trainer.sweep.live import Live
+from trainer.sweep.pictures import plots
 from trainer.sweep.record import COMPLETED, FAILED, Record
 from trainer.sweep.search import Search
 

@@ -2,7 +2,7 @@
 
 import itertools
 
-from trainer.sweep.picture import BEST, POINT, Column, Sweep, frame_objective, mark_failed
+from trainer.sweep.pictures.picture import BEST, POINT, Column, Sweep, frame_objective, mark_failed
 
 _COLUMNS = 4
 _APART = 0.24  # Of a panel's width: what a number needs.

@@ -13,10 +13,10 @@ from typing import Any
 
 from strategies.handshake import Imposter
 from strategies.link import Message, Stranger
-from trainer.sweep import messages
 from trainer.sweep.assignment import Assignment, Source
-from trainer.sweep.desk import AT_ONCE, LATER, Desk
-from trainer.sweep.wire import Wire
+from trainer.sweep.machines import messages
+from trainer.sweep.machines.desk import AT_ONCE, LATER, Desk
+from trainer.sweep.machines.wire import Wire
 
 _HOLD_S = 0.5  # As long an asking client is kept waiting for an answer at most.
 _MAX_TRIALS = 1000

@@ -18,9 +18,9 @@ from strategies.credentials import plain
 from strategies.errors import ClusterError, Resumable
 from strategies.handshake import Imposter, call, reason
 from strategies.link import Link, Message, Stranger
-from trainer.sweep import messages
 from trainer.sweep.assignment import Assignment, Outcome, Progress
-from trainer.sweep.wire import CHIEF, CLIENT, Wire
+from trainer.sweep.machines import messages
+from trainer.sweep.machines.wire import CHIEF, CLIENT, Wire
 
 _BEAT_EVERY_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trainer.sweep import brief
-from trainer.sweep.picture import BEST, FAINT, Column, Sweep, wrapped
+from trainer.sweep.pictures.picture import BEST, FAINT, Column, Sweep, wrapped
 from trainer.sweep.record import Record
 
 _APART = 0.07

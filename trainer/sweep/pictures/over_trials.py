@@ -2,7 +2,7 @@
 
 import itertools
 
-from trainer.sweep.picture import BEST, POINT, Sweep, frame_objective, mark_failed
+from trainer.sweep.pictures.picture import BEST, POINT, Sweep, frame_objective, mark_failed
 from trainer.sweep.record import COMPLETED, STOPPED
 
 _MAX_LABELS = 12

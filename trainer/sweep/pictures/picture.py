@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from trainer.sweep import brief
-from trainer.sweep.axes import Axis
+from trainer.sweep.pictures.axes import Axis
 from trainer.sweep.record import COMPLETED, FAILED, STOPPED, Objective, Record, best
 
 POINT, BEST, FAINT = "#3b6fb6", "#d1495b", "#8a8a8a"

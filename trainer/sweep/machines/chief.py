@@ -24,10 +24,10 @@ from strategies.errors import ClusterError, Resumable
 from strategies.handshake import Met, Reception
 from strategies.link import Stranger
 from trainer.sweep.assignment import Source
-from trainer.sweep.desk import AT_ONCE, Desk
-from trainer.sweep.door import Door
-from trainer.sweep.guest import Guest, SearchFailed
-from trainer.sweep.wire import CHIEF, Wire
+from trainer.sweep.machines.desk import AT_ONCE, Desk
+from trainer.sweep.machines.door import Door
+from trainer.sweep.machines.guest import Guest, SearchFailed
+from trainer.sweep.machines.wire import CHIEF, Wire
 
 _LOOK_EVERY_S = 0.1
 _FAREWELL_S = 10.0  # For clients to hear that the sweep is over, and to leave.

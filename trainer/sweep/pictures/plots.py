@@ -13,8 +13,8 @@ from typing import Any
 
 from absl import logging
 
-from trainer.sweep import over_trials, parallel, slices
-from trainer.sweep.picture import Sweep
+from trainer.sweep.pictures import over_trials, parallel, slices
+from trainer.sweep.pictures.picture import Sweep
 from trainer.sweep.record import Objective, Record
 from trainer.sweep.results import in_order
 from trainer.workdir import write_file

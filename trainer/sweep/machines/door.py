@@ -8,10 +8,10 @@ from typing import Any
 from strategies.credentials import difference, plain
 from strategies.errors import ClusterError, Resumable
 from strategies.link import Stranger
-from trainer.sweep import messages
-from trainer.sweep.guest import Guest
-from trainer.sweep.sweep_cluster import IS_NAME
-from trainer.sweep.wire import CLIENT, Wire
+from trainer.sweep.machines import messages
+from trainer.sweep.machines.guest import Guest
+from trainer.sweep.machines.part import IS_NAME
+from trainer.sweep.machines.wire import CLIENT, Wire
 
 _LOOK_EVERY_S = 0.1
 _TAKEOVER_S = 5.0  # A client silent for so long gives way to another of its name.
