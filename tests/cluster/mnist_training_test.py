@@ -5,7 +5,13 @@ import pytest
 from tests.cluster import cluster
 
 
-@pytest.mark.parametrize("start", [cluster.training, cluster.launching], ids=["alone", "2 workers"])
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(cluster.training, id="alone"),
+        pytest.param(cluster.launching, id="2 workers", marks=pytest.mark.long),
+    ],
+)
 def test_mnist_dense_reaches_097_in_10_epochs(start, prepared_mnist, tmp_path):
     flags = ("--config=mnist_dense", f"--config.data.dir={prepared_mnist}")
     run = cluster.finished(start(tmp_path, *flags), tmp_path, timeout_s=250)

@@ -69,7 +69,7 @@ def test_a_parameter_server_run_ends_without_complaint(asynchronous):
     assert "error" not in said and "warning" not in said, asynchronous.screen[-3000:]
 
 
-@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_one_worker_takes_the_steps_of_a_single_process_to_the_bit(servers, tmp_path):
     flags = ("--config.train.epochs=2", WINDOW)
     alone = cluster.finished(cluster.training(tmp_path / "alone", *flags), tmp_path / "alone")

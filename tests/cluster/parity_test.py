@@ -77,7 +77,17 @@ LAYOUTS = {
 FOR_ALL = ("1 device", "2 devices apart", "2 workers")
 MATRIX = [(recipe, layout) for recipe in RECIPES for layout in FOR_ALL]
 MATRIX += [("digits_dense", layout) for layout in LAYOUTS if layout not in FOR_ALL]
-MATRIX += [("relu_regression", "2 ps and worker"), ("linear_100", "2 workers through TensorFlow")]
+# Further cases of what the default recipe shows.
+FURTHER = {(recipe, "2 devices apart") for recipe in RECIPES[2:]}
+FURTHER |= {("relu_regression", "2 ps and worker"), ("linear_100", "2 workers through TensorFlow")}
+MATRIX += sorted(FURTHER - {*MATRIX})
+
+
+def _each(pairs):
+    """The cases of a test, some of them only for the long version."""
+    return [
+        pytest.param(*pair, marks=pytest.mark.long) if pair in FURTHER else pair for pair in pairs
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +144,7 @@ def _losses(run: Run) -> dict[str, float]:
     return {name: run.summary[name] for name in ("final_loss", "test_loss")}
 
 
-@pytest.mark.parametrize("recipe, layout", MATRIX)
+@pytest.mark.parametrize("recipe, layout", _each(MATRIX))
 def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(
     recipe, layout, run, expected
 ):
@@ -148,7 +158,7 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(
 IN_ORDER = [pair for pair in MATRIX if pair[1] not in ("1 device", "3 workers")]
 
 
-@pytest.mark.parametrize("recipe, layout", IN_ORDER)
+@pytest.mark.parametrize("recipe, layout", _each(IN_ORDER))
 def test_one_two_and_four_replicas_end_with_the_same_bits(recipe, layout, run):
     alone = run(recipe, "1 device")
     assert run(recipe, layout).summary["weights_sha256"] == alone.summary["weights_sha256"]
@@ -170,7 +180,7 @@ def test_replicas_that_do_not_fit_the_blocks_are_told_so(run):
     assert said not in run("digits_dense", "2 workers").screen
 
 
-@pytest.mark.parametrize("recipe, layout", MATRIX)
+@pytest.mark.parametrize("recipe, layout", _each(MATRIX))
 def test_the_replicas_consume_their_slices_of_the_sample_order(recipe, layout, run):
     replicas, _ = LAYOUTS[layout]
     width = BATCH // replicas

@@ -25,6 +25,7 @@ def _goes_on_and_stops_with_every_step_applied_once(coordinating, workdir):
     assert step >= 20 * 24 and Run(workdir).iterations == {step}
 
 
+@pytest.mark.long
 def test_a_worker_that_was_killed_twice_goes_on_alone(tmp_path):
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
     with (

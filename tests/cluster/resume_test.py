@@ -92,6 +92,7 @@ def test_a_run_that_goes_on_on_other_replicas_ends_with_the_same_bits(tmp_path):
     assert end.summary["final_loss"] == pytest.approx(whole.summary["final_loss"], rel=1e-12)
 
 
+@pytest.mark.long
 def test_a_stopped_parameter_server_run_takes_every_step_once(tmp_path):
     resumed = _resumed(STARTS["parameter_server"], tmp_path)
     assert resumed.summary["strategy"] == "parameter_server"

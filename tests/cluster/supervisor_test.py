@@ -58,7 +58,8 @@ def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     assert run.iterations == {STEPS}
 
 
-@pytest.mark.parametrize("lost", [pytest.param(CHIEF, marks=pytest.mark.long), SERVER], ids=str)
+@pytest.mark.long
+@pytest.mark.parametrize("lost", [CHIEF, SERVER], ids=str)
 def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
     with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
         launched.await_line(LEARNING)
