@@ -15,6 +15,7 @@ from trainer.sweep import space as space_lib
 from trainer.sweep.dimension import FLAGS, parse, searchable
 from trainer.sweep.space import between, choice
 
+BASE = config_lib.resolve("digits_dense")
 HEAD = "from trainer.sweep.space import between, choice\n"
 
 
@@ -74,6 +75,11 @@ def test_a_space_may_be_anothers_recipe_or_json_or_typed_and_is_the_same(tmp_pat
     assert space_lib.load("digits_dense", "", {"train.seed": "0..9:3", "--ps": "0|1"}) == recipe
 
 
+def test_what_a_sweep_records_of_its_space_is_read_back_the_same():
+    recorded = space_lib.load("digits_sweep", "", {}).as_dict()
+    assert json.loads(json.dumps(recorded)) == recorded
+
+
 def test_what_is_typed_replaces_a_dimension_and_keeps_its_condition(tmp_path):
     path = tmp_path / "recipe.py"
     path.write_text(f"{HEAD}def get_space():\n    return {{{MOMENTUM}}}\n")
@@ -109,6 +115,25 @@ def test_a_dimension_is_typed(name, text, expected):
 def test_any_text_is_a_dimension_or_one_line_that_names_it(name, text):
     try:
         told = f"`space.{parse(name, text).name}`"
+    except ConfigError as error:
+        told = str(error)
+    assert f"`space.{name}" in told and "\n" not in told
+
+
+@given(
+    name=st.sampled_from(
+        ["optimizer.learning_rate", "train.seed", "data.global_batch_size", "--ps"]
+    ),
+    numbers=st.lists(st.one_of(st.floats(), st.integers()), min_size=2, max_size=3),
+    log=st.sampled_from(["", ":log"]),
+)
+def test_any_numbers_are_a_range_or_one_line_that_names_it(name, numbers, log):
+    low, high, *step = map(repr, numbers)
+    text = ":".join([f"{low}..{high}", *step]) + log
+    try:
+        space = space_lib.load("digits_dense", "", {name: text})
+        space_lib.check(space, BASE)
+        told = f"`space.{name}` {space.size}"
     except ConfigError as error:
         told = str(error)
     assert f"`space.{name}" in told and "\n" not in told

@@ -51,10 +51,12 @@ class Dimension:
     @property
     def steps(self) -> int:
         """How many values a range with a step has."""
-        # The margin, as 0.9 / 0.1 is 8.999... for a machine.
         if self.log:
-            return int(math.log(self.high / self.low) / math.log(self.step) + 1e-9) + 1
-        return int((self.high - self.low) / self.step + 1e-9) + 1
+            gaps = (math.log(self.high) - math.log(self.low)) / math.log(self.step)
+        else:
+            gaps = (self.high - self.low) / self.step
+        # The margin, as 0.9 / 0.1 is 8.999... for a machine; the limit, as it has an infinity too.
+        return int(min(gaps, 2**31) + 1e-9) + 1
 
     def holds(self, value: Any) -> bool:
         """Whether this is one of keras-tuner's values."""
@@ -72,14 +74,13 @@ class Dimension:
     def as_dict(self) -> dict[str, Any]:
         """As JSON, and as `from_dict` reads it."""
         said = {"low": self.low, "high": self.high, "step": self.step, "log": self.log or None}
-        said |= {"choices": list(self.choices) or None, "when": dict(self.when) or None}
-        return {name: value for name, value in said.items() if value is not None}
+        said |= {"choices": self.choices or None, "when": self.when or None}
+        return {name: _thawed(value) for name, value in said.items() if value is not None}
 
     def _at(self, place: int) -> float:
         value = self.low * self.step**place if self.log else self.low + place * self.step
-        return (
-            value if self.field.type is int else float(f"{value:.12g}")
-        )  # 0.3, not 0.30000000000000004.
+        # 0.3, not 0.30000000000000004.
+        return value if self.field.type is int else float(f"{value:.12g}")
 
 
 def between(
@@ -153,11 +154,8 @@ def field_of(name: str, value: Any) -> Field:
     if name in known:
         return dataclasses.replace(known[name], name=f"space.{name}")
     close = nearest(name, known)
-    hint = (
-        f"did you mean `space.{close.lstrip('-')}`?"
-        if close
-        else "`--help=config` lists all fields."
-    )
+    meant = f"`space.{close.lstrip('-')}`"
+    hint = f"did you mean {meant}?" if close else "`--help=config` lists all fields."
     raise ConfigError(
         f"`space.{brief(name)[1:-1]}` is nothing that a sweep can search: a field of the config, or "
         f"one of {', '.join(FLAGS)}. Received: {brief(value)}; {hint}"
@@ -192,3 +190,10 @@ def _parents(when: Mapping[str, Any] | None) -> dict[str, tuple[Any, ...]]:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    """As JSON would give it back."""
+    if isinstance(value, Mapping):
+        return {name: _thawed(inner) for name, inner in value.items()}
+    return list(map(_thawed, value)) if isinstance(value, tuple) else value

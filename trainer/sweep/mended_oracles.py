@@ -6,7 +6,6 @@ proposes values, `populate_space`, is theirs throughout. It is made to follow fr
 so far and their scores alone, so that a journal of these brings an oracle back.
 """
 
-import copy
 import itertools
 import math
 import random
@@ -57,7 +56,13 @@ class Mended(keras_tuner.Oracle):
         # Anew for each trial: keras-tuner counts on from it, so that seeds 1 and 2 had trials in common.
         self._seed_state = random.Random(f"{self.seed} {trial_id}").getrandbits(64)
         response = self.populate_space(trial_id)
-        return response["values"] if response["status"] == _RUNNING else None
+        if response["status"] != _RUNNING:
+            return None
+        # In Python's own types: some that bayesian suggests are numpy's.
+        values = response["values"].items()
+        return {
+            name: value.item() if isinstance(value, np.generic) else value for name, value in values
+        }
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Takes notice that a trial was given out with these values."""
@@ -173,13 +178,6 @@ class Hyperband(Mended, oracles.HyperbandOracle):
                 f"Received: {self.space.size}; use --tuner=grid, or lower --max_epochs."
             )
 
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        before = copy.deepcopy((self._brackets, self._current_bracket, self._current_iteration))
-        response = self._passing_over_failures(trial_id)
-        if response["status"] != _RUNNING:  # Nobody can know later that it was asked.
-            self._brackets, self._current_bracket, self._current_iteration = before
-        return response
-
     def end(self, trial_id: str, score: float | None) -> None:
         trial = self.trials[trial_id]
         super().end(trial_id, score)
@@ -188,8 +186,8 @@ class Hyperband(Mended, oracles.HyperbandOracle):
             trial.status = _COMPLETED
             trial.score = math.inf if self.objective.direction == "min" else -math.inf
 
-    def _passing_over_failures(self, trial_id: str) -> dict[str, Any]:
-        """The next trial; a failed one is never continued, its place in a round stays empty."""
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        # A failed trial is never continued: its place in the round stays empty.
         while True:
             response = super().populate_space(trial_id)
             past = (response.get("values") or {}).get("tuner/trial_id")
