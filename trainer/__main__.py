@@ -45,6 +45,7 @@ def _launch(command: cli.LaunchOptions) -> int:
 
 
 def _tune(command: cli.TuneOptions) -> int:
+    stop.hold()
     from trainer import tune
 
     return tune.run(command)

@@ -1,18 +1,21 @@
 """Does a sweep across machines lose a trial with a client? The machines are processes of this one."""
 
 import json
+import os
+import pathlib
 import signal
+import time
 
 from tests.cluster import cluster
 from tests.cluster.cluster import Process
 from trainer import launch
 
-NUM_TRIALS = 4
+NUM_TRIALS = 3
 FLAGS = (
     "--config=digits_dense",
-    "--config.train.epochs=60",
-    "--config.train.steps_per_loop=4",
-    "--config.train.checkpoint_every_steps=48",
+    "--config.train.epochs=80",
+    "--config.train.steps_per_loop=2",
+    "--config.train.checkpoint_every_steps=24",
     "--tuner=random",
     f"--max_trials={NUM_TRIALS}",
     "--space.optimizer.learning_rate=1e-4..1e-2:log",
@@ -31,6 +34,15 @@ def part(name: str, port: int, *flags: str) -> Process:
     return Process([*cluster.TRAINER, "tune", *FLAGS, *flags], environ)
 
 
+def _await_checkpoints(workdir: pathlib.Path, num_trials: int) -> None:
+    deadline = time.monotonic() + cluster.PATIENCE_S
+    while (
+        len({path.parts[-3] for path in workdir.glob("trials/*/checkpoints/step-*")}) < num_trials
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp_path):
     (port,) = launch.free_ports(1)
     shared = f"--workdir={tmp_path}"
@@ -41,8 +53,9 @@ def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp
     ):
         chief.await_line("client first at 127.0.0.1 takes part")
         chief.await_line("client second at 127.0.0.1 takes part")
-        chief.await_lines("epoch", 2)
-        first.send(signal.SIGKILL)
+        _await_checkpoints(tmp_path, 2)
+        for pid in [*cluster.descendants(first.pid), first.pid]:  # As where a machine dies.
+            os.kill(pid, signal.SIGKILL)
         lost = chief.await_line("client first at 127.0.0.1 was lost", 15)
         assert "goes to another" in lost
         trial = lost.split("trial ")[1].split()[0]

@@ -129,21 +129,46 @@ def test_hyperband_goes_on_with_the_run_that_did_best(tmp_path):
     assert alone.summary["steps"] == 96
 
 
-def test_a_trial_may_be_a_cluster(tmp_path):
+def test_trials_at_a_time_may_be_clusters_of_any_kind(tmp_path):
     found = tuned(
         tmp_path / "sweep",
         *ONE_EPOCH,
         "--tuner=grid",
-        "--space.train.seed=1|2",
+        "--space.ps=0|1",
         "--parallel_trials=2",
         "--workers_per_trial=2",
     )
-    assert [one["status"] for one in found] == ["completed"] * 2
+    assert [one["status"] for one in found] == ["completed"] * 2, found
+    strategies = {}
     for one in found:
-        summary = json.loads(
-            (tmp_path / "sweep" / "trials" / one["id"] / "summary.json").read_text()
-        )
-        assert (summary["strategy"], summary["num_replicas"]) == ("multi_worker", 2)
+        path = tmp_path / "sweep" / "trials" / one["id"] / "summary.json"
+        strategies[one["values"]["--ps"]] = json.loads(path.read_text())["strategy"]
+    assert strategies == {0: "multi_worker", 1: "parameter_server"}
+
+
+def test_a_search_on_mnist_prefers_what_learns(tmp_path, prepared_mnist):
+    found = tuned(
+        tmp_path,
+        "--config=mnist_dense",
+        f"--config.data.dir={prepared_mnist}",
+        "--config.train.steps=300",
+        "--tuner=grid",
+        "--space.optimizer.learning_rate=1e-6|1e-3",
+    )
+    rates = {one["values"]["optimizer.learning_rate"]: one["objective"] for one in found}
+    assert rates[1e-3] > 0.85 > 0.6 > rates[1e-6]
+    assert (
+        json.loads((tmp_path / "best_config.json").read_text())["optimizer"]["learning_rate"]
+        == 1e-3
+    )
+
+
+def test_a_bad_space_is_told_in_one_line_before_anything_starts(tmp_path):
+    with tuning(tmp_path / "sweep", "--space.optimizer.learning_rat=1e-4..1e-2") as process:
+        assert process.wait() == 2
+    assert process.error.startswith("`space.optimizer.learning_rat` ")
+    assert "did you mean" in process.error and "learning_rate" in process.error
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
