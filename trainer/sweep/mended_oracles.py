@@ -160,9 +160,6 @@ class Hyperband(Mended, oracles.HyperbandOracle):
 
     waits = True
 
-    def __init__(self, space: Space, objective: Objective, seed: int, max_epochs: int, factor: int):
-        super().__init__(space, objective, seed, max_epochs=max_epochs, factor=factor)
-
     def check(self, max_trials: float) -> None:
         for dimension in self.space.dimensions:
             if dimension.name in ("train.epochs", "train.steps"):
@@ -171,8 +168,8 @@ class Hyperband(Mended, oracles.HyperbandOracle):
                     f"Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
                 )
         brackets = range(self._get_num_brackets())
-        needed = sum(self._get_size(bracket, round_num=0) for bracket in brackets)
-        if self.space.size is not None and self.space.size < min(needed, max_trials):
+        needed = min(sum(self._get_size(bracket, round_num=0) for bracket in brackets), max_trials)
+        if self.space.size is not None and self.space.size < needed:
             raise ConfigError(
                 f"`--tuner=hyperband` needs a space of {needed} settings for {self.max_epochs} epochs. "
                 f"Received: {self.space.size}; use --tuner=grid, or lower --max_epochs."
