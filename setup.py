@@ -16,6 +16,7 @@ def version():
 
 TUNE = [
     "keras-tuner>=1.4.8,<1.5",  # Whose oracles propose a sweep's values; oracle.py mends this version's.
+    "threadpoolctl",  # Small fits, which one thread does fastest; scikit-learn brings it.
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 

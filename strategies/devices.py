@@ -8,6 +8,8 @@ import tensorflow as tf
 from strategies.errors import ClusterError
 from strategies.memory import keep_freed_memory
 
+_LEAST_AT_ONCE = 4  # Operations of a server.
+
 
 def local_devices(count: int = 0) -> list[str]:
     """The device of each replica: the first `count` GPUs, else the CPU so many times.
@@ -36,11 +38,20 @@ def local_devices(count: int = 0) -> list[str]:
 def server_devices() -> list[str]:
     """The CPU, as a task of a parameter-server cluster takes it: its server finds GPUs itself."""
     keep_freed_memory()
+    # With one, as TensorFlow takes on one core, an operation that waits for another waits for ever.
+    # Of the ways to say it a server knows only this one.
+    if _wanted("TF_NUM_INTEROP_THREADS", os.environ) < _LEAST_AT_ONCE:
+        os.environ["TF_NUM_INTEROP_THREADS"] = str(_LEAST_AT_ONCE)
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
     return ["CPU:0"]
 
 
 def num_threads(environ: Mapping[str, str] = os.environ) -> int:
     """Among how many threads TensorFlow shares one operation of this process."""
-    wanted = environ.get("TF_NUM_INTRAOP_THREADS", "")
+    return _wanted("TF_NUM_INTRAOP_THREADS", environ)
+
+
+def _wanted(variable: str, environ: Mapping[str, str]) -> int:
+    """A number of threads that the environment may set: as many as there are cores, if it does not."""
+    wanted = environ.get(variable, "")
     return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))

@@ -1,6 +1,7 @@
 """Does every planned step reach the parameter servers, once?"""
 
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -108,3 +109,17 @@ def test_a_killed_worker_costs_no_step(tmp_path):
     run = Run(tmp_path)
     assert run.summary["steps"] == steps
     assert run.iterations == {steps}
+
+
+ON_ONE_CORE = """
+import os, sys
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_machine_of_one_core_does_not_wait_for_ever(tmp_path):
+    flags = ["--workers=2", "--ps=1", "--", f"--workdir={tmp_path}", "--config.train.epochs=1"]
+    one_core = [sys.executable, "-c", ON_ONE_CORE]
+    process = cluster.Process([*cluster.TRAINER, "launch", *flags], within=one_core)
+    assert cluster.finished(process, tmp_path).iterations == {STEPS_PER_EPOCH}
