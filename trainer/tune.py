@@ -48,6 +48,7 @@ def run(options: TuneOptions) -> int:
     space = space_lib.load(options.config, options.space, options.dimensions)
     space_lib.check(space, base)
     _check_length(options, base)
+    _check_overrides(options, space)
     objective = Objective.named(options.objective or _usual_objective(base))
     key = secret.read(options.secret_file)
     slots = [] if cluster.role == CHIEF else _slots(options, cluster)
@@ -82,6 +83,16 @@ def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
             f"`train.steps` must be 0 for --tuner={options.tuner}, which counts in epochs. Received: "
             f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
         )
+
+
+def _check_overrides(options: TuneOptions, space: Space) -> None:
+    always = {dimension.name for dimension in space.dimensions if not dimension.when}
+    for name, text in options.overrides.items():
+        if name in always:
+            raise InputError(
+                f"`--config.{name}` is searched by the space. Received: {text}; leave it out, or say "
+                f"with --space.{name} what to search."
+            )
 
 
 def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
