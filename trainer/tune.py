@@ -19,8 +19,8 @@ from trainer import launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.stop import StopRequest
+from trainer.sweep import compiled, trial_process
 from trainer.sweep import space as space_lib
-from trainer.sweep import trial_process
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
 from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
@@ -54,21 +54,19 @@ def run(options: TuneOptions) -> int:
     slots = [] if cluster.role == CHIEF else _slots(options, cluster)
     stop = StopRequest()
     folder = _claim(options, base, cluster)
-    if slots:
-        trial_process.warm_up()
     asked = _asked(options, base, space, objective)
-    if cluster.role == CLIENT:
-        return _run_as_client(options, cluster, asked, key, folder, slots, stop)
-    _import_keras_tuner()
-    search = _search(options, base, space, objective, asked, folder)
-    from trainer.sweep.show import Show
-
-    with Show(folder, search, space.dimensions, _planned(options, space)) as show:
-        stop.give_grace(options.grace_s + _START_S)
-        if cluster.role == CHIEF:
-            _serve(options, cluster, asked, key, search, show, stop)
-        else:
-            _run(options, search, folder, slots, show.look, stop, {})
+    with compiled.shared():
+        if slots:
+            trial_process.warm_up()
+        if cluster.role == CLIENT:
+            return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+        search = _search(options, base, space, objective, asked, folder)
+        with _shown(options, space, search, folder) as show:
+            stop.give_grace(options.grace_s + _START_S)
+            if cluster.role == CHIEF:
+                _serve(options, cluster, asked, key, search, show, stop)
+            else:
+                _run(options, search, folder, slots, show.look, stop, {})
     return _conclude(options, search, folder, stop)
 
 
@@ -155,6 +153,7 @@ def _asked(
 
 
 def _search(options, base, space, objective, asked, folder) -> Search:
+    _import_keras_tuner()
     from trainer.sweep import oracle
 
     source = oracle.create(
@@ -169,6 +168,12 @@ def _search(options, base, space, objective, asked, folder) -> Search:
     make_trial = functools.partial(_make_trial, options, base, space)
     ledger = Ledger(folder / "ledger.jsonl", asked)
     return Search(objective, source, ledger, make_trial, options.early_stop)
+
+
+def _shown(options, space, search, folder):
+    from trainer.sweep.show import Show
+
+    return Show(folder, search, space.dimensions, _planned(options, space))
 
 
 def _make_trial(

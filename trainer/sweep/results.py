@@ -8,7 +8,7 @@ from trainer.sweep import brief
 from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record, best
 from trainer.workdir import to_json, write_file
 
-_WIDTH = 100
+_WIDTH = 120
 _RANKS = {COMPLETED: 0, STOPPED: 1, RUNNING: 2}
 
 
@@ -31,7 +31,7 @@ def write(
 def table(
     objective: Objective, records: Sequence[Record], names: Sequence[str], limit: int = 20
 ) -> str:
-    """The trials, best first and marked, then those that failed; at most 100 columns wide.
+    """The trials, best first and marked, then those that failed; at most 120 columns wide.
 
     `names` are those of the values to show. Of more than `limit` trials the last are left out, and
     of the failed ones all but a few.

@@ -17,6 +17,7 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
 from strategies.errors import EXIT_RESUME
+from trainer.sweep import compiled
 from trainer.sweep.slots import Slot
 
 _PR_SET_PDEATHSIG = 1
@@ -99,6 +100,8 @@ def _run(argv: list[str], slot: Slot, log: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     _settle(slot, os.environ)
+    if argv[0] == "launch":
+        compiled.unshare(os.environ)  # Its tasks share the slot's cores.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     sys.argv = ["trainer", *argv]
