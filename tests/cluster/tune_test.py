@@ -183,8 +183,10 @@ def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
     )
     with tuning(tmp_path, *flags) as process:
         process.await_line("completed")
+        started = cluster.descendants(process.pid)
         process.send(number)
         assert process.wait() == (75 if number == signal.SIGTERM else -number)
+        cluster.await_end_of(started, 30)
     before = trials(tmp_path)
     tuned(tmp_path, *flags)
     after = trials(tmp_path)

@@ -24,7 +24,10 @@ from trainer.sweep.trial_folder import TrialFolder
 from trainer.sweep.trial_process import TrialProcess
 
 _LOOK_EVERY_S = 0.2
-_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM)
+_UNKNOWN = (
+    255  # What multiprocessing says of a process whose fork server was killed, and so it too.
+)
+_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM, _UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)

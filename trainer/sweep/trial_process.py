@@ -94,7 +94,10 @@ def _signals_kept() -> Iterator[None]:
 def _run(argv: list[str], slot: Slot, log: str) -> None:
     """The trial's own process: it does not return."""
     os.setsid()  # With what it starts it is one group.
-    _end_with(os.getppid())
+    server = os.getppid()
+    end_with_parent(signal.SIGTERM)
+    if os.getppid() != server:
+        os._exit(EXIT_RESUME)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -110,11 +113,9 @@ def _run(argv: list[str], slot: Slot, log: str) -> None:
     main()
 
 
-def _end_with(parent: int) -> None:
-    """Has the system stop this process when the fork server ends, as it does with the sweep."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(EXIT_RESUME)
+def end_with_parent(number: signal.Signals) -> None:
+    """Has the system send this process the signal when its parent has ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def _settle(slot: Slot, environ: MutableMapping[str, str]) -> None:
