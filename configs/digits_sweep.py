@@ -9,17 +9,10 @@ chance: the search shows which rates suit which optimizer, rather than one winne
 It comes from no document; the articles' agent that adjusts its parameters by itself is what it is for.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from configs.digits_dense import get_config
 from trainer.sweep.space import Dimension, between, choice
 
-
-def get_config() -> ExperimentConfig:
-    return ExperimentConfig(
-        data=DataConfig(name="digits", global_batch_size=64),
-        model=ModelConfig(hidden_units=(128,)),
-        optimizer=OptimizerConfig(name="adam"),
-        train=TrainConfig(epochs=20),
-    )
+__all__ = ["get_config", "get_space"]
 
 
 def get_space() -> dict[str, Dimension]:
