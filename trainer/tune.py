@@ -26,10 +26,11 @@ from trainer.sweep.ledger import Ledger
 from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
 from trainer.sweep.oracle import TUNERS, Suggestion
 from trainer.sweep.record import Objective
-from trainer.sweep.runner import Limits, Runner, command
+from trainer.sweep.runner import Runner
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
 from trainer.sweep.space import Space
+from trainer.sweep.trial import Limits, command
 from trainer.workdir import Workdir
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.

@@ -1,0 +1,51 @@
+"""The command line of a trial, and what is said of its end."""
+
+import pytest
+
+from trainer import cli
+from trainer.sweep import trial
+
+ARGS = ["--config=c.json", "--workdir=w"]
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ((), ARGS),
+        (("--workers=1", "--ps=0"), ARGS),
+        (("--workers=1", "--devices_per_worker=2"), [*ARGS, "--devices=2"]),
+        (("--strategy=mirrored",), [*ARGS, "--strategy=mirrored"]),
+        (
+            ("--workers=2", "--transport=tensorflow"),
+            [
+                "launch",
+                "--workers=2",
+                "--devices_per_worker=1",
+                "--",
+                *ARGS,
+                "--transport=tensorflow",
+            ],
+        ),
+        (
+            ("--ps=1",),
+            ["launch", "--workers=1", "--ps=1", "--devices_per_worker=1", "--", *ARGS],
+        ),
+    ],
+)
+def test_a_trial_is_launched_where_its_flags_ask_for_a_cluster(flags, expected):
+    made = trial.command(ARGS, flags)
+    assert made == expected
+    cli.parse(made)
+
+
+@pytest.mark.parametrize(
+    "code, said, expected",
+    [
+        (2, "`x` is bad", "`x` is bad"),
+        (1, "", "it ended with exit code 1"),
+        (-9, "epoch 3", "it was killed by SIGKILL, as when memory runs out; last it said: epoch 3"),
+        (-11, "epoch 3", "it was killed by SIGSEGV; last it said: epoch 3"),
+    ],
+)
+def test_the_error_of_a_trial_says_how_it_ended(code, said, expected):
+    assert trial.how(code, said) == expected
