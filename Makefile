@@ -18,7 +18,8 @@ train: $(INSTALLED)  ## Train the default recipe; ARGS="--config=mnist_dense" fo
 	$(BIN)/python -m trainer $(ARGS)
 
 test: lint  ## Check the style and run every test; ARGS="-k config" for some
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest tests/unit --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest tests/cluster tests/faults $(ARGS)
 
 test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)

@@ -42,6 +42,7 @@ setup(
         "dev": [
             *TUNE,
             "pytest",
+            "pytest-xdist",  # The unit tests on two cores at once: `make test` has 20 minutes.
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
             "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.
             "ruff",

@@ -66,7 +66,11 @@ def test_a_worker_lost_between_roll_call_and_first_step_is_named(
 
 
 @pytest.mark.parametrize(
-    "fate, within_s", [("SIGKILL", SECONDS), ("SIGSTOP", SECONDS + PEER_TIMEOUT_S)]
+    "fate, within_s",
+    [
+        ("SIGKILL", SECONDS),
+        pytest.param("SIGSTOP", SECONDS + PEER_TIMEOUT_S, marks=pytest.mark.long),
+    ],
 )
 def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, within_s, tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)

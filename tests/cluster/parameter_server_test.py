@@ -28,7 +28,13 @@ def synchronous(tmp_path_factory):
     return cluster.finished(cluster.training(workdir, *FLAGS), workdir)
 
 
-@pytest.fixture(scope="module", params=[(1, 2), (2, 3)], ids=["1 ps 2 workers", "2 ps 3 workers"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((1, 2), id="1 ps 2 workers", marks=pytest.mark.long),
+        pytest.param((2, 3), id="2 ps 3 workers"),
+    ],
+)
 def asynchronous(request, tmp_path_factory):
     servers, workers = request.param
     workdir = tmp_path_factory.mktemp("asynchronous")

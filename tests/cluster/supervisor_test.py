@@ -120,6 +120,7 @@ def _killed_at_the_end(pid: int) -> Iterator[BinaryIO]:
                 signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
 
 
+@pytest.mark.long  # launch_test.py has it with stand-ins.
 def test_a_worker_that_stays_away_is_done_without_until_it_is_back(tmp_path):
     away, steps = tmp_path / "away", 10_000  # One worker alone takes 1,000 in a second.
     away.touch()

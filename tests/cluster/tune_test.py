@@ -171,7 +171,9 @@ def test_a_bad_space_is_told_in_one_line_before_anything_starts(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
     flags = (
         "--config=digits_dense",
