@@ -215,6 +215,14 @@ def test_with_ps_the_first_task_of_a_step_is_the_chief():
     assert cluster.as_dict()["ps"] == [f"n9:{PORT + 1}"]
 
 
+def test_one_task_on_each_node_is_numbered_alike_however_they_are_dealt_out():
+    one = {"SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_STEP_NUM_TASKS": "2"}
+    at = {"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
+    cluster = found(**(STEP | one | at), SLURM_DISTRIBUTION="cyclic")
+    assert cluster == found(**(STEP | one | at))
+    assert str(cluster) == "worker 1 in a cluster of 2 workers (from Slurm)"
+
+
 @pytest.mark.parametrize("ports", ["12000-12001", "12000,12001"])
 def test_the_ports_that_slurm_reserved_are_taken(ports):
     cluster = found(**STEP, SLURM_STEP_RESV_PORTS=ports)
@@ -246,8 +254,10 @@ SLURM_MISTAKES = [
     ({"SLURM_STEP_NODELIST": "n9"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, "
      "`SLURM_STEP_NUM_TASKS` and `SLURM_PROCID` must agree. Received: ['n9', '2(x2)', '4', '3']; set "
      "them as srun does, or give --cluster"),
-    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node, so `SLURM_LOCALID` be 1 for task 3. "
-     "Received: '0'; give srun --distribution=block"),
+    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node. Received: 'SLURM_LOCALID=0 where 1 is "
+     "due'; give srun --distribution=block"),
+    ({"SLURM_DISTRIBUTION": "cyclic:block"}, "tasks must be numbered node by node. Received: "
+     "'cyclic:block'; give srun --distribution=block"),
     ({"SLURM_STEP_NODELIST": "n[9"}, "`SLURM_STEP_NODELIST` must list the nodes (a bracket is left "
      "open). Received: 'n[9'; give --cluster instead"),
     ({"SLURM_STEP_NODELIST": ""}, "`SLURM_STEP_NODELIST` is missing. Received: 'none'; start with srun, "
