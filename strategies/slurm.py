@@ -44,14 +44,14 @@ def addresses(environ: Mapping[str, str]) -> tuple[list[str], int]:
     seats = [
         (node, seat) for node, count in zip(nodes, counts, strict=True) for seat in range(count)
     ]
-    _check_order(environ, seats[rank][1], max(counts))
+    _check_order(environ, seats[rank][1], len(nodes) > 1 and max(counts) > 1)
     ports = _ports(environ, max(counts))
     return [f"{node}:{ports[seat]}" for node, seat in seats], rank
 
 
-def _check_order(environ: Mapping[str, str], seat: int, most: int) -> None:
+def _check_order(environ: Mapping[str, str], seat: int, matters: bool) -> None:
     """Tasks dealt out over the nodes in turn are refused by all, though some come to the same seat."""
-    dealt = environ.get(_ORDER, "").partition(":")[0] not in ("", "block") and most > 1
+    dealt = matters and environ.get(_ORDER, "").partition(":")[0] not in ("", "block")
     if dealt or _number(environ, _LOCAL) != seat:
         raise _error(
             "tasks must be numbered node by node",

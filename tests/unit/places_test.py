@@ -215,11 +215,13 @@ def test_with_ps_the_first_task_of_a_step_is_the_chief():
     assert cluster.as_dict()["ps"] == [f"n9:{PORT + 1}"]
 
 
-def test_one_task_on_each_node_is_numbered_alike_however_they_are_dealt_out():
-    one = {"SLURM_STEP_TASKS_PER_NODE": "1(x2)", "SLURM_STEP_NUM_TASKS": "2"}
-    at = {"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
-    cluster = found(**(STEP | one | at), SLURM_DISTRIBUTION="cyclic")
-    assert cluster == found(**(STEP | one | at))
+@pytest.mark.parametrize("nodes, per_node, local", [("n[1-2]", "1(x2)", "0"), ("n1", "2", "1")])
+def test_tasks_that_can_be_numbered_in_one_way_may_be_dealt_out_in_any(nodes, per_node, local):
+    names = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID")
+    step = STEP | dict(zip(names, (nodes, per_node, local), strict=True))
+    step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    cluster = found(**step, SLURM_DISTRIBUTION="cyclic")
+    assert cluster == found(**step)
     assert str(cluster) == "worker 1 in a cluster of 2 workers (from Slurm)"
 
 
