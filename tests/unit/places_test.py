@@ -68,6 +68,12 @@ def test_addresses_may_be_ranges_and_ipv6():
     assert cluster.as_dict() == {"worker": ["n08.svc:1", "n09.svc:1", "n10.svc:1", "[::1]:2"]}
 
 
+def test_spaces_between_jobs_and_addresses_do_no_harm():
+    assert found("worker = a:1, b:1 ; chief=c:1", "worker:1") == found(
+        "worker=a:1,b:1;chief=c:1", "worker:1"
+    )
+
+
 def test_an_evaluator_need_not_be_listed():
     cluster = found("worker=a:1", "evaluator:0")
     assert cluster.is_evaluator and cluster.as_dict() == {"worker": ["a:1"]}
@@ -113,8 +119,8 @@ FLAG_MISTAKES = [
      "--cluster=worker=host0:2222,host1:2222."),
     (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
      "'workers'; try --cluster=worker=host0:2222,host1:2222."),
-    (("worker=a:1;worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
-     "'worker=a:1;worker=b:1'; merge the two worker."),
+    (("worker=a:1; worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
+     "'worker=a:1; worker=b:1'; merge the two worker."),
     (("worker=", "worker:0"), "`--cluster` must list addresses. Received: ''; try "
      "--cluster=worker=host0:2222,host1:2222."),
     (("worker=a:1,", "worker:0"), "`--cluster` must list addresses (a name is missing beside a comma). "
