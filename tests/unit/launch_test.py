@@ -474,11 +474,9 @@ def test_a_signal_in_the_pause_before_a_restart_stops_at_once(start, tmp_path):
 
 
 def test_a_signal_while_the_others_end_allows_no_restart(start, tmp_path):
-    launched = start(
-        "--worker0=print('dying'); die()", f"--worker1={DEAF}", "--workdir=d", grace_s=3
-    )
-    await_ready(launched, 1)
-    launched.says("dying")
+    dying = "--worker0=print('ready', flush=True); die()"
+    launched = start(dying, f"--worker1={DEAF}", "--workdir=d", grace_s=3)
+    await_ready(launched, 2)
     launched.process.send_signal(signal.SIGINT)
     launched.says("once more to kill")
     launched.process.send_signal(signal.SIGINT)
