@@ -7,9 +7,8 @@ run of `check` finds all there is to mend.
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, roll_call, secret
+from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
-from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
 from trainer import __version__, datasets, task
@@ -70,7 +69,7 @@ class _Check:
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
-        self._cluster = ClusterSpec.from_env()
+        self._cluster = places.find(self._options.asked)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""
