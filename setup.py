@@ -49,6 +49,8 @@ setup(
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
             "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.
             "ruff",
+            "kubernetes-validate",  # Kubernetes' own schemas: a misspelt field is otherwise ignored.
+            "PyYAML",  # The manifests as their tests read them.
         ],
     },
     entry_points={"console_scripts": ["muster=trainer.__main__:main"]},
