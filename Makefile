@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults lint bench clean
+.PHONY: help train test test-faults test-containers lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -23,6 +23,9 @@ test: lint  ## Check the style and run every test; ARGS="-k config" for some
 
 test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)
+
+test-containers: $(INSTALLED)  ## Build the image and run the compose files, where a Docker engine answers
+	$(BIN)/python -m pytest tests/containers --timeout=900 $(ARGS)
 
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .

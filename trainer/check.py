@@ -4,13 +4,13 @@ Nothing is trained, served or written. Every part is looked at even where one be
 run of `check` finds all there is to mend.
 """
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 
 from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from strategies.packages import version
 from trainer import __version__, datasets, task
 from trainer import config as config_lib
 from trainer.cli import CheckOptions
@@ -133,7 +133,7 @@ class _Check:
 
     def packages(self) -> str:
         names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
-        found = [f"{name} {_version(name)}" for name in names]
+        found = [f"{name} {version(name) or 'not installed'}" for name in names]
         return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
 
     def _known(self, value, part: str):
@@ -145,13 +145,6 @@ class _Check:
 def _peer(word: str) -> str:
     # A task listens from its roll call on; the leader, who calls, only once training begins.
     return "answers" if word == "answers" else f"{word} (not started yet, or out of reach)"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def run(options: CheckOptions) -> int:

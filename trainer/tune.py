@@ -18,6 +18,7 @@ from trainer import config as config_lib
 from trainer import launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
+from trainer.health import Health
 from trainer.stop import StopRequest
 from trainer.sweep import compiled, trial_process
 from trainer.sweep import space as space_lib
@@ -62,12 +63,18 @@ def run(options: TuneOptions) -> int:
         if cluster.role == CLIENT:
             return _run_as_client(options, cluster, asked, key, folder, slots, stop)
         search = _search(options, base, space, objective, asked, folder)
+        health = Health.from_env()
         with _shown(options, space, search, folder) as show:
+
+            def look() -> None:
+                show.look()
+                health.note()
+
             stop.give_grace(options.grace_s + _START_S)
             if cluster.role == CHIEF:
-                _serve(options, cluster, asked, key, search, show, stop)
+                _serve(options, cluster, asked, key, search, show.say, look, stop)
             else:
-                _run(options, search, folder, slots, show.look, stop, {})
+                _run(options, search, folder, slots, look, stop, {})
     return _conclude(options, search, folder, stop)
 
 
@@ -214,10 +221,12 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     from trainer.sweep.machines.client import Client
 
     lost: list[Resumable] = []
+    health = Health.from_env()
 
     def look() -> None:
         if lost:
             raise lost[0]
+        health.note()
 
     carried = task.versions() | asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
@@ -230,7 +239,7 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def _serve(options, cluster, asked, key, search, show, stop) -> None:
+def _serve(options, cluster, asked, key, search, say, look, stop) -> None:
     from trainer.sweep.machines.chief import Chief
 
     carried = task.versions() | asked
@@ -242,9 +251,9 @@ def _serve(options, cluster, asked, key, search, show, stop) -> None:
         carried,
         key,
         timeout_s,
-        lambda line: show.say(f"tune: {line}"),
+        lambda line: say(f"tune: {line}"),
     )
-    chief.serve(options.startup_timeout_s, lambda: stop.requested, show.look)
+    chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
 
 
 def _planned(options: TuneOptions, space: Space) -> int | None:

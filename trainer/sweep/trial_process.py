@@ -17,16 +17,18 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
 from strategies.errors import EXIT_RESUME
+from trainer import health
 from trainer.sweep import compiled
 from trainer.sweep.slots import Slot
 
 _PR_SET_PDEATHSIG = 1
 _WARM = "trainer.sweep.warm"
-# The sweep's own cluster is not the trial's.
+# The sweep's own cluster is not the trial's, nor is its health.
 _NOT_INHERITED = (
     "KERASTUNER_TUNER_ID",
     "KERASTUNER_ORACLE_IP",
     "KERASTUNER_ORACLE_PORT",
+    health.VARIABLE,
 )
 _context = multiprocessing.get_context("forkserver")
 
