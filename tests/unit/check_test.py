@@ -139,6 +139,7 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
         (["--strategy=parameter_server"], "strategy",
          "`--strategy=parameter_server` contradicts TF_CONFIG, which asks for mirrored: "),
         (["--tpu=local"], "devices", "`--tpu` needs the package tensorflow-tpu, "),
+        (["--tpu=local", "--devices=2"], "devices", "`--devices` is for GPUs and the CPU; a TPU "),
         (["--config.sync.mode=async"], "strategy",
          "`sync.mode` must be auto or gradients with mirrored. Received: 'async'; "),
         (["--config.data.train_examples=5000"], "data",

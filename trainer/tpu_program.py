@@ -1,0 +1,54 @@
+"""What would a TPU be given to run for a config?"""
+
+import dataclasses
+
+from strategies.runtime import State
+from strategies.tpu import TpuRuntime
+from strategies.tpu_trace import Traced, trace_only_strategy
+from trainer import evaluate, task, train
+from trainer.config import ExperimentConfig
+from trainer.datasets import Dataset
+from trainer.sample_order import SampleOrder
+from trainer.steps import TrainingProgram
+
+
+@dataclasses.dataclass(frozen=True)
+class TpuProgram:
+    """A run's loop and evaluation as `runtime` would hand them to a TPU, and the first loop's input.
+
+    `elements`: one per core; its rows are the `steps_per_loop` steps of a loop.
+    """
+
+    runtime: TpuRuntime
+    loop: Traced
+    evaluation: Traced
+    steps_per_loop: int
+    elements: tuple
+
+
+def trace(config: ExperimentConfig, dataset: Dataset, num_cores: int) -> TpuProgram:
+    """Traces what `train` would run on so many cores, from the first weights on.
+
+    Raises ConfigError where the global batch does not divide among them.
+    """
+    task.check_replicas(config, num_cores)
+    runtime = TpuRuntime("to look at", trace_only_strategy(num_cores))
+    program = TrainingProgram(config, dataset, train.block_size(config, runtime))
+    weights = program.initial_weights()
+    order = SampleOrder(
+        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
+    )
+    schedule = train.make_schedule(config, dataset, order, runtime)
+    feed = train.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
+    test = evaluate.test_input(dataset, runtime)
+    state = State(weights, program.initial_slots(weights))
+    runtime.start(program, state, feed, test.pipeline, schedule.total_steps)
+    elements = next(feed.elements(schedule.loops(0)))
+    blocks = next(test.pipeline.elements(test.loops))
+    return TpuProgram(
+        runtime,
+        Traced(runtime.traced_loop(elements, schedule.steps_per_loop)),
+        Traced(runtime.traced_evaluation(blocks)),
+        schedule.steps_per_loop,
+        elements,
+    )
