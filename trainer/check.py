@@ -5,6 +5,7 @@ run of `check` finds all there is to mend.
 """
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Iterator
 
@@ -12,12 +13,14 @@ from strategies import choose, roll_call, secret
 from strategies.addresses import exposed
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
-from trainer import __version__, datasets, task
+from trainer import __version__, datasets, task, tensorflow_import, tpu_compile
 from trainer import config as config_lib
 from trainer.cli import CheckOptions
 from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
+_HERE = "config cluster strategy devices batches data workdir peers packages".split()
+_FOR_A_TPU = "config data tpu packages".split()  # Where that TPU is not.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
 
@@ -27,18 +30,9 @@ def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
     None: it could not be looked at, as a part it builds on is wrong.
     """
     checking = _Check(options)
-    for name, look in (
-        ("config", checking.config),
-        ("cluster", checking.cluster),
-        ("strategy", checking.strategy),
-        ("devices", checking.devices),
-        ("batches", checking.batches),
-        ("data", checking.data),
-        ("workdir", checking.workdir),
-        ("peers", checking.peers),
-        ("packages", checking.packages),
-    ):
-        yield name, *_looked_at(look)
+    parts = _FOR_A_TPU if options.tpu_topology else _HERE
+    for name in parts:
+        yield name, *_looked_at(getattr(checking, name))
 
 
 def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
@@ -133,9 +127,15 @@ class _Check:
         return "\n".join(words)
 
     def packages(self) -> str:
-        names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
-        found = [f"{name} {_version(name)}" for name in names]
+        names = ("tensorflow", "tensorflow-tpu", "keras", "tensorflow-datasets", "numpy")
+        found = [f"{name} {_version(name)}" for name in names if _version(name)]
         return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+
+    def tpu(self) -> str:
+        with tensorflow_import.quietly():
+            return tpu_compile.report(
+                self._known(self._config, "config"), self._options.tpu_topology
+            )
 
     def _known(self, value, part: str):
         if value is None:
@@ -148,15 +148,17 @@ def _peer(word: str) -> str:
     return "answers" if word == "answers" else f"{word} (not started yet, or out of reach)"
 
 
-def _version(package: str) -> str:
+def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return None
 
 
 def run(options: CheckOptions) -> int:
-    """Prints what was found; 0 where `train` would start, else 2."""
+    """Prints what was found; 0 where `train` would start, or would on that TPU, else 2."""
+    if options.tpu_topology:  # Or libtpu would look for a Google Cloud around it, for minutes.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     wrong = 0
     for name, is_well, found in examine(options):
         wrong += is_well is False
@@ -164,5 +166,6 @@ def run(options: CheckOptions) -> int:
         print(f"{_SIGNS[is_well]:<5} {name:<9} {first}")
         for line in more:
             print(f"{'':16}{line}")
-    print(f"\n{wrong} wrong: mend that first" if wrong else "\nready: `train` would start")
+    place = f" on {options.tpu_topology}" if options.tpu_topology else ""
+    print(f"\n{wrong} wrong: mend that first" if wrong else f"\nready: `train` would start{place}")
     return EXIT_BAD_INPUT if wrong else EXIT_DONE

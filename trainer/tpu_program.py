@@ -8,22 +8,22 @@ from strategies.tpu_trace import Traced, trace_only_strategy
 from trainer import evaluate, task, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
+from trainer.input_pipeline import InputPipeline
 from trainer.sample_order import SampleOrder
+from trainer.schedule import Schedule
 from trainer.steps import TrainingProgram
 
 
 @dataclasses.dataclass(frozen=True)
 class TpuProgram:
-    """A run's loop and evaluation as `runtime` would hand them to a TPU, and the first loop's input.
-
-    `elements`: one per core; its rows are the `steps_per_loop` steps of a loop.
-    """
+    """A run's loop and evaluation as `runtime` would hand them to a TPU, and the input of both."""
 
     runtime: TpuRuntime
+    schedule: Schedule
+    feed: InputPipeline
+    test: evaluate.TestInput
     loop: Traced
     evaluation: Traced
-    steps_per_loop: int
-    elements: tuple
 
 
 def trace(config: ExperimentConfig, dataset: Dataset, num_cores: int) -> TpuProgram:
@@ -45,10 +45,6 @@ def trace(config: ExperimentConfig, dataset: Dataset, num_cores: int) -> TpuProg
     runtime.start(program, state, feed, test.pipeline, schedule.total_steps)
     elements = next(feed.elements(schedule.loops(0)))
     blocks = next(test.pipeline.elements(test.loops))
-    return TpuProgram(
-        runtime,
-        Traced(runtime.traced_loop(elements, schedule.steps_per_loop)),
-        Traced(runtime.traced_evaluation(blocks)),
-        schedule.steps_per_loop,
-        elements,
-    )
+    loop = Traced(runtime.traced_loop(elements, schedule.steps_per_loop))
+    evaluation = Traced(runtime.traced_evaluation(blocks))
+    return TpuProgram(runtime, schedule, feed, test, loop, evaluation)

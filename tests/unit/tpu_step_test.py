@@ -43,6 +43,11 @@ def _program(case="digits_dense"):
     return trace(config, datasets.load(config.data), _CORES)
 
 
+def _elements(program):
+    """The first loop's, one per core."""
+    return next(program.feed.elements(program.schedule.loops(0)))
+
+
 @pytest.fixture(scope="session")
 def with_kernel():
     return set(_LISTED.read_text(encoding="utf-8").split())
@@ -97,7 +102,7 @@ def test_only_indices_travel_with_a_call_where_the_data_is_resident(case, arrays
     sent = [tensor for tensor in inputs if tensor.dtype != tf.resource]
     # The number of the replica and the number of steps are there always.
     assert len(sent) == 2 + arrays
-    indices = _program(case).elements[0][0]
+    indices = _elements(_program(case))[0][0]
     assert (indices.dtype, indices.shape) in [(one.dtype, one.shape) for one in sent]
 
 
@@ -133,7 +138,7 @@ def test_a_tpu_that_is_lost_on_the_way_can_be_gone_on_from(error, monkeypatch):
     program = _program()
     monkeypatch.setattr(program.runtime, "_loop", lost)
     with pytest.raises(Resumable, match=rf"the TPU was lost, or preempted \({error.__name__}\); "):
-        program.runtime.run(0, 1, program.elements, False)
+        program.runtime.run(0, 1, _elements(program), False)
 
 
 @pytest.mark.parametrize(
