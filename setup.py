@@ -1,5 +1,6 @@
 """The package `muster`: what it needs, and why."""
 
+import os
 import re
 from pathlib import Path
 
@@ -14,6 +15,9 @@ def version():
     return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)[1]
 
 
+# Another build of it, where the one who installs says so, as the images do: tensorflow-cpu is smaller.
+TENSORFLOW = os.environ.get("MUSTER_TENSORFLOW", "tensorflow")
+
 TUNE = [
     "keras-tuner>=1.4.8,<1.5",  # Whose oracles propose a sweep's values; oracle.py mends this version's.
     "threadpoolctl",  # Small fits, which one thread does fastest; scikit-learn brings it.
@@ -27,7 +31,7 @@ setup(
     packages=find_packages(include=["configs", "strategies", "trainer", "trainer.*"]),
     python_requires=">=3.10,<3.14",  # What TensorFlow has wheels for.
     install_requires=[
-        "tensorflow>=2.20,<2.22",  # The two releases that steps.py was tried with.
+        f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that steps.py was tried with.
         "keras>=3.10",  # Models, losses, metrics and optimizers.
         "tensorboard",  # tf.summary writes nothing without it, and no longer brings it.
         "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.

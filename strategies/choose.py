@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from strategies.cluster import ClusterSpec
+from strategies import slurm
+from strategies.cluster import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
 if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
@@ -91,21 +92,22 @@ def choose(
 def _from_cluster(cluster: ClusterSpec) -> Choice:
     if not cluster.jobs:
         return Choice("mirrored", "TF_CONFIG names no cluster, so the devices here train together")
+    place = cluster.place
     if cluster.has_ps:
         servers = len(cluster.jobs["ps"])
         held = f"{servers} parameter servers hold" if servers > 1 else "a parameter server holds"
         workers = _count(len(cluster.trainers()), "worker")
         return Choice(
             "parameter_server",
-            f"TF_CONFIG has a `ps` job, so {held} the weights, {workers} "
+            f"{place} has a `ps` job, so {held} the weights, {workers} "
             "compute and the chief coordinates",
         )
     if cluster.is_alone:
-        return Choice("mirrored", "TF_CONFIG names a single task, so its devices train together")
+        return Choice("mirrored", f"{place} names a single task, so its devices train together")
     tasks = _count(len(cluster.trainers()), "task")
     return Choice(
         "multi_worker",
-        f"TF_CONFIG has {tasks} that train and no `ps`, so they add their gradients every step",
+        f"{place} has {tasks} that train and no `ps`, so they add their gradients every step",
     )
 
 
@@ -116,23 +118,32 @@ def _count(number: int, noun: str) -> str:
 def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
     """The flag's strategy where the cluster can run it too."""
     if wanted == "multi_worker" and cluster.jobs and cluster.is_alone:
-        return Choice("multi_worker", "the flag --strategy asks for it; TF_CONFIG names one task")
+        return Choice(
+            "multi_worker", f"the flag --strategy asks for it; {cluster.place} names one task"
+        )
     way_out = {
-        "mirrored": "unset TF_CONFIG to train on this machine alone, or leave the flag out",
-        "multi_worker": f"TF_CONFIG must list several workers and no `ps`; {LAUNCH}`",
-        "parameter_server": f"TF_CONFIG must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
+        "mirrored": f"{_without(cluster)} to train on this machine alone, or leave the flag out",
+        "multi_worker": f"{cluster.place} must list several workers and no `ps`; {LAUNCH}`",
+        "parameter_server": f"{cluster.place} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
     }[wanted]
     raise ClusterError(
-        f"`--strategy={wanted}` contradicts TF_CONFIG, which asks for {found.strategy}: "
+        f"`--strategy={wanted}` contradicts {cluster.place}, which asks for {found.strategy}: "
         f"{found.reason}. Received: {cluster}; {way_out}."
+    )
+
+
+def _without(cluster: ClusterSpec) -> str:
+    """How to be alone after all."""
+    return {TF_CONFIG: "unset TF_CONFIG", slurm.PLACE: "set TF_CONFIG={}"}.get(
+        cluster.place, f"leave {cluster.place} out"
     )
 
 
 def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     if cluster.jobs:
         raise ClusterError(
-            "TF_CONFIG and a TPU exclude each other: TPUStrategy is one program that drives all "
-            f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; unset TF_CONFIG, or choose "
+            f"{cluster.place} and a TPU exclude each other: TPUStrategy is one program that drives all "
+            f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; {_without(cluster)}, or choose "
             "another --strategy."
         )
     source = "a flag asks" if from_flag else "the environment asks"

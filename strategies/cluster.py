@@ -1,9 +1,10 @@
 """Who am I in this cluster?
 
-`ClusterSpec` is TF_CONFIG after checking: a frozen value that the rest of the program is given. The
-environment is read in `ClusterSpec.from_env` and nowhere else, so a test passes a dict.
+`ClusterSpec` is a cluster after checking: a frozen value that the rest of the program is given. What
+TF_CONFIG says is read here; `places.py` knows the other places where a cluster can be said.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -16,6 +17,7 @@ from typing import Any
 
 from strategies.errors import ClusterError
 
+TF_CONFIG = "TF_CONFIG"
 JOBS = ("chief", "worker", "ps", "evaluator")
 EXAMPLE = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -39,10 +41,13 @@ class ClusterSpec:
 
     `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). An evaluator takes no part in
     training, so it is never in `jobs`, though it may be `task`. No jobs: this process is alone.
+    `place` is where this was said, and `note` how the task was told apart; neither makes a difference.
     """
 
     jobs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
     task: Task = Task("worker", 0)
+    place: str = dataclasses.field(default=TF_CONFIG, compare=False)
+    note: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "ClusterSpec":
@@ -51,22 +56,28 @@ class ClusterSpec:
         Raises:
           ClusterError: TF_CONFIG describes nothing that can run.
         """
-        return cls.parse(environ.get("TF_CONFIG", ""))
+        return cls.parse(environ.get(TF_CONFIG, ""))
 
     @classmethod
     def parse(cls, text: str) -> "ClusterSpec":
         """The cluster that the text of a TF_CONFIG describes. Raises ClusterError."""
-        config = _json_object(text) if text.strip() else {}
-        if not config:
-            return cls()
-        jobs = _jobs(config)
-        task = _task(config, jobs)
-        _check_jobs_together(jobs)
-        return cls({job: jobs[job] for job in JOBS if job in jobs and job != "evaluator"}, task)
+        with _told(TF_CONFIG):
+            config = _json_object(text) if text.strip() else {}
+        return cls.checked(config, TF_CONFIG) if config else cls()
+
+    @classmethod
+    def checked(cls, config: Mapping[str, Any], place: str, note: str = "") -> "ClusterSpec":
+        """The cluster of a `cluster` and a `task` as a TF_CONFIG has them. Raises ClusterError."""
+        with _told(place):
+            jobs = _jobs(config)
+            task = _task(config, jobs)
+            _check_jobs_together(jobs)
+        trained = {job: jobs[job] for job in JOBS if job in jobs and job != "evaluator"}
+        return cls(trained, task, place, note)
 
     @property
     def is_alone(self) -> bool:
-        """True without a TF_CONFIG, and where it names one task in all."""
+        """True without a cluster, and in one of a single task."""
         return len(self.tasks()) == 1
 
     @property
@@ -118,11 +129,14 @@ class ClusterSpec:
     def __str__(self) -> str:
         if not self.jobs:
             return "evaluator 0, alone" if self.is_evaluator else "alone, no cluster in TF_CONFIG"
+        # Who wrote a TF_CONFIG needs not be told of it.
+        whence = "" if self.place == TF_CONFIG else f" (from {self.place}{self.note})"
         if self.is_alone and not self.is_evaluator:
-            return f"{self.task}, the only task of its cluster"
+            return f"{self.task}, the only task of its cluster{whence}"
         counts = [_counted(len(addresses), job) for job, addresses in self.jobs.items()]
         *most, last = counts
-        return f"{self.task} in a cluster of {', '.join(most) + ' and ' if most else ''}{last}"
+        whole = f"{', '.join(most) + ' and ' if most else ''}{last}"
+        return f"{self.task} in a cluster of {whole}{whence}"
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -146,8 +160,21 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _error(problem: str, received: Any, way_out: str) -> ClusterError:
-    return ClusterError(f"TF_CONFIG: {problem}. Received: {_shown(received)}; {way_out}.")
+class _Mistake(Exception):
+    """What is wrong with a cluster, wherever it was said."""
+
+
+@contextlib.contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Turns a mistake into the error that names the place where it was made."""
+    try:
+        yield
+    except _Mistake as mistake:
+        raise ClusterError(f"{place}: {mistake}") from None
+
+
+def _error(problem: str, received: Any, way_out: str) -> _Mistake:
+    return _Mistake(f"{problem}. Received: {_shown(received)}; {way_out}.")
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -156,8 +183,6 @@ def _json_object(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise _error(f"must be JSON, but {where}", text, f"try {EXAMPLE}") from None
-    except ClusterError:
-        raise
     except (RecursionError, ValueError):  # ValueError: more digits than Python will read.
         raise _error("must be JSON of a few levels and digits", text, f"try {EXAMPLE}") from None
     if not isinstance(value, dict):
@@ -181,7 +206,7 @@ def _jobs(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     if not isinstance(cluster, dict):
         raise _error("`cluster` must map jobs to addresses", cluster, f"try {EXAMPLE}")
     if not cluster:
-        unset = "list the tasks, or unset TF_CONFIG to train on this machine alone"
+        unset = "list the tasks, or leave it out to train on this machine alone"
         raise _error("`cluster` must name at least one job", cluster, unset)
     for job in cluster:
         _check_job_name(job)
@@ -263,7 +288,7 @@ def _task_type(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> 
     if task_type not in jobs and task_type != "evaluator":
         way_out = f"add it to `cluster`, or use one of {', '.join(jobs)}"
         if task_type == "chief" and "worker" in jobs:
-            way_out = 'without a chief worker 0 leads, so write {"type": "worker", "index": 0}'
+            way_out = "without a chief worker 0 leads, so that is this task's name"
         raise _error("`task.type` must be a job of `cluster`", task_type, way_out)
     return task_type
 
@@ -300,8 +325,8 @@ def _check_jobs_together(jobs: Mapping[str, tuple[str, ...]]) -> None:
         way_out = "keep one, and list the others under `worker`"
         raise _error("`cluster.chief` must have one address", jobs["chief"], way_out)
     if "ps" in jobs and "chief" not in jobs:
-        way_out = 'add "chief": ["host:port"]'
+        way_out = "add a `chief`, with its host:port"
         raise _error("a parameter-server cluster needs a `chief` to coordinate", jobs, way_out)
     if "ps" in jobs and "worker" not in jobs:
-        way_out = 'add "worker": ["host:port"]'
+        way_out = "add a `worker`, with its host:port"
         raise _error("a parameter-server cluster needs a `worker` to compute", jobs, way_out)

@@ -60,5 +60,5 @@ def _values(field: str, carried: Mapping[Hashable, Mapping[str, Any]]) -> str:
 
 def _way_out(field: str) -> str:
     if field.startswith("cluster."):
-        return "give every task the same `cluster` in TF_CONFIG"
+        return "give every task the same `cluster`"
     return "give every task the same flags and packages"

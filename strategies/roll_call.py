@@ -249,7 +249,7 @@ class _Caller:
         return ClusterError(
             f"`cluster.{expected.type}[{expected.index}]` must be the address of {expected}, but "
             f"{answered} answered. Received: {self._cluster.address(expected)!r}; correct the `task` "
-            "of the TF_CONFIG there, or the order of the addresses."
+            "there, or the order of the addresses."
         )
 
     def _missing(self) -> ClusterError | Resumable:
@@ -266,7 +266,7 @@ class _Caller:
         them = "it" if len(missing) == 1 else "them"
         return Resumable(
             f"{names} did not answer within {self._timeout_s:g} s; "
-            f"start {them}, or correct TF_CONFIG, and run again."
+            f"start {them}, or correct {self._cluster.place}, and run again."
         )
 
     def _tell(self, verdict: Message) -> None:
@@ -316,7 +316,7 @@ def _await_call(
         )
     raise Resumable(
         f"{cluster.leader}, which leads, at {cluster.address(cluster.leader)} did not complete the "
-        f"roll call within {timeout_s:g} s; start it, or correct TF_CONFIG, and run again."
+        f"roll call within {timeout_s:g} s; start it, or correct {cluster.place}, and run again."
     )
 
 

@@ -73,8 +73,8 @@ def _check_packages(tpu: str, version: Callable[[str], str | None]) -> None:
     if not found:
         problem = "needs the package tensorflow-tpu, as stock TensorFlow cannot use a TPU"
         raise tpu_error(tpu, problem, f"install {_PACKAGES} without the package tensorflow")
-    if version("tensorflow"):
-        problem = "needs tensorflow-tpu alone, as the package tensorflow overwrites its files"
+    if other := next(filter(version, ("tensorflow", "tensorflow-cpu")), ""):
+        problem = f"needs tensorflow-tpu alone, as the package {other} overwrites its files"
         raise tpu_error(tpu, problem, "uninstall both and install tensorflow-tpu again")
     if not library:
         problem = f"needs the package libtpu beside tensorflow-tpu {found}"

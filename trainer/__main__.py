@@ -12,13 +12,13 @@ import traceback
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from strategies.cluster import ClusterSpec
+from strategies import places
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer import cli, guard, screen, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
-    cluster = ClusterSpec.from_env()
+    cluster = places.find(command.asked)
     stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     stop.speak_through(guarded.say_last)

@@ -4,15 +4,14 @@ Nothing is trained, served or written. Every part is looked at even where one be
 run of `check` finds all there is to mend.
 """
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, roll_call, secret
+from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
-from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from strategies.packages import version
 from trainer import __version__, datasets, task, tensorflow_import, tpu_compile
 from trainer import config as config_lib
 from trainer.cli import CheckOptions
@@ -64,7 +63,7 @@ class _Check:
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
-        self._cluster = ClusterSpec.from_env()
+        self._cluster = places.find(self._options.asked)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""
@@ -127,8 +126,8 @@ class _Check:
         return "\n".join(words)
 
     def packages(self) -> str:
-        names = ("tensorflow", "tensorflow-tpu", "keras", "tensorflow-datasets", "numpy")
-        found = [f"{name} {_version(name)}" for name in names if _version(name)]
+        names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
+        found = [f"{name} {version(name) or 'not installed'}" for name in names]
         return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
 
     def tpu(self) -> str:
@@ -146,13 +145,6 @@ class _Check:
 def _peer(word: str) -> str:
     # A task listens from its roll call on; the leader, who calls, only once training begins.
     return "answers" if word == "answers" else f"{word} (not started yet, or out of reach)"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def run(options: CheckOptions) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
+from strategies.cluster_flags import Asked
 from trainer import __version__, recipes
 from trainer import config as config_lib
 from trainer import help as help_lib
@@ -40,6 +41,25 @@ class TrainOptions:
     )
     strategy: str = option(
         "auto", "auto: what TF_CONFIG asks for, with the reason on the screen", choices=STRATEGIES
+    )
+    cluster: str = option(
+        "",
+        "the tasks that train together, in place of a TF_CONFIG: worker=a:2222,b:2222, with jobs apart "
+        "by ; as in 'chief=c:2222;worker=a:2222,b:2222;ps=p:2222'. a[0-3]:2222 stands for four hosts, "
+        "and a list without jobs for workers. Within a step of Slurm with several tasks: those tasks",
+        metavar="JOB=HOST:PORT,...",
+    )
+    task: str = option(
+        "",
+        "which of them this is, as in worker:0; default: the one whose address is this machine's, or "
+        "in a Kubernetes Indexed Job the one at JOB_COMPLETION_INDEX in --cluster",
+        metavar="JOB:N",
+    )
+    ps: int = option(
+        0,
+        "of the tasks of Slurm, or of a --cluster without jobs, the first is the chief, the next so many "
+        "parameter servers, the rest workers; 0: all are workers",
+        least=0,
     )
     transport: str = option(
         "auto",
@@ -75,6 +95,11 @@ class TrainOptions:
         30.0, "seconds to save and leave after Ctrl-C or SIGTERM", above=0, below=1e6
     )
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    @property
+    def asked(self) -> Asked:
+        """What the flags say of the cluster."""
+        return Asked(self.cluster, self.task, self.ps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,7 +373,13 @@ def _trainer_args(verb: str, args: Sequence[str]) -> tuple[str, ...]:
         raise ConfigError(
             f"`{verb}` only trains. Received: {brief(args[0])} after `--`; give flags of `train` there."
         )
-    parse(args)  # A slip is told once, here, and not by each task.
+    command = parse(args)  # A slip is told once, here, and not by each task.
+    for flag, value in vars(command.asked).items():
+        if value:
+            raise ConfigError(
+                f"`{verb}` makes the clusters that it trains on. Received: {brief(f'--{flag}={value}')} "
+                "after `--`; leave it out."
+            )
     return tuple(args[1:] if args[:1] == ["train"] else args)
 
 

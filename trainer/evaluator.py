@@ -19,6 +19,7 @@ from trainer import datasets, evaluate, resume, tensorflow_import, train
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions
 from trainer.config import ExperimentConfig
+from trainer.health import Health
 from trainer.metric_writers import MetricWriter
 from trainer.steps import TrainingProgram
 from trainer.stop import StopRequest
@@ -63,11 +64,13 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
       Resumable: no checkpoint came for `SILENCE_S`.
     """
     evaluator = CheckpointEvaluator(config, workdir, devices)
-    writer = None
+    writer, health = None, Health.from_env()
     last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
+        health.note()
         is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
+            health.note()
             last, heard = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")
             _report(evaluator, writer, step)

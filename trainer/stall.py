@@ -23,12 +23,18 @@ EXTRA_S = 10.0  # For this thread to be first, whose end says most.
 class StallWatch:
     """A context manager: inside it `progress` must be called at least every `timeout_s`.
 
-    `awaited` names whom the run waits for, or "".
+    `awaited` names whom the run waits for, or "". `on_progress` is called soon after the run came on.
     """
 
-    def __init__(self, timeout_s: float, awaited: Callable[[], str] = str):
+    def __init__(
+        self,
+        timeout_s: float,
+        awaited: Callable[[], str] = str,
+        on_progress: Callable[[], None] = lambda: None,
+    ):
         self._timeout_s = timeout_s
         self._awaited = awaited
+        self._on_progress = on_progress
         self._progress = (time.monotonic(), "starting")
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="stall", daemon=True)
@@ -54,6 +60,7 @@ class StallWatch:
             if since != seen:
                 seen = since
                 faulthandler.dump_traceback_later(self._timeout_s + EXTRA_S, exit=True)
+                self._on_progress()
             if time.monotonic() - since > self._timeout_s:
                 peers = self._awaited()
                 doing += f", waiting for {peers}" if peers else ""

@@ -1,7 +1,6 @@
 """How does one task of a job go, from its flags to its exit code?"""
 
 import contextlib
-import importlib.metadata
 import os
 import pathlib
 import platform
@@ -16,12 +15,14 @@ from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
+from strategies.packages import version
 from trainer import __version__, blocks, datasets, stall, tensorflow_import
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.guard import Guard
+from trainer.health import Health
 from trainer.stop import StopRequest, leave
 from trainer.workdir import Workdir
 
@@ -103,7 +104,8 @@ def _take_part(
             check_replicas(config, runtime.num_replicas)  # A TPU's are known only now.
             stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
             if runtime.serves_only:
-                return runtime.serve(membership.wait_for_dismissal)
+                with Health.from_env().kept():
+                    return runtime.serve(membership.wait_for_dismissal)
             watcher.started = True
             exit_code = _train(options, config, dataset, runtime, workdir, stop)
             return membership.finish(FINISH_TIMEOUT_S, exit_code)
@@ -127,7 +129,8 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
 
     began = time.monotonic()
     runtime.give_up_after(options.stall_timeout_s + stall.EXTRA_S)
-    with stall.StallWatch(options.stall_timeout_s, runtime.awaited) as watch:
+    on_progress = Health.from_env().note
+    with stall.StallWatch(options.stall_timeout_s, runtime.awaited, on_progress) as watch:
         result = train.train_and_evaluate(
             config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
         )
@@ -191,21 +194,13 @@ def credentials(
     }
 
 
-def versions() -> dict[str, str]:
+def versions() -> dict[str, str | None]:
     """What tasks on different machines may have installed differently, and must not."""
     return {
         "version": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "tensorflow": _tensorflow_version(),
-        **{name: importlib.metadata.version(name) for name in ("keras", "numpy")},
+        **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
     }
-
-
-def _tensorflow_version() -> str:
-    try:
-        return importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError:  # Then it is here under its other name.
-        return importlib.metadata.version("tensorflow-tpu")
 
 
 def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:

@@ -4,7 +4,6 @@ Answered without a TPU, by TensorFlow's own TPU kernels and the compiler that co
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import pathlib
@@ -14,6 +13,7 @@ import sys
 import tempfile
 from typing import Any
 
+from strategies.packages import version
 from trainer import datasets
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.fields import brief
@@ -52,7 +52,7 @@ def num_cores(topology: str) -> int:
 
 def check_packages() -> None:
     """Raises ConfigError where the packages that compile for a TPU are not installed."""
-    missing = [name for name in _NEEDS if not _is_installed(name)]
+    missing = [name for name in _NEEDS if not version(name)]
     if missing:
         raise ConfigError(
             f"`--tpu_topology` needs the packages {', '.join(_NEEDS)}. Received: a Python without "
@@ -115,10 +115,3 @@ def _way_out(problem: str) -> str:
     if "RESOURCE_EXHAUSTED" in problem:
         return "lower `model.hidden_units`, or stream the data (`data.placement=stream`)"
     return "name another"
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(importlib.metadata.version(package))
-    except importlib.metadata.PackageNotFoundError:
-        return False

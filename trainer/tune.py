@@ -18,6 +18,7 @@ from trainer import config as config_lib
 from trainer import launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
+from trainer.health import Health
 from trainer.stop import StopRequest
 from trainer.sweep import space as space_lib
 from trainer.sweep import trial_process
@@ -63,12 +64,18 @@ def run(options: TuneOptions) -> int:
     search = _search(options, base, space, objective, asked, folder)
     from trainer.sweep.show import Show
 
+    health = Health.from_env()
     with Show(folder, search, space.dimensions, _planned(options, space)) as show:
+
+        def look() -> None:
+            show.look()
+            health.note()
+
         stop.give_grace(options.grace_s + _START_S)
         if cluster.role == CHIEF:
-            _serve(options, cluster, asked, key, search, show, stop)
+            _serve(options, cluster, asked, key, search, show.say, look, stop)
         else:
-            _run(options, search, folder, slots, show.look, stop, {})
+            _run(options, search, folder, slots, look, stop, {})
     return _conclude(options, search, folder, stop)
 
 
@@ -208,10 +215,12 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     from trainer.sweep.machines.client import Client
 
     lost: list[Resumable] = []
+    health = Health.from_env()
 
     def look() -> None:
         if lost:
             raise lost[0]
+        health.note()
 
     carried = task.versions() | asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
@@ -224,7 +233,7 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def _serve(options, cluster, asked, key, search, show, stop) -> None:
+def _serve(options, cluster, asked, key, search, say, look, stop) -> None:
     from trainer.sweep.machines.chief import Chief
 
     carried = task.versions() | asked
@@ -236,9 +245,9 @@ def _serve(options, cluster, asked, key, search, show, stop) -> None:
         carried,
         key,
         timeout_s,
-        lambda line: show.say(f"tune: {line}"),
+        lambda line: say(f"tune: {line}"),
     )
-    chief.serve(options.startup_timeout_s, lambda: stop.requested, show.look)
+    chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
 
 
 def _planned(options: TuneOptions, space: Space) -> int | None:

@@ -147,7 +147,7 @@ MISTAKES = {
     "an empty cluster": (
         '{"cluster": {}}',
         (
-            "`cluster` must name at least one job. Received: {}; list the tasks, or unset TF_CONFIG to"
+            "`cluster` must name at least one job. Received: {}; list the tasks, or leave it out to"
             " train on this machine alone."
         ),
     ),
@@ -259,7 +259,7 @@ MISTAKES = {
         tf_config(WORKERS, "chief"),
         (
             '`task.type` must be a job of `cluster`. Received: "chief"; without a chief worker 0'
-            ' leads, so write {"type": "worker", "index": 0}.'
+            " leads, so that is this task's name."
         ),
     ),
     "no index": (
@@ -303,14 +303,14 @@ MISTAKES = {
         tf_config({"ps": ["p:1"], "worker": ["a:1"]}),
         (
             "a parameter-server cluster needs a `chief` to coordinate. Received:"
-            ' {"ps": ["p:1"], "worker": ["a:1"]}; add "chief": ["host:port"].'
+            ' {"ps": ["p:1"], "worker": ["a:1"]}; add a `chief`, with its host:port.'
         ),
     ),
     "ps without worker": (
         tf_config({"ps": ["p:1"], "chief": ["a:1"]}, "chief"),
         (
             "a parameter-server cluster needs a `worker` to compute. Received:"
-            ' {"ps": ["p:1"], "chief": ["a:1"]}; add "worker": ["host:port"].'
+            ' {"ps": ["p:1"], "chief": ["a:1"]}; add a `worker`, with its host:port.'
         ),
     ),
 }

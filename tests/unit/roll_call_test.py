@@ -301,7 +301,7 @@ def test_tasks_with_different_clusters_are_told_which_job_differs():
     assert [str(error) for error in errors] == 2 * [
         (
             '`cluster.ps` must be the same on every task. Received: none on worker 0, ["127.0.0.1:1"] '
-            "on worker 1; give every task the same `cluster` in TF_CONFIG."
+            "on worker 1; give every task the same `cluster`."
         )
     ]
 
@@ -319,7 +319,7 @@ def test_another_task_at_an_address_is_named(monkeypatch):
     assert [str(error) for error in errors] == 2 * [
         (
             "`cluster.worker[1]` must be the address of worker 1, but worker 2 answered. Received: "
-            f"'{swapped}'; correct the `task` of the TF_CONFIG there, or the order of the addresses."
+            f"'{swapped}'; correct the `task` there, or the order of the addresses."
         )
     ]
 

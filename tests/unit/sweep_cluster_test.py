@@ -1,6 +1,7 @@
 """The environment of a sweep's processes, and the exact message for what makes no sweep."""
 
 import json
+import socket
 
 import pytest
 
@@ -45,6 +46,7 @@ def test_without_other_tasks_a_sweep_is_alone(environ):
         (kt(), ("chief", "chief", "10.0.0.1:9000")),
         (kt("tuner-chief-0"), ("chief", "tuner-chief-0", "10.0.0.1:9000")),
         (kt("tuner0", "host-c"), ("client", "tuner0", "host-c:9000")),
+        (kt("", "host-c"), ("client", socket.gethostname(), "host-c:9000")),
         (kt("tuner0", "fd00::1"), ("client", "tuner0", "[fd00::1]:9000")),
         (kt("tuner0", "[fd00::1]"), ("client", "tuner0", "[fd00::1]:9000")),
         (kt() | tf({"worker": ["a:1"]}), ("chief", "chief", "10.0.0.1:9000")),

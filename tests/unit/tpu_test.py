@@ -48,9 +48,10 @@ def test_stock_tensorflow_cannot_use_a_tpu(bus, packages):
     )
 
 
-def test_both_tensorflows_together_are_refused(bus):
-    assert _message("local", bus, {**_READY, "tensorflow": "2.21.0"}) == (
-        "`--tpu` needs tensorflow-tpu alone, as the package tensorflow overwrites its files. "
+@pytest.mark.parametrize("other", ["tensorflow", "tensorflow-cpu"])
+def test_two_builds_of_tensorflow_together_are_refused(bus, other):
+    assert _message("local", bus, {**_READY, other: "2.21.0"}) == (
+        f"`--tpu` needs tensorflow-tpu alone, as the package {other} overwrites its files. "
         f"Received: 'local'; uninstall both and install tensorflow-tpu again, {_CPU}"
     )
 

@@ -17,16 +17,17 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
 from strategies.errors import EXIT_RESUME
+from trainer import health
 from trainer.sweep.slots import Slot
 
 _PR_SET_PDEATHSIG = 1
 _WARM = "trainer.sweep.warm"
-# The sweep's own cluster is not the trial's.
+# The sweep's own cluster is not the trial's, nor is its health.
 _NOT_INHERITED = (
-    "TF_CONFIG",
     "KERASTUNER_TUNER_ID",
     "KERASTUNER_ORACLE_IP",
     "KERASTUNER_ORACLE_PORT",
+    health.VARIABLE,
 )
 _context = multiprocessing.get_context("forkserver")
 
@@ -119,6 +120,9 @@ def _settle(slot: Slot, environ: MutableMapping[str, str]) -> None:
     os.sched_setaffinity(0, slot.cores)
     for name in _NOT_INHERITED:
         environ.pop(name, None)
+    environ["TF_CONFIG"] = (
+        "{}"  # And none of Slurm's either, in whose step the sweep may be a task.
+    )
     environ["PYTHONUNBUFFERED"] = "1"
     if slot.gpus is not None:
         environ["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)

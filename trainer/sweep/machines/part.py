@@ -1,13 +1,15 @@
 """Which part of the sweep is this process?
 
 A sweep across machines has a chief, which hands out the trials and runs none, and clients. They learn
-their parts from keras-tuner's environment variables, or from a TF_CONFIG with a chief and workers.
+their parts from keras-tuner's environment variables, or from a TF_CONFIG with a chief and workers. Who is
+given the address of a chief and no name of its own is a client, named after its host.
 """
 
 import dataclasses
 import json
 import os
 import re
+import socket
 from collections.abc import Mapping
 
 from strategies.cluster import ClusterSpec, split_address
@@ -44,7 +46,7 @@ class SweepCluster:
                 f"{min(given)} and TF_CONFIG must not both say which part of a sweep this is. "
                 f"Received: {brief(given[min(given)])} and a TF_CONFIG for {cluster.task}; unset one."
             )
-        return _of_keras_tuner(given) if given else from_tf_config
+        return _of_keras_tuner(given, socket.gethostname()) if given else from_tf_config
 
     def __str__(self) -> str:
         if self.role == ALONE:
@@ -54,7 +56,9 @@ class SweepCluster:
         return f"client {self.name} of the sweep's chief at {self.address}"
 
 
-def _of_keras_tuner(given: Mapping[str, str]) -> SweepCluster:
+def _of_keras_tuner(given: Mapping[str, str], hostname: str) -> SweepCluster:
+    if given.keys() == {HOST, PORT}:  # As for containers that are all started alike.
+        return SweepCluster(CLIENT, hostname, _address(given[HOST], given[PORT]))
     for name in (NAME, HOST, PORT):
         if name not in given:
             raise ClusterError(

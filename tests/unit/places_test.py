@@ -1,0 +1,332 @@
+"""Where is the cluster said, what does each place mean by it, and which two contradict each other?"""
+
+import json
+import socket
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strategies import hostlist, own_task, places, slurm
+from strategies.cluster import ClusterSpec, Task
+from strategies.cluster_flags import Asked
+from strategies.errors import ClusterError
+
+TF_CONFIG = json.dumps(
+    {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+)
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "n[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+}
+PORT = 10_000 + 7 * 128  # The first of the step's share.
+
+
+def found(cluster="", task="", ps=0, **environ):
+    return places.find(Asked(cluster, task, ps), environ)
+
+
+def refused(*asked, **environ):
+    with pytest.raises(ClusterError) as caught:
+        found(*asked, **environ)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+# The flags.
+
+
+def test_a_list_by_job_reads_as_the_same_tf_config_does():
+    flags = found("chief=c:1;worker=a:1,b:1;ps=p:1", "worker:1")
+    cluster = {"chief": ["c:1"], "worker": ["a:1", "b:1"], "ps": ["p:1"]}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
+    written = found(TF_CONFIG=json.dumps(config))
+    assert flags == written and flags.fingerprint() == written.fingerprint()
+    assert str(flags) == f"{written} (from --cluster)"
+
+
+def test_a_list_without_jobs_is_of_workers():
+    assert found("a:1,b:1", "worker:1") == found(TF_CONFIG=TF_CONFIG)
+
+
+def test_with_ps_the_first_of_a_list_is_the_chief_and_the_next_are_the_servers():
+    cluster = found("h[0-4]:1", "worker:0", 2)
+    assert cluster.as_dict() == {
+        "chief": ["h0:1"],
+        "worker": ["h3:1", "h4:1"],
+        "ps": ["h1:1", "h2:1"],
+    }
+
+
+def test_addresses_may_be_ranges_and_ipv6():
+    cluster = found("worker=n[08-10].svc:1,[::1]:2", "worker:3")
+    assert cluster.as_dict() == {"worker": ["n08.svc:1", "n09.svc:1", "n10.svc:1", "[::1]:2"]}
+
+
+def test_an_evaluator_need_not_be_listed():
+    cluster = found("worker=a:1", "evaluator:0")
+    assert cluster.is_evaluator and cluster.as_dict() == {"worker": ["a:1"]}
+
+
+@pytest.mark.parametrize("index, task", [(0, ("chief", 0)), (2, ("ps", 1)), (4, ("worker", 1))])
+def test_a_pod_of_an_indexed_job_is_the_task_at_its_index(index, task):
+    cluster = found("m-[0-4].m:2222", "", 2, JOB_COMPLETION_INDEX=str(index))
+    assert cluster.task == Task(*task)
+    assert str(cluster).endswith(" (from --cluster, as JOB_COMPLETION_INDEX says)")
+
+
+def test_without_a_task_it_is_the_one_with_this_machines_name():
+    name = socket.gethostname()
+    cluster = found(f"chief=elsewhere:1;worker=also.elsewhere:1,{name}.example.org:2")
+    assert cluster.task == Task("worker", 1)
+    assert str(cluster).endswith(f" (from --cluster, where {name}.example.org:2 is this machine)")
+
+
+@pytest.mark.parametrize(
+    "hosts, own",
+    [
+        (["203.0.113.1", "127.0.0.1"], [1]),  # 203.0.113.0/24 is for documentation: nobody has it.
+        (["[::1]", "203.0.113.1"], [0]),
+        (["node1", "node2.lan"], [1]),
+        (["node2", "node2.lan"], [1]),  # The whole name goes before its first part.
+        (["NODE2.lan"], [0]),
+        (["node2.elsewhere"], [0]),
+        (["node1", "node3"], []),
+        (["localhost", "127.0.0.1"], [0, 1]),
+        (["2.2.2.2"], []),
+    ],
+)
+def test_a_machine_knows_its_own_name_or_address_among_others(hosts, own):
+    if "[::1]" in hosts and not socket.has_ipv6:
+        pytest.skip("needs IPv6")
+    addresses = [f"{host}:2222" for host in hosts]
+    assert own_task.places(addresses, "node2.lan") == own
+
+
+FLAG_MISTAKES = [
+    (("", "worker:0"), "`--task` needs `--cluster` beside it. Received: 'worker:0'; add e.g. "
+     "--cluster=worker=host0:2222,host1:2222."),
+    (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
+     "'workers'; try --cluster=worker=host0:2222,host1:2222."),
+    (("worker=a:1;worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
+     "'worker=a:1;worker=b:1'; merge the two worker."),
+    (("worker=", "worker:0"), "`--cluster` must list addresses. Received: ''; try "
+     "--cluster=worker=host0:2222,host1:2222."),
+    (("worker=a:1,", "worker:0"), "`--cluster` must list addresses (a name is missing beside a comma). "
+     "Received: 'a:1,'; try --cluster=worker=host0:2222,host1:2222."),
+    (("worker=a[3-1]:1", "worker:0"), "`--cluster` must list addresses ([3-1] does not count up by fewer "
+     "than 10,000). Received: 'a[3-1]:1'; try --cluster=worker=host0:2222,host1:2222."),
+    (("worker=a", "worker:0"), '--cluster: `cluster.worker[0]` must be host:port. Received: "a"; write a '
+     'host, a colon and a port from 1 to 65535, e.g. "host0:2222".'),
+    (("worker=a:1,a:1", "worker:0"), "--cluster: `cluster.worker[0]` and `cluster.worker[1]` must "
+     'differ. Received: "a:1"; give each task its own port.'),
+    (("ps=a:1;worker=b:1", "worker:0"), "--cluster: a parameter-server cluster needs a `chief` to "
+     'coordinate. Received: {"ps": ["a:1"], "worker": ["b:1"]}; add a `chief`, with its host:port.'),
+    (("a:1,b:1", "worker:2"), "--cluster: `task.index` must be from 0 to 1 for a worker. Received: 2; "
+     "count the tasks of each job from 0."),
+    (("a:1,b:1", "1"), "`--task` must be a job and a number from 0. Received: '1'; try --task=worker:0."),
+    (("a:1,b:1", "w:1"), "`--task` knows the jobs chief, worker, ps, evaluator. Received: 'w'; try "
+     "--task=worker:0."),
+    (("203.0.113.1:1,203.0.113.2:1", ""), "`--cluster` does not tell which task this is: none of its "
+     "addresses are this machine's. Received: '203.0.113.1:1,203.0.113.2:1'; add e.g. --task=worker:0."),
+    (("127.0.0.1:1,127.0.0.1:2", ""), "`--cluster` does not tell which task this is: 2 of its "
+     "addresses are this machine's. Received: '127.0.0.1:1,127.0.0.1:2'; add e.g. --task=worker:0."),
+    (("worker=a:1;ps=b:1", "ps:0", 1), "`--ps` is for a list without names of jobs. Received: "
+     "'worker=a:1;ps=b:1'; list the parameter servers as ps=host:port, or leave the names of jobs out."),
+    (("a:1,b:1", "chief:0", 1), "`--ps` must leave a chief and a worker of the 2 tasks from --cluster. "
+     "Received: 1; lower it, or start 3 tasks or more."),
+    (("", "", 2), "`--ps` is for the tasks of a plain list in --cluster, or of Slurm. Received: 2, and "
+     "there is neither; start a cluster on this machine with `python -m trainer launch --ps=2`."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked, message", FLAG_MISTAKES)
+def test_a_mistake_in_the_flags_is_told_in_one_line(asked, message):
+    assert refused(*asked) == message
+
+
+def test_an_index_beyond_the_list_is_told():
+    assert refused("a:1,b:1", JOB_COMPLETION_INDEX="2") == (
+        "`JOB_COMPLETION_INDEX` must be from 0 to 1 for the tasks of --cluster. Received: '2'; list a "
+        "task for each completion of the Job, or give --task."
+    )
+
+
+@given(st.text(), st.text(), st.integers(0, 4))
+def test_any_flags_make_a_cluster_or_an_error_in_one_line(cluster, task, ps):
+    try:
+        outcome = found(cluster, task or "worker:0", ps)
+    except ClusterError as error:
+        outcome = error
+    assert isinstance(outcome, ClusterSpec) or len(str(outcome).splitlines()) == 1
+
+
+# Two places.
+
+
+@pytest.mark.parametrize(
+    "asked, received",
+    [
+        (("worker=a:1,b:1", "worker:1"), "`--cluster` and TF_CONFIG must not both say which cluster "
+         "this is. Received: 'worker=a:1,b:1' and a TF_CONFIG for worker 1 in a cluster of 2 workers; "),
+        (("", "worker:1"), "`--task` and TF_CONFIG must not both"),
+        (("", "", 1), "`--ps` and TF_CONFIG must not both"),
+    ],
+)  # fmt: skip
+def test_flags_and_tf_config_exclude_each_other(asked, received):
+    assert refused(*asked, TF_CONFIG=TF_CONFIG).startswith(received)
+
+
+def test_slurm_gives_way_to_tf_config_and_to_the_flags():
+    assert found(**STEP, TF_CONFIG=TF_CONFIG) == found(TF_CONFIG=TF_CONFIG)
+    assert found("a:1,b:1", "worker:1", **STEP) == found(TF_CONFIG=TF_CONFIG)
+
+
+def test_an_empty_cluster_in_tf_config_says_alone_also_within_slurm():
+    assert found(**STEP, TF_CONFIG="{}") == ClusterSpec()
+    assert found(**STEP, TF_CONFIG="") == found(**STEP) != ClusterSpec()
+
+
+def test_an_indexed_job_without_a_list_is_of_tasks_alone():
+    assert found(JOB_COMPLETION_INDEX="1") == ClusterSpec()
+
+
+# Slurm.
+
+
+def test_the_tasks_of_a_step_are_workers_in_slurms_order():
+    cluster = found(**STEP)
+    hosts = ["n9", "n9", "n10", "n10"]
+    ports = [PORT, PORT + 1] * 2
+    addresses = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
+    assert cluster.as_dict() == {"worker": addresses}
+    assert str(cluster) == "worker 3 in a cluster of 4 workers (from Slurm)"
+
+
+def test_with_ps_the_first_task_of_a_step_is_the_chief():
+    cluster = found(ps=1, **STEP)
+    assert cluster.task == Task("worker", 1)
+    assert cluster.as_dict()["chief"] == [f"n9:{PORT}"]
+    assert cluster.as_dict()["ps"] == [f"n9:{PORT + 1}"]
+
+
+@pytest.mark.parametrize("ports", ["12000-12001", "12000,12001"])
+def test_the_ports_that_slurm_reserved_are_taken(ports):
+    cluster = found(**STEP, SLURM_STEP_RESV_PORTS=ports)
+    assert cluster.as_dict()["worker"][:2] == ["n9:12000", "n9:12001"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_STEP_NUM_TASKS": ""}, {"SLURM_PROCID": None}],
+)
+def test_what_is_no_step_of_several_tasks_trains_alone(changed):
+    environ = {name: value for name, value in (STEP | changed).items() if value is not None}
+    assert found(**environ) == ClusterSpec()
+
+
+@given(st.integers(1, 2**32 - 1), st.one_of(st.integers(0, 99), st.integers(2**32 - 10, 2**32 - 1)))
+def test_ports_stay_below_those_of_outgoing_connections(job, step):
+    environ = STEP | {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}
+    environ |= {"SLURM_STEP_TASKS_PER_NODE": "128(x2)", "SLURM_STEP_NUM_TASKS": "256"}
+    addresses, _ = slurm.addresses(environ | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})
+    ports = {int(address.rpartition(":")[2]) for address in addresses}
+    assert len(ports) == 128 and min(ports) >= 10_000 and max(ports) < 32_768
+
+
+SLURM_MISTAKES = [
+    ({"SLURM_PROCID": "4"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, `SLURM_STEP_NUM_TASKS` "
+     "and `SLURM_PROCID` must agree. Received: ['n[9-10]', '2(x2)', '4', '4']; set them as srun does, or "
+     "give --cluster"),
+    ({"SLURM_STEP_NODELIST": "n9"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, "
+     "`SLURM_STEP_NUM_TASKS` and `SLURM_PROCID` must agree. Received: ['n9', '2(x2)', '4', '3']; set "
+     "them as srun does, or give --cluster"),
+    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node, so `SLURM_LOCALID` be 1 for task 3. "
+     "Received: '0'; give srun --distribution=block"),
+    ({"SLURM_STEP_NODELIST": "n[9"}, "`SLURM_STEP_NODELIST` must list the nodes (a bracket is left "
+     "open). Received: 'n[9'; give --cluster instead"),
+    ({"SLURM_STEP_NODELIST": ""}, "`SLURM_STEP_NODELIST` is missing. Received: 'none'; start with srun, "
+     "or give --cluster"),
+    ({"SLURM_STEP_TASKS_PER_NODE": "2x2"}, "`SLURM_STEP_TASKS_PER_NODE` must count the tasks. Received: "
+     "'2x2'; give --cluster instead"),
+    ({"SLURM_PROCID": "x"}, "`SLURM_PROCID` must be a number. Received: 'x'; set it as srun does, or "
+     "give --cluster"),
+    ({"SLURM_STEP_RESV_PORTS": "12000"}, "`SLURM_STEP_RESV_PORTS` must be a port for each of the 2 tasks "
+     "of a node. Received: '12000'; give srun --resv-ports=2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changed, message", SLURM_MISTAKES)
+def test_what_slurm_cannot_have_meant_is_told_in_one_line(changed, message):
+    said = refused(**(STEP | changed))
+    assert said == f"Slurm: {message}, or set TF_CONFIG={{}} to train alone."
+
+
+# Beside TensorFlow's own resolver, which takes nodes in the order of the alphabet.
+
+_PREFIXES = st.text("abcxyz-", min_size=1, max_size=4).filter(lambda text: text[0] != "-")
+_RANGES = st.tuples(st.integers(0, 300), st.integers(0, 30), st.integers(1, 4)).map(
+    lambda drawn: (
+        f"{drawn[0]:0{drawn[2]}}-{drawn[0] + drawn[1]:0{drawn[2]}}"
+        if drawn[1]
+        else f"{drawn[0]:0{drawn[2]}}"
+    )
+)
+_PARTS = st.one_of(
+    _PREFIXES,
+    st.tuples(_PREFIXES, st.lists(_RANGES, min_size=1, max_size=3)).map(
+        lambda drawn: f"{drawn[0]}[{','.join(drawn[1])}]"
+    ),
+)
+_LISTS = st.lists(_PARTS, min_size=1, max_size=4).map(",".join)
+
+
+@pytest.fixture(scope="module")
+def resolver():
+    from tensorflow.python.distribute.cluster_resolver import slurm_cluster_resolver
+
+    return slurm_cluster_resolver
+
+
+@given(text=_LISTS)
+def test_a_list_of_nodes_is_read_as_tensorflow_reads_it(resolver, text):
+    assert hostlist.expand(text) == resolver.expand_hostlist(text)
+
+
+@given(counts=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3),
+       ps=st.integers(0, 2), data=st.data())  # fmt: skip
+@settings(deadline=None)
+def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts, ps, data):
+    nodes = sum(times for _, times in counts)
+    each = [count for count, times in counts for _ in range(times)]
+    total = sum(each)
+    if total < max(2, ps + 2 if ps else 0):
+        return
+    rank = data.draw(st.integers(0, total - 1))
+    seats = [seat for count in each for seat in range(count)]
+    environ = STEP | {
+        "SLURM_STEP_NODELIST": f"node[{1:03}-{nodes:03}]" if nodes > 1 else "node001",
+        "SLURM_STEP_TASKS_PER_NODE": ",".join(
+            f"{count}(x{times})" if times > 1 else f"{count}" for count, times in counts
+        ),
+        "SLURM_STEP_NUM_TASKS": str(total),
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(seats[rank]),
+    }
+    jobs = {"chief": 1, "ps": ps, "worker": total - ps - 1} if ps else {"worker": total}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        # It asks nvidia-smi unless told, and without a GPU for each task it finds no tasks at all.
+        theirs = resolver.SlurmClusterResolver(
+            jobs, PORT, gpus_per_node=max(each), gpus_per_task=1, auto_set_gpu=False
+        )
+        spec = theirs.cluster_spec().as_dict()
+    ours = found(ps=ps, **environ)
+    assert ours.as_dict() == spec
+    assert (ours.task.type, ours.task.index) == theirs.get_task_info()
