@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults lint bench clean
+.PHONY: help train test test-faults test-tpu .venv-tpu lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -23,6 +23,9 @@ test: lint  ## Check the style and run every test; ARGS="-k config" for some
 test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)
 
+test-tpu: .venv-tpu  ## Compile and run the TPU's programs without one; needs 500 MB of packages of its own
+	.venv-tpu/bin/python -m pytest tests/tpu $(ARGS)
+
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +34,7 @@ bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=on
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## Remove what make and the tools left, but no runs
-	rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): setup.py
@@ -41,4 +44,14 @@ $(INSTALLED): setup.py
 	@# The pip that comes with Python 3.10 searches for minutes, in vain, for versions that agree.
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Apart: tensorflow-tpu writes the files of tensorflow, ends at 2.20, and aborts with a newer libtpu. The
+# jax of the same libtpu compiles what TensorFlow's kernels make.
+.venv-tpu: .venv-tpu/.installed
+.venv-tpu/.installed: setup.py
+	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev]' \
+	  tensorflow-tpu==2.20.0 'jax[tpu]==0.8.0' 'libtpu<0.0.32' keras==3.15.1
 	@touch $@

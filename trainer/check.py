@@ -12,7 +12,7 @@ from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
-from trainer import __version__, datasets, task, tensorflow_import, tpu_compile
+from trainer import __version__, datasets, task, tpu_compile
 from trainer import config as config_lib
 from trainer.cli import CheckOptions
 from trainer.workdir import Workdir
@@ -131,10 +131,8 @@ class _Check:
         return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
 
     def tpu(self) -> str:
-        with tensorflow_import.quietly():
-            return tpu_compile.report(
-                self._known(self._config, "config"), self._options.tpu_topology
-            )
+        config = self._known(self._config, "config")
+        return tpu_compile.report(config, self._options.tpu_topology)
 
     def _known(self, value, part: str):
         if value is None:

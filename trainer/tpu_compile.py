@@ -14,7 +14,7 @@ import tempfile
 from typing import Any
 
 from strategies.packages import version
-from trainer import datasets
+from trainer import datasets, tensorflow_import
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.fields import brief
 
@@ -64,10 +64,10 @@ def report(config: ExperimentConfig, topology: str) -> str:
     """The figures of a run in words. Raises ConfigError where it does not fit, or cannot be compiled."""
     cores = num_cores(topology)
     check_packages()
-    from strategies.tpu_lowering import lower
-    from trainer import tpu_program
-
     dataset = datasets.load(config.data)
+    with tensorflow_import.quietly():
+        from strategies.tpu_lowering import lower
+        from trainer import tpu_program
     one_step = dataclasses.replace(config.train, steps_per_loop=1)
     shortest = dataclasses.replace(config, train=one_step)
     hlo = [lower(tpu_program.trace(shortest, dataset, cores).loop).hlo]

@@ -13,7 +13,7 @@ from trainer import datasets, tpu_compile, tpu_program
 from trainer.fields import ConfigError
 
 _LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
-_HBM_BYTES = {"v4": 32 << 30, "v5e": 16 << 30, "v5p": 95 << 30, "v6e": 32 << 30}
+_HBM_BYTES = {"v5e": 16 << 30, "v6e": 32 << 30}
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 
 
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_in_words(kind):
 
     numbers = tf.TensorSpec([_HBM_BYTES[kind] // 4 + 1])
     ir = sweep.experimental_get_compiler_ir(numbers)
-    topology = f"{kind}:2x2x1" if kind in ("v4", "v5p") else f"{kind}:2x2"
+    topology = f"{kind}:2x2"
     with pytest.raises(ConfigError) as caught:
         tpu_compile.compile_for(topology, [ir(stage="hlo_serialized", platform_name="TPU")])
     assert "was refused by the TPU's compiler (RESOURCE_EXHAUSTED" in str(caught.value)
