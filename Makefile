@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults test-tpu .venv-tpu lint bench clean
+.PHONY: help train test test-faults test-containers test-tpu .venv-tpu lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -22,6 +22,9 @@ test: lint  ## Check the style and run every test; ARGS="-k config" for some
 
 test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)
+
+test-containers: $(INSTALLED)  ## Build the image and run the compose files, where a Docker engine answers
+	$(BIN)/python -m pytest tests/containers --timeout=900 $(ARGS)
 
 test-tpu: .venv-tpu  ## Compile and run the TPU's programs without one; needs 500 MB of packages of its own
 	.venv-tpu/bin/python -m pytest tests/tpu $(ARGS)
@@ -46,12 +49,10 @@ $(INSTALLED): setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Apart: tensorflow-tpu writes the files of tensorflow, ends at 2.20, and aborts with a newer libtpu. The
-# jax of the same libtpu compiles what TensorFlow's kernels make.
+# Apart, as tensorflow-tpu writes the files of tensorflow.
 .venv-tpu: .venv-tpu/.installed
 .venv-tpu/.installed: setup.py
 	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
 	.venv-tpu/bin/python -m pip install --quiet --upgrade 'pip>=24'
-	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev]' \
-	  tensorflow-tpu==2.20.0 'jax[tpu]==0.8.0' 'libtpu<0.0.32' keras==3.15.1
+	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev,tpu_check]'
 	@touch $@

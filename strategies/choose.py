@@ -65,13 +65,13 @@ def choose(
     """The strategy for a cluster.
 
     Args:
-      cluster: from TF_CONFIG.
+      cluster: from wherever it was said.
       wanted: the flag `--strategy`, one of STRATEGIES.
       tpu: the flag `--tpu`.
       tpu_in_env: `tpu_from_env()`. An explicit `--strategy` overrides it.
 
     Raises:
-      ClusterError: the flags contradict TF_CONFIG or each other.
+      ClusterError: the flags contradict the cluster or each other.
     """
     if wanted not in STRATEGIES:
         raise ClusterError(

@@ -44,11 +44,12 @@ def _jobs(asked: Asked) -> dict[str, list[str]]:
     jobs: dict[str, list[str]] = {}
     for part in hostlist.split(asked.cluster, ";"):
         job, _, addresses = part.partition("=")
+        job = _job("cluster", job.strip())
         if job in jobs:
             raise _error(
                 "cluster", "must name each job once", asked.cluster, f"merge the two {job}"
             )
-        jobs[_job("cluster", job.strip())] = _addresses(addresses)
+        jobs[job] = _addresses(addresses)
     return jobs
 
 

@@ -16,6 +16,7 @@ PLACE = "Slurm"
 _NUM_TASKS = "SLURM_STEP_NUM_TASKS"
 _RANK, _LOCAL = "SLURM_PROCID", "SLURM_LOCALID"
 _NODES, _PER_NODE = "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"
+_ORDER = "SLURM_DISTRIBUTION"
 _JOB, _STEP, _PORTS = "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_RESV_PORTS"
 # Below the ports that systems give to outgoing connections, and far enough apart for the tasks of a node.
 _FIRST_PORT, _PORTS_EACH, _SHARES = 10_000, 128, 170
@@ -40,17 +41,23 @@ def addresses(environ: Mapping[str, str]) -> tuple[list[str], int]:
             [environ[name] for name in (_NODES, _PER_NODE, _NUM_TASKS, _RANK)],
             "set them as srun does, or give --cluster",
         )
-    ports = _ports(environ, max(counts))
     seats = [
         (node, seat) for node, count in zip(nodes, counts, strict=True) for seat in range(count)
     ]
-    if seats[rank][1] != _number(environ, _LOCAL):
+    _check_order(environ, seats[rank][1], len(nodes) > 1 and max(counts) > 1)
+    ports = _ports(environ, max(counts))
+    return [f"{node}:{ports[seat]}" for node, seat in seats], rank
+
+
+def _check_order(environ: Mapping[str, str], seat: int, matters: bool) -> None:
+    """Tasks dealt out over the nodes in turn are refused by all, though some come to the same seat."""
+    dealt = matters and environ.get(_ORDER, "").partition(":")[0] not in ("", "block")
+    if dealt or _number(environ, _LOCAL) != seat:
         raise _error(
-            f"tasks must be numbered node by node, so `{_LOCAL}` be {seats[rank][1]} for task {rank}",
-            environ[_LOCAL],
+            "tasks must be numbered node by node",
+            environ[_ORDER] if dealt else f"{_LOCAL}={environ[_LOCAL]} where {seat} is due",
             "give srun --distribution=block",
         )
-    return [f"{node}:{ports[seat]}" for node, seat in seats], rank
 
 
 def _nodes(environ: Mapping[str, str]) -> list[str]:

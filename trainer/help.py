@@ -14,7 +14,8 @@ from trainer.fields import Field, fields
 _WIDTH = 99
 _HEAD = f"""\
 muster {__version__} trains a recipe on whatever it is started on: the devices of this machine, or
-the cluster that TF_CONFIG describes. It chooses the strategy by itself, and says why.
+the cluster that TF_CONFIG, --cluster or Slurm describes. It chooses the strategy by itself, and
+says why.
 
 Usage: python -m trainer [VERB] [--FLAG=VALUE ...]"""
 _EXAMPLES = (

@@ -9,12 +9,16 @@ the loop grants at its next end, and the grace bounds how long that may take.
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
 from trainer import screen
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
+# Slurm and systemd signal every process of a task, and its guard or `launch` passes its own signal on. So
+# what comes so soon is the same stop, heard from another side.
+_SAME_S = 1.0
 _say: Callable[[str], None] = screen.say
 
 
@@ -37,7 +41,7 @@ class StopRequest:
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
 
     def give_grace(self, seconds: float) -> None:
-        """From now on a first signal leaves `seconds` to save and end; a second ends at once."""
+        """From now on a first signal leaves `seconds` to save and end; a later one ends at once."""
         self._grace_s = seconds
 
     def _listen(self) -> None:
@@ -48,13 +52,23 @@ class StopRequest:
             )
         self.requested = True
         screen.say(f"muster: {name}: saving, then stopping")
-        if signal.sigtimedwait(_SIGNALS, self._grace_s):
+        if _comes_again(self._grace_s):
             leave(EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe")
         leave(
             EXIT_RESUME,
             f"did not come to an end within --stop_grace_s={self._grace_s:g} s of {name}; "
             "what the last checkpoint holds is safe",
         )
+
+
+def _comes_again(within_s: float) -> bool:
+    """Waits for another signal than those that came with the first."""
+    began = time.monotonic()
+    while (left_s := began + within_s - time.monotonic()) > 0:
+        heard = signal.sigtimedwait(_SIGNALS, left_s)
+        if heard and time.monotonic() - began > _SAME_S:
+            return True
+    return False
 
 
 def speak_through(say: Callable[[str], None]) -> None:

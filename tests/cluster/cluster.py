@@ -29,8 +29,7 @@ TRAINER = ("-m", "trainer")
 class Process:
     """A Python process and what it has said so far, stdout and stderr together.
 
-    A context manager: at the end of the block the process is gone. `before` is a command that becomes
-    the process, as in `ip netns exec NAME`.
+    A context manager: at the end of the block the process is gone.
     """
 
     def __init__(
@@ -38,13 +37,15 @@ class Process:
         args: Sequence[str],
         environ: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        program: str = sys.executable,
     ):
-        """`within`: a command that executes another, such as `ip netns exec NAME`."""
+        """`within`: a command that executes another, such as `ip netns exec NAME`; `program`: in place
+        of Python."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
         self._process = subprocess.Popen(
-            [*within, sys.executable, *args],
+            [*within, program, *args],
             cwd=ROOT,
             # On the CPU on any machine: that is what the tests' numbers speak of.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},

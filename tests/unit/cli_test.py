@@ -110,6 +110,10 @@ MISTAKES = [
      "`--workdir`?"),
     (["launch", "--", "check"], '`launch` only trains. Received: "check" after `--`; give flags of '
      "`train` there."),
+    (["launch", "--", "--cluster=a:1,b:1"], "`launch` makes the clusters that it trains on. Received: "
+     '"--cluster=a:1,b:1" after `--`; leave it out.'),
+    (["tune", "--", "--ps=1"], '`tune` makes the clusters that it trains on. Received: "--ps=1" after '
+     "`--`; leave it out."),
     (["check", "--", "--devices=2"], 'only `launch` and `tune` take flags after `--`. Received: '
      '"--devices=2" after `check`; take out the `--`.'),
     (["--workdir"], "`--workdir` needs a value. Received: none; write --workdir=VALUE."),

@@ -68,6 +68,12 @@ def test_addresses_may_be_ranges_and_ipv6():
     assert cluster.as_dict() == {"worker": ["n08.svc:1", "n09.svc:1", "n10.svc:1", "[::1]:2"]}
 
 
+def test_spaces_between_jobs_and_addresses_do_no_harm():
+    assert found("worker = a:1, b:1 ; chief=c:1", "worker:1") == found(
+        "worker=a:1,b:1;chief=c:1", "worker:1"
+    )
+
+
 def test_an_evaluator_need_not_be_listed():
     cluster = found("worker=a:1", "evaluator:0")
     assert cluster.is_evaluator and cluster.as_dict() == {"worker": ["a:1"]}
@@ -113,8 +119,8 @@ FLAG_MISTAKES = [
      "--cluster=worker=host0:2222,host1:2222."),
     (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
      "'workers'; try --cluster=worker=host0:2222,host1:2222."),
-    (("worker=a:1;worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
-     "'worker=a:1;worker=b:1'; merge the two worker."),
+    (("worker=a:1; worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
+     "'worker=a:1; worker=b:1'; merge the two worker."),
     (("worker=", "worker:0"), "`--cluster` must list addresses. Received: ''; try "
      "--cluster=worker=host0:2222,host1:2222."),
     (("worker=a:1,", "worker:0"), "`--cluster` must list addresses (a name is missing beside a comma). "
@@ -215,6 +221,16 @@ def test_with_ps_the_first_task_of_a_step_is_the_chief():
     assert cluster.as_dict()["ps"] == [f"n9:{PORT + 1}"]
 
 
+@pytest.mark.parametrize("nodes, per_node, local", [("n[1-2]", "1(x2)", "0"), ("n1", "2", "1")])
+def test_tasks_that_can_be_numbered_in_one_way_may_be_dealt_out_in_any(nodes, per_node, local):
+    names = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID")
+    step = STEP | dict(zip(names, (nodes, per_node, local), strict=True))
+    step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
+    cluster = found(**step, SLURM_DISTRIBUTION="cyclic")
+    assert cluster == found(**step)
+    assert str(cluster) == "worker 1 in a cluster of 2 workers (from Slurm)"
+
+
 @pytest.mark.parametrize("ports", ["12000-12001", "12000,12001"])
 def test_the_ports_that_slurm_reserved_are_taken(ports):
     cluster = found(**STEP, SLURM_STEP_RESV_PORTS=ports)
@@ -246,8 +262,10 @@ SLURM_MISTAKES = [
     ({"SLURM_STEP_NODELIST": "n9"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, "
      "`SLURM_STEP_NUM_TASKS` and `SLURM_PROCID` must agree. Received: ['n9', '2(x2)', '4', '3']; set "
      "them as srun does, or give --cluster"),
-    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node, so `SLURM_LOCALID` be 1 for task 3. "
-     "Received: '0'; give srun --distribution=block"),
+    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node. Received: 'SLURM_LOCALID=0 where 1 is "
+     "due'; give srun --distribution=block"),
+    ({"SLURM_DISTRIBUTION": "cyclic:block"}, "tasks must be numbered node by node. Received: "
+     "'cyclic:block'; give srun --distribution=block"),
     ({"SLURM_STEP_NODELIST": "n[9"}, "`SLURM_STEP_NODELIST` must list the nodes (a bracket is left "
      "open). Received: 'n[9'; give --cluster instead"),
     ({"SLURM_STEP_NODELIST": ""}, "`SLURM_STEP_NODELIST` is missing. Received: 'none'; start with srun, "

@@ -1,0 +1,91 @@
+"""Do the tasks of a step of Slurm train, and does its job go on where it was stopped?
+
+The variables are as a real Slurm 22.05 set them; the processes that it would start are started here.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+
+import pytest
+
+from tests.cluster import cluster
+
+SCRIPT = cluster.ROOT / "docker" / "slurm" / "train.sbatch"
+STEP = {
+    "SLURM_JOB_ID": str(os.getpid()),  # Another one, and so other ports, in each session.
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "localhost",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "2",
+}
+
+
+@pytest.mark.long
+def test_the_tasks_of_a_step_train_together(tmp_path):
+    args = [*cluster.TRAINER, f"--workdir={tmp_path}", "--config.train.epochs=1"]
+    ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
+    with (
+        cluster.Process(args, STEP | ranks[0]) as first,
+        cluster.Process(args, STEP | ranks[1]) as second,
+    ):
+        second.await_line("worker 1 in a cluster of 2 workers (from Slurm)")
+        assert (first.wait(), second.wait()) == (0, 0), first.said + second.said
+    assert cluster.Run(tmp_path).summary["strategy"] == "multi_worker"
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Runs the script with programs in Slurm's place; what it ended with, and asked of Slurm."""
+    for name, lines in {
+        "srun": 'while [[ "$1" == --* ]]; do shift; done\nexec "$@"',
+        "python": 'echo "$*" >> "$CALLS"\nexit "$CODE"',
+        "scontrol": 'echo "scontrol $*" >> "$CALLS"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{lines}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    calls = tmp_path / "calls"
+
+    def run(code, *flags, **environ):
+        calls.write_text("")
+        own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "python", "CALLS": str(calls)}
+        own |= {"CODE": str(code), "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "muster"}
+        done = subprocess.run(["bash", SCRIPT, *flags], env=own | environ, check=False, timeout=30)
+        return done.returncode, calls.read_text().splitlines()
+
+    return run
+
+
+def test_a_job_that_can_go_on_is_queued_again(job):
+    code, (trained, asked) = job(75, "--config=mnist_dense")
+    assert code == 75 and asked == "scontrol requeue 7"
+    assert trained == "-m trainer --workdir=runs/muster-7 --config=mnist_dense"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 137])
+def test_any_other_end_is_the_jobs(job, code):
+    ended, calls = job(code)
+    assert ended == code and len(calls) == 1
+
+
+def test_a_job_is_not_queued_again_for_ever(job):
+    code, calls = job(75, SLURM_RESTART_COUNT="100")
+    assert code == 75 and len(calls) == 1
+
+
+def test_the_script_has_no_fault_that_shellcheck_knows():
+    if not shutil.which("shellcheck"):
+        pytest.skip("needs shellcheck")
+    found = subprocess.run(["shellcheck", SCRIPT], check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.long
+def test_the_trials_of_a_sweep_in_a_step_train_each_alone(tmp_path):
+    args = ["tune", f"--workdir={tmp_path}", "--max_trials=1", "--config.train.epochs=1"]
+    rank = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    with cluster.Process([*cluster.TRAINER, *args], STEP | rank) as sweep:
+        assert sweep.wait() == 0, sweep.said
+    (log,) = tmp_path.glob("trials/*/log.txt")
+    assert "alone, no cluster in TF_CONFIG" in log.read_text()

@@ -1,0 +1,67 @@
+"""Does a container train, save, go on and tell how it is, with no more rights than it needs?"""
+
+import pytest
+
+from tests.containers import engine
+
+LONG = ("--config.train.epochs=100", "--config.train.steps_per_loop=2", "--workdir=runs/one")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(image, tmp_path_factory) -> str:
+    with engine.container(image, *LONG) as name:
+        with engine.following(name) as screen:
+            screen.wait()
+        assert engine.inspect(name)["State"]["ExitCode"] == 0, screen.said
+        run = engine.copied(name, "one", tmp_path_factory.mktemp("uninterrupted"))
+    return run.summary["weights_sha256"]
+
+
+def test_sigterm_saves_and_the_same_container_goes_on_to_the_same_weights(
+    image, uninterrupted, tmp_path
+):
+    with engine.container(image, *LONG) as name:
+        with engine.following(name) as screen:
+            screen.await_line("train      | step     120")
+            engine.docker("stop", "--time=60", name)
+            screen.wait()
+        assert engine.inspect(name)["State"]["ExitCode"] == 75, screen.said
+        engine.docker("start", name)
+        with engine.following(name) as screen:
+            screen.await_line("resuming at step")
+            screen.wait()
+        assert engine.inspect(name)["State"]["ExitCode"] == 0, screen.said
+        run = engine.copied(name, "one", tmp_path)
+    assert run.summary["weights_sha256"] == uninterrupted
+
+
+def test_health_follows_the_run_and_not_the_process(image):
+    check = "--health-cmd=python -m trainer.health 3", "--health-interval=1s", "--health-retries=1"
+    endless = "--config.train.epochs=1000000", "--config.train.steps_per_loop=2"
+
+    def has(status):
+        return lambda: engine.inspect(name)["State"]["Health"]["Status"] == status
+
+    with engine.container(image, *endless, options=("--init", *check)) as name:
+        assert has("starting")()
+        engine.await_so(has("healthy"), "health")
+        engine.signal_all(name, "STOP")
+        engine.await_so(has("unhealthy"), "a stopped run's lack of health")
+        engine.signal_all(name, "CONT")
+        engine.await_so(has("healthy"), "health")
+
+
+def test_its_user_is_not_root_and_finds_no_tools_to_build_with(image):
+    assert engine.inspect(image)["Config"]["User"] == "10001:10001"
+    found = engine.docker(
+        "run", "--rm", "--entrypoint=sh", image, "-c",
+        "id -u; command -v gcc cc g++ ld make; python -m pip 2>&1; "
+        "find /opt -path '*/site-packages/tensorflow/include'",
+    )  # fmt: skip
+    assert found.splitlines() == ["10001", "/opt/packages/bin/python: No module named pip"]
+
+
+def test_it_trains_as_a_user_nobody_has_heard_of(image):
+    quick = "--config.train.epochs=1", "--workdir=/tmp/one"
+    anyone = ("--rm", "--user=54321:54321", *engine.HARDENED)
+    engine.docker("run", *anyone, image, *quick)
