@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults test-containers lint bench clean
+.PHONY: help train test test-faults test-containers test-tpu .venv-tpu lint bench clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -27,6 +27,9 @@ test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of a
 test-containers: $(INSTALLED)  ## Build the image and run the compose files, where a Docker engine answers
 	$(BIN)/python -m pytest tests/containers --timeout=900 $(ARGS)
 
+test-tpu: .venv-tpu  ## Compile and run the TPU's programs without one; needs 500 MB of packages of its own
+	.venv-tpu/bin/python -m pytest tests/tpu $(ARGS)
+
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,7 +38,7 @@ bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=on
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## Remove what make and the tools left, but no runs
-	rm -rf $(VENV) .venv-bench build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): setup.py
@@ -45,4 +48,12 @@ $(INSTALLED): setup.py
 	@# The pip that comes with Python 3.10 searches for minutes, in vain, for versions that agree.
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# Apart, as tensorflow-tpu writes the files of tensorflow.
+.venv-tpu: .venv-tpu/.installed
+.venv-tpu/.installed: setup.py
+	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --upgrade 'pip>=24'
+	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev,tpu_check]'
 	@touch $@

@@ -24,6 +24,14 @@ TUNE = [
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 
+# What `make .venv-tpu` adds to tensorflow-tpu, which ends at 2.20 and aborts with a newer libtpu.
+TPU_CHECK = [
+    "tensorflow-tpu==2.20.0",
+    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
+    "libtpu<0.0.32",
+    "keras==3.15.1",
+]
+
 setup(
     name="muster",
     version=version(),
@@ -43,6 +51,7 @@ setup(
     ],
     extras_require={
         "tune": TUNE,
+        "tpu_check": TPU_CHECK,
         "dev": [
             *TUNE,
             "pytest",

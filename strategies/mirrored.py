@@ -9,7 +9,8 @@ Several replicas on a CPU are on one processor. To compute them apart would make
 ones, so their batches are put side by side again and the processor takes them as one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +20,7 @@ from strategies.cluster import ClusterSpec
 from strategies.membership import Membership
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
 
-_LOCAL = {
+LOCAL = {
     "synchronization": tf.VariableSynchronization.ON_READ,
     "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
     "trainable": False,
@@ -71,8 +72,8 @@ class MirroredRuntime(Runtime):
         self._train = train
         self._test = test
         with self._strategy.scope():
-            self._weights = [tf.Variable(weight, **_LOCAL) for weight in state.weights]
-            self._slots = [[tf.Variable(slot, **_LOCAL) for slot in own] for own in state.slots]
+            self._weights = [tf.Variable(weight, **LOCAL) for weight in state.weights]
+            self._slots = [[tf.Variable(slot, **LOCAL) for slot in own] for own in state.slots]
         self._resident = self._on_every_device(train.resident)
         self._test_resident = self._on_every_device(test.resident)
 
@@ -238,14 +239,26 @@ class MirroredRuntime(Runtime):
         return block_sums(self._program, weights, slab)
 
 
-def fused_steps(program: Program, weights: list, slots: list, slab: tuple, num_steps) -> tuple:
+def _alone(gradients: list, sums: Any) -> tuple[list, Any]:
+    return gradients, sums
+
+
+def fused_steps(
+    program: Program,
+    weights: list,
+    slots: list,
+    slab: tuple,
+    num_steps,
+    added: Callable[[list, Any], tuple[list, Any]] = _alone,
+) -> tuple:
     """Weights, slots and sums after one step on each of the slab's first `num_steps` rows.
 
     For compiled code: to the compiler the loop is one piece, and nothing in it is called again.
+    `added` gives gradients and sums with those of the other replicas added to them.
     """
 
     def step(i, weights, slots, total):
-        gradients, sums = program.gradients(weights, tuple(array[i] for array in slab))
+        gradients, sums = added(*program.gradients(weights, tuple(array[i] for array in slab)))
         gradients = program.mean(gradients, sums[2])
         weights, slots = program.update(weights, slots, gradients)
         return i + 1, weights, slots, total + sums

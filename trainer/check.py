@@ -4,6 +4,7 @@ Nothing is trained, served or written. Every part is looked at even where one be
 run of `check` finds all there is to mend.
 """
 
+import os
 import platform
 from collections.abc import Callable, Iterator
 
@@ -11,12 +12,14 @@ from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
-from trainer import __version__, datasets, task
+from trainer import __version__, datasets, task, tpu_compile
 from trainer import config as config_lib
 from trainer.cli import CheckOptions
 from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
+_HERE = "config cluster strategy devices batches data workdir peers packages".split()
+_FOR_A_TPU = "config data tpu packages".split()  # Where that TPU is not.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
 
@@ -26,18 +29,9 @@ def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
     None: it could not be looked at, as a part it builds on is wrong.
     """
     checking = _Check(options)
-    for name, look in (
-        ("config", checking.config),
-        ("cluster", checking.cluster),
-        ("strategy", checking.strategy),
-        ("devices", checking.devices),
-        ("batches", checking.batches),
-        ("data", checking.data),
-        ("workdir", checking.workdir),
-        ("peers", checking.peers),
-        ("packages", checking.packages),
-    ):
-        yield name, *_looked_at(look)
+    parts = _FOR_A_TPU if options.tpu_topology else _HERE
+    for name in parts:
+        yield name, *_looked_at(getattr(checking, name))
 
 
 def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
@@ -136,6 +130,10 @@ class _Check:
         found = [f"{name} {version(name) or 'not installed'}" for name in names]
         return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
 
+    def tpu(self) -> str:
+        config = self._known(self._config, "config")
+        return tpu_compile.report(config, self._options.tpu_topology)
+
     def _known(self, value, part: str):
         if value is None:
             raise _Unknown(f"unknown while `{part}` is wrong")
@@ -148,7 +146,9 @@ def _peer(word: str) -> str:
 
 
 def run(options: CheckOptions) -> int:
-    """Prints what was found; 0 where `train` would start, else 2."""
+    """Prints what was found; 0 where `train` would start, or would on that TPU, else 2."""
+    if options.tpu_topology:  # Or libtpu would look for a Google Cloud around it, for minutes.
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     wrong = 0
     for name, is_well, found in examine(options):
         wrong += is_well is False
@@ -156,5 +156,6 @@ def run(options: CheckOptions) -> int:
         print(f"{_SIGNS[is_well]:<5} {name:<9} {first}")
         for line in more:
             print(f"{'':16}{line}")
-    print(f"\n{wrong} wrong: mend that first" if wrong else "\nready: `train` would start")
+    place = f" on {options.tpu_topology}" if options.tpu_topology else ""
+    print(f"\n{wrong} wrong: mend that first" if wrong else f"\nready: `train` would start{place}")
     return EXIT_BAD_INPUT if wrong else EXIT_DONE

@@ -107,6 +107,12 @@ class CheckOptions(TrainOptions):
     """Say what `train` would do with the same flags, and what is wrong, without training."""
 
     verb: ClassVar[str] = "check"
+    tpu_topology: str = option(
+        "",
+        "compile for this TPU, as in v5e:2x4, and say what a step takes of it; needs no TPU, but the "
+        "packages of `make .venv-tpu`",
+        metavar="KIND:SHAPE",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _table("Examples", _EXAMPLES),
             _table("Verbs", ((name, str(schema.__doc__)) for name, schema in verbs.items())),
             _flags(verbs["train"], "Flags of train and check"),
+            _flags(verbs["check"], "Flags of check alone", besides=verbs["train"]),
             _flags(verbs["evaluate"], "Flags of evaluate"),
             _flags(verbs["launch"], "Flags of launch"),
             _flags(verbs["tune"], "Flags of tune"),
@@ -71,8 +72,11 @@ def config_page() -> str:
     )
 
 
-def _flags(schema: type, title: str = "Flags") -> str:
-    return _table(title, map(_flag_row, fields(schema, "--")))
+def _flags(schema: type, title: str = "Flags", besides: type | None = None) -> str:
+    """Those of a verb, but not those that are `besides` it."""
+    known = {field.name for field in fields(besides, "--")} if besides else set()
+    own = [field for field in fields(schema, "--") if field.name not in known]
+    return _table(title, map(_flag_row, own))
 
 
 def _flag_row(field: Field) -> tuple[str, str]:

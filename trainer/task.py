@@ -14,7 +14,7 @@ from strategies import choose, roll_call, secret, tpu_preflight
 from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
-from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
 from strategies.packages import version
 from trainer import __version__, blocks, datasets, stall, tensorflow_import
 from trainer import config as config_lib
@@ -97,8 +97,11 @@ def _take_part(
                 membership.connections,
                 options.peer_timeout_s,
             )
-            with deaf if choice.starts_servers else contextlib.nullcontext():
+            # A TPU that is called and does not answer keeps native code waiting without end.
+            still = stall.StallWatch(options.stall_timeout_s)
+            with still, deaf if choice.starts_servers else contextlib.nullcontext():
                 runtime = choose.create(choice, cluster, devices, membership)
+            check_replicas(config, runtime.num_replicas)  # A TPU's are known only now.
             stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
             if runtime.serves_only:
                 with Health.from_env().kept():
@@ -145,6 +148,11 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     Raises ClusterError where there are not so many, or no TPU.
     """
     if choice.strategy == "tpu":
+        if options.devices:
+            raise ClusterError(
+                "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
+                f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
+            )
         tpu_preflight.preflight(choice.tpu)
         return []
     with tensorflow_import.quietly():
@@ -155,10 +163,10 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     return names
 
 
-def _workdir(options: TrainOptions, config: ExperimentConfig) -> pathlib.Path:
+def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.Path:
     """The folder asked for, or a fresh one under `runs/`."""
     if options.workdir:
-        return pathlib.Path(options.workdir)
+        return options.workdir
     return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
 
 
@@ -212,8 +220,13 @@ def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
 def check_batch(
     config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
 ) -> None:
+    """`check_replicas`, as far as they are known before there is a runtime."""
+    check_replicas(config, num_replicas(choice, cluster, num_devices))
+
+
+def check_replicas(config: ExperimentConfig, replicas: int) -> None:
     """Raises ConfigError where the global batch, or its blocks, do not divide among the replicas."""
-    batch, replicas = config.data.global_batch_size, num_replicas(choice, cluster, num_devices)
+    batch = config.data.global_batch_size
     if replicas and batch % replicas:
         down, up = batch // replicas * replicas, -(-batch // replicas) * replicas
         raise ConfigError(

@@ -85,7 +85,7 @@ class _Run:
             config.data.shuffle,
         )
         self._schedule = make_schedule(config, dataset, self._order, runtime)
-        self._input = _train_input(
+        self._input = train_input(
             config, dataset, self._order, runtime, self._schedule.steps_per_loop
         )
         self._test_input = evaluate.test_input(dataset, runtime)
@@ -273,7 +273,7 @@ def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
     return config.train.steps or config.train.epochs * steps_per_epoch
 
 
-def _train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipeline.InputPipeline:
+def train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipeline.InputPipeline:
     placement = input_pipeline.choose_placement(dataset.train, config.data.placement)
     return input_pipeline.InputPipeline(
         dataset.train,

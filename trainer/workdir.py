@@ -17,6 +17,7 @@ from trainer import config as config_lib
 from trainer.config import ExperimentConfig
 
 _LOOK_EVERY_S = 0.2
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in gs://bucket/run.
 
 
 class WorkdirError(InputError):
@@ -27,6 +28,12 @@ class Workdir:
     """The folder of one run. Files appear in it whole or not at all."""
 
     def __init__(self, path: str | os.PathLike):
+        if _REMOTE.match(str(path)):
+            raise WorkdirError(
+                "`--workdir` must be a folder of this machine, as checkpoints need its locks and "
+                f"renames. Received: {str(path)!r}; train in a folder here and copy it there and "
+                "back: a run goes on in a copy too."
+            )
         self.path = pathlib.Path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"

@@ -106,6 +106,7 @@ def train(
     optimizer = _OPTIMIZERS[config.optimizer.name](config.optimizer, arithmetic)
     for batch in batches:
         loss, gradients = net.gradients(weights, dataset.train, batch)
+        gradients = _clipped(gradients, config.optimizer.global_clipnorm, arithmetic)
         weights = optimizer.update(weights, gradients)
     everything = np.arange(len(dataset.test))
     test_loss, _ = net.gradients(weights, dataset.test, everything)
@@ -161,6 +162,16 @@ def _cross_entropy(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray,
 def _squared_error(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     difference = outputs - targets
     return (difference**2).mean(1), 2 * difference / outputs.shape[1]
+
+
+def _clipped(gradients: list, largest_norm: float, arithmetic: Exact) -> list:
+    """The gradients, made shorter together where they are longer than that; 0 leaves them."""
+    if not largest_norm:
+        return gradients
+    flat = np.concatenate([gradient.ravel() for gradient in gradients])
+    norm = np.sqrt(arithmetic.product(flat, flat))
+    scale = arithmetic.rounded(min(1.0, largest_norm / norm), 2)
+    return [arithmetic.rounded(gradient * scale) for gradient in gradients]
 
 
 class _Sgd:

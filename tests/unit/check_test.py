@@ -139,6 +139,7 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
         (["--strategy=parameter_server"], "strategy",
          "`--strategy=parameter_server` contradicts TF_CONFIG, which asks for mirrored: "),
         (["--tpu=local"], "devices", "`--tpu` needs the package tensorflow-tpu, "),
+        (["--tpu=local", "--devices=2"], "devices", "`--devices` is for GPUs and the CPU; a TPU "),
         (["--config.sync.mode=async"], "strategy",
          "`sync.mode` must be auto or gradients with mirrored. Received: 'async'; "),
         (["--config.data.train_examples=5000"], "data",
@@ -170,3 +171,23 @@ def test_a_cpu_split_in_two_is_wrong_where_several_workers_train(tmp_path):
     assert parts["devices"][1].startswith(
         "`--devices` must be 1 where several workers train on CPUs through TensorFlow, "
     )
+
+
+@pytest.mark.parametrize(
+    "topology, message",
+    [
+        ("v5e", "`--tpu_topology` must be a kind (v4, v5e, v5p or v6e) and its chips, as in v5e:2x4 or "
+         'v4:2x2x1. Received: "v5e"; correct it.'),
+        ("v7:2x4", "`--tpu_topology` must be a kind (v4, v5e, v5p or v6e) and its chips, as in v5e:2x4 "
+         'or v4:2x2x1. Received: "v7:2x4"; correct it.'),
+        ("v5e:2x4", "`--tpu_topology` needs the packages tensorflow-tpu, jax, libtpu. Received: a "
+         "Python without tensorflow-tpu, "),
+    ],
+)  # fmt: skip
+def test_a_topology_that_cannot_be_asked_about_is_told_and_nothing_else_of_this_machine(
+    tmp_path, topology, message
+):
+    exit_code, parts, _ = _check(tmp_path, f"--tpu_topology={topology}")
+    assert exit_code == 2
+    assert list(parts) == ["config", "data", "tpu", "packages"]
+    assert parts["tpu"][0] == "WRONG" and parts["tpu"][1].startswith(message)

@@ -48,9 +48,10 @@ def test_stock_tensorflow_cannot_use_a_tpu(bus, packages):
     )
 
 
-def test_both_tensorflows_together_are_refused(bus):
-    assert _message("local", bus, {**_READY, "tensorflow": "2.21.0"}) == (
-        "`--tpu` needs tensorflow-tpu alone, as the package tensorflow overwrites its files. "
+@pytest.mark.parametrize("other", ["tensorflow", "tensorflow-cpu"])
+def test_two_builds_of_tensorflow_together_are_refused(bus, other):
+    assert _message("local", bus, {**_READY, other: "2.21.0"}) == (
+        f"`--tpu` needs tensorflow-tpu alone, as the package {other} overwrites its files. "
         f"Received: 'local'; uninstall both and install tensorflow-tpu again, {_CPU}"
     )
 
@@ -113,3 +114,27 @@ def test_nothing_is_asked_of_tensorflow():
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("libtpu", ["0.0.32", "0.0.40", "0.1.0"])
+def test_a_libtpu_with_which_the_import_aborts_is_told_before_the_import(bus, libtpu):
+    assert _message("local", bus, {**_READY, "libtpu": libtpu}) == (
+        f"`--tpu` cannot use libtpu {libtpu}, with which tensorflow-tpu 2.20.0 aborts. Received: "
+        f"'local'; install tensorflow-tpu==2.20.0 and libtpu==0.0.24, {_CPU}"
+    )
+
+
+@pytest.mark.parametrize(
+    "tensorflow, libtpu", [("2.20.0", "0.0.31.dev20260101"), ("2.19.1", "0.0.32")]
+)
+def test_a_libtpu_that_fits_is_accepted(bus, tensorflow, libtpu):
+    _device(bus, 6, "0x1ae0", "0x0063")
+    packages = {"tensorflow-tpu": tensorflow, "libtpu": libtpu}
+    assert preflight("local", str(bus), packages.get) is None
+
+
+def test_tensorflow_without_its_tpu_library_is_told(bus):
+    assert _message("local", bus, {"tensorflow-tpu": "2.20.0"}) == (
+        "`--tpu` needs the package libtpu beside tensorflow-tpu 2.20.0. Received: 'local'; install "
+        f"tensorflow-tpu==2.20.0 and libtpu==0.0.24, {_CPU}"
+    )

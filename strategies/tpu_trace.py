@@ -1,0 +1,105 @@
+"""What would a TPU be given to do?
+
+A real TPUStrategy over cores that do not exist can trace a program, though not run it: where the cores
+are is asked of the resolver, and only running it asks the cores. Their variables are made on the CPU.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.client import session
+from tensorflow.python.tpu import tpu_system_metadata
+
+# What says to the host how the replicas' program is called, and is not in that program.
+_AROUND = {
+    "NoOp",
+    "Placeholder",
+    "TPUCompilationResult",
+    "TPUReplicateMetadata",
+    "TPUReplicatedInput",
+    "TPUReplicatedOutput",
+}
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}  # What they call counts, they do not.
+
+
+def trace_only_strategy(num_cores: int) -> tf.distribute.TPUStrategy:
+    """A TPUStrategy over so many cores of one host, none of which is there."""
+    return tf.distribute.TPUStrategy(_Resolver(num_cores))
+
+
+class _Resolver(tf.distribute.cluster_resolver.TPUClusterResolver):
+    def __init__(self, num_cores: int):
+        super().__init__(tpu="local")
+        self._num_cores = num_cores
+
+    def num_accelerators(self, *unused: Any, **also_unused: Any) -> dict[str, int]:
+        return {"TPU": self._num_cores}
+
+    def get_tpu_system_metadata(self):
+        cores = [_device("TPU", index) for index in range(self._num_cores)]
+        return tpu_system_metadata.TPUSystemMetadata(
+            num_cores=self._num_cores,
+            num_hosts=1,
+            num_of_cores_per_host=self._num_cores,
+            topology=None,
+            devices=[_device("CPU", 0), *cores],
+        )
+
+
+def _device(kind: str, index: int):
+    name = f"/job:localhost/replica:0/task:0/device:{kind}:{index}"
+    return session._DeviceAttributes(name, kind, 0, 0)
+
+
+class Traced:
+    """One replica's program in a traced function that calls `strategy.run` once."""
+
+    def __init__(self, concrete):
+        self.graph = concrete.graph
+        operations = self.graph.get_operations()
+        # In the order of their creation, which is that of the program.
+        self.operations = [op for op in operations if "_tpu_replicate" in op.node_def.attr]
+        self.inputs = [op for op in operations if op.type == "TPUReplicatedInput"]
+        self.outputs = [op for op in operations if op.type == "TPUReplicatedOutput"]
+        assert any(op.type == "TPUReplicateMetadata" for op in self.operations)
+
+    def walk(self) -> Iterator[tf.Operation]:
+        """Every operation of the program, those of the functions it calls included."""
+        yield from (op for op in _with_callees(self.operations, set()) if op.type not in _CALLS)
+
+    def counts(self) -> Counter:
+        """How often each type of operation stands in the program."""
+        return Counter(op.type for op in self.walk())
+
+    def open_shapes(self) -> list[str]:
+        """The tensors whose shape is not known before the program runs, which a TPU cannot compile."""
+        return [
+            f"{tensor.name} {tensor.shape}"
+            for op in self.walk()
+            for tensor in op.outputs
+            if tensor.dtype != tf.resource and not tensor.shape.is_fully_defined()
+        ]
+
+
+def is_around(operation: tf.Operation) -> bool:
+    """Whether it only tells the host how the program is called."""
+    return operation.type in _AROUND
+
+
+def _with_callees(operations: list, seen: set[str]) -> Iterator[tf.Operation]:
+    for operation in operations:
+        if not is_around(operation):
+            yield operation
+        for name in _callees(operation):
+            if name not in seen:
+                seen.add(name)
+                body = operation.graph._get_function(name).graph
+                yield from _with_callees(body.get_operations(), seen)
+
+
+def _callees(operation: tf.Operation) -> list[str]:
+    values = operation.node_def.attr.values()
+    functions = [function for value in values for function in (value.func, *value.list.func)]
+    return [function.name for function in functions if function.name]

@@ -1,0 +1,113 @@
+"""Does the TPU's own compiler take the trainer's programs, for every kind of TPU?"""
+
+import pathlib
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import kernels
+
+from strategies.tpu_lowering import lower
+from tests.cluster import cluster
+from trainer import config as config_lib
+from trainer import datasets, tpu_compile, tpu_program
+from trainer.fields import ConfigError
+
+_LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
+_HBM_BYTES = {"v5e": 16 << 30, "v6e": 32 << 30}
+_OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
+
+
+def _lowered(cores, recipe="digits_dense", **overrides):
+    """The HLO of a recipe's loop and of its evaluation, and the program they are of."""
+    named = {name.replace("__", "."): value for name, value in overrides.items()}
+    config = config_lib.resolve(recipe, {"data.global_batch_size": "96", **named})
+    program = tpu_program.trace(config, datasets.load(config.data), cores)
+    return [lower(program.loop).hlo, lower(program.evaluation).hlo], program
+
+
+@pytest.fixture(scope="module")
+def lowered():
+    """Of the default recipe, by the number of cores."""
+    return {cores: _lowered(cores) for cores in (4, 8, 16)}
+
+
+def test_the_list_of_operations_that_make_test_goes_by_is_that_of_tensorflow_tpu():
+    @tf.function(jit_compile=True)
+    def registers_them(x):
+        return x + 1
+
+    registers_them.experimental_get_compiler_ir(tf.ones(()))(stage="hlo", platform_name="TPU")
+    found = kernels.get_all_registered_kernels().kernel
+    names = {kernel.op for kernel in found if kernel.device_type == "XLA_TPU_JIT"}
+    assert names == set(_LISTED.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(
+    "topology",
+    "v4:2x2x1 v4:2x2x2 v4:2x2x4 v5e:2x2 v5e:2x4 v5e:4x4 v5p:2x2x1 v5p:2x2x2 v5p:2x2x4 "
+    "v6e:2x2 v6e:2x4 v6e:4x4".split(),
+)
+def test_the_default_recipe_compiles_for_4_to_16_cores_of_every_kind(topology, lowered):
+    cores = tpu_compile.num_cores(topology)
+    programs, program = lowered[cores]
+    loop, evaluation = tpu_compile.compile_for(topology, programs)
+    assert loop.devices == evaluation.devices == cores
+    assert (loop.exchanges, evaluation.exchanges) == (1, 0)
+    state = program.runtime.state()
+    arrays = [*state.weights, *(slot for own in state.slots for slot in own)]
+    held = sum(array.nbytes for array in (*arrays, *program.feed.resident))
+    # A TPU lays arrays out in tiles, which cost up to 2 x (a bias of 10 takes a tile of 128) here.
+    assert held < loop.argument_bytes < 2 * held
+    # Three products of the two kernels and a batch, two operations for each multiplication.
+    products = 3 * 2 * (96 // cores) * sum(w.size for w in state.weights if w.ndim == 2)
+    first_layer = 2 * (96 // cores) * 784 * 128  # No gradient with respect to the images.
+    assert products - first_layer < loop.flops < 2 * products
+
+
+@pytest.mark.parametrize("recipe", ["dense_100", "linear_100", "relu_regression"])
+def test_every_recipe_compiles(recipe):
+    (loop, evaluation) = tpu_compile.compile_for("v5e:2x4", _lowered(8, recipe)[0])
+    assert (loop.exchanges, evaluation.exchanges) == (1, 0)
+
+
+def test_every_optimizer_compiles_and_so_do_streamed_data_and_clipped_gradients():
+    programs = [_lowered(8, optimizer__name=name)[0][0] for name in _OPTIMIZERS]
+    programs.append(_lowered(8, data__placement="stream")[0][0])
+    programs.append(_lowered(8, optimizer__global_clipnorm="0.5")[0][0])
+    assert [one.exchanges for one in tpu_compile.compile_for("v6e:2x4", programs)] == [1] * 7
+
+
+@pytest.mark.parametrize("kind", _HBM_BYTES)
+def test_what_does_not_fit_is_refused_in_words(kind):
+    @tf.function(jit_compile=True)
+    def sweep(x):
+        return tf.reduce_sum(tf.math.sin(x))
+
+    numbers = tf.TensorSpec([_HBM_BYTES[kind] // 4 + 1])
+    ir = sweep.experimental_get_compiler_ir(numbers)
+    topology = f"{kind}:2x2"
+    with pytest.raises(ConfigError) as caught:
+        tpu_compile.compile_for(topology, [ir(stage="hlo_serialized", platform_name="TPU")])
+    assert "was refused by the TPU's compiler (RESOURCE_EXHAUSTED" in str(caught.value)
+    assert str(caught.value).endswith(
+        f"Received: '{topology}'; lower `model.hidden_units`, or stream the data "
+        "(`data.placement=stream`)."
+    )
+
+
+def test_a_user_is_told_what_a_run_would_take(tmp_path):
+    flags = ["--tpu_topology=v5e:2x4", f"--workdir={tmp_path / 'run'}"]
+    with cluster.Process([*cluster.TRAINER, "check", *flags]) as check:
+        assert check.wait() == 0, check.said
+    (start,) = [place for place, line in enumerate(check.screen) if "tpu       v5e" in line]
+    compiled, step, memory = (line.strip() for line in check.screen[start : start + 3])
+    assert compiled.startswith("ok    tpu       v5e:2x4, 8 cores of TPU v5 lite: it compiles, in ")
+    assert step.startswith("a step on each core: ") and step.endswith(", 1 exchange of 0.41 MB")
+    assert memory.startswith("memory of each core: ") and " for a loop of 24 steps, " in memory
+
+
+def test_a_topology_that_there_is_not_is_told():
+    with cluster.Process([*cluster.TRAINER, "check", "--tpu_topology=v5e:3x3"]) as check:
+        assert check.wait() == 2, check.said
+    (line,) = [line for line in check.screen if line.startswith("WRONG")]
+    assert "`data.global_batch_size` must divide evenly among replicas. Received: 64 for 9" in line

@@ -1,0 +1,167 @@
+"""Do the programs made for 8 cores of a TPU compute what one device does?
+
+Both train four steps of 48 examples on 106: two whole batches, a short one of 10 that most cores get
+nothing of, and the first of the next epoch. What TensorFlow's TPU kernels made of the loop runs on 8
+virtual devices, with its exchange.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from strategies.mirrored import fused_steps
+from strategies.tpu_lowering import lower
+from tests.cluster import reference
+from tests.tpu import virtual_devices
+from trainer import config as config_lib
+from trainer import datasets, tpu_program
+from trainer.sample_order import PADDING, SampleOrder
+from trainer.steps import TrainingProgram
+
+_CORES, _EXAMPLES, _BATCH, _STEPS = 8, 106, 48, 4
+_FLAGS = {
+    "data.train_examples": str(_EXAMPLES),
+    "data.global_batch_size": str(_BATCH),
+    "train.steps": str(_STEPS),
+    "train.eval_every_epochs": "0",
+    "train.checkpoint_every_steps": "0",
+}
+_CASES = {
+    "digits_dense": {},
+    "linear_100": {},
+    # Of the gradients' norms, near 1, less than half is left.
+    "digits_dense, clipped": {"optimizer.global_clipnorm": "0.3", "optimizer.name": "sgd"},
+    "digits_dense, streamed": {"data.placement": "stream"},
+}
+_EACH = pytest.mark.parametrize("case", _CASES)
+
+
+def _config(case):
+    return config_lib.resolve(case.partition(",")[0], {**_FLAGS, **_CASES[case]})
+
+
+class _Cores:
+    """The state of each core, and the programs that change it."""
+
+    def __init__(self, program):
+        runtime = program.runtime
+        variables = [*runtime._weights, *(slot for own in runtime._slots for slot in own)]
+        variables += [*runtime._resident, *runtime._test_resident]
+        self._weights = [_handle(variable) for variable in runtime._weights]
+        self._held = {
+            _handle(variable): np.stack([copy.numpy() for copy in variable.values])
+            for variable in variables
+        }
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """[cores, ...] each."""
+        return [self._held[handle] for handle in self._weights]
+
+    def call(self, lowered, *arguments) -> list[np.ndarray]:
+        """The outputs of one call, [cores, ...] each, with the state changed."""
+        sent = [np.arange(_CORES, dtype=np.int32), *arguments]
+        held = [self._held[id(handle)] for handle in lowered.variables]
+        outputs = virtual_devices.run(lowered.hlo, [*sent, *held])
+        last = outputs[lowered.num_outputs :]
+        self._held |= dict(zip(map(id, lowered.assigned), last, strict=True))
+        return outputs[: lowered.num_outputs]
+
+
+def _handle(variable) -> int:
+    return id(variable._packed_var.packed_handle)
+
+
+def _stacked(elements) -> list[np.ndarray]:
+    return [np.stack(arrays) for arrays in zip(*elements, strict=True)]
+
+
+@functools.cache
+def _on_a_tpu(case):
+    """(the weights of each core, the sums of each loop, the sums of every block of the test set)"""
+    config = _config(case)
+    program = tpu_program.trace(config, datasets.load(config.data), _CORES)
+    cores, loop = _Cores(program), lower(program.loop)
+    loops, sums = [*program.schedule.loops(0)], []
+    for one, elements in zip(loops, program.feed.elements(loops), strict=True):
+        steps = np.full(_CORES, one.num_steps, np.int32)
+        sums += cores.call(loop, *_stacked(elements), steps)
+    evaluation = lower(program.evaluation)
+    tests = [
+        cores.call(evaluation, *_stacked(elements))[0].reshape(-1, 3)
+        for elements in program.test.pipeline.elements(program.test.loops)
+    ]
+    return cores.weights, sums, np.concatenate(tests)
+
+
+@functools.cache
+def _expected(case):
+    config = _config(case)
+    dataset = datasets.load(config.data)
+    order = SampleOrder(_EXAMPLES, _BATCH, seed=0)
+    batches = [row[row != PADDING] for row in order.steps_batches(0, _STEPS)]
+    weights = TrainingProgram(config, dataset).initial_weights()
+    return reference.reference(config, dataset, weights, batches)
+
+
+@_EACH
+def test_all_cores_hold_the_same_bits_and_have_seen_every_example(case):
+    weights, sums, tests = _on_a_tpu(case)
+    assert all(np.array_equal(one, weight[0]) for weight in weights for one in weight)
+    assert [one[:, 2].tolist() for one in sums] == [[_EXAMPLES] * _CORES, [_BATCH] * _CORES]
+    assert tests[:, 2].sum() == len(datasets.load(_config(case).data).test)
+
+
+@_EACH
+def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(case):
+    weights, sums, tests = _on_a_tpu(case)
+    losses = {
+        "final_loss": sums[-1][0, 0] / sums[-1][0, 2],
+        "test_loss": tests[:, 0].sum(dtype=np.float64) / tests[:, 2].sum(),
+    }
+    excess = _expected(case).excess([weight[0] for weight in weights], losses)
+    assert max(excess.values()) <= 1, excess
+
+
+@_EACH
+def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
+    """Without the compiler: this build of TensorFlow has none for the CPU."""
+    config, dataset = _config(case), datasets.load(_config(case).data)
+    program = TrainingProgram(config, dataset)
+    weights = program.initial_weights()
+    slots, rows = program.initial_slots(weights), SampleOrder(_EXAMPLES, _BATCH, seed=0)
+    for first, count in ((0, 3), (3, 1)):
+        indices = rows.steps_batches(first, count)
+        slab = dataset.train.features[indices], dataset.train.targets[indices]
+        slab = tuple(map(tf.constant, (*slab, (indices != PADDING).astype(np.float32))))
+        step = tf.function(fused_steps, autograph=False)
+        weights, slots, sums = step(program, weights, slots, slab, tf.constant(count))
+    losses = {
+        "final_loss": float(sums[0] / sums[2]),
+        "test_loss": _expected(case).exact.losses["test_loss"],
+    }
+    excess = _expected(case).excess([weight.numpy() for weight in weights], losses)
+    assert max(excess.values()) <= 1, excess
+
+
+def test_the_tolerance_would_show_gradients_that_each_core_clips_for_itself():
+    case = "digits_dense, clipped"
+    config, dataset = _config(case), datasets.load(_config(case).data)
+    exact, largest = reference.Exact(), config.optimizer.global_clipnorm
+    net = reference._Net(config, dataset, exact)
+    sgd = reference._OPTIMIZERS["sgd"](config.optimizer, exact)
+    weights = TrainingProgram(config, dataset).initial_weights()
+    for row in SampleOrder(_EXAMPLES, _BATCH, seed=0).steps_batches(0, _STEPS):
+        shares = [share[share != PADDING] for share in np.split(row, _CORES)]
+        mean = [0.0] * len(weights)
+        for share in (share for share in shares if len(share)):
+            own = reference._clipped(
+                net.gradients(weights, dataset.train, share)[1], largest, exact
+            )
+            part = len(share) / np.sum(row != PADDING)
+            mean = [total + part * gradient for total, gradient in zip(mean, own, strict=True)]
+        weights = sgd.update(weights, mean)
+    excess = _expected(case).excess(weights, _expected(case).exact.losses)
+    assert min(value for name, value in excess.items() if name.startswith("weights")) > 5, excess

@@ -1,0 +1,77 @@
+"""Is a TPU that cannot be reached told at once, and with its cause?"""
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from strategies.errors import ClusterError, Resumable
+from strategies.tpu_connect import connect
+
+_CPU = "or choose another --strategy to train without a TPU."
+
+
+class _Api:
+    """The Cloud TPU API, as far as TensorFlow asks it: what it says of one node."""
+
+    def __init__(self, node):
+        self._node = node
+
+    def projects(self):
+        return self
+
+    locations = nodes = projects
+
+    def get(self, name):
+        assert name == "projects/p/locations/z/nodes/pod-1"
+        return self
+
+    def execute(self):
+        if isinstance(self._node, Exception):
+            raise self._node
+        return self._node
+
+
+def _refused(node, kind=ClusterError):
+    start = time.monotonic()
+    with pytest.raises(kind) as caught:
+        connect("pod-1", project="p", zone="z", service=_Api(node))
+    assert time.monotonic() - start < 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("state", ["CREATING", "PREEMPTED", "TERMINATED"])
+def test_a_named_tpu_that_is_not_ready_can_be_gone_on_with_once_it_is(state):
+    assert _refused({"state": state}, Resumable) == (
+        f"the TPU 'pod-1' is {state}, not READY; wait until it is, or create it again, and run the same "
+        "command again"
+    )
+
+
+def test_a_name_that_the_api_does_not_know_is_told():
+    said = _refused(KeyError("no such node"))
+    assert said.startswith("`--tpu` names a TPU that the Cloud TPU API does not know (")
+    assert said.endswith(f"Received: 'pod-1'; correct the name, {_CPU}") and "no such node" in said
+
+
+def test_each_address_that_the_api_gives_has_to_take_a_connection_first():
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        closed = stack.enter_context(socket.socket())
+        closed.bind(("127.0.0.1", 0))  # Held and not listening, so nobody else takes the port.
+        ports = [one.getsockname()[1] for one in (listening, closed)]
+        ends = [{"ipAddress": "127.0.0.1", "port": port} for port in ports]
+        assert _refused({"state": "READY", "networkEndpoints": ends}) == (
+            f"`--tpu` got no answer from grpc://127.0.0.1:{ports[1]} ([Errno 111] Connection refused). "
+            f"Received: 'pod-1'; start the TPU, {_CPU}"
+        )
+
+
+def test_no_tpu_here_is_an_error_and_never_the_cpu():
+    with pytest.raises(ClusterError) as caught:
+        connect("local")
+    assert str(caught.value) == (
+        "`--tpu` could not be initialised (NotFoundError). Received: 'local'; end whoever else uses it, "
+        f"or restart the TPU VM, {_CPU}"
+    )

@@ -1,0 +1,117 @@
+"""What would a config cost on a TPU: does it fit, and how much is there to compute, move and exchange?
+
+Answered without a TPU, by TensorFlow's own TPU kernels and the compiler that comes with libtpu.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from strategies.packages import version
+from trainer import datasets, tensorflow_import
+from trainer.config import ConfigError, ExperimentConfig
+from trainer.fields import brief
+
+_TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):([1-9]\d*(?:x[1-9]\d*){1,2})")
+_NEEDS = ("tensorflow-tpu", "jax", "libtpu")
+_TIMEOUT_S = 300.0
+_MIB = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What the TPU's compiler says of one core's part of a program; the steps of a loop count once."""
+
+    kind: str
+    devices: int
+    seconds: float
+    flops: float
+    bytes: float
+    argument_bytes: int
+    scratch_bytes: int
+    code_bytes: int
+    exchanges: int
+
+
+def num_cores(topology: str) -> int:
+    """The replicas on a topology, as in v5e:2x4. Raises ConfigError where that is none."""
+    match = _TOPOLOGY.fullmatch(topology)
+    if not match:
+        raise ConfigError(
+            "`--tpu_topology` must be a kind (v4, v5e, v5p or v6e) and its chips, as in v5e:2x4 or "
+            f"v4:2x2x1. Received: {brief(topology)}; correct it."
+        )
+    return math.prod(map(int, match[2].split("x")))
+
+
+def check_packages() -> None:
+    """Raises ConfigError where the packages that compile for a TPU are not installed."""
+    missing = [name for name in _NEEDS if not version(name)]
+    if missing:
+        raise ConfigError(
+            f"`--tpu_topology` needs the packages {', '.join(_NEEDS)}. Received: a Python without "
+            f"{', '.join(missing)}; run `make .venv-tpu`, and this with .venv-tpu/bin/python."
+        )
+
+
+def report(config: ExperimentConfig, topology: str) -> str:
+    """The figures of a run in words. Raises ConfigError where it does not fit, or cannot be compiled."""
+    cores = num_cores(topology)
+    check_packages()
+    dataset = datasets.load(config.data)
+    with tensorflow_import.quietly():
+        from strategies.tpu_lowering import lower
+        from trainer import tpu_program
+    one_step = dataclasses.replace(config.train, steps_per_loop=1)
+    shortest = dataclasses.replace(config, train=one_step)
+    hlo = [lower(tpu_program.trace(shortest, dataset, cores).loop).hlo]
+    program = tpu_program.trace(config, dataset, cores)
+    hlo += [lower(program.loop).hlo, lower(program.evaluation).hlo]
+    step, loop, _ = compile_for(topology, hlo)
+    weights = sum(weight.nbytes for weight in program.runtime.state().weights)
+    steps = program.schedule.steps_per_loop
+    return "\n".join(
+        [
+            f"{topology}, {loop.devices} cores of {loop.kind}: it compiles, in {loop.seconds:.1f} s",
+            f"a step on each core: {step.flops / 1e6:,.1f} MFLOP, {step.bytes / 1e6:,.1f} MB read and "
+            f"written, {step.exchanges} exchange of {weights / 1e6:,.2f} MB",
+            f"memory of each core: {loop.argument_bytes / _MIB:,.1f} MiB of data and state, "
+            f"{loop.scratch_bytes / _MIB:,.1f} MiB for a loop of {steps} steps, "
+            f"{loop.code_bytes / _MIB:,.1f} MiB of code",
+        ]
+    )
+
+
+def compile_for(topology: str, programs: list[bytes]) -> list[Figures]:
+    """What the TPU's compiler says of each HLO. Raises ConfigError with its words where it refuses."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder, f"{place}.hlo") for place in range(len(programs))]
+        for path, program in zip(paths, programs, strict=True):
+            path.write_bytes(program)
+        said = _asked(topology, paths)
+    if "error" in said:
+        raise ConfigError(
+            f"`--tpu_topology` was refused by the TPU's compiler ({said['error']}). Received: "
+            f"{topology!r}; {_way_out(said['error'])}."
+        )
+    return [Figures(**one) for one in said["figures"]]
+
+
+def _asked(topology: str, paths: list[pathlib.Path]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "strategies.tpu_compiler", topology, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the TPU's compiler ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _way_out(problem: str) -> str:
+    if "RESOURCE_EXHAUSTED" in problem:
+        return "lower `model.hidden_units`, or stream the data (`data.placement=stream`)"
+    return "name another"
