@@ -155,6 +155,12 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
             )
         tpu_preflight.preflight(choice.tpu)
         return []
+    if for_tpus := version("tensorflow-tpu"):
+        raise ClusterError(
+            f"`--strategy={choice.strategy}` needs the package tensorflow, as tensorflow-tpu compiles "
+            f"for TPUs alone. Received: tensorflow-tpu {for_tpus}; give --tpu=local on a TPU VM, or "
+            "install tensorflow in its place."
+        )
     with tensorflow_import.quietly():
         from strategies import devices
 
