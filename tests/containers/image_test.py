@@ -3,6 +3,7 @@
 import pytest
 
 from tests.containers import engine
+from tests.containers.engine import PATIENCE_S
 
 LONG = ("--config.train.epochs=100", "--config.train.steps_per_loop=2", "--workdir=runs/one")
 
@@ -11,7 +12,7 @@ LONG = ("--config.train.epochs=100", "--config.train.steps_per_loop=2", "--workd
 def uninterrupted(image, tmp_path_factory) -> str:
     with engine.container(image, *LONG) as name:
         with engine.following(name) as screen:
-            screen.wait()
+            screen.wait(PATIENCE_S)
         assert engine.inspect(name)["State"]["ExitCode"] == 0, screen.said
         run = engine.copied(name, "one", tmp_path_factory.mktemp("uninterrupted"))
     return run.summary["weights_sha256"]
@@ -22,14 +23,14 @@ def test_sigterm_saves_and_the_same_container_goes_on_to_the_same_weights(
 ):
     with engine.container(image, *LONG) as name:
         with engine.following(name) as screen:
-            screen.await_line("train      | step     120")
+            screen.await_line("train      | step     120", PATIENCE_S)
             engine.docker("stop", "--time=60", name)
-            screen.wait()
+            screen.wait(PATIENCE_S)
         assert engine.inspect(name)["State"]["ExitCode"] == 75, screen.said
         engine.docker("start", name)
         with engine.following(name) as screen:
-            screen.await_line("resuming at step")
-            screen.wait()
+            screen.await_line("resuming at step", PATIENCE_S)
+            screen.wait(PATIENCE_S)
         assert engine.inspect(name)["State"]["ExitCode"] == 0, screen.said
         run = engine.copied(name, "one", tmp_path)
     assert run.summary["weights_sha256"] == uninterrupted

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.containers import engine
-from tests.containers.engine import Project
+from tests.containers.engine import PATIENCE_S, Project
 
 FILE = "compose.ps.yaml"
 STEPS = 1200
@@ -19,11 +19,11 @@ def test_a_killed_worker_and_a_killed_server_start_again_and_each_step_is_taken_
     image, tmp_path
 ):
     with Project(FILE, image, FLAGS=LONG) as project, project.up() as up:
-        up.await_line("train      | step     120")
+        up.await_line("train      | step     120", PATIENCE_S)
         engine.signal_all(project.container("worker", 2), "KILL")
-        up.await_line("worker 1 is back, and takes work again")
+        up.await_line("worker 1 is back, and takes work again", PATIENCE_S)
         engine.signal_all(project.container("ps", 1), "KILL")
-        up.await_line("resuming at step")
+        up.await_line("resuming at step", PATIENCE_S)
         project.finished(up)
         assert {*project.exit_codes()} == EVERYONE
         run = engine.copied(project.container("chief"), "ps", tmp_path)
@@ -36,7 +36,7 @@ def test_a_killed_worker_and_a_killed_server_start_again_and_each_step_is_taken_
 def project(image):
     """One that trains for ever, while TensorFlow's servers listen."""
     with Project(FILE, image, FLAGS=ENDLESS) as project, project.up() as up:
-        up.await_line("train      | step")
+        up.await_line("train      | step", PATIENCE_S)
         yield project
 
 
