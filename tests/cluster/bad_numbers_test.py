@@ -59,7 +59,7 @@ def _steps():
     return [step for step in range(STEPS) if POISONED in ORDER.step_batch(step)]
 
 
-@pytest.mark.parametrize("jobs", [WORKERS, SERVERS])
+@pytest.mark.parametrize("jobs", [WORKERS, pytest.param(SERVERS, marks=pytest.mark.long)])
 def test_every_task_ends_with_2_and_the_leader_names_the_batch(jobs, tmp_path):
     codes, tasks = _train(jobs, tmp_path)
     assert codes == [2] * len(tasks), tasks[0].said

@@ -83,6 +83,7 @@ def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, within_
         _ends_naming(coordinating, "ps 0", within_s)
 
 
+@pytest.mark.long
 def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
     flags = ("--peer_timeout_s=3", "--startup_timeout_s=10")

@@ -88,6 +88,7 @@ def test_one_worker_takes_the_steps_of_a_single_process_to_the_bit(servers, tmp_
     assert served.iterations == {2 * STEPS_PER_EPOCH}
 
 
+@pytest.mark.long
 def test_a_short_last_window_counts_its_own_steps_only(tmp_path):
     process = cluster.launching(tmp_path, *FLAGS, WINDOW, workers=2, ps=2)
     run = cluster.finished(process, tmp_path)

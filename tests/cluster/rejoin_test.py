@@ -118,6 +118,7 @@ with roll_call.meet(cluster, task.credentials(recipe, choice, 1, None), 100) as 
 """
 
 
+@pytest.mark.long
 def test_a_worker_that_comes_back_between_two_loops_takes_work(tmp_path):
     flags = (f"--workdir={tmp_path}", "--config.train.steps=480", "--config.train.steps_per_loop=7")
     chief, first, server = cluster.clusters(chief=1, worker=1, ps=1)

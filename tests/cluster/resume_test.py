@@ -61,7 +61,9 @@ def _resumed(start, workdir) -> Run:
     return run
 
 
-@pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
+@pytest.mark.parametrize(
+    "strategy", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.long)]
+)
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(strategy, tmp_path):
     start = STARTS[strategy]
     resumed = _resumed(start, tmp_path / "stopped")

@@ -46,7 +46,8 @@ def undisturbed(tmp_path_factory) -> Run:
     return cluster.finished(cluster.launching(workdir, *_flags()), workdir)
 
 
-@pytest.mark.parametrize("lost", [pytest.param(FIRST, marks=pytest.mark.long), SECOND], ids=str)
+@pytest.mark.long  # kill_test.py kills one of two workers in every session.
+@pytest.mark.parametrize("lost", [FIRST, SECOND], ids=str)
 def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     with cluster.launching(tmp_path, *_flags()) as launched:
         launched.await_line(LEARNING)

@@ -14,7 +14,7 @@ from tests.cluster import cluster
 from tests.cluster.cluster import Process
 
 ONE_EPOCH = ("--config=digits_dense", "--config.train.epochs=1")
-RATES = "--space.optimizer.learning_rate=0.0001|0.001|0.01|0.02"
+RATES = "--space.optimizer.learning_rate=0.0001|0.001|0.01"
 
 
 def tuning(workdir: pathlib.Path, *flags: str, environ=None) -> Process:
@@ -52,7 +52,7 @@ def test_two_trials_at_a_time_come_to_what_one_at_a_time_does(tmp_path):
     tuned(tmp_path / "parallel", *flags, "--parallel_trials=2")
     assert outcomes(tmp_path / "serial") == outcomes(tmp_path / "parallel")
     found = trials(tmp_path / "serial")
-    assert [one["status"] for one in found] == ["completed"] * 4
+    assert [one["status"] for one in found] == ["completed"] * 3
 
     best = max(found, key=lambda one: one["objective"])
     config = tmp_path / "serial" / "best_config.json"
@@ -196,7 +196,7 @@ def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
     for one in [*ended, *after]:
         del one["best"]  # Another may be better.
     assert ended and ended == [one for one in after if one in ended]
-    assert [one["status"] for one in after] == ["completed"] * 4
+    assert [one["status"] for one in after] == ["completed"] * 3
     begun = [re.findall("workdir .*", (tmp_path / "trials" / one["id"] / "log.txt").read_text())
              for one in ended]  # fmt: skip
     assert {len(starts) for starts in begun} == {1}, "none that had ended ran again"

@@ -26,7 +26,7 @@ from tests.faults import runs
 from tests.faults.runs import LAYOUTS, Layout
 
 MOMENTS = ("start-up", "step", "save", "evaluation")
-SHORT = ("1 process", "2 workers", "2 workers", "1 ps")  # Whose weights other tests need too.
+SHORT = ("1 process", "2 workers", "1 ps")  # Whose weights other tests need too.
 LONG = (*LAYOUTS,) * 7
 STARTS = 4  # Of one run: the first, and three more at most.
 START_UP_S = 6.0  # From the start of a process to its first step, on a machine that is not busy.
