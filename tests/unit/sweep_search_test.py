@@ -126,6 +126,17 @@ def test_a_bad_combination_is_a_trial_that_failed_and_the_next_is_given_out(tmp_
         assert statuses(search) == [FAILED, RUNNING]
 
 
+def test_a_bad_combination_that_a_kill_left_unended_fails_when_the_sweep_goes_on(tmp_path):
+    def refusing(suggestion):
+        raise ConfigError("`x` is bad. Received: 1; leave it out.")
+
+    with searching(tmp_path, max_trials=1) as search:
+        search.ask("0")
+    with searching(tmp_path, refusing, max_trials=1) as search:
+        assert search.ask("0") is None and search.is_over
+        assert statuses(search) == [FAILED]
+
+
 def test_a_trial_without_the_figure_that_is_sought_has_failed(tmp_path):
     with searching(tmp_path) as search:
         search.tell(search.ask("0").id, Outcome(COMPLETED, {"test_loss": 1.0}))

@@ -49,11 +49,11 @@ class Search:
         self._early_stop = early_stop
         self._lock = threading.RLock()
         self._records: dict[str, Record] = {}
-        self._suggestions: dict[str, Suggestion] = {}
+        self._made: dict[str, tuple[ExperimentConfig, tuple[str, ...]] | ConfigError] = {}
         self._curves: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
-        self._waiting: list[str] = []  # Under way once, and now nobody's.
         for event in ledger.events:
             self._read(event)
+        # Under way once, and now nobody's.
         self._waiting = [record.id for record in self._records.values() if record.status == RUNNING]
 
     @property
@@ -72,20 +72,19 @@ class Search:
         return best(self.objective, self.records())
 
     def config(self, trial_id: str) -> tuple[ExperimentConfig, tuple[str, ...]]:
-        """The config of a trial and its flags."""
-        return self._make_trial(self._suggestions[trial_id])
+        """The config of a trial and its flags. Raises ConfigError for a bad combination."""
+        made = self._made[trial_id]
+        if isinstance(made, ConfigError):
+            raise made
+        return made
 
     def ask(self, runner: str) -> Assignment | None:
         with self._lock:
-            if self._waiting:
-                return self._assign(self._waiting.pop(0), runner)
-            while suggestion := self._oracle.ask():
-                self._ledger.write(ledger.ASKED, **suggestion._asdict())
-                self._begin(suggestion)
+            while trial_id := self._next():
                 try:
-                    return self._assign(suggestion.id, runner)
+                    return self._assign(trial_id, runner)
                 except ConfigError as error:
-                    self.tell(suggestion.id, Outcome(FAILED, {}, error=str(error)))
+                    self.tell(trial_id, Outcome(FAILED, {}, error=str(error)))
             return None
 
     def note(self, trial_id: str, progress: Progress) -> bool:
@@ -123,6 +122,17 @@ class Search:
             self._interrupt(trial_id, seconds)
             self._waiting.append(trial_id)
 
+    def _next(self) -> str | None:
+        """The trial to give out: one that was under way before, else a new one."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        suggestion = self._oracle.ask()
+        if suggestion is None:
+            return None
+        self._ledger.write(ledger.ASKED, **suggestion._asdict())
+        self._begin(suggestion)
+        return suggestion.id
+
     def _over(self) -> list[str]:
         over = (COMPLETED, STOPPED)
         return [record.id for record in self._records.values() if record.status in over]
@@ -151,29 +161,25 @@ class Search:
             ) from None
 
     def _begin(self, suggestion: Suggestion) -> None:
-        self._suggestions[suggestion.id] = suggestion
+        epochs = 0.0
+        try:
+            self._made[suggestion.id] = config, _ = self._make_trial(suggestion)
+            epochs = 0.0 if config.train.steps else float(config.train.epochs)
+        except ConfigError as error:
+            self._made[suggestion.id] = error
         self._records[suggestion.id] = Record(
             suggestion.id,
             suggestion.values,
-            epochs=self._epochs(suggestion),
+            epochs=epochs,
             continues=suggestion.continues,
             workdir=f"trials/{suggestion.id}",
         )
 
-    def _epochs(self, suggestion: Suggestion) -> float:
-        try:
-            train = self._make_trial(suggestion)[0].train
-        except ConfigError:
-            return 0.0
-        return 0.0 if train.steps else float(train.epochs)
-
     def _assign(self, trial_id: str, runner: str) -> Assignment:
-        suggestion = self._suggestions[trial_id]
-        config, flags = self._make_trial(suggestion)
-        self._records[trial_id] = dataclasses.replace(self._records[trial_id], runner=runner)
-        return Assignment(
-            trial_id, dataclasses.asdict(config), flags, continues=suggestion.continues
-        )
+        config, flags = self.config(trial_id)
+        record = dataclasses.replace(self._records[trial_id], runner=runner)
+        self._records[trial_id] = record
+        return Assignment(trial_id, dataclasses.asdict(config), flags, record.continues)
 
     def _interrupt(self, trial_id: str, seconds: float) -> None:
         record = self._records[trial_id]
