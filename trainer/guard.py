@@ -9,7 +9,6 @@ leave the child its hearing, and then it reads the beats itself; it says so, and
 
 import array
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -23,9 +22,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strategies.errors import EXIT_RESUME
-from trainer import screen
+from trainer import screen, tether
 
-_PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
 _LOOKS_FOR_AN_END = 3
@@ -100,9 +98,7 @@ def split_off() -> Guard:
         _Parent(child, mine).watch()
     mine.close()
     os.setpgid(0, 0)  # Ctrl-C on a terminal reaches the parent alone, which passes it on, once.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EXIT_RESUME)  # It died before it could be told apart.
+    tether.end_with(parent, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Guard(childs)
 

@@ -6,7 +6,6 @@ allocates, breaks or leaks ends with it.
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import pathlib
@@ -16,20 +15,14 @@ import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
-from strategies.errors import EXIT_RESUME
-from trainer import health
+from trainer import health, tether
 from trainer.sweep import compiled
+from trainer.sweep.machines import part
 from trainer.sweep.slots import Slot
 
-_PR_SET_PDEATHSIG = 1
 _WARM = "trainer.sweep.warm"
 # The sweep's own cluster is not the trial's, nor is its health.
-_NOT_INHERITED = (
-    "KERASTUNER_TUNER_ID",
-    "KERASTUNER_ORACLE_IP",
-    "KERASTUNER_ORACLE_PORT",
-    health.VARIABLE,
-)
+_NOT_INHERITED = (part.NAME, part.HOST, part.PORT, health.VARIABLE)
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -51,10 +44,6 @@ class TrialProcess:
         with _signals_kept():
             self._process.start()
         self.sentinel = self._process.sentinel
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     @property
     def code(self) -> int | None:
@@ -95,10 +84,7 @@ def _signals_kept() -> Iterator[None]:
 def _run(argv: list[str], slot: Slot, log: str) -> None:
     """The trial's own process: it does not return."""
     os.setsid()  # With what it starts it is one group.
-    server = os.getppid()
-    end_with_parent(signal.SIGTERM)
-    if os.getppid() != server:
-        os._exit(EXIT_RESUME)
+    tether.end_with(os.getppid(), signal.SIGTERM)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -112,11 +98,6 @@ def _run(argv: list[str], slot: Slot, log: str) -> None:
     from trainer.__main__ import main
 
     main()
-
-
-def end_with_parent(number: signal.Signals) -> None:
-    """Has the system send this process the signal when its parent has ended."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
 def _settle(slot: Slot, environ: MutableMapping[str, str]) -> None:

@@ -3,13 +3,13 @@
 Nothing here may run an operation of TensorFlow: its threads would not be there after a fork.
 """
 
+import os
 import signal
 
-from trainer import tensorflow_import
-from trainer.sweep.trial_process import end_with_parent
+from trainer import tensorflow_import, tether
 
 # By itself a fork server lives on while a process that it forked does, and those are to end with it.
-end_with_parent(signal.SIGKILL)
+tether.end_with(os.getppid(), signal.SIGKILL)
 
 with tensorflow_import.quietly():
     import tensorboard.summary  # noqa: F401, a quarter of a second, at a run's first report.
