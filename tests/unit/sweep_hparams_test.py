@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
@@ -15,30 +14,18 @@ from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_gr
 from tensorboard.plugins.hparams.backend_context import Context
 
 from trainer.sweep import hparams
+from trainer.sweep.dimension import between, choice
 from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
 
 ACCURACY = Objective.named("test_accuracy")
-
-
-@dataclasses.dataclass(frozen=True)
-class Dimension:
-    name: str
-    kind: str = "between"
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    choices: tuple = ()
-    when: Any = None
-
-
-DIMENSIONS = [
-    Dimension("optimizer.learning_rate", low=1e-5, high=0.1, log=True),
-    Dimension("model.hidden_units", "choice", choices=((), (128, 64))),
-    Dimension("data.global_batch_size", "choice", choices=(64, 32)),
-    Dimension("model.bias", "choice", choices=(True, False)),
-    Dimension("--workers", "choice", choices=(1, "all", None)),
-]
+SPACE = {
+    "optimizer.learning_rate": between(1e-5, 0.1, log=True),
+    "model.hidden_units": choice((), (128, 64)),
+    "data.global_batch_size": choice(64, 32),
+    "model.bias": choice(True, False),
+    "--workers": choice(1, "all", None),
+}
+DIMENSIONS = [dataclasses.replace(one, name=name) for name, one in SPACE.items()]
 VALUES = {
     "optimizer.learning_rate": 0.01,
     "model.hidden_units": "128,64",

@@ -5,12 +5,12 @@ import itertools
 import math
 import random
 import sys
-from typing import Any
 
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from trainer.sweep.dimension import between, choice
 from trainer.sweep.pictures import over_trials, parallel, plots, slices
 from trainer.sweep.pictures.axes import Axis
 from trainer.sweep.pictures.picture import Sweep
@@ -20,32 +20,18 @@ ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 NAMES = ["objective_over_trials.png", "parallel_coordinates.png", "slices.png"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Dimension:
-    name: str
-    kind: str = "between"
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    choices: tuple = ()
-    when: Any = None
-
-
-RATE = Dimension("optimizer.learning_rate", low=1e-5, high=0.1, log=True)
-MOMENTUM = Dimension("optimizer.momentum", low=0.0, high=0.99, when={"optimizer.name": ["sgd"]})
-DIMENSIONS = [
-    RATE,
-    Dimension(
-        "model.hidden_units", "choice", choices=((), (32,), (128, 64), (256, 128, 64, 32, 16))
-    ),
-    Dimension("optimizer.name", "choice", choices=("sgd", "adam", "m$mentum_{")),
-    MOMENTUM,
-    Dimension("data.global_batch_size", low=16, high=512, log=True),
-    Dimension("train.checkpoint_every_steps_of_it", low=10, high=1000),
-    Dimension("--workers", "choice", choices=tuple(range(1, 31))),
-    Dimension("sync.every_steps", low=3, high=4),
-]
+SPACE = {
+    "optimizer.learning_rate": between(1e-5, 0.1, log=True),
+    "model.hidden_units": choice((), (32,), (128, 64), (256, 128, 64, 32, 16)),
+    "optimizer.name": choice("sgd", "adam", "m$mentum_{"),
+    "optimizer.momentum": between(0.0, 0.99, when={"optimizer.name": ["sgd"]}),
+    "data.global_batch_size": between(16, 512, log=True),
+    "train.checkpoint_every_steps_of_it": between(10, 1000),
+    "--workers": choice(*range(1, 31)),
+    "sync.every_steps": between(3, 4),
+}
+DIMENSIONS = [dataclasses.replace(one, name=name) for name, one in SPACE.items()]
+RATE, MOMENTUM = DIMENSIONS[0], DIMENSIONS[3]
 
 
 def _dimensions(count):
@@ -185,10 +171,10 @@ def test_a_log_axis_is_even_in_the_logarithm_and_choices_are_evenly_spaced():
     axis = Axis.of(RATE)
     assert [axis.place(value) for value in (1e-5, 1e-3, 0.1)] == pytest.approx([0, 0.5, 1])
     assert [axis.place(value) for value in (0.0, -1.0, math.nan, "x", None)] == [None] * 5
-    choices = Axis.of(Dimension("x", "choice", choices=((128, 64), "adam", None, 3, True)))
+    choices = Axis.of(choice((128, 64), "adam", None, 3, True))
     places = [choices.place(value) for value in ([128, 64], "adam", None, 3.0, "true", "sgd")]
     assert places == [0, 0.25, 0.5, 0.75, 1, None]
-    near = Axis.of(Dimension("x", "choice", choices=(0.10001, 0.10002)))
+    near = Axis.of(choice(0.10001, 0.10002))
     assert [near.place(0.10001), near.place(0.10002)] == [0, 1]
 
 
