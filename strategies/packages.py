@@ -8,9 +8,13 @@ TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu")
 
 def version(package: str) -> str | None:
     """The installed version, of `tensorflow` in whichever build; None where there is none."""
-    for name in TENSORFLOW if package == "tensorflow" else (package,):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    builds = TENSORFLOW if package == "tensorflow" else (package,)
+    return next(filter(None, map(exact_version, builds)), None)
+
+
+def exact_version(package: str) -> str | None:
+    """The installed version of this very build; None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -6,13 +6,13 @@ in milliseconds and without TensorFlow.
 """
 
 import glob
-import importlib.metadata
 import pathlib
 import re
 import socket
 from collections.abc import Callable
 
 from strategies.errors import ClusterError
+from strategies.packages import exact_version
 
 PCI_DEVICES = "/sys/bus/pci/devices"
 _GOOGLE = "0x1ae0"
@@ -26,26 +26,16 @@ _CHIPS = {  # By their PCI device ids.
 }
 _GRPC, _PORT = "grpc://", 8470
 _PACKAGES = "tensorflow-tpu==2.20.0 and libtpu==0.0.24"
-_FIRST_ABORTING = (
-    0,
-    0,
-    32,
-)  # Of libtpu: Python cannot catch what the import of TensorFlow does then.
+# Of libtpu: Python cannot catch what the import of TensorFlow does then.
+_FIRST_ABORTING = (0, 0, 32)
 _CONNECT_TIMEOUT_S = 5.0
 _CPU = "choose another --strategy to train without a TPU"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def preflight(
     tpu: str,
     pci_devices: str = PCI_DEVICES,
-    version: Callable[[str], str | None] = _version,
+    version: Callable[[str], str | None] = exact_version,
 ) -> None:
     """Returns where a TPU can be had as far as can be told without touching it.
 

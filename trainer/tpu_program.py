@@ -9,7 +9,6 @@ from trainer import evaluate, task, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.input_pipeline import InputPipeline
-from trainer.sample_order import SampleOrder
 from trainer.schedule import Schedule
 from trainer.steps import TrainingProgram
 
@@ -35,9 +34,7 @@ def trace(config: ExperimentConfig, dataset: Dataset, num_cores: int) -> TpuProg
     runtime = TpuRuntime("to look at", trace_only_strategy(num_cores))
     program = TrainingProgram(config, dataset, train.block_size(config, runtime))
     weights = program.initial_weights()
-    order = SampleOrder(
-        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
-    )
+    order = train.sample_order(config, dataset)
     schedule = train.make_schedule(config, dataset, order, runtime)
     feed = train.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
     test = evaluate.test_input(dataset, runtime)

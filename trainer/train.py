@@ -78,12 +78,7 @@ class _Run:
         self._store = resume.checkpoint_store(config, self._program, dataset, workdir)
         self._saver = self._store and BackgroundSaver(self._store, config.train.checkpoint_every_s)
         start = resume.resume(self._store, self._program, runtime, config)
-        self._order = SampleOrder(
-            len(dataset.train),
-            config.data.global_batch_size,
-            config.train.seed,
-            config.data.shuffle,
-        )
+        self._order = sample_order(config, dataset)
         self._schedule = make_schedule(config, dataset, self._order, runtime)
         self._input = train_input(
             config, dataset, self._order, runtime, self._schedule.steps_per_loop
@@ -247,6 +242,12 @@ def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
         count,
     )
     return 0
+
+
+def sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
+    return SampleOrder(
+        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
+    )
 
 
 def make_schedule(

@@ -120,13 +120,7 @@ def _claim(options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster) 
             f"`--workdir` holds a run, and not a sweep. Received: {str(workdir.path)!r}; choose another "
             "folder."
         )
-    try:
-        workdir.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"`--workdir` cannot be written ({error.strerror}). Received: {str(workdir.path)!r}; choose "
-            "a folder that you may write to."
-        ) from None
+    workdir.make()
     if cluster.role != CLIENT:
         workdir.hold(options.startup_timeout_s)
     return workdir.path

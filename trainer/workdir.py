@@ -41,14 +41,21 @@ class Workdir:
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
 
+    def make(self) -> None:
+        """Makes the folder, unless it is there. Raises WorkdirError where it cannot be."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(self.path, error.strerror) from None
+
     def claim(self, config: ExperimentConfig) -> None:
         """Makes the folder this config's, or finds that it is.
 
         Raises:
           WorkdirError: it was begun with another config, or cannot be written.
         """
+        self.make()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             if self.config.exists():
                 self._check_owner(config)
             write_whole(self.config, config_lib.to_json(config))
