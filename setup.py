@@ -24,12 +24,15 @@ TUNE = [
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 
-# What `make .venv-tpu` adds to tensorflow-tpu, which ends at 2.20 and aborts with a newer libtpu.
-TPU_CHECK = [
+# A TPU's, with MUSTER_TENSORFLOW=tensorflow-tpu. That ends at 2.20 and aborts with a newer libtpu.
+TPU = [
     "tensorflow-tpu==2.20.0",
-    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
-    "libtpu<0.0.32",
+    "libtpu==0.0.24",
     "keras==3.15.1",
+]
+TPU_CHECK = [  # As `tpucheck`: before 23.3 pip does not find an extra of two words.
+    *TPU,
+    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
 ]
 
 setup(
@@ -51,7 +54,8 @@ setup(
     ],
     extras_require={
         "tune": TUNE,
-        "tpu_check": TPU_CHECK,
+        "tpu": TPU,
+        "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
             "pytest",
