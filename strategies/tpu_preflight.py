@@ -19,6 +19,7 @@ PCI_DEVICES = "/sys/bus/pci/devices"
 PRODUCT = "/sys/class/dmi/id/product_name"  # Begins with Google on a machine of Google Cloud.
 _METADATA_SERVERS = ("GCE_METADATA_HOST", "GCE_METADATA_IP")  # Where not the usual one is asked.
 _LOAD_LIBRARY = "TPU_LOAD_LIBRARY"
+_HOSTS = "TPU_WORKER_HOSTNAMES"  # Of a slice, with commas, for TPUs in Kubernetes.
 _GOOGLE = "0x1ae0"
 _CHIPS = {  # By their PCI device ids.
     "0x0027": "v2 or v3",
@@ -71,6 +72,10 @@ def _check_local(tpu: str, pci_devices: str, environ: Mapping[str, str]) -> None
     if environ.get(_LOAD_LIBRARY) == "0":
         problem = f"is the one of this machine, whose library {_LOAD_LIBRARY}=0 keeps out"
         raise tpu_error(tpu, problem, "unset that, or name the TPU where it has several hosts")
+    if "," in (hosts := environ.get(_HOSTS, "")):
+        problem = f"is one of the {len(hosts.split(','))} hosts that {_HOSTS} names"
+        way_out = "run on one alone, and name the TPU or give all addresses as in grpc://10.0.0.2:8470,..."
+        raise tpu_error(tpu, problem, way_out)
     if not _chips(pci_devices):
         raise tpu_error(tpu, "found no TPU chip on this machine's PCI bus", "run on a TPU VM")
 

@@ -123,6 +123,17 @@ def test_the_tpu_of_this_machine_needs_the_library_that_a_slice_of_hosts_keeps_o
     )
 
 
+def test_one_host_of_several_is_not_taken_for_the_whole_tpu(bus):
+    _device(bus, 6, "0x1ae0", "0x0063")
+    preflight("local", str(bus), _READY.get, environ={"TPU_WORKER_HOSTNAMES": "localhost"})
+    with pytest.raises(ClusterError) as caught:
+        preflight("local", str(bus), _READY.get, environ={"TPU_WORKER_HOSTNAMES": "t-0,t-1"})
+    assert str(caught.value) == (
+        "`--tpu` is one of the 2 hosts that TPU_WORKER_HOSTNAMES names. Received: 'local'; run on one "
+        f"alone, and name the TPU or give all addresses as in grpc://10.0.0.2:8470,..., {_CPU}"
+    )
+
+
 @pytest.mark.parametrize(
     "tpu, before, after",
     [
