@@ -24,6 +24,10 @@ TUNE = [
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 
+GS = [
+    "google-cloud-storage>=3"
+]  # Workdirs at gs://; TensorFlow's own way there has no preconditions.
+
 # What `make .venv-tpu` adds to tensorflow-tpu, which ends at 2.20 and aborts with a newer libtpu.
 TPU_CHECK = [
     "tensorflow-tpu==2.20.0",
@@ -51,9 +55,12 @@ setup(
     ],
     extras_require={
         "tune": TUNE,
+        "gs": GS,
         "tpu_check": TPU_CHECK,
         "dev": [
             *TUNE,
+            *GS,
+            "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once: `make test` has 20 minutes.
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.

@@ -14,8 +14,8 @@ from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
 from trainer import __version__, datasets, task, tpu_compile
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
-from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -107,7 +107,7 @@ class _Check:
         config = self._known(self._config, "config")
         if not self._options.workdir:
             return "a fresh folder under runs/"
-        return Workdir(self._options.workdir).examine(config)
+        return workdir_lib.at(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")

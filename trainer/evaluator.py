@@ -16,6 +16,7 @@ from strategies.devices import local_devices
 from strategies.errors import EXIT_DONE, Resumable
 from strategies.runtime import State
 from trainer import datasets, evaluate, resume, tensorflow_import, train
+from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions
 from trainer.config import ExperimentConfig
@@ -68,6 +69,7 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
     last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
         health.note()
+        workdir.refresh()
         is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
             health.note()
@@ -78,7 +80,7 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
             return EXIT_DONE
         if time.monotonic() - heard > SILENCE_S:
             raise Resumable(
-                f"no checkpoint appeared in {str(workdir.checkpoints)!r} for {SILENCE_S:g} s; "
+                f"no checkpoint appeared in {workdir.name!r} for {SILENCE_S:g} s; "
                 "start the trainers, with the same --workdir, and run again."
             )
         time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
@@ -109,10 +111,10 @@ def _report(evaluator: CheckpointEvaluator, writer: MetricWriter, step: int) -> 
 
 def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    workdir = Workdir(options.workdir)
-    evaluator = CheckpointEvaluator(workdir.read_config(), workdir, options.devices)
-    step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
-    print(json.dumps({"step": step, **evaluator.evaluate(step)}))
+    with workdir_lib.at(options.workdir).followed() as workdir:
+        evaluator = CheckpointEvaluator(workdir.read_config(), workdir, options.devices)
+        step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
+        print(json.dumps({"step": step, **evaluator.evaluate(step)}))
     return EXIT_DONE
 
 
@@ -121,6 +123,6 @@ def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
     if found is None:
         lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
         raise CheckpointError(
-            f"`--workdir` holds {lacks}. Received: {str(workdir.path)!r}; train there first."
+            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
         )
     return found.step

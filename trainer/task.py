@@ -18,6 +18,7 @@ from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, 
 from strategies.packages import version
 from trainer import __version__, blocks, datasets, stall, tensorflow_import
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
@@ -57,7 +58,8 @@ def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) 
     with tensorflow_import.quietly():
         from trainer import evaluator
 
-    return evaluator.follow(config, Workdir(options.workdir), stop, options.devices)
+    with workdir_lib.at(options.workdir).followed() as workdir:
+        return evaluator.follow(config, workdir, stop, options.devices)
 
 
 def _take_part(
@@ -70,11 +72,26 @@ def _take_part(
     guard: Guard,
 ) -> int:
     """The task of a trainer, a coordinator or a server."""
-    workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
-    if workdir:
-        workdir.claim(config)
-        workdir.hold(options.startup_timeout_s)
-        logging.info("workdir %s", workdir.path)
+    if not cluster.is_leader:
+        return _meet(options, config, cluster, choice, key, stop, guard, None)
+    workdir = workdir_lib.at(_workdir(options, config))
+    workdir.claim(config)
+    with workdir.held(options.startup_timeout_s):
+        logging.info("workdir %s", workdir)
+        return _meet(options, config, cluster, choice, key, stop, guard, workdir)
+
+
+def _meet(
+    options: TrainOptions,
+    config: ExperimentConfig,
+    cluster: ClusterSpec,
+    choice: Choice,
+    key: bytes,
+    stop: StopRequest,
+    guard: Guard,
+    workdir: Workdir | None,
+) -> int:
+    """From the data and the devices to the end, with the others of the cluster."""
     serves = cluster.has_ps and not cluster.is_leader
     dataset = None if serves else datasets.load(config.data)
     if dataset:
@@ -132,13 +149,15 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
     on_progress = Health.from_env().note
     with stall.StallWatch(options.stall_timeout_s, runtime.awaited, on_progress) as watch:
         result = train.train_and_evaluate(
-            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
+            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, config, workdir)
         )
+    if workdir and result.finished:
+        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
+    if workdir:
+        workdir.settle()
     if not result.finished:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
-    if workdir:
-        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
     return EXIT_DONE
 
 
@@ -176,11 +195,13 @@ def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.P
     return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
 
 
-def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Path | None:
+def _examples_dir(options, config, workdir: Workdir | None) -> pathlib.Path | None:
     """Where this task logs its examples: the workdir, also of a task that writes nothing else."""
-    if workdir:
-        return workdir.path
-    return pathlib.Path(options.workdir) if options.workdir else None
+    if workdir or not (options.workdir and config.train.log_examples):
+        return workdir and workdir.path
+    elsewhere = workdir_lib.at(options.workdir)
+    elsewhere.make()
+    return elsewhere.path
 
 
 def credentials(
