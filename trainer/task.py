@@ -15,8 +15,9 @@ from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
+from strategies.membership import Membership
 from strategies.packages import version
-from trainer import __version__, blocks, datasets, stall, tensorflow_import
+from trainer import __version__, blocks, datasets, run_end, stall, tensorflow_import
 from trainer import config as config_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
@@ -85,7 +86,10 @@ def _take_part(
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
     carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+    membership = _meet(options, config, cluster, carried, key)
+    if not membership:
+        return EXIT_DONE
+    with membership:
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
         watcher = _Watcher(cluster, serves, membership.bring_back)
@@ -122,6 +126,22 @@ def _take_part(
                 # names the first that was lost.
                 membership.await_loss(options.peer_timeout_s + 1)
             raise
+
+
+def _meet(
+    options: TrainOptions, config: ExperimentConfig, cluster: ClusterSpec, carried: dict, key: bytes
+) -> Membership | None:
+    """All tasks, or None where some are missing and nothing is left to do."""
+    patience_s = run_end.patience_s(options.startup_timeout_s, options.workdir, config, cluster)
+    try:
+        return roll_call.meet(cluster, carried, patience_s, key)
+    except Resumable:
+        if not run_end.is_over(options.workdir, config):
+            raise
+        logging.info(
+            "done | the run in %s was over before, so that nobody is missed", options.workdir
+        )
+        return None
 
 
 def _train(options, config, dataset, runtime, workdir, stop) -> int:
