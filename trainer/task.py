@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, secret, tpu_preflight
+from strategies import choose, gpus, roll_call, secret, tpu_preflight
 from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
@@ -81,6 +81,8 @@ def _take_part(
     if dataset:
         logging.info("data | %s", dataset.description)
     devices = local_devices(options, choice)
+    if word := why_no_gpu(choice, devices):
+        logging.warning("%s", word)
     choice = choose.with_transport(choice, options.transport, devices)
     if choice.transport:
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
@@ -187,6 +189,11 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
         servers_own = choice.strategy == "parameter_server"
         names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
     return names
+
+
+def why_no_gpu(choice: Choice, devices: list[str]) -> str:
+    """As `gpus.why_none`; "" with parameter servers, whose own GPUs are TensorFlow's to find."""
+    return "" if choice.strategy == "parameter_server" else gpus.why_none(devices)
 
 
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.Path:
