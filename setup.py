@@ -25,15 +25,18 @@ TUNE = [
 ]
 
 GS = [
-    "google-cloud-storage>=3"
-]  # Workdirs at gs://; TensorFlow's own way there has no preconditions.
+    "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's own way there knows no generations.
+]
 
-# What `make .venv-tpu` adds to tensorflow-tpu, which ends at 2.20 and aborts with a newer libtpu.
-TPU_CHECK = [
+# A TPU's, with MUSTER_TENSORFLOW=tensorflow-tpu. That ends at 2.20 and aborts with a newer libtpu.
+TPU = [
     "tensorflow-tpu==2.20.0",
-    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
-    "libtpu<0.0.32",
+    "libtpu==0.0.24",
     "keras==3.15.1",
+]
+TPU_CHECK = [  # As `tpucheck`: before 23.3 pip does not find an extra of two words.
+    *TPU,
+    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
 ]
 
 setup(
@@ -56,7 +59,8 @@ setup(
     extras_require={
         "tune": TUNE,
         "gs": GS,
-        "tpu_check": TPU_CHECK,
+        "tpu": TPU,
+        "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
             *GS,

@@ -98,8 +98,7 @@ install() {
   run git archive --format=tar.gz "--output=$scratch/app.tar.gz" HEAD || return
   to_tpu "$scratch/app.tar.gz" app.tar.gz || return
   on_tpu 'mkdir -p app/run && tar -xzf app.tar.gz -C app && python3 -m venv venv && cd app &&
-MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip install --quiet . tensorflow-tpu==2.20.0 \
-libtpu==0.0.24 keras==3.15.1' || return
+MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip install --quiet ".[tpu]"' || return
   [ -d "$workdir" ] || return 0
   run tar -czf "$scratch/run.tar.gz" -C "$workdir" . || return
   to_tpu "$scratch/run.tar.gz" run.tar.gz && on_tpu 'tar -xzf run.tar.gz -C app/run'

@@ -86,6 +86,8 @@ class _Check:
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
+        if word := task.why_no_gpu(choice, self._devices):
+            shown += f"\nwarning: {word}"
         return "those TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, secret, tpu_preflight
+from strategies import choose, gpus, roll_call, secret, tpu_preflight
 from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
+from strategies.membership import Membership
 from strategies.packages import version
-from trainer import __version__, blocks, datasets, stall, tensorflow_import
+from trainer import __version__, blocks, datasets, run_end, stall, tensorflow_import
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
@@ -73,15 +74,15 @@ def _take_part(
 ) -> int:
     """The task of a trainer, a coordinator or a server."""
     if not cluster.is_leader:
-        return _meet(options, config, cluster, choice, key, stop, guard, None)
+        return _train_together(options, config, cluster, choice, key, stop, guard, None)
     workdir = workdir_lib.at(_workdir(options, config))
     workdir.claim(config)
     with workdir.held(options.startup_timeout_s):
         logging.info("workdir %s", workdir)
-        return _meet(options, config, cluster, choice, key, stop, guard, workdir)
+        return _train_together(options, config, cluster, choice, key, stop, guard, workdir)
 
 
-def _meet(
+def _train_together(
     options: TrainOptions,
     config: ExperimentConfig,
     cluster: ClusterSpec,
@@ -97,12 +98,17 @@ def _meet(
     if dataset:
         logging.info("data | %s", dataset.description)
     devices = local_devices(options, choice)
+    if word := why_no_gpu(choice, devices):
+        logging.warning("%s", word)
     choice = choose.with_transport(choice, options.transport, devices)
     if choice.transport:
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
     carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+    membership = _meet(options, config, cluster, carried, key)
+    if not membership:
+        return EXIT_DONE
+    with membership:
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
         watcher = _Watcher(cluster, serves, membership.bring_back)
@@ -139,6 +145,22 @@ def _meet(
                 # names the first that was lost.
                 membership.await_loss(options.peer_timeout_s + 1)
             raise
+
+
+def _meet(
+    options: TrainOptions, config: ExperimentConfig, cluster: ClusterSpec, carried: dict, key: bytes
+) -> Membership | None:
+    """All tasks, or None where some are missing and nothing is left to do."""
+    patience_s = run_end.patience_s(options.startup_timeout_s, options.workdir, config, cluster)
+    try:
+        return roll_call.meet(cluster, carried, patience_s, key)
+    except Resumable:
+        if not run_end.is_over(options.workdir, config):
+            raise
+        logging.info(
+            "done | the run in %s was over before, so that nobody is missed", options.workdir
+        )
+        return None
 
 
 def _train(options, config, dataset, runtime, workdir, stop) -> int:
@@ -186,6 +208,11 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
         servers_own = choice.strategy == "parameter_server"
         names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
     return names
+
+
+def why_no_gpu(choice: Choice, devices: list[str]) -> str:
+    """As `gpus.why_none`; "" with parameter servers, whose own GPUs are TensorFlow's to find."""
+    return "" if choice.strategy == "parameter_server" else gpus.why_none(devices)
 
 
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.Path:
