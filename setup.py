@@ -34,8 +34,11 @@ TPU = [
     "libtpu==0.0.24",
     "keras==3.15.1",
 ]
+# To look a TPU up by its name, as one of several hosts is.
+TPU_NAME = ["google-api-python-client", "oauth2client"]
 TPU_CHECK = [  # As `tpucheck`: before 23.3 pip does not find an extra of two words.
     *TPU,
+    *TPU_NAME,
     "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
 ]
 
@@ -60,6 +63,7 @@ setup(
         "tune": TUNE,
         "gs": GS,
         "tpu": TPU,
+        "tpuname": TPU_NAME,
         "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,

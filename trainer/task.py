@@ -41,26 +41,29 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
     stop = StopRequest()
     key = secret.read(options.secret_file)
     config = config_lib.resolve(options.config, options.overrides)
-    choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
+    choice = choose.choose(
+        cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
+    )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     check_sync_mode(config, choice)
     if cluster.is_evaluator:
-        return _follow(options, config, stop)
+        return _follow(options, config, choice, stop)
     return _take_part(options, config, cluster, choice, key, stop, guard)
 
 
-def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) -> int:
+def _follow(
+    options: TrainOptions, config: ExperimentConfig, choice: Choice, stop: StopRequest
+) -> int:
     """The task of an evaluator."""
     if not options.workdir:
         raise ConfigError(
             "`--workdir` must name the folder in which the trainers save, for an evaluator. "
             "Received: none; give every task the same --workdir."
         )
-    with tensorflow_import.quietly():
-        from trainer import evaluator
+    from trainer import evaluator
 
     with workdir_lib.at(options.workdir).followed() as workdir:
-        return evaluator.follow(config, workdir, stop, options.devices)
+        return evaluator.follow(options, choice, config, workdir, stop)
 
 
 def _take_part(
@@ -195,6 +198,7 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
                 f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
             )
         tpu_preflight.preflight(choice.tpu)
+        tpu_preflight.keep_library_out(choice.tpu, os.environ)
         return []
     if for_tpus := version("tensorflow-tpu"):
         raise ClusterError(

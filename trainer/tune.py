@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.packages import version
 from trainer import config as config_lib
 from trainer import launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
@@ -45,6 +46,7 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
+    _check_no_tpu(options)
     cluster = SweepCluster.from_env(os.environ)
     base = config_lib.resolve(options.config, options.overrides)
     space = space_lib.load(options.config, options.space, options.dimensions)
@@ -76,6 +78,18 @@ def run(options: TuneOptions) -> int:
             else:
                 _run(options, search, folder, slots, look, stop, {})
     return _conclude(options, search, folder, stop)
+
+
+def _check_no_tpu(options: TuneOptions) -> None:
+    """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
+    asked = parse(options.trainer_args)
+    build = version("tensorflow-tpu")
+    if asked.tpu or asked.strategy == "tpu" or build:
+        received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"
+        raise InputError(
+            f"`tune` trains on CPUs and GPUs, by the package tensorflow. Received: {received}; run it "
+            "where that is, or train each config by itself on a TPU."
+        )
 
 
 def _usual_objective(base: ExperimentConfig) -> str:
