@@ -2,8 +2,8 @@
 
 It searches a space for the best values, trial by trial. keras-tuner's oracles propose them, each trial
 is a run of this trainer in a folder of its own, and what was decided is in a ledger, so the same command
-goes on with a sweep that was stopped or killed. On several machines one task, the chief, has the search,
-and the others run its trials.
+goes on with a sweep that was stopped or killed. On several machines one task has the search, and the
+others run its trials.
 """
 
 import functools
@@ -24,7 +24,7 @@ from trainer.sweep import compiled, trial_process
 from trainer.sweep import space as space_lib
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
-from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
+from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
 from trainer.sweep.oracle import TUNERS, Suggestion
 from trainer.sweep.record import Objective
 from trainer.sweep.runner import Runner
@@ -45,7 +45,7 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
-    cluster = SweepCluster.from_env(os.environ)
+    cluster = SweepCluster.find(options.asked, os.environ)
     base = config_lib.resolve(options.config, options.overrides)
     space = space_lib.load(options.config, options.space, options.dimensions)
     space_lib.check(space, base)
@@ -53,7 +53,7 @@ def run(options: TuneOptions) -> int:
     _check_overrides(options, space)
     objective = Objective.named(options.objective or _usual_objective(base))
     key = secret.read(options.secret_file)
-    slots = [] if cluster.role == CHIEF else _slots(options, cluster)
+    slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
     folder = _claim(options, base, cluster)
     asked = _asked(options, base, space, objective)
@@ -71,10 +71,11 @@ def run(options: TuneOptions) -> int:
                 health.note()
 
             stop.give_grace(options.grace_s + _START_S)
-            if cluster.role == CHIEF:
-                _serve(options, cluster, asked, key, search, show.say, look, stop)
+            run = functools.partial(_run, options, search, folder, slots, stop, {})
+            if cluster.hands_out:
+                _serve(options, cluster, asked, key, search, show.say, look, stop, run)
             else:
-                _run(options, search, folder, slots, look, stop, {})
+                run(look)
     return _conclude(options, search, folder, stop)
 
 
@@ -195,9 +196,9 @@ def _run(
     source: Source,
     folder: pathlib.Path,
     slots: Sequence[Slot],
-    on_look: Callable[[], None],
     stop: StopRequest,
     own: Mapping[str, str],
+    on_look: Callable[[], None],
 ) -> None:
     train = parse(options.trainer_args)
     limits = Limits(
@@ -229,25 +230,27 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
         stop.give_grace(options.grace_s + _START_S)
         # Where the data lies is each machine's own affair, and not the chief's.
         own = {name: text for name, text in options.overrides.items() if name in _FREE}
-        _run(options, source, folder, slots, look, stop, own)
+        _run(options, source, folder, slots, stop, own, look)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def _serve(options, cluster, asked, key, search, say, look, stop) -> None:
+def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
     from trainer.sweep.machines.chief import Chief
+    from trainer.sweep.machines.leader import lead
 
-    carried = task.versions() | asked
-    timeout_s = options.peer_timeout_s
     chief = Chief(
         search,
         cluster.address,
         options.bind,
-        carried,
+        task.versions() | asked,
         key,
-        timeout_s,
+        options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),
     )
-    chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
+    if cluster.role == LEADER:
+        lead(chief, run, look, lambda: stop.requested)
+    else:
+        chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
 
 
 def _planned(options: TuneOptions, space: Space) -> int | None:

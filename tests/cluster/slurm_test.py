@@ -79,13 +79,3 @@ def test_the_script_has_no_fault_that_shellcheck_knows():
         pytest.skip("needs shellcheck")
     found = subprocess.run(["shellcheck", SCRIPT], check=False, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
-
-
-@pytest.mark.long
-def test_the_trials_of_a_sweep_in_a_step_train_each_alone(tmp_path):
-    args = ["tune", f"--workdir={tmp_path}", "--max_trials=1", "--config.train.epochs=1"]
-    rank = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    with cluster.Process([*cluster.TRAINER, *args], STEP | rank) as sweep:
-        assert sweep.wait() == 0, sweep.said
-    (log,) = tmp_path.glob("trials/*/log.txt")
-    assert "alone, no cluster in TF_CONFIG" in log.read_text()
