@@ -93,7 +93,7 @@ def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp
 @pytest.mark.parametrize("task", [by_slurm, pytest.param(by_flags, marks=pytest.mark.long)])
 def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behind(task, tmp_path):
     (port,) = launch.free_ports(1)
-    shared = f"--workdir={tmp_path}", "--max_trials=2"
+    shared = f"--workdir={tmp_path}", "--max_trials=2", "--config.train.epochs=40"
     with task(0, port, *shared) as first, task(1, port, *shared) as second:
         first.await_line("client worker-1 at 127.0.0.1 takes part")
         _await_checkpoints(tmp_path, 2)

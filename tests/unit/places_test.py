@@ -50,6 +50,16 @@ def test_a_list_by_job_reads_as_the_same_tf_config_does():
     assert str(flags) == f"{written} (from --cluster)"
 
 
+def test_a_comma_parts_jobs_as_a_semicolon_does():
+    commas = found("chief=c:1,worker=a[1,3]:1,b:1,ps=[::1]:1", "worker:1")
+    assert commas == found("chief=c:1;worker=a[1,3]:1,b:1;ps=[::1]:1", "worker:1")
+    assert commas.as_dict() == {
+        "chief": ["c:1"],
+        "worker": ["a1:1", "a3:1", "b:1"],
+        "ps": ["[::1]:1"],
+    }
+
+
 def test_a_list_without_jobs_is_of_workers():
     assert found("a:1,b:1", "worker:1") == found(TF_CONFIG=TF_CONFIG)
 
@@ -117,6 +127,14 @@ def test_a_machine_knows_its_own_name_or_address_among_others(hosts, own):
 FLAG_MISTAKES = [
     (("", "worker:0"), "`--task` needs `--cluster` beside it. Received: 'worker:0'; add e.g. "
      "--cluster=worker=host0:2222,host1:2222."),
+    (("a:1,worker=b:1", "worker:0"), "`--cluster` must begin with a job. Received: 'a:1,worker=b:1'; "
+     "try --cluster=worker=host0:2222,host1:2222."),
+    (("a,b", ""), '--cluster: `cluster.worker[0]` must be host:port. Received: "a"; write a host, a '
+     'colon and a port from 1 to 65535, e.g. "host0:2222".'),
+    (("a:1,a:1", ""), "--cluster: `cluster.worker[0]` and `cluster.worker[1]` must differ. Received: "
+     '"a:1"; give each task its own port.'),
+    (("fd00::1:1", "worker:0"), '--cluster: `cluster.worker[0]` must be host:port. Received: '
+     '"fd00::1:1"; write an address of IPv6 in brackets, e.g. "[fd00::1]:2222".'),
     (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
      "'workers'; try --cluster=worker=host0:2222,host1:2222."),
     (("worker=a:1; worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
