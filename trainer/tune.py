@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from trainer import config as config_lib
-from trainer import launch, screen, task, tensorflow_import
+from trainer import gpus, launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.health import Health
@@ -46,6 +46,7 @@ def run(options: TuneOptions) -> int:
       InputError, Resumable: see their exit codes.
     """
     cluster = SweepCluster.find(options.asked, os.environ)
+    gpus.take_share(cluster.place)
     base = config_lib.resolve(options.config, options.overrides)
     space = space_lib.load(options.config, options.space, options.dimensions)
     space_lib.check(space, base)

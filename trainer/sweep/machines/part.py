@@ -28,11 +28,15 @@ _EXAMPLE = f"{NAME}=chief {HOST}=10.0.0.1 {PORT}=9000"
 
 @dataclasses.dataclass(frozen=True)
 class SweepCluster:
-    """`role` is one of the above; `address` is that of who hands out the trials, host:port, for all."""
+    """`role` is one of the above; `address` is that of who hands out the trials, host:port, for all.
+
+    `place` is where this was said, and makes no difference.
+    """
 
     role: str = ALONE
     name: str = ""
     address: str = ""
+    place: str = dataclasses.field(default="", compare=False)
 
     @classmethod
     def find(cls, asked: Asked, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
@@ -132,7 +136,7 @@ def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
     address = cluster.address(cluster.leader)
     name = f"worker-{cluster.task.index}"
     if not cluster.is_leader:
-        return SweepCluster(CLIENT, name, address)
+        return SweepCluster(CLIENT, name, address, cluster.place)
     if cluster.leader.type == "chief":
-        return SweepCluster(CHIEF, "chief", address)
-    return SweepCluster(LEADER, name, address)
+        return SweepCluster(CHIEF, "chief", address, cluster.place)
+    return SweepCluster(LEADER, name, address, cluster.place)
