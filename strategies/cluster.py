@@ -247,6 +247,8 @@ def _check_address(field: str, address: Any) -> None:
         split_address(address)
     except (TypeError, ValueError):
         way_out = 'write a host, a colon and a port from 1 to 65535, e.g. "host0:2222"'
+        if isinstance(address, str) and address.count(":") > 2 and "[" not in address:
+            way_out = 'write an address of IPv6 in brackets, e.g. "[fd00::1]:2222"'
         raise _error(f"`{field}` must be host:port", address, way_out) from None
 
 

@@ -1,6 +1,7 @@
 """What do `--cluster` and `--task` say?
 
 `--cluster=worker=a:2222,b:2222 --task=worker:0`: the jobs with their addresses, and which task this is.
+A further job follows after a comma, chief=c:2222,worker=a:2222,b:2222, or after a semicolon.
 """
 
 import dataclasses
@@ -31,6 +32,8 @@ def read(asked: Asked, environ: Mapping[str, str]) -> ClusterSpec:
     if not asked.cluster:
         raise _error("task", "needs `--cluster` beside it", asked.task, f"add e.g. {_EXAMPLE}")
     jobs = _jobs(asked)
+    if not asked.task:  # A list that cannot run is told as such, before its names are looked up.
+        ClusterSpec.checked({"cluster": jobs, "task": layout.task_at(jobs, 0)}, PLACE)
     task, note = (_task(asked.task), "") if asked.task else _own(jobs, environ)
     return ClusterSpec.checked({"cluster": jobs, "task": task}, PLACE, note)
 
@@ -42,15 +45,20 @@ def _jobs(asked: Asked) -> dict[str, list[str]]:
         way_out = "list the parameter servers as ps=host:port, or leave the names of jobs out"
         raise _error("ps", "is for a list without names of jobs", asked.cluster, way_out)
     jobs: dict[str, list[str]] = {}
-    for part in hostlist.split(asked.cluster, ";"):
-        job, _, addresses = part.partition("=")
-        job = _job("cluster", job.strip())
-        if job in jobs:
-            raise _error(
-                "cluster", "must name each job once", asked.cluster, f"merge the two {job}"
-            )
-        jobs[job] = _addresses(addresses)
-    return jobs
+    job = ""
+    for part in hostlist.split(asked.cluster.replace(";", ",")):
+        name, is_named, address = part.rpartition("=")
+        if not is_named and not job:
+            raise _error("cluster", "must begin with a job", asked.cluster, f"try {_EXAMPLE}")
+        if is_named:
+            job = _job("cluster", name.strip())
+            if job in jobs:
+                raise _error(
+                    "cluster", "must name each job once", asked.cluster, f"merge the two {job}"
+                )
+            jobs[job] = []
+        jobs[job].append(address)
+    return {job: _addresses(",".join(those)) for job, those in jobs.items()}
 
 
 def _job(flag: str, job: str) -> str:
@@ -100,11 +108,9 @@ def _own_place(addresses: list[str]) -> int:
     way_out = "add e.g. --task=worker:0"
     try:
         found = own_task.places(addresses)
-    except (TimeoutError, ValueError) as error:
-        why = "names are looked up for too long" if isinstance(error, TimeoutError) else str(error)
-        raise _error(
-            "cluster", f"does not tell which task this is: {why}", addresses, way_out
-        ) from None
+    except TimeoutError:
+        problem = "does not tell which task this is: names are looked up for too long"
+        raise _error("cluster", problem, addresses, way_out) from None
     if len(found) != 1:
         how = "none of its addresses" if not found else f"{len(found)} of its addresses"
         problem = f"does not tell which task this is: {how} are this machine's"

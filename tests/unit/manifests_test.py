@@ -11,6 +11,7 @@ import pytest
 
 from strategies import places
 from strategies.cluster import split_address
+from strategies.cluster_flags import Asked
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
 from tests.cluster.manifests import CLUSTERS, DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
@@ -84,7 +85,7 @@ def served(name):
     """The port on which a Job's pods are reached."""
     pod = pods.of(JOBS[name])[0]
     if name in SWEEP:
-        return split_address(SweepCluster.from_env(pod.environ).address)[1]
+        return split_address(SweepCluster.find(Asked(), pod.environ).address)[1]
     (port,) = {split_address(one)[1] for one in pods.addresses(pod)}
     return port
 
@@ -186,7 +187,9 @@ def test_the_index_gives_a_chief_servers_and_workers():
 
 
 def test_a_sweep_has_one_chief_whose_address_its_clients_know():
-    parts = [SweepCluster.from_env(pod.environ) for name in SWEEP for pod in pods.of(JOBS[name])]
+    parts = [
+        SweepCluster.find(Asked(), pod.environ) for name in SWEEP for pod in pods.of(JOBS[name])
+    ]
     assert [part.role for part in parts] == [CHIEF, CLIENT, CLIENT, CLIENT]
     assert len({part.name for part in parts}) == 4
     (address,) = {part.address for part in parts}

@@ -100,7 +100,7 @@ class Door:
         if first.name in self._guests:
             raise ClusterError(
                 f"two clients of a sweep must not have one name. Received: {second}, while {first} "
-                "takes part; give each machine a KERASTUNER_TUNER_ID of its own."
+                "takes part; give each machine a --task or a KERASTUNER_TUNER_ID of its own."
             )
 
 
