@@ -17,8 +17,8 @@ from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.packages import version
 from trainer import config as config_lib
-from trainer import workdir as workdir_lib
 from trainer import gpus, launch, screen, task, tensorflow_import
+from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.health import Health
