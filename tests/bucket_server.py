@@ -20,6 +20,7 @@ from gcp_storage_emulator.server import RequestHandler, Router
 from gcp_storage_emulator.storage import Storage
 
 BUCKET = "muster-tests"
+TOKEN = "a-token-of-the-tests"
 
 
 class BucketServer:
@@ -33,13 +34,21 @@ class BucketServer:
         self.lost_answers = 0  # So many writes to come take effect, and their answers are lost.
         self.before_request: Callable[[], None] = lambda: None
         self.after_write: Callable[[], None] = lambda: None
+        self.authorization = ""  # Of the last request.
+        self.token_status = (
+            200  # Of requests to be given a token, as Google's OAuth server answers them.
+        )
         self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival.
         self._server = server.HTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
     def environ(self) -> dict[str, str]:
-        return {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._server.server_port}"}
+        return {"STORAGE_EMULATOR_HOST": self.url}
 
     def names(self, folder: str) -> list[str]:
         """What lies below a folder, in order."""
@@ -84,10 +93,13 @@ class _Handler(RequestHandler):
     def _answer(self, method: str) -> None:
         owner = self._owner
         owner.requests.append((method, self.path))
+        owner.authorization = self.headers.get("Authorization", "")
         owner.before_request()
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.rfile = io.BytesIO(content)
-        if owner.status:
+        if self.path == "/token":
+            self._give_token(owner.token_status)
+        elif owner.status:
             self._refuse(owner.status)
         elif not self._is_met(content):
             self._refuse(412)
@@ -111,6 +123,15 @@ class _Handler(RequestHandler):
         else:
             name = urllib.parse.unquote(name.removeprefix("/"))
         return self._owner.generation(bucket, name) == int(query["ifGenerationMatch"])
+
+    def _give_token(self, status: int) -> None:
+        good = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
+        answer = json.dumps(good if status == 200 else {"error": "invalid_grant"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)

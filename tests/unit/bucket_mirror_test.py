@@ -8,8 +8,9 @@ import pytest
 
 from strategies.runtime import State
 from tests.bucket_server import BUCKET
+from trainer.bucket.failures import Changed
 from trainer.bucket.mirror import Mirror
-from trainer.bucket.objects import Address, Changed, Objects
+from trainer.bucket.objects import Address, Objects
 from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
 
 LAYOUT = Layout(["kernel"], [["momentum"]])

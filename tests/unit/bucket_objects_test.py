@@ -1,11 +1,17 @@
 """Is a bucket read and written as it must be, and each of its failures told in one line?"""
 
+import functools
+import json
+
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from strategies.errors import EXIT_BAD_INPUT, EXIT_RESUME
-from tests.bucket_server import BUCKET
+from tests.bucket_server import BUCKET, TOKEN
 from trainer.bucket import objects as objects_lib
-from trainer.bucket.objects import ABSENT, Address, BucketError, Changed, Objects, Unreachable
+from trainer.bucket.failures import BucketError, Changed, Unreachable
+from trainer.bucket.objects import ABSENT, Address, Objects
 
 # Google's client leaves the connection of a download that was refused to Python to close.
 pytestmark = pytest.mark.filterwarnings(
@@ -131,10 +137,70 @@ def test_no_server_at_all_ends_a_call_at_its_deadline(objects, monkeypatch):
         objects.generations()
 
 
-def test_without_credentials_it_is_said_how_to_have_some(objects, monkeypatch, tmp_path):
+@pytest.fixture
+def guarded(objects, bucket, monkeypatch, tmp_path):
+    """The same bucket for who has credentials: `guarded(text)` puts them there."""
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", bucket.url)
     monkeypatch.setenv("NO_GCE_CHECK", "true")  # No machine of Google's is asked for.
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+
+    def put(text: str) -> None:
+        (tmp_path / "credentials.json").write_text(text)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+
+    return put
+
+
+def _service_account(bucket, key: str = "") -> str:
+    return json.dumps(
+        {
+            "type": "service_account",
+            "client_email": "muster@example.com",
+            "token_uri": f"{bucket.url}/token",
+            "private_key": key or _private_key(),
+        }
+    )
+
+
+@functools.cache
+def _private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return encoded.decode()
+
+
+def test_a_service_account_is_let_in_by_its_token(objects, bucket, guarded):
+    guarded(_service_account(bucket))
+    generation = objects.write("a", b"mine", ABSENT)
+    assert objects.read("a", generation) == b"mine"
+    assert bucket.authorization == f"Bearer {TOKEN}"
+
+
+def test_without_credentials_it_is_said_how_to_have_some(objects, guarded, monkeypatch):
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     with pytest.raises(BucketError, match="application-default login"):
         objects.generations()
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"type": "service_account"}', "key"])
+def test_damaged_credentials_are_told_for_such(objects, bucket, guarded, text):
+    guarded(_service_account(bucket, "no key") if text == "key" else text)
+    with pytest.raises(BucketError, match="application-default login") as caught:
+        objects.generations()
+    assert "\n" not in str(caught.value)
+
+
+def test_credentials_that_are_no_longer_good_are_told_for_such(objects, bucket, guarded):
+    guarded(_service_account(bucket))
+    bucket.token_status = 400
+    with pytest.raises(BucketError, match="invalid_grant.*application-default login"):
+        objects.generations()
+
+
+def test_without_googles_client_it_is_said_how_to_have_it(monkeypatch):
+    monkeypatch.setattr(objects_lib, "exact_version", lambda name: None)
+    with pytest.raises(BucketError, match=r"pip install 'muster\[gs\]'"):
+        Objects(Address.parse("gs://bucket/run"))

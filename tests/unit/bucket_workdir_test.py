@@ -19,7 +19,8 @@ from trainer.bucket import lease as lease_lib
 from trainer.bucket import objects as objects_lib
 from trainer.bucket import scratch
 from trainer.bucket import workdir as bucket_workdir
-from trainer.bucket.objects import Address, BucketError, Objects
+from trainer.bucket.failures import BucketError
+from trainer.bucket.objects import Address, Objects
 from trainer.workdir import WorkdirError
 
 URL = f"gs://{BUCKET}/runs/one"

@@ -13,9 +13,9 @@ from absl import logging
 
 from strategies.errors import EXIT_RESUME, InputError, Resumable
 from trainer.bucket import lease as lease_lib
+from trainer.bucket.failures import Changed
 from trainer.bucket.lease import Lease
 from trainer.bucket.mirror import Mirror
-from trainer.bucket.objects import Changed
 from trainer.stop import leave
 
 PUSH_EVERY_S = 30.0  # Of metrics; checkpoints go at once. A bucket bills by the request.

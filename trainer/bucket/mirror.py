@@ -13,7 +13,8 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 
-from trainer.bucket.objects import ABSENT, Changed, Objects
+from trainer.bucket.failures import Changed
+from trainer.bucket.objects import ABSENT, Objects
 from trainer.workdir import write_whole
 
 _MANIFEST = "manifest.json"

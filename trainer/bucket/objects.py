@@ -9,30 +9,19 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Iterator
 from typing import Any
 
-from strategies.errors import InputError, Resumable
+from strategies.packages import exact_version
+from trainer.bucket.failures import OPENED, BucketError, Changed, explained
 
 SCHEME = "gs://"
+_PACKAGE = "google-cloud-storage"
 ABSENT = 0  # The generation of what is not there.
 DEADLINE_S = 60.0  # Of one call, with all its repetitions.
 _ANSWER_S = (10.0, 30.0)  # To connect, and between two parts of an answer.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # What a run does to its objects, in the words of Google's own roles.
 _NEEDED = [f"storage.objects.{act}" for act in ("list", "get", "create", "delete")]
-
-
-class BucketError(InputError):
-    """The bucket cannot be used as it is: it is not there, or not for this user."""
-
-
-class Unreachable(Resumable):
-    """The bucket did not answer in time, or answered that it cannot now."""
-
-
-class Changed(Exception):
-    """Somebody else has written or removed the object meanwhile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +50,12 @@ class Objects:
     """The objects below an address, by their names there."""
 
     def __init__(self, address: Address):
+        """Calls nothing yet. Raises BucketError without Google's client."""
+        if not exact_version(_PACKAGE):
+            raise BucketError(
+                f"`--workdir` at gs:// needs the package {_PACKAGE}. Received: {address}, without it; "
+                "run `pip install 'muster[gs]'`."
+            )
         self._address = address
 
     def __str__(self) -> str:
@@ -97,7 +92,7 @@ class Objects:
 
     def read(self, name: str, generation: int) -> bytes:
         """What the object held at that generation. Raises Changed, BucketError, Unreachable."""
-        with self._explained(f"read ({name})"):
+        with self._explained("read", name):
             return self._blob(name).download_as_bytes(
                 if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
             )
@@ -109,7 +104,7 @@ class Objects:
         """
         blob = self._blob(name)
         try:
-            with self._explained(f"written ({name})"):
+            with self._explained("written", name):
                 blob.upload_from_string(
                     content,
                     content_type="application/octet-stream",
@@ -125,7 +120,7 @@ class Objects:
     def remove(self, name: str, generation: int) -> None:
         """Takes the object away, unless it is gone. Raises Changed, BucketError, Unreachable."""
         try:
-            with self._explained(f"removed ({name})"):
+            with self._explained("removed", name):
                 self._blob(name).delete(
                     if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
                 )
@@ -140,22 +135,17 @@ class Objects:
         return int(found.generation)
 
     def _found(self, name: str) -> Any | None:
-        with self._explained(f"looked at ({name})"):
+        with self._explained("looked at", name):
             return self._bucket.get_blob(
                 f"{self._address.folder}/{name}", timeout=_ANSWER_S, retry=_retry()
             )
 
     @functools.cached_property
     def _client(self) -> Any:
-        try:
-            from google.cloud import storage
-        except ImportError as error:
-            raise BucketError(
-                f"`--workdir` at gs:// needs the package google-cloud-storage. Received: {error}; run "
-                "`pip install 'muster[gs]'`."
-            ) from None
-        with self._explained("opened"):
-            return storage.Client()
+        from google.cloud import storage
+
+        with self._explained(OPENED):
+            return storage.Client(project=None)  # Objects belong to a bucket, and need no project.
 
     @property
     def _bucket(self) -> Any:
@@ -164,47 +154,8 @@ class Objects:
     def _blob(self, name: str) -> Any:
         return self._bucket.blob(f"{self._address.folder}/{name}")
 
-    @contextlib.contextmanager
-    def _explained(self, done: str) -> Iterator[None]:
-        """Turns what the client raises into this file's errors."""
-        import requests
-        from google.api_core import exceptions as api
-        from google.auth import exceptions as auth
-
-        try:
-            yield
-        except api.PreconditionFailed as error:
-            raise Changed(done) from error
-        except (auth.DefaultCredentialsError, api.Unauthorized) as error:
-            raise BucketError(
-                f"`--workdir` needs Google Cloud's credentials for {self._address}. Received: "
-                f"{_first_line(error)}; run `gcloud auth application-default login`, or give the "
-                "machine a service account."
-            ) from None
-        except api.Forbidden as error:
-            raise BucketError(
-                f"`--workdir` could not be {done}. Received: {self._address}, where you may not "
-                f"({_first_line(error)}); have the role Storage Object User given to you."
-            ) from None
-        except api.NotFound as error:
-            if "(" in done:
-                raise Changed(
-                    done
-                ) from error  # The object; a bucket that is not there is found so first.
-            raise BucketError(
-                f"`--workdir` is in a bucket that is not there. Received: {self._address}; make it, or "
-                "correct the name."
-            ) from None
-        except (
-            api.GoogleAPIError,
-            auth.GoogleAuthError,
-            requests.RequestException,
-            OSError,
-        ) as error:
-            raise Unreachable(
-                f"`--workdir` could not be {done}. Received: {self._address}, {_first_line(error)}; run "
-                "the same command again to go on."
-            ) from None
+    def _explained(self, done: str, name: str = "") -> contextlib.AbstractContextManager:
+        return explained(self._address, done, name)
 
 
 def _is_path(name: str) -> bool:
@@ -222,8 +173,3 @@ def _crc32c(content: bytes) -> str:
     import google_crc32c
 
     return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -9,7 +9,8 @@ import pathlib
 import stat
 import tempfile
 
-from trainer.bucket.objects import Address, BucketError
+from trainer.bucket.failures import BucketError
+from trainer.bucket.objects import Address
 
 
 def folder_of(address: Address) -> pathlib.Path:

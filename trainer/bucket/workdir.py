@@ -17,10 +17,11 @@ from absl import logging
 from strategies.errors import InputError, Resumable
 from trainer import config as config_lib
 from trainer.bucket import scratch
+from trainer.bucket.failures import Changed
 from trainer.bucket.keeper import Keeper
 from trainer.bucket.lease import Lease
 from trainer.bucket.mirror import Mirror
-from trainer.bucket.objects import Address, Changed, Objects
+from trainer.bucket.objects import Address, Objects
 from trainer.config import ExperimentConfig
 from trainer.workdir import Workdir, WorkdirError, saved_steps, unwritable, write_whole
 
