@@ -55,5 +55,5 @@ $(INSTALLED): setup.py
 .venv-tpu/.installed: setup.py
 	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu
 	.venv-tpu/bin/python -m pip install --quiet --upgrade 'pip>=24'
-	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev,tpu_check]'
+	MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip install --quiet --editable '.[dev,tpucheck]'
 	@touch $@

@@ -24,12 +24,22 @@ TUNE = [
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 
-# What `make .venv-tpu` adds to tensorflow-tpu, which ends at 2.20 and aborts with a newer libtpu.
-TPU_CHECK = [
+GS = [
+    "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's own way there knows no generations.
+]
+
+# A TPU's, with MUSTER_TENSORFLOW=tensorflow-tpu. That ends at 2.20 and aborts with a newer libtpu.
+TPU = [
     "tensorflow-tpu==2.20.0",
-    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
-    "libtpu<0.0.32",
+    "libtpu==0.0.24",
     "keras==3.15.1",
+]
+# To look a TPU up by its name, as one of several hosts is.
+TPU_NAME = ["google-api-python-client", "oauth2client"]
+TPU_CHECK = [  # As `tpucheck`: before 23.3 pip does not find an extra of two words.
+    *TPU,
+    *TPU_NAME,
+    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
 ]
 
 setup(
@@ -51,9 +61,14 @@ setup(
     ],
     extras_require={
         "tune": TUNE,
-        "tpu_check": TPU_CHECK,
+        "gs": GS,
+        "tpu": TPU,
+        "tpuname": TPU_NAME,
+        "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
+            *GS,
+            "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once: `make test` has 20 minutes.
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.

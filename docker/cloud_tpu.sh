@@ -4,8 +4,9 @@
 #   docker/cloud_tpu.sh --project=P --zone=Z --name=N [options] [-- flags of `python -m trainer`]
 #
 #   --type=v5litepod-8     what to make, as `gcloud compute tpus accelerator-types list` names it
-#   --version=v2-alpha-tpuv5-lite   its image: v2-alpha-tpuv6e for v6e, tpu-ubuntu2204-base for v4
-#   --workdir=runs/NAME    here; what it holds goes along, so that a run goes on
+#   --version=IMAGE        its image, as `gcloud compute tpus versions list` names it; default: by the type
+#   --workdir=runs/NAME    here; what it holds goes along, so that a run goes on. Or gs://BUCKET/NAME, which
+#                          the trainer itself keeps up to date and goes on from: nothing is copied here
 #   --spot                 cheaper, and may be taken away at any time: then another is made, to go on
 #   --queued               ask for it as a queued resource, and wait for it
 #   --wait_s=3600          how long to wait for a queued one
@@ -13,13 +14,17 @@
 #   --collect_every_s=120  how often the workdir is copied here meanwhile: what a loss costs at most
 #   --dry_run              print the commands and run none of them
 #
-# One host: a slice of several is driven in another way. Needs gcloud, and the checkout it lies in, of
-# which it installs what is committed. It has never met Google Cloud: its commands are from the public
-# documents, and its tests put a program of their own in gcloud's place.
+# A type of more than 8 (cores, or chips of v5litepod and v6e) is a slice of several hosts. Its image has a
+# TensorFlow server on each, of the client's own version (a -pod image); the program is installed on all
+# hosts and runs on the first, which reaches the others by the TPU's name.
+#
+# Needs gcloud, and the checkout it lies in, of which it installs what is committed. It has never met Google
+# Cloud: its commands are from the public documents, and its tests put a program of their own in gcloud's
+# place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-project='' zone='' name='' type=v5litepod-8 version=v2-alpha-tpuv5-lite workdir='' spot='' queued=''
+project='' zone='' name='' type=v5litepod-8 version='' workdir='' spot='' queued=''
 wait_s=3600 attempts=5 collect_every_s=120 dry_run=''
 
 refuse() {
@@ -50,6 +55,19 @@ for flag in "$@"; do
   esac
 done
 workdir=${workdir:-runs/$name}
+hosts='' remote='' extras=tpu
+[[ ! $type =~ -([0-9]+)$ || ${BASH_REMATCH[1]} -le 8 ]] || hosts=several extras+=,tpuname
+[[ $workdir != gs://* ]] || remote=yes extras+=,gs
+if [ -z "$version" ]; then
+  case "$hosts$type" in
+    several*) version=tpu-vm-tf-2.20.0-pod-pjrt ;;
+    v5lite*) version=v2-alpha-tpuv5-lite ;;
+    v5p*) version=v2-alpha-tpuv5 ;;
+    v6e*) version=v2-alpha-tpuv6e ;;
+    v[234]-*) version=tpu-ubuntu2204-base ;;
+    *) refuse "\`--version\` must be given for such a type. Received: --type=$type." ;;
+  esac
+fi
 place=("--zone=$zone" "--project=$project")
 vm=(gcloud compute tpus tpu-vm)
 queue=(gcloud compute tpus queued-resources)
@@ -60,8 +78,8 @@ run() {  # Runs a command, or prints it.
   if [ -n "$dry_run" ]; then printf '%q ' "$@" && echo; else "$@"; fi
 }
 
-on_tpu() { run "${vm[@]}" ssh "$name" "${place[@]}" --worker=0 "--command=$1"; }
-to_tpu() { run "${vm[@]}" scp "$1" "$name:$2" "${place[@]}" --worker=0; }
+on_tpu() { run "${vm[@]}" ssh "$name" "${place[@]}" "--worker=${2:-0}" "--command=$1"; }
+to_tpu() { run "${vm[@]}" scp "$1" "$name:$2" "${place[@]}" "--worker=${3:-0}"; }
 from_tpu() { run "${vm[@]}" scp "$name:$1" "$2" "${place[@]}" --worker=0; }
 
 make_tpu() {
@@ -96,16 +114,19 @@ delete_tpu() {
 
 install() {
   run git archive --format=tar.gz "--output=$scratch/app.tar.gz" HEAD || return
-  to_tpu "$scratch/app.tar.gz" app.tar.gz || return
+  to_tpu "$scratch/app.tar.gz" app.tar.gz all || return
   on_tpu 'mkdir -p app/run && tar -xzf app.tar.gz -C app && python3 -m venv venv && cd app &&
-MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip install --quiet . tensorflow-tpu==2.20.0 \
-libtpu==0.0.24 keras==3.15.1' || return
+MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip install --quiet ".['"$extras"']"' all || return
   [ -d "$workdir" ] || return 0
   run tar -czf "$scratch/run.tar.gz" -C "$workdir" . || return
   to_tpu "$scratch/run.tar.gz" run.tar.gz && on_tpu 'tar -xzf run.tar.gz -C app/run'
 }
 
-collect() {  # Changed files make tar end with 1: a checkpoint is whole, as it is renamed into place.
+collect() {  # To a bucket the trainer does so itself.
+  [ -n "$remote" ] || bring_home
+}
+
+bring_home() {  # Changed files make tar end with 1: a checkpoint is whole, as it is renamed into place.
   on_tpu "tar -czf run.tar.gz --exclude=.lock --exclude='.building-*' -C app/run . || [ \$? = 1 ]" &&
     from_tpu run.tar.gz "$scratch/run.tar.gz" &&
     run rm -rf "$workdir.new" "$workdir.old" && run mkdir -p "$workdir.new" "$workdir" &&
@@ -119,14 +140,19 @@ end_ours() {  # What still runs here, with all that it has started.
 }
 
 train() {
-  local flags=''
+  local flags='' which=local around='' there=run
   [ $# -eq 0 ] || printf -v flags ' %q' "$@"
+  [ -z "$remote" ] || printf -v there %q "$workdir"
+  if [ -n "$hosts" ]; then
+    printf -v which %q "$name"
+    around="TPU_NAME=$which TPU_LOAD_LIBRARY=0 "
+  fi
   set -m  # Each in a process group of its own.
-  if [ -z "$dry_run" ]; then
+  if [ -z "$dry_run$remote" ]; then
     while sleep "$collect_every_s"; do collect || true; done </dev/null >"$scratch/collect.log" 2>&1 &
     collector=$!
   fi
-  on_tpu "cd app && { ../venv/bin/python -m trainer --strategy=tpu --tpu=local --workdir=run$flags
+  on_tpu "cd app && { $around../venv/bin/python -m trainer --strategy=tpu --tpu=$which --workdir=$there$flags
 echo \$? >exit_code; }" </dev/null &
   trainer=$!
   set +m
@@ -150,7 +176,11 @@ leave() {
 trap leave EXIT
 trap 'exit 75' INT TERM
 
-run mkdir -p "$(dirname "$workdir")"
+if [ -n "$dry_run" ]; then
+  [ -z "$hosts" ] || echo "# $type has several hosts: installed on all of them, run on the first"
+  [ -z "$remote" ] || echo "# the trainer keeps $workdir: nothing is copied from here or to here"
+fi
+[ -n "$remote" ] || run mkdir -p "$(dirname "$workdir")"
 if [ ! -d "$workdir" ] && [ -d "$workdir.old" ]; then  # It ended between the two moves of `collect`.
   run mv "$workdir.old" "$workdir"
 fi

@@ -30,6 +30,7 @@ class Choice:
     strategy: str
     reason: str
     tpu: str = ""
+    tpu_timeout_s: float = 120.0  # To find out where a TPU is that is named.
     transport: str = ""  # Between workers: one of TRANSPORTS but auto. Empty where there are none.
 
     @property
@@ -60,7 +61,11 @@ def tpu_from_env(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def choose(
-    cluster: ClusterSpec, wanted: str = "auto", tpu: str = "", tpu_in_env: str = ""
+    cluster: ClusterSpec,
+    wanted: str = "auto",
+    tpu: str = "",
+    tpu_in_env: str = "",
+    startup_timeout_s: float = 120.0,
 ) -> Choice:
     """The strategy for a cluster.
 
@@ -69,6 +74,7 @@ def choose(
       wanted: the flag `--strategy`, one of STRATEGIES.
       tpu: the flag `--tpu`.
       tpu_in_env: `tpu_from_env()`. An explicit `--strategy` overrides it.
+      startup_timeout_s: the flag of that name.
 
     Raises:
       ClusterError: the flags contradict the cluster or each other.
@@ -82,7 +88,8 @@ def choose(
             f"`--tpu` and `--strategy={wanted}` contradict each other. Received: {tpu!r}; leave one out."
         )
     if wanted == "tpu" or tpu or (tpu_in_env and wanted == "auto"):
-        return _tpu(cluster, tpu or tpu_in_env or "local", bool(wanted == "tpu" or tpu))
+        found = _tpu(cluster, tpu or tpu_in_env or "local", bool(wanted == "tpu" or tpu))
+        return dataclasses.replace(found, tpu_timeout_s=startup_timeout_s)
     found = _from_cluster(cluster)
     if wanted in ("auto", found.strategy):
         return found

@@ -35,7 +35,7 @@ class TpuRuntime(MirroredRuntime):
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "TpuRuntime":
         del cluster, devices, peers  # Alone, and its devices are its own.
-        return cls(choice.reason, connect(choice.tpu))
+        return cls(choice.reason, connect(choice.tpu, choice.tpu_timeout_s))
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
         with _loss_told():

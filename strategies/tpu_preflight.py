@@ -6,15 +6,19 @@ in milliseconds and without TensorFlow.
 """
 
 import glob
+import os
 import pathlib
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 
 from strategies.errors import ClusterError
 from strategies.packages import exact_version
 
 PCI_DEVICES = "/sys/bus/pci/devices"
+PRODUCT = "/sys/class/dmi/id/product_name"  # Begins with Google on a machine of Google Cloud.
+_METADATA_SERVERS = ("GCE_METADATA_HOST", "GCE_METADATA_IP")  # Where not the usual one is asked.
+_LOAD_LIBRARY = "TPU_LOAD_LIBRARY"
 _GOOGLE = "0x1ae0"
 _CHIPS = {  # By their PCI device ids.
     "0x0027": "v2 or v3",
@@ -26,6 +30,8 @@ _CHIPS = {  # By their PCI device ids.
 }
 _GRPC, _PORT = "grpc://", 8470
 _PACKAGES = "tensorflow-tpu==2.20.0 and libtpu==0.0.24"
+# Not cloud-tpu-client, which wants Google's packages of 2020: those for gs:// are none of them.
+_API_CLIENT = ("google-api-python-client", "oauth2client")
 # Of libtpu: Python cannot catch what the import of TensorFlow does then.
 _FIRST_ABORTING = (0, 0, 32)
 _CONNECT_TIMEOUT_S = 5.0
@@ -36,6 +42,8 @@ def preflight(
     tpu: str,
     pci_devices: str = PCI_DEVICES,
     version: Callable[[str], str | None] = exact_version,
+    product: str = PRODUCT,
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Returns where a TPU can be had as far as can be told without touching it.
 
@@ -43,19 +51,49 @@ def preflight(
       tpu: "local", "grpc://host:port" (several with commas), or a TPU's name.
       pci_devices: where the system lists its PCI devices.
       version: the installed version of a package, or None.
+      product: where the system says what machine it is.
+      environ: the environment's variables.
 
     Raises:
       ClusterError: no such TPU, or packages that cannot use it.
     """
     _check_packages(tpu, version)
     if tpu == "local":
-        if not _chips(pci_devices):
-            raise tpu_error(tpu, "found no TPU chip on this machine's PCI bus", "run on a TPU VM")
+        _check_local(tpu, pci_devices, environ)
     elif tpu.startswith(_GRPC):
         for endpoint in tpu.split(","):
             answers(tpu, endpoint.removeprefix(_GRPC))
-    elif not version("cloud-tpu-client"):
-        raise tpu_error(tpu, "looks up a TPU by its name", "install cloud-tpu-client")
+    else:
+        _check_name(tpu, version, product, environ)
+
+
+def _check_local(tpu: str, pci_devices: str, environ: Mapping[str, str]) -> None:
+    if environ.get(_LOAD_LIBRARY) == "0":
+        problem = f"is the one of this machine, whose library {_LOAD_LIBRARY}=0 keeps out"
+        raise tpu_error(tpu, problem, "unset that, or name the TPU where it has several hosts")
+    if not _chips(pci_devices):
+        raise tpu_error(tpu, "found no TPU chip on this machine's PCI bus", "run on a TPU VM")
+
+
+def _check_name(
+    tpu: str, version: Callable[[str], str | None], product: str, environ: Mapping[str, str]
+) -> None:
+    """A name is looked up in the project and zone of this machine, which only Google Cloud can tell."""
+    if missing := [name for name in _API_CLIENT if not version(name)]:
+        raise tpu_error(tpu, "looks up a TPU by its name", f"install {' and '.join(missing)}")
+    if not _text(product).startswith("Google") and not any(map(environ.get, _METADATA_SERVERS)):
+        problem = "looks up a TPU by its name, in the project and zone of a machine of Google Cloud"
+        way_out = "run on a TPU VM, or give the TPU's addresses as in grpc://10.0.0.2:8470"
+        raise tpu_error(tpu, f"{problem}, which this is not", way_out)
+
+
+def keep_library_out(tpu: str, environ: MutableMapping[str, str]) -> None:
+    """Before TensorFlow is imported: for a TPU that is reached over the network.
+
+    On one of its hosts the library would take the chips from the server that holds them.
+    """
+    if tpu != "local":
+        environ.setdefault(_LOAD_LIBRARY, "0")
 
 
 def _check_packages(tpu: str, version: Callable[[str], str | None]) -> None:
@@ -83,14 +121,16 @@ def tpu_error(tpu: str, problem: str, way_out: str) -> ClusterError:
 
 
 def _chips(pci_devices: str) -> int:
-    def read(device: str, field: str) -> str:
-        try:
-            return pathlib.Path(device, field).read_text().strip()
-        except OSError:
-            return ""
-
     devices = glob.glob(pci_devices + "/*")
-    return sum(read(d, "vendor") == _GOOGLE and read(d, "device") in _CHIPS for d in devices)
+    ids = [(_text(f"{device}/vendor"), _text(f"{device}/device")) for device in devices]
+    return sum(vendor == _GOOGLE and device in _CHIPS for vendor, device in ids)
+
+
+def _text(path: str) -> str:
+    try:
+        return pathlib.Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def answers(tpu: str, address: str) -> None:

@@ -30,12 +30,9 @@ def _train(command: cli.TrainOptions) -> int:
 
 
 def _evaluate(command: cli.EvaluateOptions) -> int:
-    from trainer import logs, tensorflow_import
+    from trainer import evaluator, logs
 
     logs.set_up()
-    with tensorflow_import.quietly():
-        from trainer import evaluator
-
     return evaluator.evaluate_once(command)
 
 

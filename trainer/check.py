@@ -14,8 +14,8 @@ from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
 from trainer import __version__, datasets, gpus, task, tpu_compile
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
-from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -87,6 +87,8 @@ class _Check:
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
+        if word := task.why_no_gpu(choice, self._devices):
+            shown += f"\nwarning: {word}"
         return "those TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:
@@ -108,7 +110,7 @@ class _Check:
         config = self._known(self._config, "config")
         if not self._options.workdir:
             return "a fresh folder under runs/"
-        return Workdir(self._options.workdir).examine(config)
+        return workdir_lib.at(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")

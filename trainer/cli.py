@@ -80,7 +80,10 @@ class TrainOptions:
         metavar="FILE",
     )
     startup_timeout_s: float = option(
-        120.0, "seconds for all tasks of the cluster to meet", above=0, below=1e6
+        120.0,
+        "seconds for all tasks of the cluster to meet, or to find out where a TPU that is named is",
+        above=0,
+        below=1e6,
     )
     peer_timeout_s: float = option(
         30.0, "seconds of silence after which a task counts as lost", above=0, below=1e6
@@ -123,8 +126,25 @@ class EvaluateOptions:
     workdir: str = option("", "the folder of the run", metavar="DIR")
     checkpoint: int = option(0, "the step it was saved at; 0: the newest", least=0)
     best: bool = option(False, "the one with the lowest test loss, as far as they were evaluated")
+    strategy: str = option(
+        "auto",
+        "tpu, or mirrored for the devices of this machine; auto: as --tpu or the environment say",
+        choices=("auto", "mirrored", "tpu"),
+    )
+    tpu: str = option(
+        "", "evaluate on this TPU; `local` for one attached to this machine", metavar="NAME"
+    )
     devices: int = option(
         0, "how many GPUs, or replicas on the CPU; 0: every GPU, or the CPU as one", least=0
+    )
+    startup_timeout_s: float = option(
+        120.0, "seconds to find out where a TPU that is named is", above=0, below=1e6
+    )
+    stall_timeout_s: float = option(
+        600.0,
+        "seconds after which it says where every thread stands, and ends",
+        above=0,
+        below=1e6,
     )
 
 

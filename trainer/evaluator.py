@@ -1,7 +1,8 @@
 """How do checkpoints fare on the test set, while others train?
 
 The task of an `evaluator`: it takes no part in training, follows the workdir, and evaluates every
-checkpoint as it appears, in `evaluator.jsonl`.
+checkpoint as it appears, in `evaluator.jsonl`. And `evaluate`, which does so once. Both ask for what they
+compute with before TensorFlow is imported, which a TPU's package can make fatal.
 """
 
 import json
@@ -12,16 +13,14 @@ from absl import logging
 from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
-from strategies.devices import local_devices
 from strategies.errors import EXIT_DONE, Resumable
-from strategies.runtime import State
-from trainer import datasets, evaluate, resume, tensorflow_import, train
+from trainer import stall, task, tensorflow_import
+from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
-from trainer.cli import EvaluateOptions
+from trainer.cli import EvaluateOptions, TrainOptions
 from trainer.config import ExperimentConfig
 from trainer.health import Health
 from trainer.metric_writers import MetricWriter
-from trainer.steps import TrainingProgram
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
@@ -29,45 +28,41 @@ SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are take
 _LOOK_EVERY_S = 0.5
 
 
-class CheckpointEvaluator:
-    """Evaluates checkpoints of one experiment on this machine's devices."""
-
-    def __init__(self, config: ExperimentConfig, workdir: Workdir, devices: int):
-        with tensorflow_import.quietly():  # And first: devices in use cannot be set up any more.
-            names = local_devices(devices)
-        self._dataset = datasets.load(config.data)
-        self._program = TrainingProgram(config, self._dataset)
-        self._runtime = choose.create(
-            Choice("mirrored", "a checkpoint is evaluated on one machine"),
-            ClusterSpec(),
-            names,
-        )
-        self._test = evaluate.test_input(self._dataset, self._runtime)
-        weights = self._program.initial_weights()
-        state = State(weights, self._program.initial_slots(weights))
-        pipeline = self._test.pipeline
-        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
-        self.store = resume.checkpoint_store(config, self._program, self._dataset, workdir)
-        self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
-        self.total_steps = train.total_steps(config, self.steps_per_epoch)
-
-    def evaluate(self, step: int) -> dict[str, float]:
-        """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
-        self._runtime.restore(self.store.read(step).state)
-        return evaluate.evaluate(self._runtime, self._test, self._program.metric_name)
+def _evaluator(
+    options: TrainOptions | EvaluateOptions,
+    choice: Choice,
+    config: ExperimentConfig,
+    workdir: Workdir,
+):
+    """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
+    if choice.strategy != "tpu":
+        choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
+    devices = task.local_devices(options, choice)
+    with tensorflow_import.quietly():
+        from trainer.checkpoint_evaluator import CheckpointEvaluator
+    return CheckpointEvaluator(choice, devices, config, workdir)
 
 
-def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, devices: int) -> int:
+def follow(
+    options: TrainOptions,
+    choice: Choice,
+    config: ExperimentConfig,
+    workdir: Workdir,
+    stop: StopRequest,
+) -> int:
     """Evaluates checkpoints until the run's summary tells of its last step; returns the exit code.
 
     Raises:
+      ClusterError: there is nothing here to evaluate on.
       Resumable: no checkpoint came for `SILENCE_S`.
     """
-    evaluator = CheckpointEvaluator(config, workdir, devices)
+    with stall.StallWatch(options.stall_timeout_s):
+        evaluator = _evaluator(options, choice, config, workdir)
     writer, health = None, Health.from_env()
     last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
         health.note()
+        workdir.refresh()
         is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
             health.note()
@@ -78,7 +73,7 @@ def follow(config: ExperimentConfig, workdir: Workdir, stop: StopRequest, device
             return EXIT_DONE
         if time.monotonic() - heard > SILENCE_S:
             raise Resumable(
-                f"no checkpoint appeared in {str(workdir.checkpoints)!r} for {SILENCE_S:g} s; "
+                f"no checkpoint appeared in {workdir.name!r} for {SILENCE_S:g} s; "
                 "start the trainers, with the same --workdir, and run again."
             )
         time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
@@ -98,7 +93,7 @@ def _newer(store: CheckpointStore, last: int) -> list[int]:
     return [step for step in store.steps() if step > last]
 
 
-def _report(evaluator: CheckpointEvaluator, writer: MetricWriter, step: int) -> None:
+def _report(evaluator, writer: MetricWriter, step: int) -> None:
     try:
         metrics = evaluator.evaluate(step)
     except CheckpointError as error:  # Removed meanwhile, as an old one, or damaged.
@@ -109,11 +104,25 @@ def _report(evaluator: CheckpointEvaluator, writer: MetricWriter, step: int) -> 
 
 def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    workdir = Workdir(options.workdir)
-    evaluator = CheckpointEvaluator(workdir.read_config(), workdir, options.devices)
-    step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
-    print(json.dumps({"step": step, **evaluator.evaluate(step)}))
+    with workdir_lib.at(options.workdir).followed() as workdir:
+        print(json.dumps(_evaluated(options, workdir)))
     return EXIT_DONE
+
+
+def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
+    config = workdir.read_config()
+    choice = choose.choose(
+        ClusterSpec(),
+        options.strategy,
+        options.tpu,
+        choose.tpu_from_env(),
+        options.startup_timeout_s,
+    )
+    # A TPU that is called and does not answer keeps native code waiting without end.
+    with stall.StallWatch(options.stall_timeout_s):
+        evaluator = _evaluator(options, choice, config, workdir)
+        step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
+        return {"step": step, **evaluator.evaluate(step)}
 
 
 def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
@@ -121,6 +130,6 @@ def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
     if found is None:
         lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
         raise CheckpointError(
-            f"`--workdir` holds {lacks}. Received: {str(workdir.path)!r}; train there first."
+            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
         )
     return found.step

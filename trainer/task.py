@@ -10,14 +10,16 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, secret, tpu_preflight
+from strategies import choose, gpus, roll_call, secret, tpu_preflight
 from strategies.addresses import cut, exposed
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
+from strategies.membership import Membership
 from strategies.packages import version
-from trainer import __version__, blocks, datasets, stall, tensorflow_import
+from trainer import __version__, blocks, datasets, run_end, stall, tensorflow_import
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
@@ -39,25 +41,29 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
     stop = StopRequest()
     key = secret.read(options.secret_file)
     config = config_lib.resolve(options.config, options.overrides)
-    choice = choose.choose(cluster, options.strategy, options.tpu, choose.tpu_from_env())
+    choice = choose.choose(
+        cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
+    )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     check_sync_mode(config, choice)
     if cluster.is_evaluator:
-        return _follow(options, config, stop)
+        return _follow(options, config, choice, stop)
     return _take_part(options, config, cluster, choice, key, stop, guard)
 
 
-def _follow(options: TrainOptions, config: ExperimentConfig, stop: StopRequest) -> int:
+def _follow(
+    options: TrainOptions, config: ExperimentConfig, choice: Choice, stop: StopRequest
+) -> int:
     """The task of an evaluator."""
     if not options.workdir:
         raise ConfigError(
             "`--workdir` must name the folder in which the trainers save, for an evaluator. "
             "Received: none; give every task the same --workdir."
         )
-    with tensorflow_import.quietly():
-        from trainer import evaluator
+    from trainer import evaluator
 
-    return evaluator.follow(config, Workdir(options.workdir), stop, options.devices)
+    with workdir_lib.at(options.workdir).followed() as workdir:
+        return evaluator.follow(options, choice, config, workdir, stop)
 
 
 def _take_part(
@@ -70,22 +76,42 @@ def _take_part(
     guard: Guard,
 ) -> int:
     """The task of a trainer, a coordinator or a server."""
-    workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
-    if workdir:
-        workdir.claim(config)
-        workdir.hold(options.startup_timeout_s)
-        logging.info("workdir %s", workdir.path)
+    if not cluster.is_leader:
+        return _train_together(options, config, cluster, choice, key, stop, guard, None)
+    workdir = workdir_lib.at(_workdir(options, config))
+    workdir.claim(config)
+    with workdir.held(options.startup_timeout_s):
+        logging.info("workdir %s", workdir)
+        return _train_together(options, config, cluster, choice, key, stop, guard, workdir)
+
+
+def _train_together(
+    options: TrainOptions,
+    config: ExperimentConfig,
+    cluster: ClusterSpec,
+    choice: Choice,
+    key: bytes,
+    stop: StopRequest,
+    guard: Guard,
+    workdir: Workdir | None,
+) -> int:
+    """From the data and the devices to the end, with the others of the cluster."""
     serves = cluster.has_ps and not cluster.is_leader
     dataset = None if serves else datasets.load(config.data)
     if dataset:
         logging.info("data | %s", dataset.description)
     devices = local_devices(options, choice)
+    if word := why_no_gpu(choice, devices):
+        logging.warning("%s", word)
     choice = choose.with_transport(choice, options.transport, devices)
     if choice.transport:
         logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
     check_batch(config, choice, cluster, len(devices))
     carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+    membership = _meet(options, config, cluster, carried, key)
+    if not membership:
+        return EXIT_DONE
+    with membership:
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
         watcher = _Watcher(cluster, serves, membership.bring_back)
@@ -124,6 +150,22 @@ def _take_part(
             raise
 
 
+def _meet(
+    options: TrainOptions, config: ExperimentConfig, cluster: ClusterSpec, carried: dict, key: bytes
+) -> Membership | None:
+    """All tasks, or None where some are missing and nothing is left to do."""
+    patience_s = run_end.patience_s(options.startup_timeout_s, options.workdir, config, cluster)
+    try:
+        return roll_call.meet(cluster, carried, patience_s, key)
+    except Resumable:
+        if not run_end.is_over(options.workdir, config):
+            raise
+        logging.info(
+            "done | the run in %s was over before, so that nobody is missed", options.workdir
+        )
+        return None
+
+
 def _train(options, config, dataset, runtime, workdir, stop) -> int:
     from trainer import report, train
 
@@ -132,13 +174,15 @@ def _train(options, config, dataset, runtime, workdir, stop) -> int:
     on_progress = Health.from_env().note
     with stall.StallWatch(options.stall_timeout_s, runtime.awaited, on_progress) as watch:
         result = train.train_and_evaluate(
-            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
+            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, config, workdir)
         )
+    if workdir and result.finished:
+        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
+    if workdir:
+        workdir.settle()
     if not result.finished:
         logging.warning("stopped at step %d; run the same command again to go on", result.step)
         return EXIT_RESUME
-    if workdir:
-        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
     return EXIT_DONE
 
 
@@ -154,6 +198,7 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
                 f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
             )
         tpu_preflight.preflight(choice.tpu)
+        tpu_preflight.keep_library_out(choice.tpu, os.environ)
         return []
     if for_tpus := version("tensorflow-tpu"):
         raise ClusterError(
@@ -169,6 +214,11 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
     return names
 
 
+def why_no_gpu(choice: Choice, devices: list[str]) -> str:
+    """As `gpus.why_none`; "" with parameter servers, whose own GPUs are TensorFlow's to find."""
+    return "" if choice.strategy == "parameter_server" else gpus.why_none(devices)
+
+
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.Path:
     """The folder asked for, or a fresh one under `runs/`."""
     if options.workdir:
@@ -176,11 +226,13 @@ def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.P
     return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
 
 
-def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Path | None:
+def _examples_dir(options, config, workdir: Workdir | None) -> pathlib.Path | None:
     """Where this task logs its examples: the workdir, also of a task that writes nothing else."""
-    if workdir:
-        return workdir.path
-    return pathlib.Path(options.workdir) if options.workdir else None
+    if workdir or not (options.workdir and config.train.log_examples):
+        return workdir and workdir.path
+    elsewhere = workdir_lib.at(options.workdir)
+    elsewhere.make()
+    return elsewhere.path
 
 
 def credentials(

@@ -6,15 +6,18 @@ goes on with a sweep that was stopped or killed. On several machines one task ha
 others run its trials.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.packages import version
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer import gpus, launch, screen, task, tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
@@ -45,6 +48,7 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
+    _check_no_tpu(options)
     cluster = SweepCluster.find(options.asked, os.environ)
     gpus.take_share(cluster.place)
     base = config_lib.resolve(options.config, options.overrides)
@@ -56,28 +60,42 @@ def run(options: TuneOptions) -> int:
     key = secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
-    folder = _claim(options, base, cluster)
-    asked = _asked(options, base, space, objective)
-    with compiled.shared():
-        if slots:
-            trial_process.warm_up()
-        if cluster.role == CLIENT:
-            return _run_as_client(options, cluster, asked, key, folder, slots, stop)
-        search = _search(options, base, space, objective, asked, folder)
-        health = Health.from_env()
-        with _shown(options, space, search, folder) as show:
+    with _claimed(options, base, cluster) as workdir:
+        folder = workdir.path
+        asked = _asked(options, base, space, objective)
+        with compiled.shared():
+            if slots:
+                trial_process.warm_up()
+            if cluster.role == CLIENT:
+                return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+            search = _search(options, base, space, objective, asked, folder)
+            health = Health.from_env()
+            with _shown(options, space, search, folder) as show:
 
-            def look() -> None:
-                show.look()
-                health.note()
+                def look() -> None:
+                    show.look()
+                    health.note()
 
-            stop.give_grace(options.grace_s + _START_S)
-            run = functools.partial(_run, options, search, folder, slots, stop, {})
-            if cluster.hands_out:
-                _serve(options, cluster, asked, key, search, show.say, look, stop, run)
-            else:
-                run(look)
-    return _conclude(options, search, folder, stop)
+                stop.give_grace(options.grace_s + _START_S)
+                run = functools.partial(_run, options, search, folder, slots, stop, {})
+                if cluster.hands_out:
+                    _serve(options, cluster, asked, key, search, show.say, look, stop, run)
+                else:
+                    run(look)
+        workdir.settle()
+        return _conclude(options, search, workdir, stop)
+
+
+def _check_no_tpu(options: TuneOptions) -> None:
+    """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
+    asked = parse(options.trainer_args)
+    build = version("tensorflow-tpu")
+    if asked.tpu or asked.strategy == "tpu" or build:
+        received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"
+        raise InputError(
+            f"`tune` trains on CPUs and GPUs, by the package tensorflow. Received: {received}; run it "
+            "where that is, or train each config by itself on a TPU."
+        )
 
 
 def _usual_objective(base: ExperimentConfig) -> str:
@@ -113,19 +131,30 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
     )
 
 
-def _claim(options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster) -> pathlib.Path:
+@contextlib.contextmanager
+def _claimed(
+    options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster
+) -> Iterator[Workdir]:
     """The sweep's folder. It is one search's at a time; clients may share it with their chief."""
     default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    workdir = Workdir(options.workdir or default)
-    if workdir.config.exists():
-        raise InputError(
-            f"`--workdir` holds a run, and not a sweep. Received: {str(workdir.path)!r}; choose another "
-            "folder."
-        )
+    workdir = workdir_lib.at(options.workdir or default)
+    if cluster.role == CLIENT:
+        if workdir.is_elsewhere:
+            raise InputError(
+                "`--workdir` must be a folder of its machine for who runs trials of another. Received: "
+                f"{workdir.name!r}; only who hands them out keeps the sweep in a bucket."
+            )
+        workdir.make()
+        yield workdir
+        return
     workdir.make()
-    if cluster.role != CLIENT:
-        workdir.hold(options.startup_timeout_s)
-    return workdir.path
+    with workdir.held(options.startup_timeout_s):
+        if workdir.config.exists():
+            raise InputError(
+                f"`--workdir` holds a run, and not a sweep. Received: {workdir.name!r}; choose another "
+                "folder."
+            )
+        yield workdir
 
 
 def _import_keras_tuner() -> None:
@@ -260,8 +289,8 @@ def _planned(options: TuneOptions, space: Space) -> int | None:
     return min((number for number in (limit, space.size) if number), default=None)
 
 
-def _conclude(options: TuneOptions, search: Search, folder: pathlib.Path, stop: StopRequest) -> int:
-    again = "" if options.workdir else f" with --workdir={folder}"
+def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
+    again = "" if options.workdir else f" with --workdir={workdir}"
     if stop.requested and not search.is_over:
         screen.say(f"tune: stopped; run the same command again{again} to go on")
         return EXIT_RESUME
@@ -269,7 +298,7 @@ def _conclude(options: TuneOptions, search: Search, folder: pathlib.Path, stop: 
     if found is None:
         why = next((record.error for record in records if record.error), "there was none")
         raise InputError(f"no trial of {len(records)} came to its end; the first failed so: {why}")
-    print(_how_to_run(search, found.id, folder), flush=True)
+    print(_how_to_run(search, found.id, workdir.path), flush=True)
     return EXIT_DONE
 
 

@@ -111,19 +111,3 @@ def test_a_topology_that_there_is_not_is_told():
         assert check.wait() == 2, check.said
     (line,) = [line for line in check.screen if line.startswith("WRONG")]
     assert "`data.global_batch_size` must divide evenly among replicas. Received: 64 for 9" in line
-
-
-def test_a_strategy_for_cpus_is_refused_where_nothing_can_compile_for_them(tmp_path):
-    with cluster.Process([*cluster.TRAINER, f"--workdir={tmp_path}"]) as training:
-        assert training.wait() == 2, training.said
-    assert training.error == (
-        "`--strategy=mirrored` needs the package tensorflow, as tensorflow-tpu compiles for TPUs alone. "
-        "Received: tensorflow-tpu 2.20.0; give --tpu=local on a TPU VM, or install tensorflow in its "
-        "place."
-    )
-
-
-def test_without_a_chip_the_tpu_is_refused_at_once_by_its_own_packages_too(tmp_path):
-    with cluster.Process([*cluster.TRAINER, "--tpu=local", f"--workdir={tmp_path}"]) as training:
-        assert training.wait() == 2, training.said
-    assert training.error.startswith("`--tpu` found no TPU chip on this machine's PCI bus. ")

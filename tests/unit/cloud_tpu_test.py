@@ -1,7 +1,7 @@
 """Does docker/cloud_tpu.sh go on where a TPU is lost, bring the workdir home, and leave no TPU behind?
 
-A program of the test's own stands in gcloud's place. Its TPUs are folders, and a `trainer` on them adds a
-line to its workdir and ends as the test says.
+A program of the test's own stands in gcloud's place. Its TPUs are folders, with one for each host, and a
+`trainer` on a host adds a line to its workdir and ends as the test says.
 """
 
 import os
@@ -16,18 +16,22 @@ import pytest
 _SCRIPT = Path(__file__).resolve().parents[2] / "docker" / "cloud_tpu.sh"
 _GCLOUD = """#!/bin/bash
 echo "$*" >>"$CLOUD/log"
+hosts=$CLOUD/tpu/0
+[[ "$*" != *" --worker=all"* ]] || hosts=$CLOUD/tpu/*
 case "$*" in
-  *" create "*) [ ! -e "$CLOUD/no_quota" ] && mkdir "$CLOUD/tpu" ;;
+  *" create "*)
+    [ ! -e "$CLOUD/no_quota" ] && mkdir "$CLOUD/tpu" && (cd "$CLOUD/tpu" && mkdir $HOSTS) ;;
   *" delete "*) rm -r "$CLOUD/tpu" ;;
   *" describe "*) echo ACTIVE ;;
-  *" scp "*) cp "${5/#n:/$CLOUD/tpu/}" "${6/#n:/$CLOUD/tpu/}" ;;
-  *" ssh "*) cd "$CLOUD/tpu" && exec bash -c "${!##--command=}" ;;
+  *" scp "*) for host in $hosts; do cp "${5/#n:/$host/}" "${6/#n:/$host/}" || exit; done ;;
+  *" ssh "*) for host in $hosts; do (cd "$host" && bash -c "${!##--command=}") || exit; done ;;
 esac
 """
 _PYTHON = """#!/bin/bash
 case "$*" in
   "-m venv venv") mkdir -p venv/bin && cp "$0" venv/bin/python ;;
   "-m trainer "*)
+    echo "$PWD $TPU_NAME $TPU_LOAD_LIBRARY" >>"$CLOUD/ran"
     echo "$*" >>run/lines && read -r how <"$CLOUD/plan" && sed -i 1d "$CLOUD/plan"
     case $how in
       lost) rm -r "$CLOUD/tpu" && exit 1 ;;
@@ -52,12 +56,13 @@ def cloud(tmp_path):
         (bin_folder / name).chmod(0o755)
     path = f"{bin_folder}:{os.environ['PATH']}"
 
-    def start(*flags, plan=()):
+    def start(*flags, plan=(), hosts="0"):
         (tmp_path / "plan").write_text("".join(f"{how}\n" for how in plan))
         named = ["--project=p", "--zone=z", "--name=n", f"--workdir={tmp_path / 'home'}"]
         command = [str(_SCRIPT), *named, *flags, "--", "--config=dense_100"]
         return subprocess.Popen(
-            command, env={**os.environ, "PATH": path, "CLOUD": str(tmp_path)}, text=True,
+            command, text=True,
+            env={**os.environ, "PATH": path, "CLOUD": str(tmp_path), "HOSTS": hosts},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
@@ -123,6 +128,63 @@ def test_sigterm_deletes_the_tpu_and_leaves_no_process(cloud, tmp_path):
     assert not (tmp_path / "tpu").exists()
 
 
+def test_a_slice_of_hosts_has_the_program_on_all_and_runs_it_on_the_first_by_name(cloud, tmp_path):
+    process = cloud("--type=v4-32", "--attempts=1", plan=["75"], hosts="0 1 2 3")
+    assert _ended(process)[0] == 75
+    assert (tmp_path / "home" / "lines").read_text() == f"{_RUN}\n".replace("local", "n")
+    assert (tmp_path / "ran").read_text() == f"{tmp_path}/tpu/0/app n 0\n"
+    copied, *_ = _calls(tmp_path, "scp")
+    installed, *_ = _calls(tmp_path, "ssh")
+    assert "app.tar.gz --zone=z --project=p --worker=all" in copied
+    assert "--worker=all --command=mkdir -p app/run && " in installed
+    assert (tmp_path / "log").read_text().count("--worker=all") == 2
+    assert '".[tpu,tpuname]"' in (tmp_path / "log").read_text()
+
+
+def test_to_a_bucket_nothing_is_copied_from_here_and_the_trainer_is_told_of_it(cloud, tmp_path):
+    code, said, errors = _ended(cloud("--workdir=gs://bucket/a run", plan=["75", "0"]))
+    assert (code, said) == (0, "") and "attempt 1 of 5" in errors
+    assert not (tmp_path / "home").exists()
+    assert (
+        len(_calls(tmp_path, "create")) == len(_calls(tmp_path, "scp")) == 2
+    )  # The program's own.
+    log = (tmp_path / "log").read_text()
+    assert "--workdir=gs://bucket/a\\ run --config=dense_100" in log
+    assert log.count('".[tpu,gs]"') == 2 and "run.tar.gz" not in log
+
+
+@pytest.mark.parametrize(
+    "kind, image",
+    [
+        ("v5litepod-8", "v2-alpha-tpuv5-lite"),
+        ("v5litepod-16", "tpu-vm-tf-2.20.0-pod-pjrt"),
+        ("v5p-8", "v2-alpha-tpuv5"),
+        ("v6e-1", "v2-alpha-tpuv6e"),
+        ("v6e-16", "tpu-vm-tf-2.20.0-pod-pjrt"),
+        ("v3-8", "tpu-ubuntu2204-base"),
+        ("v4-16", "tpu-vm-tf-2.20.0-pod-pjrt"),
+    ],
+)
+def test_the_image_and_the_way_follow_from_the_type(cloud, kind, image):
+    code, said, errors = _ended(cloud("--dry_run", f"--type={kind}"))
+    assert (code, errors) == (0, "")
+    assert f"--accelerator-type={kind} --version={image} " in said
+    is_slice = "-pod-" in image
+    told = f"# {kind} has several hosts: installed on all of them, run on the first\n"
+    assert said.startswith(told) == is_slice
+    assert ("TPU_NAME=n TPU_LOAD_LIBRARY=0 ../venv/bin/python" in said) == is_slice
+    assert (f"--tpu={'n' if is_slice else 'local'} --workdir=run " in said) is True
+
+
+def test_a_dry_run_tells_what_becomes_of_a_bucket(cloud):
+    code, said, errors = _ended(cloud("--dry_run", "--workdir=gs://b/r"))
+    assert (code, errors) == (0, "")
+    assert said.startswith(
+        "# the trainer keeps gs://b/r: nothing is copied from here or to here\ngcloud "
+    )
+    assert said.count(" scp ") == 1 and "mkdir -p runs" not in said
+
+
 def test_a_dry_run_prints_its_commands_and_runs_none(cloud, tmp_path):
     code, said, errors = _ended(cloud("--dry_run", "--type=v6e-8", "--spot"))
     assert (code, errors) == (0, "")
@@ -132,11 +194,12 @@ def test_a_dry_run_prints_its_commands_and_runs_none(cloud, tmp_path):
         create.split()
         == (
             "gcloud compute tpus tpu-vm create n --zone=z --project=p --accelerator-type=v6e-8 --spot "
-            "--version=v2-alpha-tpuv5-lite"
+            "--version=v2-alpha-tpuv6e"
         ).split()
     )
     assert delete.strip() == "gcloud compute tpus tpu-vm delete n --zone=z --project=p --quiet"
-    assert "tensorflow-tpu==2.20.0" in said and "libtpu==0.0.24" in said
+    assert "MUSTER_TENSORFLOW=tensorflow-tpu" in said.replace("\\", "")
+    assert 'pip install --quiet ".[tpu]"' in said.replace("\\", "")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +207,8 @@ def test_a_dry_run_prints_its_commands_and_runs_none(cloud, tmp_path):
     [
         (["--zone=z", "--name=n"], "`--project` must be given. Received: none."),
         (["--spt"], "no such option, or no value. Received: --spt; its head tells what there is."),
+        (["--project=p", "--zone=z", "--name=n", "--type=tpu9-8"],
+         "`--version` must be given for such a type. Received: --type=tpu9-8."),
         (["--attempts=x"], "`--attempts` must be a whole number. Received: x."),
         (["--project=p", "--zone=z", "--name=n", "--", "--tpu=x"],
          "the trainer is given its own --tpu. Received: --tpu=x; leave it out, after the --."),

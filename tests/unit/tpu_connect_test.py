@@ -1,4 +1,4 @@
-"""Is a TPU that cannot be reached told at once, and with its cause?"""
+"""Is a TPU that cannot be reached told at once, or by a deadline, and with its cause?"""
 
 import contextlib
 import socket
@@ -36,7 +36,7 @@ class _Api:
 def _refused(node, kind=ClusterError):
     start = time.monotonic()
     with pytest.raises(kind) as caught:
-        connect("pod-1", project="p", zone="z", service=_Api(node))
+        connect("pod-1", 60, project="p", zone="z", service=_Api(node))
     assert time.monotonic() - start < 1
     return str(caught.value)
 
@@ -51,8 +51,12 @@ def test_a_named_tpu_that_is_not_ready_can_be_gone_on_with_once_it_is(state):
 
 def test_a_name_that_the_api_does_not_know_is_told():
     said = _refused(KeyError("no such node"))
-    assert said.startswith("`--tpu` names a TPU that the Cloud TPU API does not know (")
-    assert said.endswith(f"Received: 'pod-1'; correct the name, {_CPU}") and "no such node" in said
+    assert said.startswith("`--tpu` names a TPU that the Cloud TPU API did not tell of (")
+    assert "no such node" in said
+    assert said.endswith(
+        "Received: 'pod-1'; correct the name, or give this machine's service account the role "
+        f"tpu.viewer, {_CPU}"
+    )
 
 
 def test_each_address_that_the_api_gives_has_to_take_a_connection_first():
@@ -68,9 +72,27 @@ def test_each_address_that_the_api_gives_has_to_take_a_connection_first():
         )
 
 
+def test_a_metadata_server_that_never_answers_is_waited_for_until_the_deadline(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # Takes connections, and says nothing.
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("GCE_METADATA_HOST", address)
+        start = time.monotonic()
+        with pytest.raises(Resumable) as caught:
+            connect("pod-1", 0.5)
+        assert 0.5 <= time.monotonic() - start < 5
+        asked, _ = silent.accept()
+        with asked:
+            assert asked.recv(1 << 16).startswith(b"GET /computeMetadata/v1/project/project-id ")
+    assert str(caught.value) == (
+        "`--tpu` names a TPU that Google Cloud told nothing of within --startup_timeout_s=0.5 s. "
+        "Received: 'pod-1'; see whether this machine reaches its metadata server and tpu.googleapis.com, "
+        "or give the TPU's addresses as in grpc://10.0.0.2:8470, and run again"
+    )
+
+
 def test_no_tpu_here_is_an_error_and_never_the_cpu():
     with pytest.raises(ClusterError) as caught:
-        connect("local")
+        connect("local", 60)
     assert str(caught.value) == (
         "`--tpu` could not be initialised (NotFoundError). Received: 'local'; end whoever else uses it, "
         f"or restart the TPU VM, {_CPU}"

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from strategies.choose import Choice
 from strategies.errors import Resumable
 from strategies.runtime import State
 from strategies.tpu_trace import Traced, trace_only_strategy
 from trainer import config as config_lib
 from trainer import datasets
+from trainer.checkpoint_evaluator import CheckpointEvaluator
 from trainer.fields import ConfigError
 from trainer.tpu_program import trace
+from trainer.workdir import Workdir
 
 _LISTED = Path(__file__).resolve().parents[1] / "tpu" / "xla_tpu_kernels.txt"
 _CORES = 8
@@ -104,6 +107,19 @@ def test_only_indices_travel_with_a_call_where_the_data_is_resident(case, arrays
     assert len(sent) == 2 + arrays
     indices = _elements(_program(case))[0][0]
     assert (indices.dtype, indices.shape) in [(one.dtype, one.shape) for one in sent]
+
+
+def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, with_kernel):
+    monkeypatch.setattr("strategies.tpu.connect", lambda *unused: trace_only_strategy(_CORES))
+    config = config_lib.resolve("digits_dense", {})
+    evaluator = CheckpointEvaluator(
+        Choice("tpu", "asked for", "local"), [], config, Workdir(tmp_path)
+    )
+    test = evaluator._test
+    assert test.loops[0].num_steps * _CORES >= 2  # Two blocks of 300 examples, and padding.
+    traced = Traced(evaluator._runtime.traced_evaluation(next(test.pipeline.elements(test.loops))))
+    assert set(traced.counts()) - with_kernel == set()
+    assert traced.open_shapes() == []
 
 
 def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from strategies.errors import ClusterError
-from strategies.tpu_preflight import preflight
+from strategies.tpu_preflight import keep_library_out, preflight
 
 _CPU = "or choose another --strategy to train without a TPU."
 _READY = {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.24"}
+_BY_NAME = {**_READY, "google-api-python-client": "2.202.0", "oauth2client": "4.1.3"}
 
 
 def _device(bus, place, vendor, device):
@@ -76,11 +77,65 @@ def test_another_vendors_device_of_the_same_number_is_no_chip(bus):
     assert "found no TPU chip" in _message("local", bus, _READY)
 
 
-def test_a_tpu_is_looked_up_by_name_only_with_the_package_for_it(bus):
-    assert _message("pod-1", bus, _READY) == (
-        "`--tpu` looks up a TPU by its name. Received: 'pod-1'; install cloud-tpu-client, " + _CPU
+@pytest.mark.parametrize("there", ["google-api-python-client", "oauth2client"])
+def test_a_tpu_is_looked_up_by_name_only_with_the_packages_for_it(bus, there):
+    (missing,) = {"google-api-python-client", "oauth2client"} - {there}
+    assert _message("pod-1", bus, {**_READY, there: "4.0"}) == (
+        f"`--tpu` looks up a TPU by its name. Received: 'pod-1'; install {missing}, {_CPU}"
     )
-    assert preflight("pod-1", str(bus), {**_READY, "cloud-tpu-client": "0.10"}.get) is None
+
+
+@pytest.mark.parametrize("product", ["VMware7,1", None])
+def test_a_name_off_google_cloud_is_refused_and_nobody_asked(tmp_path, product):
+    machine = tmp_path / "product_name"
+    if product:
+        machine.write_text(f"{product}\n")
+    with pytest.raises(ClusterError) as caught:
+        preflight("pod-1", version=_BY_NAME.get, product=str(machine), environ={})
+    assert str(caught.value) == (
+        "`--tpu` looks up a TPU by its name, in the project and zone of a machine of Google Cloud, which "
+        "this is not. Received: 'pod-1'; run on a TPU VM, or give the TPU's addresses as in "
+        f"grpc://10.0.0.2:8470, {_CPU}"
+    )
+
+
+@pytest.mark.parametrize(
+    "product, environ",
+    [
+        ("Google Compute Engine", {}),
+        ("Google", {"TPU_LOAD_LIBRARY": "0"}),
+        ("", {"GCE_METADATA_HOST": "127.0.0.1:80"}),
+    ],
+)
+def test_a_name_on_google_cloud_or_with_a_metadata_server_is_accepted(tmp_path, product, environ):
+    (tmp_path / "product_name").write_text(f"{product}\n")
+    found = preflight("pod-1", str(tmp_path), _BY_NAME.get, str(tmp_path / "product_name"), environ)
+    assert found is None
+
+
+def test_the_tpu_of_this_machine_needs_the_library_that_a_slice_of_hosts_keeps_out(bus):
+    _device(bus, 6, "0x1ae0", "0x0063")
+    with pytest.raises(ClusterError) as caught:
+        preflight("local", str(bus), _READY.get, environ={"TPU_LOAD_LIBRARY": "0"})
+    assert str(caught.value) == (
+        "`--tpu` is the one of this machine, whose library TPU_LOAD_LIBRARY=0 keeps out. Received: "
+        f"'local'; unset that, or name the TPU where it has several hosts, {_CPU}"
+    )
+
+
+@pytest.mark.parametrize(
+    "tpu, before, after",
+    [
+        ("local", {}, {}),
+        ("pod-1", {}, {"TPU_LOAD_LIBRARY": "0"}),
+        ("grpc://10.0.0.2:8470", {}, {"TPU_LOAD_LIBRARY": "0"}),
+        ("pod-1", {"TPU_LOAD_LIBRARY": "1"}, {"TPU_LOAD_LIBRARY": "1"}),
+    ],
+)
+def test_a_tpu_over_the_network_is_reached_without_the_library_of_chips(tpu, before, after):
+    environ = dict(before)
+    keep_library_out(tpu, environ)
+    assert environ == after
 
 
 def test_an_endpoint_that_listens_is_accepted(bus):

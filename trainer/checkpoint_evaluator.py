@@ -1,0 +1,35 @@
+"""What do the weights in a checkpoint come to on the test set?"""
+
+from strategies import choose
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from strategies.runtime import State
+from trainer import datasets, evaluate, resume, train
+from trainer.config import ExperimentConfig
+from trainer.steps import TrainingProgram
+from trainer.workdir import Workdir
+
+
+class CheckpointEvaluator:
+    """Evaluates checkpoints of one experiment, on these devices or on the TPU of the choice."""
+
+    def __init__(
+        self, choice: Choice, devices: list[str], config: ExperimentConfig, workdir: Workdir
+    ):
+        # First, as a TPU that is initialised forgets what was on it.
+        self._runtime = choose.create(choice, ClusterSpec(), devices)
+        self._dataset = datasets.load(config.data)
+        self._program = TrainingProgram(config, self._dataset)
+        self._test = evaluate.test_input(self._dataset, self._runtime)
+        weights = self._program.initial_weights()
+        state = State(weights, self._program.initial_slots(weights))
+        pipeline = self._test.pipeline
+        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
+        self.store = resume.checkpoint_store(config, self._program, self._dataset, workdir)
+        self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
+        self.total_steps = train.total_steps(config, self.steps_per_epoch)
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
+        self._runtime.restore(self.store.read(step).state)
+        return evaluate.evaluate(self._runtime, self._test, self._program.metric_name)
