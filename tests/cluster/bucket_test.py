@@ -100,6 +100,24 @@ def test_a_bucket_that_fails_stops_no_run_and_is_brought_up_to_date_by_the_next(
     _assert_is(_ended(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy"), whole)
 
 
+def test_a_sweep_goes_on_on_another_machine_with_the_trials_that_it_has(bucket, machine, tmp_path):
+    flags = ("--config=digits_dense", "--config.train.epochs=1", "--tuner=grid")
+    rates = "--space.optimizer.learning_rate=0.0001|0.001|0.01"
+    args = [*cluster.TRAINER, "tune", f"--workdir={URL}", *flags, rates]
+    with Process(args) as process:
+        process.await_line("trial 0000 completed")
+        process.send(signal.SIGTERM)
+        assert process.wait() == 75, process.said
+    machine("second")
+    run = _ended(Process(args), bucket, tmp_path / "copy")
+    trials = json.loads((run.workdir / "trials.json").read_text())
+    assert [one["status"] for one in trials] == ["completed"] * 3
+    assert "trial 0002 completed" in run.screen and "trial 0000 completed" not in run.screen
+    for one in trials:
+        summary = json.loads((run.workdir / "trials" / one["id"] / "summary.json").read_text())
+        assert summary["test_accuracy"] == one["objective"]
+
+
 @pytest.mark.long
 def test_an_evaluator_elsewhere_follows_the_bucket(bucket, machine, whole, tmp_path):
     processes = []

@@ -78,6 +78,15 @@ def test_who_was_followed_is_told_at_its_next_beat(objects, monkeypatch):
         mine.beat()
 
 
+def test_who_has_not_beaten_for_long_knows_that_it_may_be_taken_for_dead(objects, monkeypatch):
+    mine = Lease(objects, "me")
+    assert not mine.is_fresh
+    mine.take(0)
+    assert mine.is_fresh
+    monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.0)
+    assert not mine.is_fresh
+
+
 def test_of_two_who_follow_a_dead_one_only_one_does(objects, monkeypatch):
     """The other has looked already when the first writes."""
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.0)

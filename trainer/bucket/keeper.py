@@ -101,8 +101,10 @@ class Keeper:
         """Why the bucket is not up to date, or ""."""
         with self._lock:
             try:
+                if not self._lease.is_fresh:  # This process slept, or was cut off.
+                    self._lease.beat()
                 self._mirror.push()
-            except Changed:
+            except (Changed, lease_lib.Lost):
                 _leave_to_another()
             except (InputError, Resumable) as error:
                 return str(error)

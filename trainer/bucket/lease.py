@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import socket
+import threading
 import time
 
 from absl import logging
@@ -18,9 +19,8 @@ from trainer.bucket.objects import ABSENT, Changed, Objects
 
 NAME = ".holder"
 BEAT_EVERY_S = 10.0
-EXPIRY_S = (
-    45.0  # Four beats and what one may take: a bucket takes seconds where it is asked for much.
-)
+# Four beats and what one may take: a bucket takes seconds where it is asked for much.
+EXPIRY_S = 45.0
 _LOOK_EVERY_S = 1.0
 
 
@@ -46,6 +46,8 @@ class Lease:
         self._holder = holder
         self._generation = ABSENT
         self._beats = 0
+        self._beaten = -EXPIRY_S
+        self._lock = threading.Lock()  # One write at a time.
 
     def take(self, timeout_s: float) -> bool:
         """Waits until the folder is free, and takes it. True where this holder was the last.
@@ -76,10 +78,16 @@ class Lease:
             if now.generation != seen.generation:
                 seen, since = now, time.monotonic()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nobody can take this holder for dead yet."""
+        return time.monotonic() - self._beaten < EXPIRY_S
+
     def beat(self) -> None:
         """Shows that the holder lives. Raises Lost, BucketError, Unreachable."""
-        if not self._write(self._generation, True):
-            raise Lost
+        with self._lock:
+            if not self._write(self._generation, True):
+                raise Lost
 
     def give_back(self) -> None:
         """Lets others have the folder at once. Raises BucketError, Unreachable."""
@@ -87,17 +95,19 @@ class Lease:
 
     def _write(self, generation: int, is_at_work: bool) -> bool:
         """Whether nobody was faster."""
-        self._beats += 1
         content = {
             "holder": self._holder,
             "place": f"{socket.gethostname()}, process {os.getpid()}",
             "is_at_work": is_at_work,
             "beat": self._beats,
         }
+        self._beats += 1
+        began = time.monotonic()
         try:
             self._generation = self._objects.write(NAME, json.dumps(content).encode(), generation)
         except Changed:
             return False
+        self._beaten = began
         return True
 
     def _look(self) -> _Seen:

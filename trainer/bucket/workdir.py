@@ -69,7 +69,10 @@ class BucketWorkdir(Workdir):
         there = self._objects.generations()
         if _CONFIG not in there:
             return "there" if there else "would be made"
-        begun = self._objects.read(_CONFIG, there[_CONFIG])
+        try:
+            begun = self._objects.read(_CONFIG, there[_CONFIG])
+        except Changed:
+            return "there"  # It is written in this moment, and looked at once it is held.
         self._check_owner(config_lib.from_json(begun.decode(errors="replace")), config)
         return "a run of this config, which would go on"
 
@@ -95,6 +98,11 @@ class BucketWorkdir(Workdir):
                 _give_back(lease)
                 if isinstance(error, OSError):
                     raise unwritable(self.path, error.strerror) from None
+                if isinstance(error, Changed):
+                    raise Resumable(
+                        f"`--workdir` is written by somebody else. Received: {self.name}; see that "
+                        "nobody does, and run again."
+                    ) from None
                 raise
             with Keeper(lease, mirror, self._newest) as self._keeper:
                 yield
