@@ -12,7 +12,7 @@ from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
-from trainer import __version__, datasets, gpus, task, tpu_compile
+from trainer import __version__, datasets, gpu_share, task, tpu_compile
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
@@ -64,7 +64,7 @@ class _Check:
 
     def cluster(self) -> str:
         self._cluster = places.find(self._options.asked)
-        gpus.take_share(self._cluster.place)
+        gpu_share.take(self._cluster.place)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""

@@ -192,7 +192,8 @@ class TuneOptions:
     space: str = option(
         "",
         "where the space is, if not in that recipe: another recipe, or a JSON file; one dimension is set "
-        "by --space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C",
+        "by --space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C, and after it, in quotes, "
+        "its condition if it has one, as in '0..0.9 when optimizer.name=sgd'",
         metavar="FILE",
     )
     workdir: str = option(

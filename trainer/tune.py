@@ -17,7 +17,7 @@ from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.packages import version
 from trainer import config as config_lib
-from trainer import gpus, launch, screen, task, tensorflow_import
+from trainer import gpu_share, launch, screen, task, tensorflow_import
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
@@ -50,7 +50,7 @@ def run(options: TuneOptions) -> int:
     """
     _check_no_tpu(options)
     cluster = SweepCluster.find(options.asked, os.environ)
-    gpus.take_share(cluster.place)
+    gpu_share.take(cluster.place)
     base = config_lib.resolve(options.config, options.overrides)
     space = space_lib.load(options.config, options.space, options.dimensions)
     space_lib.check(space, base)

@@ -610,9 +610,9 @@ def test_a_client_tells_which_chief_did_not_answer_in_time_and_why():
         free = f"127.0.0.1:{free_ports(1)[0]}"
         for place, why in ((free, "refused"), (address, "another program answers there")):
             with pytest.raises(Resumable) as caught:
-                Client("a", place, {}, b"", 0.1, 1.0)
+                Client("a", place, {}, b"", 0.2, 1.0)
             assert str(caught.value) == (
-                f"the sweep's chief at {place} did not answer within 0.1 s ({why}); start it, or correct "
+                f"the sweep's chief at {place} did not answer within 0.2 s ({why}); start it, or correct "
                 "that address, and run again."
             )
 

@@ -11,7 +11,7 @@ from strategies import slurm
 from trainer import launch
 
 
-def take_share(place: str, environ: MutableMapping[str, str] = os.environ) -> None:
+def take(place: str, environ: MutableMapping[str, str] = os.environ) -> None:
     """Leaves a process whose cluster is Slurm's its own share. To be called before TensorFlow looks."""
     if place == slurm.PLACE:
         seen = launch.gpus_here(environ)
