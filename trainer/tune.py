@@ -20,7 +20,7 @@ from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.health import Health
 from trainer.stop import StopRequest
-from trainer.sweep import compiled, trial_process
+from trainer.sweep import compiled, ended, trial_process
 from trainer.sweep import space as space_lib
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
@@ -61,7 +61,14 @@ def run(options: TuneOptions) -> int:
         if slots:
             trial_process.warm_up()
         if cluster.role == CLIENT:
-            return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+            search_in = functools.partial(_search, options, base, space, objective, asked)
+            try:
+                return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+            except Resumable:
+                if not ended.is_over(folder, search_in):
+                    raise
+                screen.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
+                return EXIT_DONE
         search = _search(options, base, space, objective, asked, folder)
         health = Health.from_env()
         with _shown(options, space, search, folder) as show:
