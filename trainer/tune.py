@@ -23,7 +23,7 @@ from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.health import Health
 from trainer.stop import StopRequest
-from trainer.sweep import compiled, trial_process
+from trainer.sweep import compiled, ended, trial_process
 from trainer.sweep import space as space_lib
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
@@ -60,28 +60,27 @@ def run(options: TuneOptions) -> int:
     key = secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
-    with _claimed(options, base, cluster) as workdir:
-        folder = workdir.path
+    with _claimed(options, base, cluster) as workdir, compiled.shared():
         asked = _asked(options, base, space, objective)
-        with compiled.shared():
-            if slots:
-                trial_process.warm_up()
-            if cluster.role == CLIENT:
-                return _run_as_client(options, cluster, asked, key, folder, slots, stop)
-            search = _search(options, base, space, objective, asked, folder)
-            health = Health.from_env()
-            with _shown(options, space, search, folder) as show:
+        search_in = functools.partial(_search, options, base, space, objective, asked)
+        if slots:
+            trial_process.warm_up()
+        if cluster.role == CLIENT:
+            return _take_part(options, cluster, asked, key, workdir.path, slots, stop, search_in)
+        search = search_in(workdir.path)
+        health = Health.from_env()
+        with _shown(options, space, search, workdir.path) as show:
 
-                def look() -> None:
-                    show.look()
-                    health.note()
+            def look() -> None:
+                show.look()
+                health.note()
 
-                stop.give_grace(options.grace_s + _START_S)
-                run = functools.partial(_run, options, search, folder, slots, stop, {})
-                if cluster.hands_out:
-                    _serve(options, cluster, asked, key, search, show.say, look, stop, run)
-                else:
-                    run(look)
+            stop.give_grace(options.grace_s + _START_S)
+            run = functools.partial(_run, options, search, workdir.path, slots, stop, {})
+            if cluster.hands_out:
+                _serve(options, cluster, asked, key, search, show.say, look, stop, run)
+            else:
+                run(look)
         workdir.settle()
         return _conclude(options, search, workdir, stop)
 
@@ -240,6 +239,17 @@ def _run(
     args = *options.trainer_args, *(f"--config.{name}={value}" for name, value in own.items())
     runner = Runner(source, folder / "trials", slots, args, limits, on_look)
     runner.run(lambda: stop.requested)
+
+
+def _take_part(options, cluster, asked, key, folder, slots, stop, search_in) -> int:
+    """A client's part, unless the sweep is over and nobody gives out trials any more."""
+    try:
+        return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+    except Resumable:
+        if not ended.is_over(folder, search_in):
+            raise
+        screen.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
+        return EXIT_DONE
 
 
 def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:

@@ -118,6 +118,22 @@ def test_a_client_with_other_settings_is_told_which(tmp_path):
         assert odd.error in chief.await_line("was refused")
 
 
+@pytest.mark.long
+def test_a_client_that_comes_after_the_end_of_its_sweep_ends_well(tmp_path):
+    short = f"--workdir={tmp_path}", "--config.train.epochs=1", "--startup_timeout_s=2"
+    with Process([*cluster.TRAINER, "tune", *FLAGS, *short[:2], "--max_trials=1"]) as alone:
+        assert alone.wait() == 0, alone.said
+    ledger = (tmp_path / "ledger.jsonl").read_bytes()
+    (port,) = launch.free_ports(1)
+    with part("late", port, *short, "--max_trials=1") as late:
+        assert late.wait() == 0, late.said
+        assert late.screen[-1] == f"tune: the sweep in {tmp_path} is over, so that nobody is missed"
+    with part("early", port, *short, "--max_trials=2") as early:
+        assert early.wait() == 75, early.said
+        assert "did not answer within 2 s" in early.error
+    assert (tmp_path / "ledger.jsonl").read_bytes() == ledger
+
+
 def test_without_a_chief_a_client_gives_up_in_time(tmp_path):
     (port,) = launch.free_ports(1)
     with part("lonely", port, f"--workdir={tmp_path}", "--startup_timeout_s=2") as client:
