@@ -277,6 +277,7 @@ def test_ports_stay_below_those_of_outgoing_connections(job, step):
 def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
     gpus = [*"01234"]
     assert slurm.own_gpus(STEP, gpus) == ["2", "3"]
+    assert slurm.own_gpus(STEP | {"SLURM_GPUS_ON_NODE": "5"}, gpus) == ["2", "3"]
     assert slurm.own_gpus(STEP | {"SLURM_LOCALID": "0"}, gpus) == ["0", "1"]
 
 
@@ -284,8 +285,8 @@ def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
     "changed, gpus",
     [
         ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_LOCALID": "0"}, ["0", "1"]),
-        ({"SLURM_GPUS_PER_TASK": "2"}, ["2", "3"]),
-        ({"SLURM_GPU_BIND": "closest"}, ["0", "1"]),
+        ({"SLURM_GPUS_ON_NODE": "4"}, ["2", "3"]),  # As with --gpus-per-task=2.
+        ({"SLURM_GPUS_ON_NODE": "2"}, ["1"]),
         ({}, ["0"]),
         ({}, []),
     ],
