@@ -14,6 +14,7 @@ from strategies.errors import ClusterError
 
 PLACE = "Slurm"
 _NUM_TASKS = "SLURM_STEP_NUM_TASKS"
+_WHOLE = "SLURM_JOB_NUM_NODES", "SLURM_NTASKS"
 _RANK, _LOCAL = "SLURM_PROCID", "SLURM_LOCALID"
 _NODES, _PER_NODE = "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"
 _ORDER = "SLURM_DISTRIBUTION"
@@ -26,6 +27,12 @@ _FIRST_PORT, _PORTS_EACH, _SHARES = 10_000, 128, 170
 def is_step(environ: Mapping[str, str]) -> bool:
     """Whether this process is one of several tasks of a step. A batch script itself is none."""
     return environ.get(_NUM_TASKS, "").strip() not in ("", "0", "1") and _RANK in environ
+
+
+def is_unused(environ: Mapping[str, str]) -> bool:
+    """Whether a job has several nodes or tasks, and this process stands beside its steps."""
+    has_more = any(environ.get(name, "").strip() not in ("", "0", "1") for name in _WHOLE)
+    return has_more and _NUM_TASKS not in environ
 
 
 def addresses(environ: Mapping[str, str]) -> tuple[list[str], int]:

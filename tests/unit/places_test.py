@@ -221,6 +221,32 @@ def test_an_indexed_job_without_a_list_is_of_tasks_alone():
     assert found(JOB_COMPLETION_INDEX="1") == ClusterSpec()
 
 
+ALONE = "alone, no cluster in TF_CONFIG"
+FORGOTTEN = f"{ALONE}; Slurm gave this job more, which srun would start"
+
+
+@pytest.mark.parametrize(
+    "environ, said",
+    [
+        ({}, ALONE),
+        (
+            {"JOB_COMPLETION_INDEX": "1"},
+            f"{ALONE}; --cluster would list the tasks of this Indexed Job",
+        ),
+        (
+            {"SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "0"},
+            FORGOTTEN,
+        ),  # A batch script has a PROCID.
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}, FORGOTTEN),
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "TF_CONFIG": "{}"}, ALONE),
+    ],
+)
+def test_who_is_alone_is_told_what_may_have_been_meant(environ, said):
+    assert str(found(**environ)) == said
+
+
 # Slurm.
 
 
