@@ -14,7 +14,7 @@ from strategies.cluster import JOBS, ClusterSpec
 from strategies.errors import ClusterError
 
 PLACE = "--cluster"
-_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes gives it to each pod of an Indexed Job.
+COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes gives it to each pod of an Indexed Job.
 _EXAMPLE = "--cluster=worker=host0:2222,host1:2222"
 
 
@@ -88,10 +88,10 @@ def _task(text: str) -> dict[str, Any]:
 def _own(jobs: Mapping[str, list[str]], environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """Which task this is where nobody says so, and how that was told."""
     addresses = [address for those in jobs.values() for address in those]
-    if index := environ.get(_COMPLETION_INDEX):
+    if index := environ.get(COMPLETION_INDEX):
         return layout.task_at(
             jobs, _completed(index, len(addresses))
-        ), f", as {_COMPLETION_INDEX} says"
+        ), f", as {COMPLETION_INDEX} says"
     number = _own_place(addresses)
     return layout.task_at(jobs, number), f", where {addresses[number]} is this machine"
 
@@ -100,7 +100,7 @@ def _completed(index: str, count: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= count:
         way_out = "list a task for each completion of the Job, or give --task"
         problem = f"must be from 0 to {count - 1} for the tasks of --cluster"
-        raise ClusterError(f"`{_COMPLETION_INDEX}` {problem}. Received: {index!r}; {way_out}.")
+        raise ClusterError(f"`{COMPLETION_INDEX}` {problem}. Received: {index!r}; {way_out}.")
     return int(index)
 
 

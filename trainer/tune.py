@@ -286,6 +286,8 @@ def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
         key,
         options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),
+        cluster.clients,
+        options.startup_timeout_s,
     )
     if cluster.role == LEADER:
         lead(chief, run, look, lambda: stop.requested)

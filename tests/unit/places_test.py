@@ -221,6 +221,32 @@ def test_an_indexed_job_without_a_list_is_of_tasks_alone():
     assert found(JOB_COMPLETION_INDEX="1") == ClusterSpec()
 
 
+ALONE = "alone, no cluster in TF_CONFIG"
+FORGOTTEN = f"{ALONE}; Slurm gave this job more, which srun would start"
+
+
+@pytest.mark.parametrize(
+    "environ, said",
+    [
+        ({}, ALONE),
+        (
+            {"JOB_COMPLETION_INDEX": "1"},
+            f"{ALONE}; --cluster would list the tasks of this Indexed Job",
+        ),
+        (
+            {"SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "0"},
+            FORGOTTEN,
+        ),  # A batch script has a PROCID.
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}, FORGOTTEN),
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "TF_CONFIG": "{}"}, ALONE),
+    ],
+)
+def test_who_is_alone_is_told_what_may_have_been_meant(environ, said):
+    assert str(found(**environ)) == said
+
+
 # Slurm.
 
 
@@ -277,6 +303,7 @@ def test_ports_stay_below_those_of_outgoing_connections(job, step):
 def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
     gpus = [*"01234"]
     assert slurm.own_gpus(STEP, gpus) == ["2", "3"]
+    assert slurm.own_gpus(STEP | {"SLURM_GPUS_ON_NODE": "5"}, gpus) == ["2", "3"]
     assert slurm.own_gpus(STEP | {"SLURM_LOCALID": "0"}, gpus) == ["0", "1"]
 
 
@@ -284,8 +311,8 @@ def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
     "changed, gpus",
     [
         ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_LOCALID": "0"}, ["0", "1"]),
-        ({"SLURM_GPUS_PER_TASK": "2"}, ["2", "3"]),
-        ({"SLURM_GPU_BIND": "closest"}, ["0", "1"]),
+        ({"SLURM_GPUS_ON_NODE": "4"}, ["2", "3"]),  # As with --gpus-per-task=2.
+        ({"SLURM_GPUS_ON_NODE": "2"}, ["1"]),
         ({}, ["0"]),
         ({}, []),
     ],

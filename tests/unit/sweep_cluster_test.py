@@ -109,6 +109,12 @@ def test_without_a_chief_the_first_worker_hands_out_trials_and_runs_some_and_eac
     assert not SweepCluster().hands_out and SweepCluster().runs_trials
 
 
+def test_who_hands_out_the_trials_knows_the_clients_of_its_cluster():
+    assert found(tf(SWEEP, "chief")).clients == ("worker-0", "worker-1")
+    assert found(STEP | {"SLURM_PROCID": "0"}).clients == ("worker-1",)
+    assert found(kt()).clients == ()
+
+
 WHAT = "but workers that run the trials, and if you like a chief that hands them out. Received: "
 WITHOUT = (
     "take it out, as --workers_per_trial and --ps_per_trial give each trial a cluster of its own."

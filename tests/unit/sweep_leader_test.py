@@ -1,5 +1,6 @@
 """A machine that hands out the trials of a sweep and runs some of them itself."""
 
+import concurrent.futures
 import contextlib
 import queue
 import time
@@ -17,11 +18,13 @@ from trainer.sweep.machines.leader import lead
 class Leading:
     """A search, its chief, and what the leader said."""
 
-    def __init__(self, count, address=""):
+    def __init__(self, count, address="", expect_for_s=0.0):
         self.search = Trials(count)
         self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
-        self._chief = Chief(self.search, self.address, "", SETTINGS, b"", 5.0, self.lines.put)
+        self._chief = Chief(
+            self.search, self.address, "", SETTINGS, b"", 5.0, self.lines.put, ["b"], expect_for_s
+        )
 
     def lead(self, run, stop_requested=lambda: False):
         lead(self._chief, run, lambda: None, stop_requested)
@@ -34,6 +37,24 @@ def test_a_leader_needs_no_client():
     leading = Leading(3)
     leading.lead(lambda look: run_all(leading.search))
     assert [*leading.search.told] == ["0000", "0001", "0002"]
+
+
+def test_a_client_that_comes_when_the_sweep_is_over_hears_so():
+    leading = Leading(0, expect_for_s=PATIENCE_S)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        led = pool.submit(leading.lead, lambda look: None)
+        assert "listens" in leading.lines.get(timeout=PATIENCE_S)
+        said = leading.lines.get(timeout=PATIENCE_S)
+        assert said == "the sweep is over; waiting for b to hear so"
+        with leading.client() as client:
+            assert client.is_over
+        led.result(PATIENCE_S)
+
+
+def test_a_client_that_never_comes_is_not_waited_for_longer_than_was_asked():
+    began = time.monotonic()
+    Leading(0, expect_for_s=0.5).lead(lambda look: None)
+    assert 0.5 <= time.monotonic() - began < PATIENCE_S
 
 
 def test_the_leader_and_its_clients_share_the_trials():

@@ -7,10 +7,11 @@ same search. The end of either, by an error or a stop, is the end of both.
 import math
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from trainer.sweep.machines.chief import Chief
 
+_LOOK_EVERY_S = 0.2
 _LISTEN_S = 10.0  # A name of its own is looked up by the system, which may take a while.
 
 
@@ -51,4 +52,6 @@ def lead(
         except BaseException:
             is_over.set()
             raise
+        while not wait([serving], _LOOK_EVERY_S).done:
+            on_look()
         serving.result()

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping
 
 from strategies import places
-from strategies.cluster import TF_CONFIG, ClusterSpec, split_address
+from strategies.cluster import TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.cluster_flags import Asked
 from strategies.errors import ClusterError
 from trainer.fields import brief
@@ -30,13 +30,15 @@ _EXAMPLE = f"{NAME}=chief {HOST}=10.0.0.1 {PORT}=9000"
 class SweepCluster:
     """`role` is one of the above; `address` is that of who hands out the trials, host:port, for all.
 
-    `place` is where this was said, and makes no difference.
+    `place` is where this was said, and makes no difference. `clients` are the names of all of them, where
+    they are known.
     """
 
     role: str = ALONE
     name: str = ""
     address: str = ""
     place: str = dataclasses.field(default="", compare=False)
+    clients: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def find(cls, asked: Asked, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
@@ -133,10 +135,12 @@ def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
         )
     if cluster.is_alone:
         return SweepCluster()
-    address = cluster.address(cluster.leader)
-    name = f"worker-{cluster.task.index}"
-    if not cluster.is_leader:
-        return SweepCluster(CLIENT, name, address, cluster.place)
-    if cluster.leader.type == "chief":
-        return SweepCluster(CHIEF, "chief", address, cluster.place)
-    return SweepCluster(LEADER, name, address, cluster.place)
+    role, name = CLIENT, _name(cluster.task)
+    if cluster.is_leader:
+        role = CHIEF if cluster.task.type == "chief" else LEADER
+    clients = tuple(_name(task) for task in cluster.tasks() if task != cluster.leader)
+    return SweepCluster(role, name, cluster.address(cluster.leader), cluster.place, clients)
+
+
+def _name(task: Task) -> str:
+    return "chief" if task.type == "chief" else f"worker-{task.index}"
