@@ -4,12 +4,14 @@ A real TPUStrategy over cores that do not exist can trace a program, though not 
 are is asked of the resolver, and only running it asks the cores. Their variables are made on the CPU.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.client import session
+from tensorflow.python.ops import resource_variable_ops
 from tensorflow.python.tpu import tpu_system_metadata
 
 # What says to the host how the replicas' program is called, and is not in that program.
@@ -46,6 +48,27 @@ class _Resolver(tf.distribute.cluster_resolver.TPUClusterResolver):
             topology=None,
             devices=[_device("CPU", 0), *cores],
         )
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+    """Variables that are made meanwhile have a shape and no value, so that they take no memory.
+
+    A program is traced from shapes alone. With values a large model would take this machine, for as
+    many copies as there are cores, more memory than it takes of a TPU.
+    """
+    with tf.variable_creator_scope(_bare):
+        yield
+
+
+def _bare(next_creator: Any, **settings: Any):
+    del next_creator  # It would hold a value.
+    value = settings.pop("initial_value")
+    with tf.Graph().as_default():  # Where nothing is computed.
+        value = value() if callable(value) else value
+    settings["shape"] = value.shape
+    settings["dtype"] = settings.get("dtype") or value.dtype
+    return resource_variable_ops.UninitializedVariable(**settings)
 
 
 def _device(kind: str, index: int):

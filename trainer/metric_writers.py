@@ -36,7 +36,8 @@ class MetricWriter:
 
             self._tf = tf
             self._file = open(workdir.path / f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
-            self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
+            with tf.device(None):  # A TPU's host, where one is the default, has other folders.
+                self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """One event: "train", "eval", "checkpoint" and the like, with its numbers."""
@@ -45,10 +46,11 @@ class MetricWriter:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
             self._append(to_json(record))
         if self._board:
-            with self._board.as_default():
-                for name, value in values.items():
-                    self._tf.summary.scalar(f"{event}/{name}", value, step=step)
-            self._board.flush()
+            with self._tf.device(None):
+                with self._board.as_default():
+                    for name, value in values.items():
+                        self._tf.summary.scalar(f"{event}/{name}", value, step=step)
+                self._board.flush()
 
     def go_back(self, step: int) -> None:
         """Forgets what was written of later steps: they are about to be taken again."""
@@ -73,7 +75,8 @@ class MetricWriter:
     def close(self) -> None:
         if self._file:
             self._file.close()
-            self._board.close()
+            with self._tf.device(None):
+                self._board.close()
 
 
 def line(event: str, step: int, epoch: float, values: Mapping[str, float]) -> str:

@@ -47,6 +47,11 @@ class TrainingProgram:
             [slot.numpy() for slot in self._optimizer(weight.shape).variables] for weight in weights
         ]
 
+    def shapes(self) -> tuple[list, list[list]]:
+        """Of the weights and of their slots, arrays of zeros that take no memory."""
+        weights = [_zeros(variable) for variable in self.model.trainable_variables]
+        return weights, [[_zeros(s) for s in self._optimizer(w.shape).variables] for w in weights]
+
     def slot_names(self, shape: tuple[int, ...]) -> list[str]:
         """ "iteration", "momentum" and the like: what an optimizer keeps for one weight."""
         return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
@@ -95,9 +100,13 @@ class TrainingProgram:
         if shape not in self._optimizers:
             with tf.init_scope(), tf.device("CPU:0"):
                 optimizer = make_optimizer(self._optimizer_config)
-                optimizer.build([keras.Variable(np.zeros(shape, np.float32), name="weight")])
+                optimizer.build([keras.Variable("zeros", shape, "float32", name="weight")])
             self._optimizers[shape] = optimizer
         return self._optimizers[shape]
+
+
+def _zeros(variable) -> np.ndarray:
+    return np.broadcast_to(np.zeros((), variable.dtype), variable.shape)
 
 
 def _classification(targets, logits):

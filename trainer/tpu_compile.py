@@ -8,19 +8,21 @@ import json
 import math
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 from typing import Any
 
 from strategies.packages import version
-from trainer import datasets, tensorflow_import
+from trainer import datasets, tensorflow_import, tpu_fit
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.fields import brief
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):([1-9]\d*(?:x[1-9]\d*){1,2})")
 _NEEDS = ("tensorflow-tpu", "jax", "libtpu")
-_TIMEOUT_S = 300.0
+_TIMEOUT_S = 900.0  # Three programs of 400,000 hidden units take 100 s.
+_NO_ROOM = re.compile(r"RESOURCE_EXHAUSTED.*?Used ([\d.]+)(\w) of ([\d.]+)(\w) hbm", re.DOTALL)
 _MIB = 2**20
 
 
@@ -37,6 +39,11 @@ class Figures:
     scratch_bytes: int
     code_bytes: int
     exchanges: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """What a core holds while it runs."""
+        return self.argument_bytes + self.scratch_bytes + self.code_bytes
 
 
 def num_cores(topology: str) -> int:
@@ -61,20 +68,31 @@ def check_packages() -> None:
 
 
 def report(config: ExperimentConfig, topology: str) -> str:
-    """The figures of a run in words. Raises ConfigError where it does not fit, or cannot be compiled."""
+    """The figures of a run in words. Raises ConfigError where it does not fit, or cannot be compiled.
+
+    The weights are arguments of what is compiled and have no values, so that this machine need not hold
+    the model, let alone a copy for each core.
+    """
     cores = num_cores(topology)
     check_packages()
     dataset = datasets.load(config.data)
     with tensorflow_import.quietly():
         from strategies.tpu_lowering import lower
         from trainer import tpu_program
+    program = tpu_program.trace(config, dataset, cores, with_values=False)
+    resident = (*program.feed.resident, *program.test.pipeline.resident)
+    tpu_fit.check_state(topology, program.state, resident)
+    tpu_fit.check_host(program.state, tpu_fit.available_bytes())
     one_step = dataclasses.replace(config.train, steps_per_loop=1)
     shortest = dataclasses.replace(config, train=one_step)
-    hlo = [lower(tpu_program.trace(shortest, dataset, cores).loop).hlo]
-    program = tpu_program.trace(config, dataset, cores)
-    hlo += [lower(program.loop).hlo, lower(program.evaluation).hlo]
-    step, loop, _ = compile_for(topology, hlo)
-    weights = sum(weight.nbytes for weight in program.runtime.state().weights)
+    traced = (
+        program.loop,
+        program.evaluation,
+        tpu_program.trace(shortest, dataset, cores, with_values=False).loop,
+    )
+    loop, _, step = compile_for(topology, [lower(one).hlo for one in traced])
+    tpu_fit.check(topology, loop.memory_bytes, "of state, data, scratch and code")
+    weights = sum(weight.nbytes for weight in program.state.weights)
     steps = program.schedule.steps_per_loop
     return "\n".join(
         [
@@ -83,7 +101,7 @@ def report(config: ExperimentConfig, topology: str) -> str:
             f"written, {step.exchanges} exchange of {weights / 1e6:,.2f} MB",
             f"memory of each core: {loop.argument_bytes / _MIB:,.1f} MiB of data and state, "
             f"{loop.scratch_bytes / _MIB:,.1f} MiB for a loop of {steps} steps, "
-            f"{loop.code_bytes / _MIB:,.1f} MiB of code",
+            f"{loop.code_bytes / _MIB:,.1f} MiB of code, of {tpu_fit.room_gib(topology):,.2f} GiB",
         ]
     )
 
@@ -96,22 +114,39 @@ def compile_for(topology: str, programs: list[bytes]) -> list[Figures]:
             path.write_bytes(program)
         said = _asked(topology, paths)
     if "error" in said:
-        raise ConfigError(
-            f"`--tpu_topology` was refused by the TPU's compiler ({said['error']}). Received: "
-            f"{topology!r}; {_way_out(said['error'])}."
-        )
+        raise _refused(topology, said["error"])
     return [Figures(**one) for one in said["figures"]]
 
 
 def _asked(topology: str, paths: list[pathlib.Path]) -> dict[str, Any]:
     command = [sys.executable, "-m", "strategies.tpu_compiler", topology, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _unfinished(topology, f"did not come to an end within {_TIMEOUT_S:g} s") from None
+    if done.returncode < 0:  # By the system, or by itself: what is left to it is memory.
+        raise _unfinished(topology, f"was ended by {signal.Signals(-done.returncode).name}")
     if done.returncode:
         raise RuntimeError(f"the TPU's compiler ended with {done.returncode}:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _way_out(problem: str) -> str:
-    if "RESOURCE_EXHAUSTED" in problem:
-        return "lower `model.hidden_units`, or stream the data (`data.placement=stream`)"
-    return "name another"
+def _unfinished(topology: str, how: str) -> ConfigError:
+    return ConfigError(
+        f"`--tpu_topology` has the TPU's compiler work on this machine, where it {how}. Received: "
+        f"{topology!r}; use a larger machine, or lower `model.hidden_units`."
+    )
+
+
+def _refused(topology: str, problem: str) -> ConfigError:
+    if found := _NO_ROOM.search(problem):
+        needed, unit, capacity, of_unit = found.groups()
+        return tpu_fit.does_not_fit(
+            topology, f"{needed} {unit}iB at the least", f"{capacity} {of_unit}iB"
+        )
+    return ConfigError(
+        f"`--tpu_topology` was refused by the TPU's compiler ({problem}). Received: {topology!r}; "
+        "name another."
+    )

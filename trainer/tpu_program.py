@@ -1,10 +1,11 @@
 """What would a TPU be given to run for a config?"""
 
+import contextlib
 import dataclasses
 
 from strategies.runtime import State
 from strategies.tpu import TpuRuntime
-from strategies.tpu_trace import Traced, trace_only_strategy
+from strategies.tpu_trace import Traced, trace_only_strategy, without_values
 from trainer import evaluate, task, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
@@ -15,9 +16,10 @@ from trainer.steps import TrainingProgram
 
 @dataclasses.dataclass(frozen=True)
 class TpuProgram:
-    """A run's loop and evaluation as `runtime` would hand them to a TPU, and the input of both."""
+    """A run's loop and evaluation as `runtime` would hand them to a TPU, and what both start from."""
 
     runtime: TpuRuntime
+    state: State
     schedule: Schedule
     feed: InputPipeline
     test: evaluate.TestInput
@@ -25,23 +27,37 @@ class TpuProgram:
     evaluation: Traced
 
 
-def trace(config: ExperimentConfig, dataset: Dataset, num_cores: int) -> TpuProgram:
+def trace(
+    config: ExperimentConfig, dataset: Dataset, num_cores: int, with_values: bool = True
+) -> TpuProgram:
     """Traces what `train` would run on so many cores, from the first weights on.
+
+    Without values the cores hold nothing, and the model may be larger than this machine.
 
     Raises ConfigError where the global batch does not divide among them.
     """
     task.check_replicas(config, num_cores)
+    with contextlib.nullcontext() if with_values else without_values():
+        return _traced(config, dataset, num_cores, with_values)
+
+
+def _traced(
+    config: ExperimentConfig, dataset: Dataset, num_cores: int, with_values: bool
+) -> TpuProgram:
     runtime = TpuRuntime("to look at", trace_only_strategy(num_cores))
     program = TrainingProgram(config, dataset, train.block_size(config, runtime))
-    weights = program.initial_weights()
+    weights, slots = program.shapes()
+    if with_values:
+        weights = program.initial_weights()
+        slots = program.initial_slots(weights)
+    state = State(weights, slots)
     order = train.sample_order(config, dataset)
     schedule = train.make_schedule(config, dataset, order, runtime)
     feed = train.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
     test = evaluate.test_input(dataset, runtime)
-    state = State(weights, program.initial_slots(weights))
     runtime.start(program, state, feed, test.pipeline, schedule.total_steps)
     elements = next(feed.elements(schedule.loops(0)))
     blocks = next(test.pipeline.elements(test.loops))
     loop = Traced(runtime.traced_loop(elements, schedule.steps_per_loop))
     evaluation = Traced(runtime.traced_evaluation(blocks))
-    return TpuProgram(runtime, schedule, feed, test, loop, evaluation)
+    return TpuProgram(runtime, state, schedule, feed, test, loop, evaluation)

@@ -1,6 +1,7 @@
 """Does the TPU's own compiler take the trainer's programs, for every kind of TPU?"""
 
 import pathlib
+import sys
 
 import pytest
 import tensorflow as tf
@@ -9,11 +10,10 @@ from tensorflow.python.framework import kernels
 from strategies.tpu_lowering import lower
 from tests.cluster import cluster
 from trainer import config as config_lib
-from trainer import datasets, tpu_compile, tpu_program
+from trainer import datasets, tpu_compile, tpu_fit, tpu_program
 from trainer.fields import ConfigError
 
 _LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
-_HBM_BYTES = {"v5e": 16 << 30, "v6e": 32 << 30}
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 
 
@@ -77,22 +77,42 @@ def test_every_optimizer_compiles_and_so_do_streamed_data_and_clipped_gradients(
     assert [one.exchanges for one in tpu_compile.compile_for("v6e:2x4", programs)] == [1] * 7
 
 
-@pytest.mark.parametrize("kind", _HBM_BYTES)
-def test_what_does_not_fit_is_refused_in_words(kind):
+@pytest.mark.parametrize("kind", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_what_does_not_fit_is_refused_in_words_and_the_compiler_knows_the_same_room(kind):
     @tf.function(jit_compile=True)
     def sweep(x):
-        return tf.reduce_sum(tf.math.sin(x))
+        return tf.cumsum(tf.sort(x))
 
-    numbers = tf.TensorSpec([_HBM_BYTES[kind] // 4 + 1])
-    ir = sweep.experimental_get_compiler_ir(numbers)
-    topology = f"{kind}:2x2"
+    ir = sweep.experimental_get_compiler_ir(tf.TensorSpec([2**35]))
     with pytest.raises(ConfigError) as caught:
-        tpu_compile.compile_for(topology, [ir(stage="hlo_serialized", platform_name="TPU")])
-    assert "was refused by the TPU's compiler (RESOURCE_EXHAUSTED" in str(caught.value)
-    assert str(caught.value).endswith(
-        f"Received: '{topology}'; lower `model.hidden_units`, or stream the data "
+        tpu_compile.compile_for(kind, [ir(stage="hlo_serialized", platform_name="TPU")])
+    room = tpu_fit.HBM_GIB[kind.partition(":")[0]]
+    assert str(caught.value) == (
+        "`--tpu_topology` names cores that the run does not fit: it needs 128.00 GiB at the least, of "
+        f"{room:.2f} GiB. Received: '{kind}'; lower `model.hidden_units`, or stream the data "
         "(`data.placement=stream`)."
     )
+
+
+def test_a_compiler_that_is_killed_is_told_in_one_line(monkeypatch, tmp_path):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    with pytest.raises(ConfigError) as caught:
+        tpu_compile.compile_for("v5e:2x2", [])
+    assert str(caught.value) == (
+        "`--tpu_topology` has the TPU's compiler work on this machine, where it was ended by SIGKILL. "
+        "Received: 'v5e:2x2'; use a larger machine, or lower `model.hidden_units`."
+    )
+
+
+def test_a_model_larger_than_the_tpu_is_refused_before_it_is_compiled():
+    flags = ["--tpu_topology=v5e:2x4", "--config.model.hidden_units=2000000"]
+    with cluster.Process([*cluster.TRAINER, "check", *flags]) as check:
+        assert check.wait() == 2, check.said
+    (line,) = [line for line in check.screen if line.startswith("WRONG")]
+    assert "it needs 17.77 GiB of state and data alone, of 15.75 GiB. Received: 'v5e:2x4'; " in line
 
 
 def test_a_user_is_told_what_a_run_would_take(tmp_path):

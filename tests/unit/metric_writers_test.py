@@ -76,6 +76,14 @@ def test_what_was_written_is_there_though_the_writer_was_never_closed(workdir):
     writer.close()
 
 
+def test_this_process_writes_though_another_is_the_default_as_a_tpus_host_is(workdir):
+    with tf.device("/job:worker/replica:0/task:0"):  # There is none.
+        writer = MetricWriter(workdir)
+        writer.write("train", 10, 0.5, {"loss": 0.25})
+        writer.close()
+    assert _scalars(workdir.tensorboard) == {("train/loss", 10): 0.25}
+
+
 def test_a_resumed_run_adds_to_what_was_written(workdir):
     for step in (10, 20):
         writer = MetricWriter(workdir)

@@ -6,6 +6,7 @@ operations the TPU's compiler has kernels for stands in `xla_tpu_kernels.txt`, a
 """
 
 import functools
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,25 @@ def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, 
     traced = Traced(evaluator._runtime.traced_evaluation(next(test.pipeline.elements(test.loops))))
     assert set(traced.counts()) - with_kernel == set()
     assert traced.open_shapes() == []
+
+
+def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held():
+    config = config_lib.resolve("digits_dense", _BATCH)
+    dataset = datasets.load(config.data)
+    bare = trace(config, dataset, _CORES, with_values=False)
+    assert bare.loop.counts() == _program().loop.counts()
+    assert bare.evaluation.counts() == _program().evaluation.counts()
+    inputs = [
+        [(op.outputs[0].dtype, op.outputs[0].shape) for op in program.loop.inputs]
+        for program in (bare, _program())
+    ]
+    assert inputs[0] == inputs[1]
+    large = config_lib.resolve("digits_dense", _BATCH | {"model.hidden_units": "50000"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = trace(large, dataset, _CORES, with_values=False).state
+    weights = sum(weight.nbytes for weight in held.weights)
+    assert weights > 150e6  # And 24 times as much, with the slots, on all cores.
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < weights
 
 
 def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():
