@@ -14,7 +14,7 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import stall, task, tensorflow_import
+from trainer import own_devices, stall, tensorflow_import
 from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
@@ -37,7 +37,7 @@ def _evaluator(
     """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
     if choice.strategy != "tpu":
         choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
-    devices = task.local_devices(options, choice)
+    devices = own_devices.local_devices(options, choice)
     with tensorflow_import.quietly():
         from trainer.checkpoint_evaluator import CheckpointEvaluator
     return CheckpointEvaluator(choice, devices, config, workdir)

@@ -17,7 +17,7 @@ from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.packages import version
 from trainer import config as config_lib
-from trainer import gpu_share, launch, screen, task, tensorflow_import
+from trainer import gpu_share, in_common, launch, screen, tensorflow_import
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
@@ -263,7 +263,7 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
             raise lost[0]
         health.note()
 
-    carried = task.versions() | asked
+    carried = in_common.versions() | asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
         screen.say(f"tune: {cluster}; its trials are in {folder}")
@@ -282,7 +282,7 @@ def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
         search,
         cluster.address,
         options.bind,
-        task.versions() | asked,
+        in_common.versions() | asked,
         key,
         options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),
