@@ -58,6 +58,10 @@ class BucketServer:
     def read(self, name: str) -> bytes:
         return self.storage.get_file(BUCKET, name)
 
+    def wipe(self, folder: str) -> None:
+        for name in self.names(folder):
+            self.storage.delete_file(BUCKET, f"{folder}/{name}")
+
     def plant(self, name: str) -> None:
         """An object of any name, also of one that the storage would not take."""
         self.storage.objects[BUCKET][name] = {"name": name, "generation": "1"}

@@ -134,15 +134,13 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
 def _claimed(
     options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster
 ) -> Iterator[Workdir]:
-    """The sweep's folder. It is one search's at a time; clients may share it with their chief."""
+    """The sweep's folder. It is one search's at a time; clients may share it with their chief.
+
+    Of a bucket they use the folder on their own machine, which only the search brings in there.
+    """
     default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = workdir_lib.at(options.workdir or default)
     if cluster.role == CLIENT:
-        if workdir.is_elsewhere:
-            raise InputError(
-                "`--workdir` must be a folder of its machine for who runs trials of another. Received: "
-                f"{workdir.name!r}; only who hands them out keeps the sweep in a bucket."
-            )
         workdir.make()
         yield workdir
         return

@@ -51,8 +51,6 @@ class Workdir:
     `path` is where it lies on this machine, `name` what its user calls it.
     """
 
-    is_elsewhere = False  # What lies on this machine is all there is.
-
     def __init__(self, path: str | os.PathLike):
         self.path = pathlib.Path(path)
         self.name = str(path)

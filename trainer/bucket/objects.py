@@ -4,7 +4,6 @@ By Google's own client. An object appears whole or not at all, and every write a
 generation it replaces: it fails where somebody else has written meanwhile. All calls have a deadline.
 """
 
-import base64
 import contextlib
 import dataclasses
 import functools
@@ -87,7 +86,10 @@ class Objects:
 
     def generation(self, name: str) -> int:
         """The object's generation, or ABSENT. Raises BucketError, Unreachable."""
-        found = self._found(name)
+        with self._explained("looked at", name):
+            found = self._bucket.get_blob(
+                f"{self._address.folder}/{name}", timeout=_ANSWER_S, retry=_retry()
+            )
         return int(found.generation) if found else ABSENT
 
     def read(self, name: str, generation: int) -> bytes:
@@ -129,16 +131,10 @@ class Objects:
                 raise
 
     def _own(self, name: str, content: bytes) -> int:
-        found = self._found(name)
-        if not found or found.crc32c != _crc32c(content):
+        generation = self.generation(name)
+        if not generation or self.read(name, generation) != content:
             raise Changed(name)
-        return int(found.generation)
-
-    def _found(self, name: str) -> Any | None:
-        with self._explained("looked at", name):
-            return self._bucket.get_blob(
-                f"{self._address.folder}/{name}", timeout=_ANSWER_S, retry=_retry()
-            )
+        return generation
 
     @functools.cached_property
     def _client(self) -> Any:
@@ -167,9 +163,3 @@ def _retry() -> Any:
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(DEADLINE_S)
-
-
-def _crc32c(content: bytes) -> str:
-    import google_crc32c
-
-    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()

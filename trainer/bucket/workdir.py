@@ -36,8 +36,6 @@ _OF_EVALUATORS = re.compile(r"evaluator\.jsonl|tensorboard/evaluator/.*")
 class BucketWorkdir(Workdir):
     """The workdir of a task that trains, or of a sweep; `path` is its folder on this machine."""
 
-    is_elsewhere = True
-
     def __init__(self, url: str):
         self._address = Address.parse(url)
         super().__init__(scratch.folder_of(self._address))
