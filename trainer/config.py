@@ -112,6 +112,11 @@ class TrainConfig:
         "same bits on 1, 2, 4, ... replicas, up to as many; 0: chosen by the batch size, usually 4",
         least=0,
     )
+    exact_products: bool = option(
+        False,
+        "multiply float32 numbers as such also where hardware is faster with fewer bits: by itself a TPU "
+        "rounds the factors to bfloat16, and a GPU to TF32",
+    )
     steps_per_loop: int = option(
         0,
         "steps in one compiled call, and with parameter servers in one unit of work; 0: chosen by "

@@ -25,6 +25,8 @@ class TrainingProgram:
     """
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, block_size: int = 0):
+        # The process's, under the name that it has on GPUs; a TPU's compiler is told the same.
+        tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
         shape = dataset.train.features.shape[1:]
         self.model = models.build(config.model, shape, dataset.num_outputs, config.train.seed)
         self.metric_name = "accuracy" if dataset.num_classes else "mean_absolute_error"

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import tensorflow as tf
+from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.framework import kernels
 
 from strategies.tpu_lowering import lower
@@ -62,6 +63,23 @@ def test_the_default_recipe_compiles_for_4_to_16_cores_of_every_kind(topology, l
     products = 3 * 2 * (96 // cores) * sum(w.size for w in state.weights if w.ndim == 2)
     first_layer = 2 * (96 // cores) * 784 * 128  # No gradient with respect to the images.
     assert products - first_layer < loop.flops < 2 * products
+
+
+def _products(program):
+    """The matrix products in the HLO of a program."""
+    module = hlo_pb2.HloModuleProto.FromString(program)
+    operations = [one for computation in module.computations for one in computation.instructions]
+    return [one for one in operations if one.opcode == "dot"]
+
+
+@pytest.mark.parametrize("asked, precise", [("false", False), ("true", True)])
+def test_factors_are_rounded_to_bfloat16_unless_exact_products_are_asked_for(asked, precise):
+    hlo, _ = _lowered(8, train__exact_products=asked)
+    for products in map(_products, hlo):
+        assert products
+        # XLA's PrecisionConfig: 0 is a TPU's own way, and 2 the highest precision.
+        given = {tuple(one.precision_config.operand_precision) or (0, 0) for one in products}
+        assert given == {(2, 2) if precise else (0, 0)}
 
 
 @pytest.mark.parametrize("recipe", ["dense_100", "linear_100", "relu_regression"])
