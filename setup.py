@@ -24,6 +24,10 @@ TUNE = [
     "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
 ]
 
+GS = [
+    "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's own way there knows no generations.
+]
+
 # A TPU's, with MUSTER_TENSORFLOW=tensorflow-tpu. That ends at 2.20 and aborts with a newer libtpu.
 TPU = [
     "tensorflow-tpu==2.20.0",
@@ -57,11 +61,14 @@ setup(
     ],
     extras_require={
         "tune": TUNE,
+        "gs": GS,
         "tpu": TPU,
         "tpuname": TPU_NAME,
         "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
+            *GS,
+            "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once: `make test` has 20 minutes.
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.

@@ -8,6 +8,7 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping
 
+from strategies import slurm
 from strategies.cluster import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 
@@ -86,7 +87,12 @@ def listen(cluster: ClusterSpec) -> socket.socket:
     """
     task, address = cluster.task, cluster.address(cluster.task)
     candidates = (*_own_hosts(split_address(address)[0]), *_ALL_INTERFACES)
-    return _first(candidates, address, f"`cluster.{task.type}[{task.index}]`", "correct it")
+    field = f"`cluster.{task.type}[{task.index}]`"
+    if cluster.place == slurm.PLACE:  # Its ports follow from the step, and are nobody's to choose.
+        return _first(
+            candidates, address, field, "give --cluster", "give --cluster with another port"
+        )
+    return _first(candidates, address, field, "correct it")
 
 
 def listen_at(address: str, field: str, way_out: str) -> socket.socket:
@@ -98,7 +104,13 @@ def listen_at(address: str, field: str, way_out: str) -> socket.socket:
     return _first(candidates, address, field, way_out)
 
 
-def _first(candidates: Iterable[str], address: str, field: str, way_out: str) -> socket.socket:
+def _first(
+    candidates: Iterable[str],
+    address: str,
+    field: str,
+    way_out: str,
+    other_port: str = "choose another port",
+) -> socket.socket:
     for candidate in candidates:
         try:
             return _listener(candidate, split_address(address)[1])
@@ -107,7 +119,7 @@ def _first(candidates: Iterable[str], address: str, field: str, way_out: str) ->
                 held = "is in use" if error.errno == errno.EADDRINUSE else "needs more rights"
                 raise ClusterError(
                     f"{field} names a port that {held} on this machine. Received: {address!r}; "
-                    "end the program that holds it, or choose another port."
+                    f"end the program that holds it, or {other_port}."
                 ) from None
     raise ClusterError(
         f"{field} names an address this machine cannot listen on. Received: {address!r}; {way_out}."

@@ -41,7 +41,8 @@ class ClusterSpec:
 
     `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). An evaluator takes no part in
     training, so it is never in `jobs`, though it may be `task`. No jobs: this process is alone.
-    `place` is where this was said, and `note` how the task was told apart; neither makes a difference.
+    `place` is where this was said, and `note` how the task was told apart, or of one that is alone
+    what may have been meant; neither makes a difference.
     """
 
     jobs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
@@ -128,7 +129,11 @@ class ClusterSpec:
 
     def __str__(self) -> str:
         if not self.jobs:
-            return "evaluator 0, alone" if self.is_evaluator else "alone, no cluster in TF_CONFIG"
+            return (
+                "evaluator 0, alone"
+                if self.is_evaluator
+                else f"alone, no cluster in TF_CONFIG{self.note}"
+            )
         # Who wrote a TF_CONFIG needs not be told of it.
         whence = "" if self.place == TF_CONFIG else f" (from {self.place}{self.note})"
         if self.is_alone and not self.is_evaluator:
@@ -247,6 +252,8 @@ def _check_address(field: str, address: Any) -> None:
         split_address(address)
     except (TypeError, ValueError):
         way_out = 'write a host, a colon and a port from 1 to 65535, e.g. "host0:2222"'
+        if isinstance(address, str) and address.count(":") > 2 and "[" not in address:
+            way_out = 'write an address of IPv6 in brackets, e.g. "[fd00::1]:2222"'
         raise _error(f"`{field}` must be host:port", address, way_out) from None
 
 

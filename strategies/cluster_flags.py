@@ -1,6 +1,7 @@
 """What do `--cluster` and `--task` say?
 
 `--cluster=worker=a:2222,b:2222 --task=worker:0`: the jobs with their addresses, and which task this is.
+A further job follows after a comma, chief=c:2222,worker=a:2222,b:2222, or after a semicolon.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from strategies.cluster import JOBS, ClusterSpec
 from strategies.errors import ClusterError
 
 PLACE = "--cluster"
-_COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes gives it to each pod of an Indexed Job.
+COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes gives it to each pod of an Indexed Job.
 _EXAMPLE = "--cluster=worker=host0:2222,host1:2222"
 
 
@@ -31,6 +32,8 @@ def read(asked: Asked, environ: Mapping[str, str]) -> ClusterSpec:
     if not asked.cluster:
         raise _error("task", "needs `--cluster` beside it", asked.task, f"add e.g. {_EXAMPLE}")
     jobs = _jobs(asked)
+    if not asked.task:  # A list that cannot run is told as such, before its names are looked up.
+        ClusterSpec.checked({"cluster": jobs, "task": layout.task_at(jobs, 0)}, PLACE)
     task, note = (_task(asked.task), "") if asked.task else _own(jobs, environ)
     return ClusterSpec.checked({"cluster": jobs, "task": task}, PLACE, note)
 
@@ -42,15 +45,20 @@ def _jobs(asked: Asked) -> dict[str, list[str]]:
         way_out = "list the parameter servers as ps=host:port, or leave the names of jobs out"
         raise _error("ps", "is for a list without names of jobs", asked.cluster, way_out)
     jobs: dict[str, list[str]] = {}
-    for part in hostlist.split(asked.cluster, ";"):
-        job, _, addresses = part.partition("=")
-        job = _job("cluster", job.strip())
-        if job in jobs:
-            raise _error(
-                "cluster", "must name each job once", asked.cluster, f"merge the two {job}"
-            )
-        jobs[job] = _addresses(addresses)
-    return jobs
+    job = ""
+    for part in hostlist.split(asked.cluster.replace(";", ",")):
+        name, is_named, address = part.rpartition("=")
+        if not is_named and not job:
+            raise _error("cluster", "must begin with a job", asked.cluster, f"try {_EXAMPLE}")
+        if is_named:
+            job = _job("cluster", name.strip())
+            if job in jobs:
+                raise _error(
+                    "cluster", "must name each job once", asked.cluster, f"merge the two {job}"
+                )
+            jobs[job] = []
+        jobs[job].append(address)
+    return {job: _addresses(",".join(those)) for job, those in jobs.items()}
 
 
 def _job(flag: str, job: str) -> str:
@@ -80,10 +88,10 @@ def _task(text: str) -> dict[str, Any]:
 def _own(jobs: Mapping[str, list[str]], environ: Mapping[str, str]) -> tuple[dict[str, Any], str]:
     """Which task this is where nobody says so, and how that was told."""
     addresses = [address for those in jobs.values() for address in those]
-    if index := environ.get(_COMPLETION_INDEX):
+    if index := environ.get(COMPLETION_INDEX):
         return layout.task_at(
             jobs, _completed(index, len(addresses))
-        ), f", as {_COMPLETION_INDEX} says"
+        ), f", as {COMPLETION_INDEX} says"
     number = _own_place(addresses)
     return layout.task_at(jobs, number), f", where {addresses[number]} is this machine"
 
@@ -92,7 +100,7 @@ def _completed(index: str, count: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= count:
         way_out = "list a task for each completion of the Job, or give --task"
         problem = f"must be from 0 to {count - 1} for the tasks of --cluster"
-        raise ClusterError(f"`{_COMPLETION_INDEX}` {problem}. Received: {index!r}; {way_out}.")
+        raise ClusterError(f"`{COMPLETION_INDEX}` {problem}. Received: {index!r}; {way_out}.")
     return int(index)
 
 
@@ -100,11 +108,9 @@ def _own_place(addresses: list[str]) -> int:
     way_out = "add e.g. --task=worker:0"
     try:
         found = own_task.places(addresses)
-    except (TimeoutError, ValueError) as error:
-        why = "names are looked up for too long" if isinstance(error, TimeoutError) else str(error)
-        raise _error(
-            "cluster", f"does not tell which task this is: {why}", addresses, way_out
-        ) from None
+    except TimeoutError:
+        problem = "does not tell which task this is: names are looked up for too long"
+        raise _error("cluster", problem, addresses, way_out) from None
     if len(found) != 1:
         how = "none of its addresses" if not found else f"{len(found)} of its addresses"
         problem = f"does not tell which task this is: {how} are this machine's"

@@ -5,6 +5,7 @@ with several tasks. The first two together are refused. Slurm gives way to both:
 written down, or that `launch` made within an allocation, is the one that is meant.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping
 
@@ -40,7 +41,18 @@ def find(asked: Asked, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
             "`--ps` is for the tasks of a plain list in --cluster, or of Slurm. Received: "
             f"{asked.ps}, and there is neither; {_AROUND}{asked.ps}`."
         )
-    return written
+    return dataclasses.replace(written, note=_meant(environ))
+
+
+def _meant(environ: Mapping[str, str]) -> str:
+    """What to tell who is alone, and may not have meant to be."""
+    if environ.get(TF_CONFIG, "").strip():
+        return ""
+    if slurm.is_unused(environ):
+        return "; Slurm gave this job more, which srun would start"
+    if environ.get(cluster_flags.COMPLETION_INDEX):
+        return "; --cluster would list the tasks of this Indexed Job"
+    return ""
 
 
 def _refuse_flags(asked: Asked, written: ClusterSpec) -> None:

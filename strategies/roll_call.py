@@ -20,6 +20,7 @@ from typing import Any
 from absl import logging
 
 from strategies import secret as secret_lib
+from strategies import slurm
 from strategies.addresses import connect, listen
 from strategies.cluster import ClusterSpec, Task
 from strategies.credentials import difference, listed, plain
@@ -266,7 +267,7 @@ class _Caller:
         them = "it" if len(missing) == 1 else "them"
         return Resumable(
             f"{names} did not answer within {self._timeout_s:g} s; "
-            f"start {them}, or correct {self._cluster.place}, and run again."
+            f"start {them}, or {_otherwise(self._cluster)}, and run again."
         )
 
     def _tell(self, verdict: Message) -> None:
@@ -316,8 +317,15 @@ def _await_call(
         )
     raise Resumable(
         f"{cluster.leader}, which leads, at {cluster.address(cluster.leader)} did not complete the "
-        f"roll call within {timeout_s:g} s; start it, or correct {cluster.place}, and run again."
+        f"roll call within {timeout_s:g} s; start it, or {_otherwise(cluster)}, and run again."
     )
+
+
+def _otherwise(cluster: ClusterSpec) -> str:
+    """What helps where tasks are awaited that nobody meant to start."""
+    if cluster.place == slurm.PLACE:  # As in a shell that is the first task of a step.
+        return "set TF_CONFIG={} to train alone"
+    return f"correct {cluster.place}"
 
 
 def _error(verdict: Message) -> ClusterError | Resumable:

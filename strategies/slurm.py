@@ -7,16 +7,18 @@ alphabet, where n10 comes before n9: Slurm numbers the tasks in the order of its
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from strategies import hostlist
 from strategies.errors import ClusterError
 
 PLACE = "Slurm"
 _NUM_TASKS = "SLURM_STEP_NUM_TASKS"
+_WHOLE = "SLURM_JOB_NUM_NODES", "SLURM_NTASKS"
 _RANK, _LOCAL = "SLURM_PROCID", "SLURM_LOCALID"
 _NODES, _PER_NODE = "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE"
 _ORDER = "SLURM_DISTRIBUTION"
+_GPUS = "SLURM_GPUS_ON_NODE"  # Those of the step here, whichever of them this task sees.
 _JOB, _STEP, _PORTS = "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_RESV_PORTS"
 # Below the ports that systems give to outgoing connections, and far enough apart for the tasks of a node.
 _FIRST_PORT, _PORTS_EACH, _SHARES = 10_000, 128, 170
@@ -25,6 +27,12 @@ _FIRST_PORT, _PORTS_EACH, _SHARES = 10_000, 128, 170
 def is_step(environ: Mapping[str, str]) -> bool:
     """Whether this process is one of several tasks of a step. A batch script itself is none."""
     return environ.get(_NUM_TASKS, "").strip() not in ("", "0", "1") and _RANK in environ
+
+
+def is_unused(environ: Mapping[str, str]) -> bool:
+    """Whether a job has several nodes or tasks, and this process stands beside its steps."""
+    has_more = any(environ.get(name, "").strip() not in ("", "0", "1") for name in _WHOLE)
+    return has_more and _NUM_TASKS not in environ
 
 
 def addresses(environ: Mapping[str, str]) -> tuple[list[str], int]:
@@ -47,6 +55,21 @@ def addresses(environ: Mapping[str, str]) -> tuple[list[str], int]:
     _check_order(environ, seats[rank][1], len(nodes) > 1 and max(counts) > 1)
     ports = _ports(environ, max(counts))
     return [f"{node}:{ports[seat]}" for node, seat in seats], rank
+
+
+def own_gpus(environ: Mapping[str, str], gpus: Sequence[str]) -> Sequence[str]:
+    """Those of the GPUs it sees that this task has to itself, shared out as by TensorFlow's resolver.
+
+    All of them where Slurm has bound some to each task, and where there are fewer than tasks on a node.
+
+    Raises:
+      ClusterError: the variables are not as in a step.
+    """
+    each = len(gpus) // max(_tasks_per_node(environ))
+    if not each or environ.get(_GPUS, str(len(gpus))) != str(len(gpus)):
+        return gpus
+    first = _number(environ, _LOCAL) * each
+    return gpus[first : first + each]
 
 
 def _check_order(environ: Mapping[str, str], seat: int, matters: bool) -> None:

@@ -1,15 +1,17 @@
 """What do tests share?
 
-MNIST, where this machine has it, prepared once a session; and the mark `long`, of tests that only
-`make test-faults` runs: they are further cases of what a shorter one shows in `make test`.
+MNIST, where this machine has it, prepared once a session; a bucket; and the mark `long`, of tests that
+only `make test-faults` runs: they are further cases of what a shorter one shows in `make test`.
 """
 
+import gc
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from tests.bucket_server import BucketServer
 from trainer import datasets, mnist_sources
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +42,14 @@ def no_test_touches_the_home_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tensorflow_datasets")))
         yield
+
+
+@pytest.fixture
+def bucket():
+    """An empty bucket on a server of its own; `environ` leads a process to it."""
+    with BucketServer() as server:
+        yield server
+    gc.collect()  # What Google's client leaves open is this test's, and not a later one's.
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies import places
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli, guard, screen, stop
+from trainer import cli, gpu_share, guard, screen, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
     cluster = places.find(command.asked)
+    gpu_share.take(cluster.place)
     stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     stop.speak_through(guarded.say_last)

@@ -12,10 +12,10 @@ from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
 from strategies.packages import version
-from trainer import __version__, datasets, task, tpu_compile
+from trainer import __version__, datasets, division, gpu_share, own_devices, tpu_compile
 from trainer import config as config_lib
+from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
-from trainer.workdir import Workdir
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -64,6 +64,7 @@ class _Check:
 
     def cluster(self) -> str:
         self._cluster = places.find(self._options.asked)
+        gpu_share.take(self._cluster.place)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""
@@ -76,22 +77,24 @@ class _Check:
             cluster, self._options.strategy, self._options.tpu, choose.tpu_from_env()
         )
         if self._config:
-            task.check_sync_mode(self._config, self._choice)
+            division.check_sync_mode(self._config, self._choice)
         return f"{self._choice.strategy}: {self._choice.reason}"
 
     def devices(self) -> str:
         choice = self._known(self._choice, "strategy")
         serves = self._cluster.has_ps and not self._cluster.is_leader
-        self._devices = task.local_devices(self._options, choice)
+        self._devices = own_devices.local_devices(self._options, choice)
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
+        if word := own_devices.why_no_gpu(choice, self._devices):
+            shown += f"\nwarning: {word}"
         return "those TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
-        task.check_batch(config, self._choice, self._cluster, len(devices))
-        replicas = task.num_replicas(self._choice, self._cluster, len(devices))
+        division.check_batch(config, self._choice, self._cluster, len(devices))
+        replicas = division.num_replicas(self._choice, self._cluster, len(devices))
         batch = config.data.global_batch_size
         if self._choice.strategy == "parameter_server":
             workers = len(self._cluster.trainers())
@@ -107,7 +110,7 @@ class _Check:
         config = self._known(self._config, "config")
         if not self._options.workdir:
             return "a fresh folder under runs/"
-        return Workdir(self._options.workdir).examine(config)
+        return workdir_lib.at(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")

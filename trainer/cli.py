@@ -192,7 +192,8 @@ class TuneOptions:
     space: str = option(
         "",
         "where the space is, if not in that recipe: another recipe, or a JSON file; one dimension is set "
-        "by --space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C",
+        "by --space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C, and after it, in quotes, "
+        "its condition if it has one, as in '0..0.9 when optimizer.name=sgd'",
         metavar="FILE",
     )
     workdir: str = option(
@@ -239,10 +240,20 @@ class TuneOptions:
     max_trial_s: float = option(
         0.0, "seconds after which a trial counts as failed; 0: none", least=0, below=1e9
     )
+    cluster: str = option(
+        "",
+        "the machines of a sweep across some: worker=a:2222,b:2222, of which the first hands out the "
+        "trials and runs some too, or with a chief=c:2222 that only hands them out. TF_CONFIG and "
+        "keras-tuner's variables say it too; within a step of Slurm with several tasks: those tasks",
+        metavar="JOB=HOST:PORT,...",
+    )
+    task: str = option(
+        "", "which of them this is, as in worker:0; default: as of train", metavar="JOB:N"
+    )
     bind: str = option(
         "",
-        "on a sweep across machines, the address on which its chief listens, if not the one by which "
-        "the others reach it",
+        "the address on which who hands out the trials listens, if not the one by which the others "
+        "reach it",
         metavar="HOST",
     )
     secret_file: str = option(
@@ -265,6 +276,11 @@ class TuneOptions:
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     dimensions: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     trainer_args: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> Asked:
+        """What the flags say of the sweep's machines."""
+        return Asked(self.cluster, self.task)
 
 
 VERBS: dict[str, type] = {
@@ -468,7 +484,10 @@ def _unknown_flag(name: str, known: Mapping[str, Field], schema: type) -> Config
     if name.startswith(_OVERRIDE) or owners and f"--{bare}" not in known:
         owner = owners[0] if owners else "train"
         is_for_tasks = schema.verb in _TAKES_TRAINER_ARGS and owner == "train"
-        hint = f"it is a flag of `{owner}`" + (": put it after `--`." if is_for_tasks else ".")
+        way_out = "put it after `--`"
+        if bare in vars(Asked()):
+            way_out = f"leave it out, as `{schema.verb}` makes the clusters that it trains on"
+        hint = f"it is a flag of `{owner}`" + (f": {way_out}." if is_for_tasks else ".")
     else:
         hint = _near_flag(bare, known)
     return ConfigError(f"`{schema.verb}` has no such flag. Received: {brief(name)}; {hint}")

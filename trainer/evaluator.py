@@ -14,7 +14,8 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster import ClusterSpec
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import stall, task, tensorflow_import
+from trainer import own_devices, stall, tensorflow_import
+from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
 from trainer.config import ExperimentConfig
@@ -36,7 +37,7 @@ def _evaluator(
     """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
     if choice.strategy != "tpu":
         choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
-    devices = task.local_devices(options, choice)
+    devices = own_devices.local_devices(options, choice)
     with tensorflow_import.quietly():
         from trainer.checkpoint_evaluator import CheckpointEvaluator
     return CheckpointEvaluator(choice, devices, config, workdir)
@@ -61,6 +62,7 @@ def follow(
     last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
         health.note()
+        workdir.refresh()
         is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
         for step in _newer(evaluator.store, last):
             health.note()
@@ -71,7 +73,7 @@ def follow(
             return EXIT_DONE
         if time.monotonic() - heard > SILENCE_S:
             raise Resumable(
-                f"no checkpoint appeared in {str(workdir.checkpoints)!r} for {SILENCE_S:g} s; "
+                f"no checkpoint appeared in {workdir.name!r} for {SILENCE_S:g} s; "
                 "start the trainers, with the same --workdir, and run again."
             )
         time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
@@ -102,7 +104,12 @@ def _report(evaluator, writer: MetricWriter, step: int) -> None:
 
 def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    workdir = Workdir(options.workdir)
+    with workdir_lib.at(options.workdir).followed() as workdir:
+        print(json.dumps(_evaluated(options, workdir)))
+    return EXIT_DONE
+
+
+def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
     config = workdir.read_config()
     choice = choose.choose(
         ClusterSpec(),
@@ -115,9 +122,7 @@ def evaluate_once(options: EvaluateOptions) -> int:
     with stall.StallWatch(options.stall_timeout_s):
         evaluator = _evaluator(options, choice, config, workdir)
         step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
-        found = evaluator.evaluate(step)
-    print(json.dumps({"step": step, **found}))
-    return EXIT_DONE
+        return {"step": step, **evaluator.evaluate(step)}
 
 
 def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
@@ -125,6 +130,6 @@ def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
     if found is None:
         lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
         raise CheckpointError(
-            f"`--workdir` holds {lacks}. Received: {str(workdir.path)!r}; train there first."
+            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
         )
     return found.step

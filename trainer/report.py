@@ -44,7 +44,7 @@ def write(
         summary["distance_to_teacher"] = distance_to_teacher(result.weights, dataset)
     write_json(workdir.summary, summary)
     shown = ", ".join(f"test {name} {value:.4f}" for name, value in result.test.items())
-    logging.info("done | %d steps | %s | %s", result.step, shown, workdir.summary)
+    logging.info("done | %d steps | %s | %s", result.step, shown, f"{workdir.name}/summary.json")
     return summary
 
 

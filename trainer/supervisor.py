@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.cluster import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
 from trainer import screen
+from trainer import workdir as workdir_lib
 from trainer.cli import LaunchOptions
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster
-from trainer.workdir import Workdir, saved_steps
+from trainer.workdir import saved_steps
 
 _EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the leader ends.
 _NOTICE_S = 5.0  # Who lost a peer ends by itself, and says so; who has met none yet cannot notice.
@@ -69,7 +70,7 @@ class Supervisor:
         self._leader = tasks[0]
         self._command_each = form
         self._smaller = smaller
-        self._checkpoints = Workdir(workdir).checkpoints
+        self._checkpoints = workdir_lib.at(workdir).checkpoints
         self._hint = hint
         self._screen = Screen(tasks)
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # A signal handler may put into it.

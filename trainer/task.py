@@ -1,29 +1,30 @@
 """How does one task of a job go, from its flags to its exit code?"""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
-import platform
-import threading
 import time
-from collections.abc import Callable
 
 from absl import logging
 
-from strategies import choose, roll_call, secret, tpu_preflight
-from strategies.addresses import cut, exposed
+from strategies import choose, roll_call, secret
+from strategies.addresses import exposed
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec, Task
-from strategies.errors import EXIT_DONE, EXIT_RESUME, ClusterError, InputError, Resumable
-from strategies.packages import version
-from trainer import __version__, blocks, datasets, stall, tensorflow_import
+from strategies.cluster import ClusterSpec
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.membership import Membership
+from strategies.runtime import Runtime
 from trainer import config as config_lib
+from trainer import datasets, division, in_common, own_devices, run_end, stall
+from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.guard import Guard
 from trainer.health import Health
-from trainer.stop import StopRequest, leave
+from trainer.lost_tasks import LostTasks
+from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
 FAREWELL_TIMEOUT_S = 10.0
@@ -43,74 +44,99 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
     )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
-    check_sync_mode(config, choice)
-    if cluster.is_evaluator:
-        return _follow(options, config, choice, stop)
-    return _take_part(options, config, cluster, choice, key, stop, guard)
+    division.check_sync_mode(config, choice)
+    task = _Task(options, config, cluster, choice, key, stop, guard)
+    return task.follow() if cluster.is_evaluator else task.take_part()
 
 
-def _follow(
-    options: TrainOptions, config: ExperimentConfig, choice: Choice, stop: StopRequest
-) -> int:
-    """The task of an evaluator."""
-    if not options.workdir:
-        raise ConfigError(
-            "`--workdir` must name the folder in which the trainers save, for an evaluator. "
-            "Received: none; give every task the same --workdir."
-        )
-    from trainer import evaluator
+@dataclasses.dataclass(frozen=True)
+class _Task:
+    """What this process was asked to do, and found about its place."""
 
-    return evaluator.follow(options, choice, config, Workdir(options.workdir), stop)
+    options: TrainOptions
+    config: ExperimentConfig
+    cluster: ClusterSpec
+    choice: Choice
+    key: bytes
+    stop: StopRequest
+    guard: Guard
 
+    def follow(self) -> int:
+        """The task of an evaluator."""
+        if not self.options.workdir:
+            raise ConfigError(
+                "`--workdir` must name the folder in which the trainers save, for an evaluator. "
+                "Received: none; give every task the same --workdir."
+            )
+        from trainer import evaluator
 
-def _take_part(
-    options: TrainOptions,
-    config: ExperimentConfig,
-    cluster: ClusterSpec,
-    choice: Choice,
-    key: bytes,
-    stop: StopRequest,
-    guard: Guard,
-) -> int:
-    """The task of a trainer, a coordinator or a server."""
-    workdir = Workdir(_workdir(options, config)) if cluster.is_leader else None
-    if workdir:
-        workdir.claim(config)
-        workdir.hold(options.startup_timeout_s)
-        logging.info("workdir %s", workdir.path)
-    serves = cluster.has_ps and not cluster.is_leader
-    dataset = None if serves else datasets.load(config.data)
-    if dataset:
-        logging.info("data | %s", dataset.description)
-    devices = local_devices(options, choice)
-    choice = choose.with_transport(choice, options.transport, devices)
-    if choice.transport:
-        logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
-    check_batch(config, choice, cluster, len(devices))
-    carried = credentials(config, choice, len(devices), None if cluster.has_ps else dataset)
-    with roll_call.meet(cluster, carried, options.startup_timeout_s, key) as membership:
+        with workdir_lib.at(self.options.workdir).followed() as workdir:
+            return evaluator.follow(self.options, self.choice, self.config, workdir, self.stop)
+
+    def take_part(self) -> int:
+        """The task of a trainer, a coordinator or a server."""
+        if not self.cluster.is_leader:
+            return self._prepare_and_meet(None)
+        workdir = workdir_lib.at(_workdir(self.options, self.config))
+        workdir.claim(self.config)
+        with workdir.held(self.options.startup_timeout_s):
+            logging.info("workdir %s", workdir)
+            return self._prepare_and_meet(workdir)
+
+    def _prepare_and_meet(self, workdir: Workdir | None) -> int:
+        """From the data and the devices to the end; `workdir` where this task writes it."""
+        options, config, cluster = self.options, self.config, self.cluster
+        dataset = None if self._serves else datasets.load(config.data)
+        if dataset:
+            logging.info("data | %s", dataset.description)
+        devices = own_devices.local_devices(options, self.choice)
+        if word := own_devices.why_no_gpu(self.choice, devices):
+            logging.warning("%s", word)
+        choice = choose.with_transport(self.choice, options.transport, devices)
+        if choice.transport:
+            logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
+        division.check_batch(config, choice, cluster, len(devices))
+        theirs = None if cluster.has_ps else dataset
+        carried = in_common.credentials(config, choice, len(devices), theirs)
+        membership = self._meet(carried)
+        if not membership:
+            return EXIT_DONE
+        with membership:
+            return self._go_together(membership, choice, devices, dataset, workdir)
+
+    def _meet(self, carried: dict) -> Membership | None:
+        """All tasks, or None where some are missing and nothing is left to do."""
+        where, within_s = self.options.workdir, self.options.startup_timeout_s
+        within_s = run_end.patience_s(within_s, where, self.config, self.cluster)
+        try:
+            return roll_call.meet(self.cluster, carried, within_s, self.key)
+        except Resumable:
+            if not run_end.is_over(where, self.config):
+                raise
+            logging.info("done | the run in %s was over before, so that nobody is missed", where)
+            return None
+
+    def _go_together(
+        self,
+        membership: Membership,
+        choice: Choice,
+        devices: list[str],
+        dataset: Dataset | None,
+        workdir: Workdir | None,
+    ) -> int:
+        """With all others, who are watched, to the end."""
+        options, cluster = self.options, self.cluster
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
-        watcher = _Watcher(cluster, serves, membership.bring_back)
-        membership.watch(watcher.on_lost, options.peer_timeout_s, watcher.on_back)
+        lost = LostTasks(cluster, self._serves, membership.bring_back)
+        membership.watch(lost.on_lost, options.peer_timeout_s, lost.on_back)
         try:
-            deaf = guard.deaf(
-                "starting TensorFlow's servers",
-                options.startup_timeout_s,
-                membership.connections,
-                options.peer_timeout_s,
-            )
-            # A TPU that is called and does not answer keeps native code waiting without end.
-            still = stall.StallWatch(options.stall_timeout_s)
-            with still, deaf if choice.starts_servers else contextlib.nullcontext():
-                runtime = choose.create(choice, cluster, devices, membership)
-            check_replicas(config, runtime.num_replicas)  # A TPU's are known only now.
-            stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
+            runtime = self._start(membership, choice, devices)
             if runtime.serves_only:
                 with Health.from_env().kept():
                     return runtime.serve(membership.wait_for_dismissal)
-            watcher.started = True
-            exit_code = _train(options, config, dataset, runtime, workdir, stop)
+            lost.started = True
+            exit_code = self._train(dataset, runtime, workdir)
             return membership.finish(FINISH_TIMEOUT_S, exit_code)
         except InputError as error:
             if cluster.is_leader:
@@ -126,51 +152,55 @@ def _take_part(
                 membership.await_loss(options.peer_timeout_s + 1)
             raise
 
-
-def _train(options, config, dataset, runtime, workdir, stop) -> int:
-    from trainer import report, train
-
-    began = time.monotonic()
-    runtime.give_up_after(options.stall_timeout_s + stall.EXTRA_S)
-    on_progress = Health.from_env().note
-    with stall.StallWatch(options.stall_timeout_s, runtime.awaited, on_progress) as watch:
-        result = train.train_and_evaluate(
-            config, dataset, runtime, workdir, stop, watch, _examples_dir(options, workdir)
+    def _start(self, membership: Membership, choice: Choice, devices: list[str]) -> Runtime:
+        options = self.options
+        deaf = self.guard.deaf(
+            "starting TensorFlow's servers",
+            options.startup_timeout_s,
+            membership.connections,
+            options.peer_timeout_s,
         )
-    if not result.finished:
-        logging.warning("stopped at step %d; run the same command again to go on", result.step)
-        return EXIT_RESUME
-    if workdir:
-        report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
-    return EXIT_DONE
+        # A TPU that is called and does not answer keeps native code waiting without end.
+        still = stall.StallWatch(options.stall_timeout_s)
+        with still, deaf if choice.starts_servers else contextlib.nullcontext():
+            runtime = choose.create(choice, self.cluster, devices, membership)
+        division.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
+        self.stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
+        return runtime
 
+    def _train(self, dataset: Dataset, runtime: Runtime, workdir: Workdir | None) -> int:
+        from trainer import report, train
 
-def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
-    """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
-
-    Raises ClusterError where there are not so many, or no TPU.
-    """
-    if choice.strategy == "tpu":
-        if options.devices:
-            raise ClusterError(
-                "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
-                f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
+        began, config = time.monotonic(), self.config
+        timeout_s = self.options.stall_timeout_s
+        runtime.give_up_after(timeout_s + stall.EXTRA_S)
+        on_progress = Health.from_env().note
+        with stall.StallWatch(timeout_s, runtime.awaited, on_progress) as watch:
+            examples_dir = self._examples_dir(workdir)
+            result = train.train_and_evaluate(
+                config, dataset, runtime, workdir, self.stop, watch, examples_dir
             )
-        tpu_preflight.preflight(choice.tpu)
-        tpu_preflight.keep_library_out(choice.tpu, os.environ)
-        return []
-    if for_tpus := version("tensorflow-tpu"):
-        raise ClusterError(
-            f"`--strategy={choice.strategy}` needs the package tensorflow, as tensorflow-tpu compiles "
-            f"for TPUs alone. Received: tensorflow-tpu {for_tpus}; give --tpu=local on a TPU VM, or "
-            "install tensorflow in its place."
-        )
-    with tensorflow_import.quietly():
-        from strategies import devices
+        if workdir and result.finished:
+            report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
+        if workdir:
+            workdir.settle()
+        if not result.finished:
+            logging.warning("stopped at step %d; run the same command again to go on", result.step)
+            return EXIT_RESUME
+        return EXIT_DONE
 
-        servers_own = choice.strategy == "parameter_server"
-        names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
-    return names
+    @property
+    def _serves(self) -> bool:
+        return self.cluster.has_ps and not self.cluster.is_leader
+
+    def _examples_dir(self, workdir: Workdir | None) -> pathlib.Path | None:
+        """Where it logs its examples: the workdir, also of a task that writes nothing else."""
+        where = self.options.workdir
+        if workdir or not (where and self.config.train.log_examples):
+            return workdir and workdir.path
+        elsewhere = workdir_lib.at(where)
+        elsewhere.make()
+        return elsewhere.path
 
 
 def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.Path:
@@ -178,98 +208,3 @@ def _workdir(options: TrainOptions, config: ExperimentConfig) -> str | pathlib.P
     if options.workdir:
         return options.workdir
     return pathlib.Path("runs", f"{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-
-
-def _examples_dir(options: TrainOptions, workdir: Workdir | None) -> pathlib.Path | None:
-    """Where this task logs its examples: the workdir, also of a task that writes nothing else."""
-    if workdir:
-        return workdir.path
-    return pathlib.Path(options.workdir) if options.workdir else None
-
-
-def credentials(
-    config: ExperimentConfig, choice: Choice, num_devices: int, dataset: Dataset | None
-) -> dict:
-    """What all tasks of a job must have in common. Where the data lies may differ.
-
-    `dataset` is None with parameter servers, where the chief alone reads it.
-    """
-    flat = config_lib.flatten(config)
-    return {
-        **versions(),
-        "devices": num_devices,
-        "transport": choice.transport,
-        "config": {name: value for name, value in flat.items() if name != "data.dir"},
-        "data": dataset and dataset.fingerprint,
-    }
-
-
-def versions() -> dict[str, str | None]:
-    """What tasks on different machines may have installed differently, and must not."""
-    return {
-        "version": __version__,
-        "python": ".".join(platform.python_version_tuple()[:2]),
-        **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
-    }
-
-
-def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
-    """Raises ConfigError where the config asks for an exchange that the strategy does not have."""
-    if config.sync.mode not in ("auto", choice.sync_mode):
-        raise ConfigError(
-            f"`sync.mode` must be auto or {choice.sync_mode} with {choice.strategy}. "
-            f"Received: {config.sync.mode!r}; {choice.reason}."
-        )
-
-
-def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
-    """Replicas that share one global batch. With parameter servers a step is one worker's."""
-    return 1 if choice.strategy == "parameter_server" else len(cluster.trainers()) * num_devices
-
-
-def check_batch(
-    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
-) -> None:
-    """`check_replicas`, as far as they are known before there is a runtime."""
-    check_replicas(config, num_replicas(choice, cluster, num_devices))
-
-
-def check_replicas(config: ExperimentConfig, replicas: int) -> None:
-    """Raises ConfigError where the global batch, or its blocks, do not divide among the replicas."""
-    batch = config.data.global_batch_size
-    if replicas and batch % replicas:
-        down, up = batch // replicas * replicas, -(-batch // replicas) * replicas
-        raise ConfigError(
-            "`data.global_batch_size` must divide evenly among replicas. Received: "
-            f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
-        )
-    blocks.check(config, replicas)
-
-
-class _Watcher:
-    """Decides which losses this task bears, and has who was lost brought back."""
-
-    def __init__(self, cluster: ClusterSpec, serves: bool, bring_back: Callable[[Task], None]):
-        self._cluster = cluster
-        self._serves = serves
-        self._bring_back = bring_back
-        self._workers = set(cluster.trainers()) if cluster.has_ps else set()
-        self.started = False  # Before that even a worker's loss would leave TensorFlow waiting.
-
-    def on_lost(self, task: Task, reason: str) -> None:
-        self._workers.discard(task)
-        if self._serves and task != self._cluster.leader:
-            # The leader decides, and is itself watched.
-            threading.Thread(target=cut, args=(self._cluster.address(task),), daemon=True).start()
-            return
-        spare = task.type == "worker" and self._cluster.has_ps and self.started
-        if spare and self._workers:
-            logging.warning("%s was lost (%s); the others take over its work", task, reason)
-            self._bring_back(task)
-            return
-        leave(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")
-
-    def on_back(self, task: Task) -> None:
-        self._workers.add(task)
-        if not self._serves:
-            logging.info("%s is back, and takes work again", task)

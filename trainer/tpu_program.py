@@ -6,7 +6,7 @@ import dataclasses
 from strategies.runtime import State
 from strategies.tpu import TpuRuntime
 from strategies.tpu_trace import Traced, trace_only_strategy, without_values
-from trainer import evaluate, task, train
+from trainer import division, evaluate, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.input_pipeline import InputPipeline
@@ -36,7 +36,7 @@ def trace(
 
     Raises ConfigError where the global batch does not divide among them.
     """
-    task.check_replicas(config, num_cores)
+    division.check_replicas(config, num_cores)
     with contextlib.nullcontext() if with_values else without_values():
         return _traced(config, dataset, num_cores, with_values)
 

@@ -2,30 +2,32 @@
 
 It searches a space for the best values, trial by trial. keras-tuner's oracles propose them, each trial
 is a run of this trainer in a folder of its own, and what was decided is in a ledger, so the same command
-goes on with a sweep that was stopped or killed. On several machines one task, the chief, has the search,
-and the others run its trials.
+goes on with a sweep that was stopped or killed. On several machines one task has the search, and the
+others run its trials.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.packages import version
 from trainer import config as config_lib
-from trainer import launch, screen, task, tensorflow_import
+from trainer import gpu_share, in_common, launch, screen, tensorflow_import
+from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.health import Health
 from trainer.stop import StopRequest
-from trainer.sweep import compiled, trial_process
+from trainer.sweep import compiled, ended, trial_process
 from trainer.sweep import space as space_lib
 from trainer.sweep.assignment import Source
 from trainer.sweep.ledger import Ledger
-from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
+from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
 from trainer.sweep.oracle import TUNERS, Suggestion
 from trainer.sweep.record import Objective
 from trainer.sweep.runner import Runner
@@ -47,7 +49,8 @@ def run(options: TuneOptions) -> int:
       InputError, Resumable: see their exit codes.
     """
     _check_no_tpu(options)
-    cluster = SweepCluster.from_env(os.environ)
+    cluster = SweepCluster.find(options.asked, os.environ)
+    gpu_share.take(cluster.place)
     base = config_lib.resolve(options.config, options.overrides)
     space = space_lib.load(options.config, options.space, options.dimensions)
     space_lib.check(space, base)
@@ -55,29 +58,31 @@ def run(options: TuneOptions) -> int:
     _check_overrides(options, space)
     objective = Objective.named(options.objective or _usual_objective(base))
     key = secret.read(options.secret_file)
-    slots = [] if cluster.role == CHIEF else _slots(options, cluster)
+    slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
-    folder = _claim(options, base, cluster)
-    asked = _asked(options, base, space, objective)
-    with compiled.shared():
+    with _claimed(options, base, cluster) as workdir, compiled.shared():
+        asked = _asked(options, base, space, objective)
+        search_in = functools.partial(_search, options, base, space, objective, asked)
         if slots:
             trial_process.warm_up()
         if cluster.role == CLIENT:
-            return _run_as_client(options, cluster, asked, key, folder, slots, stop)
-        search = _search(options, base, space, objective, asked, folder)
+            return _take_part(options, cluster, asked, key, workdir.path, slots, stop, search_in)
+        search = search_in(workdir.path)
         health = Health.from_env()
-        with _shown(options, space, search, folder) as show:
+        with _shown(options, space, search, workdir.path) as show:
 
             def look() -> None:
                 show.look()
                 health.note()
 
             stop.give_grace(options.grace_s + _START_S)
-            if cluster.role == CHIEF:
-                _serve(options, cluster, asked, key, search, show.say, look, stop)
+            run = functools.partial(_run, options, search, workdir.path, slots, stop, {})
+            if cluster.hands_out:
+                _serve(options, cluster, asked, key, search, show.say, look, stop, run)
             else:
-                _run(options, search, folder, slots, look, stop, {})
-    return _conclude(options, search, folder, stop)
+                run(look)
+        workdir.settle()
+        return _conclude(options, search, workdir, stop)
 
 
 def _check_no_tpu(options: TuneOptions) -> None:
@@ -125,19 +130,28 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
     )
 
 
-def _claim(options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster) -> pathlib.Path:
-    """The sweep's folder. It is one search's at a time; clients may share it with their chief."""
+@contextlib.contextmanager
+def _claimed(
+    options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster
+) -> Iterator[Workdir]:
+    """The sweep's folder. It is one search's at a time; clients may share it with their chief.
+
+    Of a bucket they use the folder on their own machine, which only the search brings in there.
+    """
     default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    workdir = Workdir(options.workdir or default)
-    if workdir.config.exists():
-        raise InputError(
-            f"`--workdir` holds a run, and not a sweep. Received: {str(workdir.path)!r}; choose another "
-            "folder."
-        )
+    workdir = workdir_lib.at(options.workdir or default)
+    if cluster.role == CLIENT:
+        workdir.make()
+        yield workdir
+        return
     workdir.make()
-    if cluster.role != CLIENT:
-        workdir.hold(options.startup_timeout_s)
-    return workdir.path
+    with workdir.held(options.startup_timeout_s):
+        if workdir.config.exists():
+            raise InputError(
+                f"`--workdir` holds a run, and not a sweep. Received: {workdir.name!r}; choose another "
+                "folder."
+            )
+        yield workdir
 
 
 def _import_keras_tuner() -> None:
@@ -209,9 +223,9 @@ def _run(
     source: Source,
     folder: pathlib.Path,
     slots: Sequence[Slot],
-    on_look: Callable[[], None],
     stop: StopRequest,
     own: Mapping[str, str],
+    on_look: Callable[[], None],
 ) -> None:
     train = parse(options.trainer_args)
     limits = Limits(
@@ -225,6 +239,17 @@ def _run(
     runner.run(lambda: stop.requested)
 
 
+def _take_part(options, cluster, asked, key, folder, slots, stop, search_in) -> int:
+    """A client's part, unless the sweep is over and nobody gives out trials any more."""
+    try:
+        return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+    except Resumable:
+        if not ended.is_over(folder, search_in):
+            raise
+        screen.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
+        return EXIT_DONE
+
+
 def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
     from trainer.sweep.machines.client import Client
 
@@ -236,32 +261,36 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
             raise lost[0]
         health.note()
 
-    carried = task.versions() | asked
+    carried = in_common.versions() | asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
         screen.say(f"tune: {cluster}; its trials are in {folder}")
         stop.give_grace(options.grace_s + _START_S)
         # Where the data lies is each machine's own affair, and not the chief's.
         own = {name: text for name, text in options.overrides.items() if name in _FREE}
-        _run(options, source, folder, slots, look, stop, own)
+        _run(options, source, folder, slots, stop, own, look)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def _serve(options, cluster, asked, key, search, say, look, stop) -> None:
+def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
     from trainer.sweep.machines.chief import Chief
+    from trainer.sweep.machines.leader import lead
 
-    carried = task.versions() | asked
-    timeout_s = options.peer_timeout_s
     chief = Chief(
         search,
         cluster.address,
         options.bind,
-        carried,
+        in_common.versions() | asked,
         key,
-        timeout_s,
+        options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),
+        cluster.clients,
+        options.startup_timeout_s,
     )
-    chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
+    if cluster.role == LEADER:
+        lead(chief, run, look, lambda: stop.requested)
+    else:
+        chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
 
 
 def _planned(options: TuneOptions, space: Space) -> int | None:
@@ -270,8 +299,8 @@ def _planned(options: TuneOptions, space: Space) -> int | None:
     return min((number for number in (limit, space.size) if number), default=None)
 
 
-def _conclude(options: TuneOptions, search: Search, folder: pathlib.Path, stop: StopRequest) -> int:
-    again = "" if options.workdir else f" with --workdir={folder}"
+def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
+    again = "" if options.workdir else f" with --workdir={workdir}"
     if stop.requested and not search.is_over:
         screen.say(f"tune: stopped; run the same command again{again} to go on")
         return EXIT_RESUME
@@ -279,7 +308,7 @@ def _conclude(options: TuneOptions, search: Search, folder: pathlib.Path, stop: 
     if found is None:
         why = next((record.error for record in records if record.error), "there was none")
         raise InputError(f"no trial of {len(records)} came to its end; the first failed so: {why}")
-    print(_how_to_run(search, found.id, folder), flush=True)
+    print(_how_to_run(search, found.id, workdir.path), flush=True)
     return EXIT_DONE
 
 

@@ -1,5 +1,6 @@
 """What lies where in a workdir, and whose is it?"""
 
+import contextlib
 import fcntl
 import json
 import math
@@ -8,6 +9,7 @@ import pathlib
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -17,36 +19,56 @@ from trainer import config as config_lib
 from trainer.config import ExperimentConfig
 
 _LOOK_EVERY_S = 0.2
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in gs://bucket/run.
+_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in s3://bucket/run.
+_BUCKET = "gs:"
 
 
 class WorkdirError(InputError):
     """The workdir cannot be used for this run."""
 
 
+def at(path: str | os.PathLike) -> "Workdir":
+    """The workdir of that name, which may be `gs://bucket/folder`. Nothing is looked at yet.
+
+    Raises WorkdirError, BucketError for a name that cannot be one's.
+    """
+    if str(path).startswith(_BUCKET):
+        from trainer.bucket.workdir import BucketWorkdir
+
+        return BucketWorkdir(str(path))
+    if _REMOTE.match(str(path)):
+        raise WorkdirError(
+            "`--workdir` must be a folder of this machine or of a bucket of Google Cloud "
+            f"(gs://bucket/folder). Received: {str(path)!r}; train in a folder here and copy it there "
+            "and back: a run goes on in a copy too."
+        )
+    return Workdir(path)
+
+
 class Workdir:
-    """The folder of one run. Files appear in it whole or not at all."""
+    """The folder of one run. Files appear in it whole or not at all.
+
+    `path` is where it lies on this machine, `name` what its user calls it.
+    """
 
     def __init__(self, path: str | os.PathLike):
-        if _REMOTE.match(str(path)):
-            raise WorkdirError(
-                "`--workdir` must be a folder of this machine, as checkpoints need its locks and "
-                f"renames. Received: {str(path)!r}; train in a folder here and copy it there and "
-                "back: a run goes on in a copy too."
-            )
         self.path = pathlib.Path(path)
+        self.name = str(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
 
+    def __str__(self) -> str:
+        return self.name
+
     def make(self) -> None:
         """Makes the folder, unless it is there. Raises WorkdirError where it cannot be."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error.strerror) from None
 
     def claim(self, config: ExperimentConfig) -> None:
         """Makes the folder this config's, or finds that it is.
@@ -57,25 +79,48 @@ class Workdir:
         self.make()
         try:
             if self.config.exists():
-                self._check_owner(config)
+                self._check_owner(self.read_config(), config)
             write_whole(self.config, config_lib.to_json(config))
         except OSError as error:
-            raise _unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error.strerror) from None
 
-    def hold(self, timeout_s: float) -> None:
-        """Keeps other runs out of the folder for as long as this process lives.
+    @contextlib.contextmanager
+    def held(self, timeout_s: float) -> Iterator[None]:
+        """While the body runs the folder is this process's. Raises as `hold` does."""
+        lock = self.hold(timeout_s)
+        try:
+            yield
+        finally:
+            os.close(lock)
 
-        A run that was told to stop may still be saving here, so it is waited for.
+    def settle(self) -> None:
+        """Returns once all that was written until now lies where it shall stay; held meanwhile.
+
+        Raises Resumable where it cannot be brought there.
+        """
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator["Workdir"]:
+        """This workdir, for who reads what another process writes there."""
+        yield self
+
+    def refresh(self) -> None:
+        """Shows what has come meanwhile, and brings what an evaluator wrote where it shall stay."""
+
+    def hold(self, timeout_s: float) -> int:
+        """Keeps other runs out of the folder until the returned descriptor is closed.
+
+        The system closes it with the process, however that ends. A run that was told to stop may still
+        be saving here, so it is waited for.
 
         Raises:
           Resumable: another run has held it for `timeout_s`.
           WorkdirError: it cannot be written.
         """
-        # Never closed: the system frees the lock with the process, however that ends.
         try:
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise _unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error.strerror) from None
         deadline, is_told = time.monotonic() + timeout_s, False
         while not _is_locked(lock):
             if not is_told:
@@ -85,25 +130,25 @@ class Workdir:
                 os.close(lock)
                 raise Resumable(
                     "`--workdir` is another run's, which is still at work there. Received: "
-                    f"{str(self.path)!r}; end that run and run again, or choose another folder."
+                    f"{self.name!r}; end that run and run again, or choose another folder."
                 )
             time.sleep(_LOOK_EVERY_S)
+        return lock
 
     def examine(self, config: ExperimentConfig) -> str:
         """What `claim` would find, without writing. Raises WorkdirError as it would."""
         try:
             if self.config.exists():
-                self._check_owner(config)
+                self._check_owner(self.read_config(), config)
                 return f"{self.path}: a run of this config, which would go on"
             place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         except OSError as error:
-            raise _unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error.strerror) from None
         if not place.is_dir() or not os.access(place, os.W_OK):
-            raise _unwritable(self.path, "no permission" if place.is_dir() else "a file is there")
+            raise unwritable(self.path, "no permission" if place.is_dir() else "a file is there")
         return f"{self.path}: {'there' if self.path.exists() else 'would be made'}"
 
-    def _check_owner(self, config: ExperimentConfig) -> None:
-        begun = self.read_config()
+    def _check_owner(self, begun: ExperimentConfig, config: ExperimentConfig) -> None:
         differing = [
             name
             for name in config_lib.differences(begun, config)
@@ -113,7 +158,7 @@ class Workdir:
             old, new = (config_lib.flatten(one)[differing[0]] for one in (begun, config))
             raise WorkdirError(
                 f"`--workdir` was begun with another config: `{differing[0]}` was {old!r}. Received: "
-                f"{new!r} for {str(self.path)!r}; choose another folder, or give the old value."
+                f"{new!r} for {self.name!r}; choose another folder, or give the old value."
             )
 
     def finished_steps(self) -> int:
@@ -127,7 +172,7 @@ class Workdir:
         """The config the folder was begun with. Raises WorkdirError where there is none."""
         if not os.path.exists(self.config):  # Path.exists raises where the name is too long.
             raise WorkdirError(
-                f"`--workdir` holds no run. Received: {str(self.path)!r}; name a folder that "
+                f"`--workdir` holds no run. Received: {self.name!r}; name a folder that "
                 "`python -m trainer` wrote."
             )
         return config_lib.resolve(str(self.config), {})
@@ -149,7 +194,8 @@ def _is_locked(descriptor: int) -> bool:
     return True
 
 
-def _unwritable(path: pathlib.Path, why: str) -> WorkdirError:
+def unwritable(path: pathlib.Path, why: str) -> WorkdirError:
+    """The error for a place that cannot be written, for the reason `why`."""
     return WorkdirError(
         f"`--workdir` cannot be written ({why}). Received: {str(path)!r}; choose a folder that you "
         "may write to."
@@ -181,7 +227,7 @@ def write_file(path: pathlib.Path, content: str | bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise _unwritable(path, error.strerror) from None
+        raise unwritable(path, error.strerror) from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -17,13 +17,13 @@ import json, os, signal, sys, threading
 
 from strategies import choose, roll_call
 from strategies.cluster import ClusterSpec
-from trainer import config, datasets, task
+from trainer import config, datasets, in_common
 
 cluster = ClusterSpec.from_env()
 recipe = config.resolve("digits_dense", {})
 dataset = None if cluster.has_ps else datasets.load(recipe.data)
 choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])
-credentials = task.credentials(recipe, choice, 1, dataset)
+credentials = in_common.credentials(recipe, choice, 1, dataset)
 membership = roll_call.meet(cluster, credentials, 100)
 print("met", flush=True)
 if sys.argv[1]:

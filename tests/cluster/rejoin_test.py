@@ -82,7 +82,7 @@ import sys, threading, time
 
 from strategies import choose, roll_call
 from strategies.cluster import ClusterSpec
-from trainer import cli, config, datasets, stall, task, train
+from trainer import cli, config, datasets, in_common, stall, train
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
@@ -91,7 +91,7 @@ recipe = config.resolve(options.config, options.overrides)
 cluster = ClusterSpec.from_env()
 choice = choose.choose(cluster)
 back = threading.Event()
-with roll_call.meet(cluster, task.credentials(recipe, choice, 1, None), 100) as membership:
+with roll_call.meet(cluster, in_common.credentials(recipe, choice, 1, None), 100) as membership:
     membership.watch(lambda one, _: membership.bring_back(one), 30, lambda one: back.set())
     runtime = choose.create(choice, cluster, ["CPU:0"], membership)
     collect, reports = runtime.collect, []

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster import cluster
 
-SCRIPT = cluster.ROOT / "docker" / "slurm" / "train.sbatch"
+SCRIPTS = sorted((cluster.ROOT / "docker" / "slurm").glob("*.sbatch"))
 STEP = {
     "SLURM_JOB_ID": str(os.getpid()),  # Another one, and so other ports, in each session.
     "SLURM_STEP_ID": "0",
@@ -35,9 +35,9 @@ def test_the_tasks_of_a_step_train_together(tmp_path):
     assert cluster.Run(tmp_path).summary["strategy"] == "multi_worker"
 
 
-@pytest.fixture
-def job(tmp_path):
-    """Runs the script with programs in Slurm's place; what it ended with, and asked of Slurm."""
+@pytest.fixture(params=SCRIPTS, ids=lambda script: script.stem)
+def job(request, tmp_path):
+    """Runs a script with programs in Slurm's place; what it ended with, and asked of Slurm."""
     for name, lines in {
         "srun": 'while [[ "$1" == --* ]]; do shift; done\nexec "$@"',
         "python": 'echo "$*" >> "$CALLS"\nexit "$CODE"',
@@ -51,16 +51,19 @@ def job(tmp_path):
         calls.write_text("")
         own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "python", "CALLS": str(calls)}
         own |= {"CODE": str(code), "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "muster"}
-        done = subprocess.run(["bash", SCRIPT, *flags], env=own | environ, check=False, timeout=30)
+        done = subprocess.run(
+            ["bash", request.param, *flags], env=own | environ, check=False, timeout=30
+        )
         return done.returncode, calls.read_text().splitlines()
 
     return run
 
 
-def test_a_job_that_can_go_on_is_queued_again(job):
-    code, (trained, asked) = job(75, "--config=mnist_dense")
+def test_a_job_that_can_go_on_is_queued_again(request, job):
+    code, (ran, asked) = job(75, "--config=mnist_dense")
     assert code == 75 and asked == "scontrol requeue 7"
-    assert trained == "-m trainer --workdir=runs/muster-7 --config=mnist_dense"
+    verb = {"train": "", "sweep": "tune "}[request.node.callspec.id]
+    assert ran == f"-m trainer {verb}--workdir=runs/muster-7 --config=mnist_dense"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 137])
@@ -74,18 +77,9 @@ def test_a_job_is_not_queued_again_for_ever(job):
     assert code == 75 and len(calls) == 1
 
 
-def test_the_script_has_no_fault_that_shellcheck_knows():
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_script_has_no_fault_that_shellcheck_knows(script):
     if not shutil.which("shellcheck"):
         pytest.skip("needs shellcheck")
-    found = subprocess.run(["shellcheck", SCRIPT], check=False, capture_output=True, text=True)
+    found = subprocess.run(["shellcheck", script], check=False, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
-
-
-@pytest.mark.long
-def test_the_trials_of_a_sweep_in_a_step_train_each_alone(tmp_path):
-    args = ["tune", f"--workdir={tmp_path}", "--max_trials=1", "--config.train.epochs=1"]
-    rank = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    with cluster.Process([*cluster.TRAINER, *args], STEP | rank) as sweep:
-        assert sweep.wait() == 0, sweep.said
-    (log,) = tmp_path.glob("trials/*/log.txt")
-    assert "alone, no cluster in TF_CONFIG" in log.read_text()

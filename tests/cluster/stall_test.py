@@ -11,12 +11,12 @@ import sys, threading
 from strategies import choose, roll_call
 from strategies.cluster import ClusterSpec
 from strategies.exchange import Exchange
-from trainer import config, datasets, task
+from trainer import config, datasets, in_common
 
 cluster = ClusterSpec.from_env()
 recipe = config.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
-carried = task.credentials(recipe, choice, 1, datasets.load(recipe.data))
+carried = in_common.credentials(recipe, choice, 1, datasets.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
 exchange = Exchange.connect(cluster, membership.token, 100)
 print("connected", flush=True)

@@ -32,6 +32,20 @@ def test_a_killed_worker_and_a_killed_server_start_again_and_each_step_is_taken_
     assert json.loads(evaluated[-1])["step"] == STEPS
 
 
+def test_a_worker_that_starts_again_after_the_end_ends_well(image):
+    flags = f"{LONG} --peer_timeout_s=5"
+    with Project(FILE, image, FLAGS=flags) as project, project.up() as up:
+        up.await_line("train      | step     120", PATIENCE_S)
+        late = project.container("worker", 2)
+        engine.signal_all(late, "STOP")
+        up.await_line("done | 1200 steps", PATIENCE_S)
+        engine.await_so(lambda: "chief-1" in project.exit_codes(), "the chief's end")
+        engine.signal_all(late, "KILL")
+        project.finished(up, timeout_s=100)  # 30 s and a start; the roll call's deadline is 120 s.
+        assert engine.inspect(late)["RestartCount"] == 1
+        assert "was over before, so that nobody is missed" in up.said
+
+
 @pytest.fixture(scope="module")
 def project(image):
     """One that trains for ever, while TensorFlow's servers listen."""

@@ -21,7 +21,7 @@ from strategies.cluster import ClusterSpec
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest
-from trainer import cli, launch, recipes, task
+from trainer import cli, division, launch, recipes
 from trainer import config as config_lib
 from trainer.workdir import Workdir
 
@@ -132,7 +132,7 @@ def _parts(command: cli.TrainOptions, tf_config: str):
     spec = ClusterSpec.parse(tf_config)
     config = config_lib.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
-    task.check_sync_mode(config, choice)
+    division.check_sync_mode(config, choice)
     return spec, config, choice
 
 
@@ -147,7 +147,7 @@ def _start(argv, tf_config=""):
     else:
         spec, config, choice = _parts(command, tf_config)
         devices = ["CPU:0"] * max(1, command.devices)
-        task.check_batch(config, choice, spec, len(devices))
+        division.check_batch(config, choice, spec, len(devices))
         choose.with_transport(choice, command.transport, devices)
         if command.workdir:
             Workdir(command.workdir).examine(config)

@@ -5,8 +5,8 @@ TensorFlow's TPU kernels and the TPU's compiler, in an environment of their own:
 What none of them can show, as only a real TPU can: that its cores initialise and run the program; how
 fast, and with which roundings in its matrix unit; that input reaches the cores in time; that a state is
 restored into memory of its own on each core; what a preemption looks like; that the hosts of a slice take
-programs and data from one client, which reaches them by the slice's name; quotas, prices, and which machine
-images are offered on the day.
+programs and data from one client, which reaches them by the name of the slice; quotas, prices, and which
+machine images are offered on the day.
 """
 
 import os

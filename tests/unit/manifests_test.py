@@ -8,48 +8,15 @@ import pathlib
 
 import kubernetes_validate
 import pytest
-import yaml
 
 from strategies import places
 from strategies.cluster import split_address
+from strategies.cluster_flags import Asked
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
-from tests.cluster import cluster, pods
+from tests.cluster import pods
+from tests.cluster.manifests import CLUSTERS, DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
 from trainer import cli
 from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
-
-FOLDER = cluster.ROOT / "docker" / "kubernetes"
-DOCUMENTS = [
-    (path.stem, document)
-    for path in sorted(FOLDER.glob("*.yaml"))
-    for document in yaml.safe_load_all(path.read_text())
-]
-JOBS = {
-    document["metadata"]["name"]: document for _, document in DOCUMENTS if document["kind"] == "Job"
-}
-CLUSTERS = ("muster-workers", "muster-ps")
-SWEEP = ("muster-sweep-chief", "muster-sweep-clients")
-TRAINING_JOB = next(document for _, document in DOCUMENTS if document["kind"] == "TFJob")
-TEMPLATES = {name: job["spec"]["template"] for name, job in JOBS.items()} | {
-    "tfjob": TRAINING_JOB["spec"]["tfReplicaSpecs"]["Worker"]["template"]
-}
-
-
-def of(kind, name):
-    """The one object of a kind that has this name."""
-    (found,) = [
-        document
-        for _, document in DOCUMENTS
-        if document["kind"] == kind and document["metadata"]["name"] == name
-    ]
-    return found
-
-
-def labels(name):
-    return JOBS[name]["spec"]["template"]["metadata"]["labels"]
-
-
-def selects(selector, name):
-    return selector.items() <= labels(name).items()
 
 
 def test_every_job_is_known_to_the_tests():
@@ -118,7 +85,7 @@ def served(name):
     """The port on which a Job's pods are reached."""
     pod = pods.of(JOBS[name])[0]
     if name in SWEEP:
-        return split_address(SweepCluster.from_env(pod.environ).address)[1]
+        return split_address(SweepCluster.find(Asked(), pod.environ).address)[1]
     (port,) = {split_address(one)[1] for one in pods.addresses(pod)}
     return port
 
@@ -220,7 +187,9 @@ def test_the_index_gives_a_chief_servers_and_workers():
 
 
 def test_a_sweep_has_one_chief_whose_address_its_clients_know():
-    parts = [SweepCluster.from_env(pod.environ) for name in SWEEP for pod in pods.of(JOBS[name])]
+    parts = [
+        SweepCluster.find(Asked(), pod.environ) for name in SWEEP for pod in pods.of(JOBS[name])
+    ]
     assert [part.role for part in parts] == [CHIEF, CLIENT, CLIENT, CLIENT]
     assert len({part.name for part in parts}) == 4
     (address,) = {part.address for part in parts}
@@ -242,43 +211,3 @@ def test_a_tfjobs_tf_config_is_read():
     pod = pods.Pod(TEMPLATES["tfjob"]["spec"]["containers"][0]["args"], {})
     found = places.find(cli.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
     assert str(found) == "worker 1 in a cluster of 2 workers"
-
-
-# The pods as processes of this machine: their arguments and environment, other hosts.
-
-
-def trains(name, tmp_path, *flags):
-    """The summary of a Job whose pods ran to their end."""
-    tasks = pods.here(pods.of(JOBS[name]), tmp_path)
-    processes = [
-        cluster.Process([*cluster.TRAINER, *pod.args, *flags], pod.environ) for pod in tasks
-    ]
-    for process in processes:
-        with process:
-            assert process.wait() == 0, process.said
-    return cluster.Run(tmp_path / "runs" / name).summary
-
-
-def test_the_workers_of_an_indexed_job_train(tmp_path):
-    summary = trains("muster-workers", tmp_path, "--config.train.epochs=1")
-    assert summary["strategy"] == "multi_worker" and summary["steps"] == 24
-
-
-@pytest.mark.long
-def test_the_parameter_servers_of_an_indexed_job_train(tmp_path):
-    summary = trains("muster-ps", tmp_path, "--config.train.epochs=1")
-    assert summary["strategy"] == "parameter_server" and summary["steps"] == 24
-
-
-@pytest.mark.long
-def test_the_pods_of_a_sweep_search(tmp_path):
-    tasks = [pod for name in SWEEP for pod in pods.of(JOBS[name])]
-    short = ["--max_trials=3", "--config.train.epochs=1"]
-    processes = [
-        cluster.Process([*cluster.TRAINER, *pod.args, *short], pod.environ)
-        for pod in pods.here(tasks, tmp_path)
-    ]
-    for process in processes:
-        with process:
-            assert process.wait() == 0, process.said
-    assert (tmp_path / "runs" / "muster-sweep" / "best_config.json").exists()

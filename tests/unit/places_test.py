@@ -1,6 +1,7 @@
 """Where is the cluster said, what does each place mean by it, and which two contradict each other?"""
 
 import json
+import os
 import socket
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_list_by_job_reads_as_the_same_tf_config_does():
     written = found(TF_CONFIG=json.dumps(config))
     assert flags == written and flags.fingerprint() == written.fingerprint()
     assert str(flags) == f"{written} (from --cluster)"
+
+
+def test_a_comma_parts_jobs_as_a_semicolon_does():
+    commas = found("chief=c:1,worker=a[1,3]:1,b:1,ps=[::1]:1", "worker:1")
+    assert commas == found("chief=c:1;worker=a[1,3]:1,b:1;ps=[::1]:1", "worker:1")
+    assert commas.as_dict() == {
+        "chief": ["c:1"],
+        "worker": ["a1:1", "a3:1", "b:1"],
+        "ps": ["[::1]:1"],
+    }
 
 
 def test_a_list_without_jobs_is_of_workers():
@@ -117,6 +128,14 @@ def test_a_machine_knows_its_own_name_or_address_among_others(hosts, own):
 FLAG_MISTAKES = [
     (("", "worker:0"), "`--task` needs `--cluster` beside it. Received: 'worker:0'; add e.g. "
      "--cluster=worker=host0:2222,host1:2222."),
+    (("a:1,worker=b:1", "worker:0"), "`--cluster` must begin with a job. Received: 'a:1,worker=b:1'; "
+     "try --cluster=worker=host0:2222,host1:2222."),
+    (("a,b", ""), '--cluster: `cluster.worker[0]` must be host:port. Received: "a"; write a host, a '
+     'colon and a port from 1 to 65535, e.g. "host0:2222".'),
+    (("a:1,a:1", ""), "--cluster: `cluster.worker[0]` and `cluster.worker[1]` must differ. Received: "
+     '"a:1"; give each task its own port.'),
+    (("fd00::1:1", "worker:0"), '--cluster: `cluster.worker[0]` must be host:port. Received: '
+     '"fd00::1:1"; write an address of IPv6 in brackets, e.g. "[fd00::1]:2222".'),
     (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
      "'workers'; try --cluster=worker=host0:2222,host1:2222."),
     (("worker=a:1; worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
@@ -202,6 +221,32 @@ def test_an_indexed_job_without_a_list_is_of_tasks_alone():
     assert found(JOB_COMPLETION_INDEX="1") == ClusterSpec()
 
 
+ALONE = "alone, no cluster in TF_CONFIG"
+FORGOTTEN = f"{ALONE}; Slurm gave this job more, which srun would start"
+
+
+@pytest.mark.parametrize(
+    "environ, said",
+    [
+        ({}, ALONE),
+        (
+            {"JOB_COMPLETION_INDEX": "1"},
+            f"{ALONE}; --cluster would list the tasks of this Indexed Job",
+        ),
+        (
+            {"SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "0"},
+            FORGOTTEN,
+        ),  # A batch script has a PROCID.
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}, FORGOTTEN),
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "2", "TF_CONFIG": "{}"}, ALONE),
+    ],
+)
+def test_who_is_alone_is_told_what_may_have_been_meant(environ, said):
+    assert str(found(**environ)) == said
+
+
 # Slurm.
 
 
@@ -253,6 +298,27 @@ def test_ports_stay_below_those_of_outgoing_connections(job, step):
     addresses, _ = slurm.addresses(environ | {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"})
     ports = {int(address.rpartition(":")[2]) for address in addresses}
     assert len(ports) == 128 and min(ports) >= 10_000 and max(ports) < 32_768
+
+
+def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
+    gpus = [*"01234"]
+    assert slurm.own_gpus(STEP, gpus) == ["2", "3"]
+    assert slurm.own_gpus(STEP | {"SLURM_GPUS_ON_NODE": "5"}, gpus) == ["2", "3"]
+    assert slurm.own_gpus(STEP | {"SLURM_LOCALID": "0"}, gpus) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "changed, gpus",
+    [
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_LOCALID": "0"}, ["0", "1"]),
+        ({"SLURM_GPUS_ON_NODE": "4"}, ["2", "3"]),  # As with --gpus-per-task=2.
+        ({"SLURM_GPUS_ON_NODE": "2"}, ["1"]),
+        ({}, ["0"]),
+        ({}, []),
+    ],
+)
+def test_gpus_that_are_bound_or_too_few_are_left_as_they_are(changed, gpus):
+    assert slurm.own_gpus(STEP | changed, gpus) == gpus
 
 
 SLURM_MISTAKES = [
@@ -316,19 +382,24 @@ def test_a_list_of_nodes_is_read_as_tensorflow_reads_it(resolver, text):
     assert hostlist.expand(text) == resolver.expand_hostlist(text)
 
 
-@given(counts=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3),
-       ps=st.integers(0, 2), data=st.data())  # fmt: skip
+_COUNTS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3)
+
+
+@given(counts=_COUNTS, ps=st.integers(0, 2), gpus=st.integers(0, 9), data=st.data())
 @settings(deadline=None)
-def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts, ps, data):
-    nodes = sum(times for _, times in counts)
+def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts, ps, gpus, data):
     each = [count for count, times in counts for _ in range(times)]
     total = sum(each)
     if total < max(2, ps + 2 if ps else 0):
         return
+    odd = _LISTS.filter(lambda text: len({*hostlist.expand(text)}) == len(hostlist.expand(text)))
+    nodes = hostlist.expand(data.draw(odd))[: len(each)]
+    nodes += [f"zz{number:02}" for number in range(len(each) - len(nodes))]
+    nodes = sorted(nodes) if data.draw(st.booleans()) else nodes
     rank = data.draw(st.integers(0, total - 1))
     seats = [seat for count in each for seat in range(count)]
     environ = STEP | {
-        "SLURM_STEP_NODELIST": f"node[{1:03}-{nodes:03}]" if nodes > 1 else "node001",
+        "SLURM_STEP_NODELIST": ",".join(nodes),
         "SLURM_STEP_TASKS_PER_NODE": ",".join(
             f"{count}(x{times})" if times > 1 else f"{count}" for count, times in counts
         ),
@@ -337,14 +408,17 @@ def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts,
         "SLURM_LOCALID": str(seats[rank]),
     }
     jobs = {"chief": 1, "ps": ps, "worker": total - ps - 1} if ps else {"worker": total}
+    # It asks nvidia-smi unless told, and without a GPU for each task it finds no tasks at all.
+    per_node = max(gpus, *each)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environ.items():
+        for name, value in (environ | {"CUDA_VISIBLE_DEVICES": ""}).items():
             patch.setenv(name, value)
-        # It asks nvidia-smi unless told, and without a GPU for each task it finds no tasks at all.
-        theirs = resolver.SlurmClusterResolver(
-            jobs, PORT, gpus_per_node=max(each), gpus_per_task=1, auto_set_gpu=False
-        )
+        theirs = resolver.SlurmClusterResolver(jobs, PORT, gpus_per_node=per_node)
         spec = theirs.cluster_spec().as_dict()
+        their_gpus = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     ours = found(ps=ps, **environ)
-    assert ours.as_dict() == spec
-    assert (ours.task.type, ours.task.index) == theirs.get_task_info()
+    if nodes == sorted(nodes):
+        assert ours.as_dict() == spec
+        assert (ours.task.type, ours.task.index) == theirs.get_task_info()
+        assert slurm.own_gpus(environ, [*map(str, range(per_node))]) == their_gpus
+    assert sorted(sum(ours.as_dict().values(), [])) == sorted(sum(spec.values(), []))

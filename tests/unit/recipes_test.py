@@ -101,6 +101,7 @@ DISTRIBUTIONS = {
     "tensorflow_datasets": "tensorflow-datasets",
     "keras": "tensorflow",  # Which brings the Keras that fits it.
     "keras_tuner": "keras-tuner",
+    "google": "google-cloud-storage",  # Which brings the rest of Google's that it is called by.
 }
 
 
@@ -117,6 +118,7 @@ def test_setup_py_declares_every_package_the_program_imports():
     always = setup.partition("install_requires")[2].partition("extras_require")[0]
     for_sweeps = setup.partition("TUNE = [")[2].partition("]\n")[0]
     own = {"strategies", "trainer", "configs", *sys.stdlib_module_names}
+    for_buckets = setup.partition("GS = [")[2].partition("\n]\n")[0]
     for_tpus = setup.partition("TPU_CHECK = [")[2].partition("\n]\n")[0]
     missing = {
         name
@@ -126,5 +128,6 @@ def test_setup_py_declares_every_package_the_program_imports():
                                                     or path.name == "tune.py"
                                                     or path.parent.name == "pictures")
                                 + for_tpus * (path.name == "tpu_compiler.py")
+                                + for_buckets * (path.parent.name == "bucket")
     }  # fmt: skip
     assert not missing

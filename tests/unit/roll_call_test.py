@@ -1,6 +1,7 @@
 """The roll call between real processes on loopback, with all that may go wrong there."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import time
 import pytest
 
 from strategies import addresses as addresses_lib
-from strategies import handshake, roll_call
+from strategies import handshake, roll_call, slurm
 from strategies.cluster import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.link import Link
@@ -322,6 +323,19 @@ def test_another_task_at_an_address_is_named(monkeypatch):
             f"'{swapped}'; correct the `task` there, or the order of the addresses."
         )
     ]
+
+
+def test_in_a_step_of_slurm_the_ways_out_are_those_that_there_are():
+    leader, worker = (
+        dataclasses.replace(one, place=slurm.PLACE) for one in make_clusters(worker=2)
+    )
+    with pytest.raises(Resumable, match="start it, or set TF_CONFIG={} to train alone, and run"):
+        roll_call.meet(leader, HELLO, timeout_s=0.5)
+    with listening(worker.address(worker.task)), pytest.raises(ClusterError) as caught:
+        roll_call.meet(worker, HELLO, timeout_s=PATIENCE_S)
+    assert str(caught.value).endswith(
+        "; end the program that holds it, or give --cluster with another port."
+    )
 
 
 @pytest.mark.parametrize("place", [0, 1])

@@ -372,7 +372,8 @@ def test_of_two_clients_of_one_name_the_second_is_refused(serve):
             chief.client()
         assert str(caught.value) == (
             "two clients of a sweep must not have one name. Received: client a at 127.0.0.1, while "
-            "client a at 127.0.0.1 takes part; give each machine a KERASTUNER_TUNER_ID of its own."
+            "client a at 127.0.0.1 takes part; give each machine a --task or a "
+            "KERASTUNER_TUNER_ID of its own."
         )
         run_all(client)
 
@@ -609,10 +610,10 @@ def test_a_client_tells_which_chief_did_not_answer_in_time_and_why():
         free = f"127.0.0.1:{free_ports(1)[0]}"
         for place, why in ((free, "refused"), (address, "another program answers there")):
             with pytest.raises(Resumable) as caught:
-                Client("a", place, {}, b"", 0.1, 1.0)
+                Client("a", place, {}, b"", 0.2, 1.0)
             assert str(caught.value) == (
-                f"the sweep's chief at {place} did not answer within 0.1 s ({why}); start it, or correct "
-                "KERASTUNER_ORACLE_IP, and run again."
+                f"the sweep's chief at {place} did not answer within 0.2 s ({why}); start it, or correct "
+                "that address, and run again."
             )
 
 

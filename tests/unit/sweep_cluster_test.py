@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from strategies.cluster_flags import Asked
 from strategies.errors import ClusterError
 from trainer.sweep.machines.part import SweepCluster
 
@@ -23,7 +24,22 @@ def tf(cluster, task_type="worker", index=0):
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
 
 
+def found(environ, cluster="", task=""):
+    return SweepCluster.find(Asked(cluster, task), environ)
+
+
 SWEEP = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
+WORKERS = {"worker": ["a:1", "b:2"]}
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_ID": "0",
+    "SLURM_STEP_NODELIST": "n[9-10]",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+}
+FIRST_IN_STEP = "n9:10896"
 
 
 @pytest.mark.parametrize(
@@ -34,10 +50,14 @@ SWEEP = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}
         {"TF_CONFIG": "{}"},
         tf({"worker": ["a:1"]}),
         tf({"chief": ["a:1"]}, "chief"),
+        tf({"chief": ["c:1"], "evaluator": ["e:1"]}, "chief"),
+        STEP | {"SLURM_STEP_NUM_TASKS": "1"},
+        STEP | {"TF_CONFIG": "{}"},
+        {"JOB_COMPLETION_INDEX": "1"},
     ],
 )
 def test_without_other_tasks_a_sweep_is_alone(environ):
-    assert SweepCluster.from_env(environ) == SweepCluster("alone", "", "")
+    assert found(environ) == SweepCluster("alone", "", "")
 
 
 @pytest.mark.parametrize(
@@ -52,12 +72,50 @@ def test_without_other_tasks_a_sweep_is_alone(environ):
         (kt() | tf({"worker": ["a:1"]}), ("chief", "chief", "10.0.0.1:9000")),
         (tf(SWEEP, "chief"), ("chief", "chief", "c:1")),
         (tf(SWEEP, "worker", 1), ("client", "worker-1", "c:1")),
+        (tf(WORKERS, "worker", 0), ("leader", "worker-0", "a:1")),
+        (tf(WORKERS, "worker", 1), ("client", "worker-1", "a:1")),
+        (STEP, ("client", "worker-1", FIRST_IN_STEP)),
+        (STEP | {"SLURM_PROCID": "0"}, ("leader", "worker-0", FIRST_IN_STEP)),
+        (STEP | kt("tuner0", "host-c"), ("client", "tuner0", "host-c:9000")),
+        (STEP | {"SLURM_PROCID": "x"} | kt(), ("chief", "chief", "10.0.0.1:9000")),
+        (STEP | tf(SWEEP, "chief"), ("chief", "chief", "c:1")),
     ],
 )
-def test_the_part_is_that_of_keras_tuner_or_of_tf_config(environ, part):
-    assert SweepCluster.from_env(environ) == SweepCluster(*part)
+def test_the_part_is_that_of_keras_tuner_or_of_the_place_that_says_the_cluster(environ, part):
+    assert found(environ) == SweepCluster(*part)
 
 
+@pytest.mark.parametrize(
+    "cluster, task, environ, part",
+    [
+        ("worker=a:1,b:2", "worker:0", {}, ("leader", "worker-0", "a:1")),
+        ("worker=a:1,b:2", "worker:1", STEP, ("client", "worker-1", "a:1")),
+        ("chief=c:1;worker=a:1,b:2", "worker:1", {}, ("client", "worker-1", "c:1")),
+        ("chief=c:1;worker=a:1,b:2", "chief:0", {}, ("chief", "chief", "c:1")),
+        ("m-[0-2].m:1", "", {"JOB_COMPLETION_INDEX": "0"}, ("leader", "worker-0", "m-0.m:1")),
+        ("m-[0-2].m:1", "", {"JOB_COMPLETION_INDEX": "2"}, ("client", "worker-2", "m-0.m:1")),
+        ("192.0.2.1:1,127.0.0.1:1", "", {}, ("client", "worker-1", "192.0.2.1:1")),
+    ],
+)
+def test_the_flags_of_training_say_the_part_too(cluster, task, environ, part):
+    assert found(environ, cluster, task) == SweepCluster(*part)
+
+
+def test_without_a_chief_the_first_worker_hands_out_trials_and_runs_some_and_each_other_runs_some():
+    roles = [found(tf(WORKERS, "worker", index)) for index in range(2)]
+    assert [(one.hands_out, one.runs_trials) for one in roles] == [(True, True), (False, True)]
+    chief = found(tf(SWEEP, "chief"))
+    assert chief.hands_out and not chief.runs_trials
+    assert not SweepCluster().hands_out and SweepCluster().runs_trials
+
+
+def test_who_hands_out_the_trials_knows_the_clients_of_its_cluster():
+    assert found(tf(SWEEP, "chief")).clients == ("worker-0", "worker-1")
+    assert found(STEP | {"SLURM_PROCID": "0"}).clients == ("worker-1",)
+    assert found(kt()).clients == ()
+
+
+WHAT = "but workers that run the trials, and if you like a chief that hands them out. Received: "
 WITHOUT = (
     "take it out, as --workers_per_trial and --ps_per_trial give each trial a cluster of its own."
 )
@@ -111,45 +169,82 @@ WITHOUT = (
         (
             kt() | tf(SWEEP, "chief"),
             "KERASTUNER_ORACLE_IP and TF_CONFIG must not both say which part of a sweep this is. "
-            'Received: "10.0.0.1" and a TF_CONFIG for chief 0; unset one.',
-        ),
-        (
-            tf({"worker": ["a:1", "b:2"]}),
-            "TF_CONFIG: a sweep across machines needs a `chief` that hands out the trials. Received: "
-            '{"worker": ["a:1", "b:2"]}; add "chief": ["host:port"], or unset TF_CONFIG to sweep on this '
-            "machine alone.",
+            'Received: "10.0.0.1" and a TF_CONFIG for chief 0; leave one out.',
         ),
         (
             tf({"chief": ["c:1"], "worker": ["a:1"], "ps": ["p:1"]}, "ps"),
-            "TF_CONFIG: a sweep has no ps, but a chief that hands out the trials and workers that run "
-            'them. Received: {"chief": ["c:1"], "worker": ["a:1"], "ps": ["p:1"]}; ' + WITHOUT,
+            f"TF_CONFIG: a sweep has no ps, {WHAT}ps 0 in a cluster of 1 chief, 1 worker and 1 ps; "
+            + WITHOUT,
         ),
         (
             tf({"chief": ["c:1"], "worker": ["a:1"]}, "evaluator"),
-            "TF_CONFIG: a sweep has no evaluator, but a chief that hands out the trials and workers that "
-            'run them. Received: {"chief": ["c:1"], "worker": ["a:1"]}; ' + WITHOUT,
-        ),
-        (
-            tf({"chief": ["c:1"], "evaluator": ["e:1"]}, "chief"),
-            "TF_CONFIG: a sweep has no evaluator, but a chief that hands out the trials and workers that "
-            'run them. Received: {"chief": ["c:1"], "evaluator": ["e:1"]}; ' + WITHOUT,
+            f"TF_CONFIG: a sweep has no evaluator, {WHAT}evaluator 0 in a cluster of 1 chief and 1 "
+            f"worker; {WITHOUT}",
         ),
     ],
 )
 def test_a_mistake_is_told_with_what_was_received_and_a_way_out(environ, message):
     with pytest.raises(ClusterError) as caught:
-        SweepCluster.from_env(environ)
+        found(environ)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "cluster, task, message",
+    [
+        (
+            "worker=a:1,b:1",
+            "",
+            "KERASTUNER_ORACLE_IP and --cluster must not both say which part of a sweep this is. "
+            'Received: "10.0.0.1" and "worker=a:1,b:1"; leave one out.',
+        ),
+        (
+            "",
+            "worker:1",
+            "KERASTUNER_ORACLE_IP and --task must not both say which part of a sweep this is. Received: "
+            '"10.0.0.1" and "worker:1"; leave one out.',
+        ),
+    ],
+)
+def test_keras_tuners_variables_and_flags_exclude_each_other(cluster, task, message):
+    with pytest.raises(ClusterError) as caught:
+        found(kt(), cluster, task)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "environ, cluster, message",
+    [
+        (
+            {},
+            "chief=c:1;worker=a:1;ps=p:1",
+            "--cluster: a sweep has no ps, but workers that run the ",
+        ),
+        (
+            tf(WORKERS),
+            "a:1,b:2",
+            "`--cluster` and TF_CONFIG must not both say which cluster this is.",
+        ),
+        ({}, "workers=a:1", "`--cluster` knows the jobs chief, worker, ps, evaluator."),
+        (STEP | {"SLURM_PROCID": "x"}, "", "Slurm: `SLURM_PROCID` must be a number."),
+    ],
+)
+def test_what_training_refuses_of_its_place_a_sweep_refuses_too(environ, cluster, message):
+    with pytest.raises(ClusterError) as caught:
+        found(environ, cluster, "worker:0" if cluster else "")
+    assert str(caught.value).startswith(message)
 
 
 def test_a_tf_config_that_is_none_is_refused_as_by_training():
     with pytest.raises(ClusterError, match="TF_CONFIG: must be JSON"):
-        SweepCluster.from_env({"TF_CONFIG": "{"})
+        found({"TF_CONFIG": "{"})
 
 
 def test_a_part_reads_as_a_sentence():
-    assert [str(SweepCluster(role, "a", "c:1")) for role in ("alone", "chief", "client")] == [
+    roles = ("alone", "chief", "leader", "client")
+    assert [str(SweepCluster(role, "a", "c:1")) for role in roles] == [
         "a sweep on this machine alone",
         "chief of a sweep, at c:1",
+        "chief of a sweep, at c:1, which runs trials too",
         "client a of the sweep's chief at c:1",
     ]

@@ -92,6 +92,59 @@ def test_what_is_typed_replaces_a_dimension_and_keeps_its_condition(tmp_path):
     assert space.dimensions[1].when == {"optimizer.name": ("sgd", "rmsprop")}
 
 
+def test_a_condition_is_typed_after_the_values(tmp_path):
+    typed_whole = typed(
+        optimizer__name="adam|sgd|rmsprop",
+        optimizer__momentum="0..0.9:0.3 when optimizer.name=sgd|rmsprop",
+    )
+    assert typed_whole == space_of(tmp_path, MOMENTUM)
+    space_lib.check(typed_whole, BASE)
+
+
+def test_a_condition_that_is_typed_replaces_the_recipes():
+    given = {"optimizer.momentum": "0..0.5 when data.global_batch_size=32|64"}
+    assert space_lib.load("digits_sweep", "", given).dimensions[-1].when == {
+        "data.global_batch_size": (32, 64)
+    }
+
+
+def test_a_flag_may_be_a_condition_and_have_one():
+    space = typed(workers="1|2", ps="0|1 when workers=2")
+    assert space.dimensions[1].when == {"--workers": (2,)}
+    space_lib.check(space, BASE)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "0..0.9 when sgd",
+            '`space.optimizer.momentum` must have FIELD=VALUE after `when`. Received: "sgd"; write it '
+            "as in `0..0.9 when optimizer.name=sgd`.",
+        ),
+        (
+            "0..0.9 when optimizer.nam=sgd",
+            "`space.optimizer.nam` is nothing that a sweep can search: a field of the config, or one of "
+            "--workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
+            '"optimizer.nam=sgd"; did you mean `space.optimizer.name`?',
+        ),
+        (
+            "0..0.9 when train.seed=x",
+            '`space.train.seed` must be an integer. Received: "x"; try 0.',
+        ),
+    ],
+)
+def test_a_condition_that_is_none_is_told(text, message):
+    assert unloadable("digits_dense", "", {"optimizer.momentum": text}) == message
+
+
+def test_a_typed_condition_must_stand_after_what_it_names():
+    space = typed(optimizer__momentum="0..0.9 when optimizer.name=sgd", optimizer__name="sgd|adam")
+    assert refused(space).startswith(
+        "`space.optimizer.momentum` must name in `when` a choice that "
+    )
+
+
 @pytest.mark.parametrize(
     "name, text, expected",
     [

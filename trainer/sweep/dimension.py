@@ -119,12 +119,20 @@ def from_dict(name: str, said: Any) -> Dimension:
 def parse(name: str, text: str) -> Dimension:
     """The dimension typed as LOW..HIGH, LOW..HIGH:STEP, either with :log, or as A|B|C.
 
+    "0..0.9 when optimizer.name=sgd|rmsprop" is one with a condition.
+
     Raises:
       ConfigError: there is no such field, or the text is none of these, or a value is not the field's.
     """
-    field = field_of(name, text)
+    values, has_condition, condition = text.partition(" when ")
+    made = _parse(field_of(name, text), values.strip())
+    when = _condition(field_of(name, text), condition) if has_condition else {}
+    return dataclasses.replace(made, name=name, when=when)
+
+
+def _parse(field: Field, text: str) -> Dimension:
     if "|" in text or ".." not in text:
-        return dataclasses.replace(choice(*map(field.parse, text.split("|"))), name=name)
+        return choice(*map(field.parse, text.split("|")))
     bounds, *rest = text.split(":")
     low, high = bounds.split("..", 1)
     log = rest[-1:] == ["log"]
@@ -133,8 +141,21 @@ def parse(name: str, text: str) -> Dimension:
         raise field.error("must be LOW..HIGH, LOW..HIGH:STEP, either with :log, or A|B|C", text,
                           "write one of them")  # fmt: skip
     step = step_of(field).parse(steps[0]) if steps else None
-    made = between(field.parse(low), field.parse(high), step=step, log=log)
-    return dataclasses.replace(made, name=name)
+    return between(field.parse(low), field.parse(high), step=step, log=log)
+
+
+def _condition(field: Field, text: str) -> dict[str, tuple[Any, ...]]:
+    said, has_values, values = text.partition("=")
+    if not has_values:
+        way_out = "write it as in `0..0.9 when optimizer.name=sgd`"
+        raise field.error("must have FIELD=VALUE after `when`", text, way_out)
+    parent = flag_or_field(said.strip())
+    return {parent: tuple(map(field_of(parent, text).parse, values.strip().split("|")))}
+
+
+def flag_or_field(said: str) -> str:
+    """The name in a space of what was typed, as flags are typed without their dashes."""
+    return f"--{said}" if f"--{said}" in FLAGS else said
 
 
 @functools.cache

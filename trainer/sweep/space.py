@@ -21,6 +21,7 @@ from trainer.sweep.dimension import (
     between,
     choice,
     encoded,
+    flag_or_field,
     from_dict,
     parse,
 )
@@ -105,16 +106,17 @@ def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
       space: another recipe, or a JSON file: {"optimizer.learning_rate": {"low": 1e-4, "high": 0.1,
         "log": true}, "model.hidden_units": {"choices": [[64], [128]]}}; "" where none was named.
       typed: single dimensions as they were typed, which replace those or come after them; what is
-        replaced keeps its condition.
+        replaced keeps its condition, unless another was typed.
 
     Raises:
       ConfigError: one of them cannot be read, or all of them together search nothing.
     """
     found = _of_file(recipes.find(space, "--space")) if space else _of_config(recipes.find(config))
     for said, text in typed.items():
-        name = f"--{said}" if f"--{said}" in FLAGS else said
-        when = found[name].when if name in found else {}
-        found[name] = dataclasses.replace(parse(name, text), when=when)
+        name = flag_or_field(said)
+        parsed = parse(name, text)
+        when = parsed.when or (found[name].when if name in found else {})
+        found[name] = dataclasses.replace(parsed, when=when)
     if not found:
         raise ConfigError(
             f"`--space` is missing, and {brief(config)} has no `get_space()`. Received: nothing to "

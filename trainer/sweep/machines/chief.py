@@ -12,7 +12,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -45,6 +45,9 @@ class Chief:
       secret: empty for none.
       peer_timeout_s: seconds of silence after which a client is lost.
       say: tells a person who came and went, line by line, from any thread.
+      expected: the clients that are known to be started. One that comes when the sweep is over already
+        would wait for its chief, and end as one to be started again: so for them the chief stays.
+      expect_for_s: seconds for them to come.
     """
 
     def __init__(
@@ -56,8 +59,11 @@ class Chief:
         secret: bytes,
         peer_timeout_s: float,
         say: Callable[[str], None],
+        expected: Collection[str] = (),
+        expect_for_s: float = 0.0,
     ):
         self._search = search
+        self._expected, self._expect_until = expected, time.monotonic() + expect_for_s
         self._address, self._bind = address, bind
         self._secret = secret
         self._peer_timeout_s = peer_timeout_s
@@ -66,7 +72,7 @@ class Chief:
         self._door = Door(credentials, self._make_guest, peer_timeout_s)
         self._failure: Exception | None = None
         self._looking: Future | None = None
-        self._is_over = self._is_leaving = False
+        self._is_over = self._is_leaving = self._said_late = False
         self._leave_at = math.inf
 
     def serve(
@@ -128,12 +134,24 @@ class Chief:
         self._looking = self._looking or self._desk.submit(AT_ONCE, lambda: self._search.is_over)
 
     def _is_done(self) -> bool:
-        """The sweep is over, and every client heard so and left, or had the time to."""
+        """The sweep is over, and every client came, heard so and left, or had the time to."""
+        if not self._is_over or self._expects_more():
+            return False
         guests = self._door.guests()
-        if not self._is_over or any(guest.trials for guest in guests):
+        if any(guest.trials for guest in guests):
             return False
         self._leave_at = min(self._leave_at, time.monotonic() + _FAREWELL_S)
         return not guests or time.monotonic() >= self._leave_at
+
+    def _expects_more(self) -> bool:
+        """Whether some that were started are still to hear that the sweep is over."""
+        late = sorted({*self._expected} - self._door.heard_of)
+        if not late or time.monotonic() >= self._expect_until:
+            return False
+        if not self._said_late:
+            self._said_late = True
+            self._say(f"the sweep is over; waiting for {listed(late)} to hear so")
+        return True
 
     def _check_alone(self, reception: Reception, startup_timeout_s: float) -> None:
         if self._door.alone_s() < startup_timeout_s:

@@ -122,7 +122,7 @@ class Client:
             if time.monotonic() + _RETRY_EVERY_S > deadline:
                 raise Resumable(
                     f"the sweep's chief at {self._address} did not answer within {timeout_s:g} s "
-                    f"({why}); start it, or correct KERASTUNER_ORACLE_IP, and run again."
+                    f"({why}); start it, or correct that address, and run again."
                 )
             time.sleep(_RETRY_EVERY_S)
 

@@ -28,6 +28,7 @@ class Door:
         peer_timeout_s: float,
     ):
         self.was_used = False  # Somebody was let in.
+        self.heard_of: set[str] = set()  # The names of all who came, let in or not.
         self._credentials = plain(credentials)
         self._make_guest = make_guest
         self._takeover_s = min(_TAKEOVER_S, peer_timeout_s)
@@ -59,6 +60,7 @@ class Door:
         if not isinstance(name, str) or not IS_NAME.fullmatch(name):
             raise Stranger
         if error := _difference({"the chief": self._credentials, f"client {name}": theirs}):
+            self.heard_of.add(name)
             raise ClusterError(messages.line(error))
         guest = self._make_guest(wire, name)
         with self._changed:
@@ -69,6 +71,7 @@ class Door:
                     f"the sweep has {len(self._guests)} clients, and takes no more now."
                 )
             self._guests[name] = guest
+            self.heard_of.add(name)
             self.was_used = True
         return guest
 
@@ -100,7 +103,7 @@ class Door:
         if first.name in self._guests:
             raise ClusterError(
                 f"two clients of a sweep must not have one name. Received: {second}, while {first} "
-                "takes part; give each machine a KERASTUNER_TUNER_ID of its own."
+                "takes part; give each machine a --task or a KERASTUNER_TUNER_ID of its own."
             )
 
 

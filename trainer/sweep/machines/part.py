@@ -1,22 +1,25 @@
 """Which part of the sweep is this process?
 
-A sweep across machines has a chief, which hands out the trials and runs none, and clients. They learn
-their parts from keras-tuner's environment variables, or from a TF_CONFIG with a chief and workers. Who is
-given the address of a chief and no name of its own is a client, named after its host.
+A sweep across machines has one task that hands out the trials, and others that run them. They learn
+their parts from keras-tuner's environment variables, or as tasks that train together do: from TF_CONFIG,
+`--cluster` or Slurm. A chief hands out and runs none. Where all are workers, worker 0 hands out and runs
+trials too, as in training it leads and trains. Who is given keras-tuner's address of a chief and no name
+of its own is a client, named after its host.
 """
 
 import dataclasses
-import json
 import os
 import re
 import socket
 from collections.abc import Mapping
 
-from strategies.cluster import ClusterSpec, split_address
+from strategies import places
+from strategies.cluster import TF_CONFIG, ClusterSpec, Task, split_address
+from strategies.cluster_flags import Asked
 from strategies.errors import ClusterError
 from trainer.fields import brief
 
-ALONE, CHIEF, CLIENT = "alone", "chief", "client"
+ALONE, CHIEF, LEADER, CLIENT = "alone", "chief", "leader", "client"
 NAME, HOST, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 IS_NAME = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 _IS_CHIEF = re.compile(r"(.*[^A-Za-z])?chief[^A-Za-z]*")
@@ -25,35 +28,57 @@ _EXAMPLE = f"{NAME}=chief {HOST}=10.0.0.1 {PORT}=9000"
 
 @dataclasses.dataclass(frozen=True)
 class SweepCluster:
-    """`role` is "alone", "chief" or "client"; `address` is the chief's, host:port, for both."""
+    """`role` is one of the above; `address` is that of who hands out the trials, host:port, for all.
+
+    `place` is where this was said, and makes no difference. `clients` are the names of all of them, where
+    they are known.
+    """
 
     role: str = ALONE
     name: str = ""
     address: str = ""
+    place: str = dataclasses.field(default="", compare=False)
+    clients: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
-        """The part that the environment gives to this process; alone where it says nothing of it.
+    def find(cls, asked: Asked, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
+        """The part that flags and environment give to this process; alone where none says anything.
 
         Raises:
-          ClusterError: what it says makes no sweep.
+          ClusterError: what they say makes no sweep, or two contradict each other.
         """
         given = {name: environ[name] for name in (NAME, HOST, PORT) if environ.get(name)}
-        cluster = ClusterSpec.from_env(environ)
-        from_tf_config = _of_tf_config(cluster, environ)
-        if given and from_tf_config.role != ALONE:
-            raise ClusterError(
-                f"{min(given)} and TF_CONFIG must not both say which part of a sweep this is. "
-                f"Received: {brief(given[min(given)])} and a TF_CONFIG for {cluster.task}; unset one."
-            )
-        return _of_keras_tuner(given, socket.gethostname()) if given else from_tf_config
+        if given:  # Slurm gives way to them, as it does to all that was written down.
+            _refuse_two(given, asked, ClusterSpec.from_env(environ))
+            return _of_keras_tuner(given, socket.gethostname())
+        return _of_cluster(places.find(asked, environ))
+
+    @property
+    def hands_out(self) -> bool:
+        return self.role in (CHIEF, LEADER)
+
+    @property
+    def runs_trials(self) -> bool:
+        return self.role != CHIEF
 
     def __str__(self) -> str:
-        if self.role == ALONE:
-            return "a sweep on this machine alone"
-        if self.role == CHIEF:
-            return f"chief of a sweep, at {self.address}"
-        return f"client {self.name} of the sweep's chief at {self.address}"
+        return {
+            ALONE: "a sweep on this machine alone",
+            CHIEF: f"chief of a sweep, at {self.address}",
+            LEADER: f"chief of a sweep, at {self.address}, which runs trials too",
+            CLIENT: f"client {self.name} of the sweep's chief at {self.address}",
+        }[self.role]
+
+
+def _refuse_two(given: Mapping[str, str], asked: Asked, written: ClusterSpec) -> None:
+    flags = {f"--{flag}": brief(value) for flag, value in vars(asked).items() if value}
+    if not written.is_alone or written.is_evaluator:
+        flags[TF_CONFIG] = f"a TF_CONFIG for {written.task}"
+    for other, shown in flags.items():
+        raise ClusterError(
+            f"{min(given)} and {other} must not both say which part of a sweep this is. Received: "
+            f"{brief(given[min(given)])} and {shown}; leave one out."
+        )
 
 
 def _of_keras_tuner(given: Mapping[str, str], hostname: str) -> SweepCluster:
@@ -66,9 +91,7 @@ def _of_keras_tuner(given: Mapping[str, str], hostname: str) -> SweepCluster:
                 f"{_EXAMPLE}, or none to sweep on this machine alone."
             )
     name, address = given[NAME], _address(given[HOST], given[PORT])
-    if _is_chief(name):
-        return SweepCluster(CHIEF, name, address)
-    return SweepCluster(CLIENT, name, address)
+    return SweepCluster(CHIEF if _is_chief(name) else CLIENT, name, address)
 
 
 def _is_chief(name: str) -> bool:
@@ -102,26 +125,22 @@ def _address(host: str, port: str) -> str:
     return f"{host}:{port}"
 
 
-def _of_tf_config(cluster: ClusterSpec, environ: Mapping[str, str]) -> SweepCluster:
-    if not cluster.jobs and not cluster.is_evaluator:
-        return SweepCluster()
-    jobs = json.loads(environ["TF_CONFIG"])["cluster"]
-    for job in ("ps", "evaluator"):
-        if job in jobs or cluster.task.type == job:
-            raise ClusterError(
-                f"TF_CONFIG: a sweep has no {job}, but a chief that hands out the trials and workers "
-                f"that run them. Received: {brief(jobs)}; take it out, as --workers_per_trial and "
-                "--ps_per_trial give each trial a cluster of its own."
-            )
+def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
+    if cluster.has_ps or cluster.is_evaluator:
+        job = "ps" if cluster.has_ps else "evaluator"
+        raise ClusterError(
+            f"{cluster.place}: a sweep has no {job}, but workers that run the trials, and if you like a "
+            f"chief that hands them out. Received: {cluster}; take it out, as --workers_per_trial and "
+            "--ps_per_trial give each trial a cluster of its own."
+        )
     if cluster.is_alone:
         return SweepCluster()
-    if "chief" not in jobs:
-        raise ClusterError(
-            "TF_CONFIG: a sweep across machines needs a `chief` that hands out the trials. "
-            f'Received: {brief(jobs)}; add "chief": ["host:port"], or unset TF_CONFIG to sweep on this '
-            "machine alone."
-        )
-    address = cluster.address(cluster.leader)
+    role, name = CLIENT, _name(cluster.task)
     if cluster.is_leader:
-        return SweepCluster(CHIEF, "chief", address)
-    return SweepCluster(CLIENT, f"worker-{cluster.task.index}", address)
+        role = CHIEF if cluster.task.type == "chief" else LEADER
+    clients = tuple(_name(task) for task in cluster.tasks() if task != cluster.leader)
+    return SweepCluster(role, name, cluster.address(cluster.leader), cluster.place, clients)
+
+
+def _name(task: Task) -> str:
+    return "chief" if task.type == "chief" else f"worker-{task.index}"

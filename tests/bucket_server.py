@@ -1,0 +1,161 @@
+"""A server that speaks Google Cloud Storage's JSON API, for tests, on this machine alone.
+
+The package gcp-storage-emulator is the storage. What it leaves out and a run relies on is added: that a
+request which names a generation is refused where the object has another. And it can be made to fail.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import pathlib
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from http import server
+
+from gcp_storage_emulator.handlers import buckets
+from gcp_storage_emulator.server import RequestHandler, Router
+from gcp_storage_emulator.storage import Storage
+
+BUCKET = "muster-tests"
+TOKEN = "a-token-of-the-tests"
+
+
+class BucketServer:
+    """One empty bucket. `environ` leads Google's client to it."""
+
+    def __init__(self):
+        logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+        self.storage = Storage(use_memory_fs=True)
+        buckets.create_bucket(BUCKET, self.storage)
+        self.status = 0  # What every request is answered with instead; 0: by what it asks for.
+        self.lost_answers = 0  # So many writes to come take effect, and their answers are lost.
+        self.before_request: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None
+        self.authorization = ""  # Of the last request.
+        self.token_status = (
+            200  # Of requests to be given a token, as Google's OAuth server answers them.
+        )
+        self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival.
+        self._server = server.HTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"STORAGE_EMULATOR_HOST": self.url}
+
+    def names(self, folder: str) -> list[str]:
+        """What lies below a folder, in order."""
+        found, _ = self.storage.get_file_list(BUCKET, prefix=f"{folder}/")
+        return sorted(one["name"].removeprefix(f"{folder}/") for one in found)
+
+    def read(self, name: str) -> bytes:
+        return self.storage.get_file(BUCKET, name)
+
+    def wipe(self, folder: str) -> None:
+        for name in self.names(folder):
+            self.storage.delete_file(BUCKET, f"{folder}/{name}")
+
+    def plant(self, name: str) -> None:
+        """An object of any name, also of one that the storage would not take."""
+        self.storage.objects[BUCKET][name] = {"name": name, "generation": "1"}
+
+    def copy(self, folder: str, to: pathlib.Path) -> pathlib.Path:
+        """What lies below a folder, as files."""
+        for name in self.names(folder):
+            path = to / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.read(f"{folder}/{name}"))
+        return to
+
+    def generation(self, bucket: str, name: str) -> int:
+        with contextlib.suppress(Exception):  # Its NotFound is one class for all that is not there.
+            return int(self.storage.get_file_obj(bucket, name)["generation"])
+        return 0
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(RequestHandler):
+    def __init__(self, owner: BucketServer, *args: object):
+        self._owner = owner
+        super().__init__(owner.storage, *args)
+
+    def _answer(self, method: str) -> None:
+        owner = self._owner
+        owner.requests.append((method, self.path))
+        owner.authorization = self.headers.get("Authorization", "")
+        owner.before_request()
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.rfile = io.BytesIO(content)
+        if self.path == "/token":
+            self._give_token(owner.token_status)
+        elif owner.status:
+            self._refuse(owner.status)
+        elif not self._is_met(content):
+            self._refuse(412)
+        else:
+            if owner.lost_answers and method != "GET":
+                owner.lost_answers -= 1
+                self.wfile = io.BytesIO()
+            Router(self).handle(method)
+            if method != "GET":
+                owner.after_write()
+
+    def _is_met(self, content: bytes) -> bool:
+        url = urllib.parse.urlsplit(self.path)
+        query = dict(urllib.parse.parse_qsl(url.query))
+        # The parts of a large upload belong to its beginning, which named the generation.
+        if "ifGenerationMatch" not in query or "upload_id" in query:
+            return True
+        bucket, _, name = url.path.partition("/b/")[2].partition("/o")
+        if url.path.startswith("/upload/"):  # Its name is in the JSON that comes before the object.
+            name = json.loads(content[content.index(b"{") : content.index(b"}") + 1])["name"]
+        else:
+            name = urllib.parse.unquote(name.removeprefix("/"))
+        return self._owner.generation(bucket, name) == int(query["ifGenerationMatch"])
+
+    def _give_token(self, status: int) -> None:
+        good = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
+        answer = json.dumps(good if status == 200 else {"error": "invalid_grant"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _refuse(self, status: int) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_PUT(self) -> None:
+        self._answer("PUT")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[BucketServer]:
+    with BucketServer() as bucket:
+        yield bucket

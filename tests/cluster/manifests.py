@@ -1,0 +1,39 @@
+"""What do Kubernetes' manifests say, object by object?"""
+
+import pathlib
+
+import yaml
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "docker" / "kubernetes"
+DOCUMENTS = [
+    (path.stem, document)
+    for path in sorted(FOLDER.glob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text())
+]
+JOBS = {
+    document["metadata"]["name"]: document for _, document in DOCUMENTS if document["kind"] == "Job"
+}
+CLUSTERS = ("muster-workers", "muster-ps")
+SWEEP = ("muster-sweep-chief", "muster-sweep-clients")
+TRAINING_JOB = next(document for _, document in DOCUMENTS if document["kind"] == "TFJob")
+TEMPLATES = {name: job["spec"]["template"] for name, job in JOBS.items()} | {
+    "tfjob": TRAINING_JOB["spec"]["tfReplicaSpecs"]["Worker"]["template"]
+}
+
+
+def of(kind, name):
+    """The one object of a kind that has this name."""
+    (found,) = [
+        document
+        for _, document in DOCUMENTS
+        if document["kind"] == kind and document["metadata"]["name"] == name
+    ]
+    return found
+
+
+def labels(name):
+    return JOBS[name]["spec"]["template"]["metadata"]["labels"]
+
+
+def selects(selector, name):
+    return selector.items() <= labels(name).items()

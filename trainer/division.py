@@ -1,0 +1,39 @@
+"""Can the replicas of a cluster share each batch as the config asks?"""
+
+from strategies.choose import Choice
+from strategies.cluster import ClusterSpec
+from trainer import blocks
+from trainer.config import ConfigError, ExperimentConfig
+
+
+def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
+    """Raises ConfigError where the config asks for an exchange that the strategy does not have."""
+    if config.sync.mode not in ("auto", choice.sync_mode):
+        raise ConfigError(
+            f"`sync.mode` must be auto or {choice.sync_mode} with {choice.strategy}. "
+            f"Received: {config.sync.mode!r}; {choice.reason}."
+        )
+
+
+def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
+    """Replicas that share one global batch. With parameter servers a step is one worker's."""
+    return 1 if choice.strategy == "parameter_server" else len(cluster.trainers()) * num_devices
+
+
+def check_batch(
+    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
+) -> None:
+    """`check_replicas`, as far as they are known before there is a runtime."""
+    check_replicas(config, num_replicas(choice, cluster, num_devices))
+
+
+def check_replicas(config: ExperimentConfig, replicas: int) -> None:
+    """Raises ConfigError where the global batch, or its blocks, do not divide among the replicas."""
+    batch = config.data.global_batch_size
+    if replicas and batch % replicas:
+        down, up = batch // replicas * replicas, -(-batch // replicas) * replicas
+        raise ConfigError(
+            "`data.global_batch_size` must divide evenly among replicas. Received: "
+            f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
+        )
+    blocks.check(config, replicas)

@@ -1,0 +1,43 @@
+"""Which devices train in this process, and why are there no others?"""
+
+import os
+
+from strategies import gpus, tpu_preflight
+from strategies.choose import Choice
+from strategies.errors import ClusterError
+from strategies.packages import version
+from trainer import tensorflow_import
+from trainer.cli import TrainOptions
+
+
+def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
+    """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
+
+    Raises ClusterError where there are not so many, or no TPU.
+    """
+    if choice.strategy == "tpu":
+        if options.devices:
+            raise ClusterError(
+                "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
+                f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
+            )
+        tpu_preflight.preflight(choice.tpu)
+        tpu_preflight.keep_library_out(choice.tpu, os.environ)
+        return []
+    if for_tpus := version("tensorflow-tpu"):
+        raise ClusterError(
+            f"`--strategy={choice.strategy}` needs the package tensorflow, as tensorflow-tpu compiles "
+            f"for TPUs alone. Received: tensorflow-tpu {for_tpus}; give --tpu=local on a TPU VM, or "
+            "install tensorflow in its place."
+        )
+    with tensorflow_import.quietly():
+        from strategies import devices
+
+        servers_own = choice.strategy == "parameter_server"
+        names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
+    return names
+
+
+def why_no_gpu(choice: Choice, devices: list[str]) -> str:
+    """As `gpus.why_none`; "" with parameter servers, whose own GPUs are TensorFlow's to find."""
+    return "" if choice.strategy == "parameter_server" else gpus.why_none(devices)
