@@ -33,7 +33,7 @@ def test_the_libtpu_asked_for_is_none_with_which_tensorflow_aborts():
 @pytest.mark.parametrize(
     "file, asked",
     [
-        ("docker/Dockerfile", "tpu) tensorflow=tensorflow-tpu extras=tune,tpucheck ;;"),
+        ("docker/Dockerfile", "tpu) tensorflow=tensorflow-tpu extras=tune,gs,tpucheck ;;"),
         ("docker/cloud_tpu.sh", "MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip"),
         ("Makefile", "MUSTER_TENSORFLOW=tensorflow-tpu .venv-tpu/bin/python -m pip"),
     ],
