@@ -13,8 +13,7 @@ DOCUMENTS = [
 JOBS = {
     document["metadata"]["name"]: document for _, document in DOCUMENTS if document["kind"] == "Job"
 }
-CLUSTERS = ("muster-workers", "muster-ps")
-SWEEP = ("muster-sweep-chief", "muster-sweep-clients")
+SWEEP = "muster-sweep"
 TRAINING_JOB = next(document for _, document in DOCUMENTS if document["kind"] == "TFJob")
 TEMPLATES = {name: job["spec"]["template"] for name, job in JOBS.items()} | {
     "tfjob": TRAINING_JOB["spec"]["tfReplicaSpecs"]["Worker"]["template"]

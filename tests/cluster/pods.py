@@ -10,7 +10,6 @@ from strategies.cluster import ClusterSpec
 from trainer import cli, launch
 
 _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
-_HOST, _PORT = "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,20 +25,17 @@ def of(job: Mapping[str, Any]) -> list[Pod]:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     found = []
     for index in range(job["spec"]["completions"]):
-        name = f"{job['metadata']['name']}-{index}-x7k2p"
-        environ = {one["name"]: _value(one, name, container) for one in container.get("env", [])}
+        environ = {one["name"]: _value(one, container) for one in container.get("env", [])}
         if job["spec"].get("completionMode") == "Indexed":
             environ["JOB_COMPLETION_INDEX"] = str(index)
         found.append(Pod(container["args"], environ))
     return found
 
 
-def _value(variable: Mapping[str, Any], pod: str, container: Mapping[str, Any]) -> str:
+def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:
     if "value" in variable:
         return variable["value"]
-    (kind, source), *_ = variable["valueFrom"].items()
-    if kind == "fieldRef":
-        return {"metadata.name": pod}[source["fieldPath"]]
+    ((kind, source),) = variable["valueFrom"].items()
     assert kind == "resourceFieldRef"
     bound, what = source["resource"].split(".")
     return container["resources"][bound][what]
@@ -57,19 +53,11 @@ def addresses(pod: Pod) -> list[str]:
 def here(pods: Sequence[Pod], folder: pathlib.Path) -> list[Pod]:
     """The same pods with loopback addresses, and folders of this machine in place of volumes."""
     (folder / "secret").write_text("a secret of some length")
-    ports = launch.free_ports(len(pods))
-    local = ",".join(f"127.0.0.1:{port}" for port in ports)
+    local = ",".join(f"127.0.0.1:{port}" for port in launch.free_ports(len(pods)))
 
     def moved(arg: str) -> str:
         if arg.startswith(_CLUSTER):
             return _CLUSTER + local
         return arg.replace(_SECRET, str(folder / "secret")).replace(_RUNS, str(folder / "runs"))
 
-    chief = {_HOST: "127.0.0.1", _PORT: str(ports[0])}
-    return [
-        Pod(
-            [moved(arg) for arg in pod.args],
-            dict(pod.environ) | (chief if _HOST in pod.environ else {}),
-        )
-        for pod in pods
-    ]
+    return [Pod([moved(arg) for arg in pod.args], pod.environ) for pod in pods]

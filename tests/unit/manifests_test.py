@@ -11,16 +11,15 @@ import pytest
 
 from strategies import places
 from strategies.cluster import split_address
-from strategies.cluster_flags import Asked
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
-from tests.cluster.manifests import CLUSTERS, DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
+from tests.cluster.manifests import DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
 from trainer import cli
-from trainer.sweep.machines.part import CHIEF, CLIENT, SweepCluster
+from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
 
 
 def test_every_job_is_known_to_the_tests():
-    assert {*JOBS} == {*CLUSTERS, *SWEEP}
+    assert {*JOBS} == {"muster-workers", "muster-ps", SWEEP}
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.35"])
@@ -83,10 +82,7 @@ def test_every_pod_asks_for_what_it_may_take(name):
 
 def served(name):
     """The port on which a Job's pods are reached."""
-    pod = pods.of(JOBS[name])[0]
-    if name in SWEEP:
-        return split_address(SweepCluster.find(Asked(), pod.environ).address)[1]
-    (port,) = {split_address(one)[1] for one in pods.addresses(pod)}
+    (port,) = {split_address(one)[1] for one in pods.addresses(pods.of(JOBS[name])[0])}
     return port
 
 
@@ -158,7 +154,7 @@ def test_a_pod_has_the_time_to_save(name):
 # One cluster.
 
 
-@pytest.mark.parametrize("name", CLUSTERS)
+@pytest.mark.parametrize("name", JOBS)
 def test_the_pods_of_a_job_are_the_tasks_of_one_cluster(name):
     job = JOBS[name]["spec"]
     assert job["completionMode"] == "Indexed" and job["completions"] == job["parallelism"]
@@ -168,7 +164,7 @@ def test_the_pods_of_a_job_are_the_tasks_of_one_cluster(name):
     assert sum(one.is_leader for one in found) == 1
 
 
-@pytest.mark.parametrize("name", CLUSTERS)
+@pytest.mark.parametrize("name", JOBS)
 def test_every_task_is_listed_at_the_name_that_its_pod_has(name):
     service = of("Service", JOBS[name]["spec"]["template"]["spec"]["subdomain"])
     assert service["spec"]["clusterIP"] == "None" and selects(service["spec"]["selector"], name)
@@ -186,22 +182,11 @@ def test_the_index_gives_a_chief_servers_and_workers():
     assert tasks == ["chief 0", "ps 0", "ps 1", "worker 0", "worker 1"]
 
 
-def test_a_sweep_has_one_chief_whose_address_its_clients_know():
-    parts = [
-        SweepCluster.find(Asked(), pod.environ) for name in SWEEP for pod in pods.of(JOBS[name])
-    ]
-    assert [part.role for part in parts] == [CHIEF, CLIENT, CLIENT, CLIENT]
-    assert len({part.name for part in parts}) == 4
-    (address,) = {part.address for part in parts}
-    service = of("Service", split_address(address)[0])
-    assert selects(service["spec"]["selector"], "muster-sweep-chief")
-    assert not selects(service["spec"]["selector"], "muster-sweep-clients")
-    assert service["spec"]["clusterIP"] == "None"
-
-
-def test_all_parts_of_a_sweep_are_asked_the_same():
-    asked = {tuple(pod.args) for name in SWEEP for pod in pods.of(JOBS[name])}
-    assert len(asked) == 1 and cli.parse(min(asked)).verb == "tune"
+def test_of_a_sweep_the_first_hands_out_the_trials_and_all_run_them():
+    found = pods.of(JOBS[SWEEP])
+    parts = [SweepCluster.find(cli.parse(pod.args).asked, pod.environ) for pod in found]
+    assert [part.role for part in parts] == [LEADER, CLIENT, CLIENT, CLIENT]
+    assert len({part.address for part in parts}) == 1
 
 
 def test_a_tfjobs_tf_config_is_read():

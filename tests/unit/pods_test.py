@@ -110,7 +110,7 @@ def test_the_parameter_servers_of_an_indexed_job_train(tmp_path):
 
 @pytest.mark.long
 def test_the_pods_of_a_sweep_search(tmp_path):
-    tasks = [pod for name in SWEEP for pod in pods.of(JOBS[name])]
+    tasks = pods.of(JOBS[SWEEP])
     short = ["--max_trials=3", "--config.train.epochs=1"]
     files = [tmp_path / f"health-{index}" for index in range(len(tasks))]
     processes = [
@@ -122,5 +122,5 @@ def test_the_pods_of_a_sweep_search(tmp_path):
     for process in processes:
         with process:
             assert process.wait() == 0, process.said
-    assert all(is_well(probes(SWEEP[0])[1], file) for file in files)
-    assert (tmp_path / "runs" / "muster-sweep" / "best_config.json").exists()
+    assert all(is_well(probes(SWEEP)[1], file) for file in files)
+    assert (tmp_path / "runs" / SWEEP / "best_config.json").exists()
