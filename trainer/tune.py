@@ -15,31 +15,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from strategies.packages import version
-from trainer import config as config_lib
-from trainer import gpu_share, in_common, launch, screen, tensorflow_import
+from trainer import gpu_share, in_common, launch, screen
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
-from trainer.config import ExperimentConfig
 from trainer.health import Health
 from trainer.stop import StopRequest
 from trainer.sweep import compiled, ended, trial_process
-from trainer.sweep import space as space_lib
 from trainer.sweep.assignment import Source
-from trainer.sweep.ledger import Ledger
 from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
-from trainer.sweep.oracle import TUNERS, Suggestion
-from trainer.sweep.record import Objective
+from trainer.sweep.plan import FREE, Plan
 from trainer.sweep.runner import Runner
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
-from trainer.sweep.space import Space
 from trainer.sweep.trial import Limits, command
 from trainer.workdir import Workdir
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
-# What a sweep that goes on may be asked anew: it leaves the trials' figures alone.
-_FREE = ("data.dir", "data.placement", "data.download_timeout_s")
 
 
 def run(options: TuneOptions) -> int:
@@ -48,28 +39,20 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
-    _check_no_tpu(options)
     cluster = SweepCluster.find(options.asked, os.environ)
     gpu_share.take(cluster.place)
-    base = config_lib.resolve(options.config, options.overrides)
-    space = space_lib.load(options.config, options.space, options.dimensions)
-    space_lib.check(space, base)
-    _check_length(options, base)
-    _check_overrides(options, space)
-    objective = Objective.named(options.objective or _usual_objective(base))
+    plan = Plan.of(options)
     key = secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
-    with _claimed(options, base, cluster) as workdir, compiled.shared():
-        asked = _asked(options, base, space, objective)
-        search_in = functools.partial(_search, options, base, space, objective, asked)
+    with _claimed(options, plan.base.name, cluster) as workdir, compiled.shared():
         if slots:
             trial_process.warm_up()
         if cluster.role == CLIENT:
-            return _take_part(options, cluster, asked, key, workdir.path, slots, stop, search_in)
-        search = search_in(workdir.path)
+            return _take_part(plan, cluster, key, workdir.path, slots, stop)
+        search = plan.search_in(workdir.path)
         health = Health.from_env()
-        with _shown(options, space, search, workdir.path) as show:
+        with _shown(plan, search, workdir.path) as show:
 
             def look() -> None:
                 show.look()
@@ -78,46 +61,11 @@ def run(options: TuneOptions) -> int:
             stop.give_grace(options.grace_s + _START_S)
             run = functools.partial(_run, options, search, workdir.path, slots, stop, {})
             if cluster.hands_out:
-                _serve(options, cluster, asked, key, search, show.say, look, stop, run)
+                _serve(plan, cluster, key, search, show.say, look, stop, run)
             else:
                 run(look)
         workdir.settle()
         return _conclude(options, search, workdir, stop)
-
-
-def _check_no_tpu(options: TuneOptions) -> None:
-    """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
-    asked = parse(options.trainer_args)
-    build = version("tensorflow-tpu")
-    if asked.tpu or asked.strategy == "tpu" or build:
-        received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"
-        raise InputError(
-            f"`tune` trains on CPUs and GPUs, by the package tensorflow. Received: {received}; run it "
-            "where that is, or train each config by itself on a TPU."
-        )
-
-
-def _usual_objective(base: ExperimentConfig) -> str:
-    is_classifier = base.data.name in config_lib.CLASSIFICATION_DATASETS
-    return "test_accuracy" if is_classifier else "test_loss"
-
-
-def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
-    if TUNERS[options.tuner].in_epochs and base.train.steps:
-        raise InputError(
-            f"`train.steps` must be 0 for --tuner={options.tuner}, which counts in epochs. Received: "
-            f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
-        )
-
-
-def _check_overrides(options: TuneOptions, space: Space) -> None:
-    always = {dimension.name for dimension in space.dimensions if not dimension.when}
-    for name, text in options.overrides.items():
-        if name in always:
-            raise InputError(
-                f"`--config.{name}` is searched by the space. Received: {text}; leave it out, or say "
-                f"with --space.{name} what to search."
-            )
 
 
 def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
@@ -131,14 +79,12 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
 
 
 @contextlib.contextmanager
-def _claimed(
-    options: TuneOptions, base: ExperimentConfig, cluster: SweepCluster
-) -> Iterator[Workdir]:
+def _claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator[Workdir]:
     """The sweep's folder. It is one search's at a time; clients may share it with their chief.
 
     Of a bucket they use the folder on their own machine, which only the search brings in there.
     """
-    default = f"runs/sweep-{base.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = workdir_lib.at(options.workdir or default)
     if cluster.role == CLIENT:
         workdir.make()
@@ -154,68 +100,10 @@ def _claimed(
         yield workdir
 
 
-def _import_keras_tuner() -> None:
-    with tensorflow_import.quietly():
-        import keras  # noqa: F401, before keras-tuner, which needs scikit-learn.
-    try:
-        import keras_tuner  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"`tune` needs keras-tuner. Received: {error}; run `pip install 'muster[tune]'`."
-        ) from None
-
-
-def _asked(
-    options: TuneOptions, base: ExperimentConfig, space: Space, objective: Objective
-) -> dict:
-    """All that decides which trials there are, and what they come to."""
-    config = {f"config.{name}": value for name, value in config_lib.flatten(base).items()}
-    for name in _FREE:
-        del config[f"config.{name}"]
-    flags = ("tuner", "seed", "max_epochs", "factor", "early_stop")
-    each = ("workers_per_trial", "ps_per_trial", "trainer_args")
-    return {
-        **{name: getattr(options, name) for name in (*flags, *each)},
-        "objective": objective.name,
-        **config,
-        "space": space.as_dict(),
-    }
-
-
-def _search(options, base, space, objective, asked, folder) -> Search:
-    _import_keras_tuner()
-    from trainer.sweep import oracle
-
-    source = oracle.create(
-        options.tuner,
-        space,
-        objective,
-        max_trials=options.max_trials,
-        seed=options.seed,
-        max_epochs=options.max_epochs or base.train.epochs,
-        factor=options.factor,
-    )
-    make_trial = functools.partial(_make_trial, options, base, space)
-    ledger = Ledger(folder / "ledger.jsonl", asked)
-    return Search(objective, source, ledger, make_trial, options.early_stop)
-
-
-def _shown(options, space, search, folder):
+def _shown(plan: Plan, search: Search, folder: pathlib.Path):
     from trainer.sweep.show import Show
 
-    return Show(folder, search, space.dimensions, _planned(options, space))
-
-
-def _make_trial(
-    options: TuneOptions, base: ExperimentConfig, space: Space, suggestion: Suggestion
-) -> tuple[ExperimentConfig, tuple[str, ...]]:
-    """A trial's config and its flags of launch and train. Raises ConfigError for a bad combination."""
-    overrides, flags = space.split(suggestion.values)
-    if suggestion.epochs:
-        overrides["train.epochs"] = str(suggestion.epochs)
-    usual = {"--workers": str(options.workers_per_trial), "--ps": str(options.ps_per_trial)}
-    config = config_lib.override(base, overrides)
-    return config, tuple(f"{name}={value}" for name, value in (usual | flags).items())
+    return Show(folder, search, plan.space.dimensions, plan.num_trials)
 
 
 def _run(
@@ -239,20 +127,21 @@ def _run(
     runner.run(lambda: stop.requested)
 
 
-def _take_part(options, cluster, asked, key, folder, slots, stop, search_in) -> int:
+def _take_part(plan: Plan, cluster, key, folder, slots, stop) -> int:
     """A client's part, unless the sweep is over and nobody gives out trials any more."""
     try:
-        return _run_as_client(options, cluster, asked, key, folder, slots, stop)
+        return _run_as_client(plan, cluster, key, folder, slots, stop)
     except Resumable:
-        if not ended.is_over(folder, search_in):
+        if not ended.is_over(folder, plan.search_in):
             raise
         screen.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
         return EXIT_DONE
 
 
-def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
+def _run_as_client(plan: Plan, cluster, key, folder, slots, stop) -> int:
     from trainer.sweep.machines.client import Client
 
+    options = plan.options
     lost: list[Resumable] = []
     health = Health.from_env()
 
@@ -261,26 +150,27 @@ def _run_as_client(options, cluster, asked, key, folder, slots, stop) -> int:
             raise lost[0]
         health.note()
 
-    carried = in_common.versions() | asked
+    carried = in_common.versions() | plan.asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
         screen.say(f"tune: {cluster}; its trials are in {folder}")
         stop.give_grace(options.grace_s + _START_S)
         # Where the data lies is each machine's own affair, and not the chief's.
-        own = {name: text for name, text in options.overrides.items() if name in _FREE}
+        own = {name: text for name, text in options.overrides.items() if name in FREE}
         _run(options, source, folder, slots, stop, own, look)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
+def _serve(plan: Plan, cluster, key, search, say, look, stop, run) -> None:
     from trainer.sweep.machines.chief import Chief
     from trainer.sweep.machines.leader import lead
 
+    options = plan.options
     chief = Chief(
         search,
         cluster.address,
         options.bind,
-        in_common.versions() | asked,
+        in_common.versions() | plan.asked,
         key,
         options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),
@@ -291,12 +181,6 @@ def _serve(options, cluster, asked, key, search, say, look, stop, run) -> None:
         lead(chief, run, look, lambda: stop.requested)
     else:
         chief.serve(options.startup_timeout_s, lambda: stop.requested, look)
-
-
-def _planned(options: TuneOptions, space: Space) -> int | None:
-    """How many trials it will be at most, where that is known."""
-    limit = options.max_trials or TUNERS[options.tuner].max_trials
-    return min((number for number in (limit, space.size) if number), default=None)
 
 
 def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
