@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from strategies import choose, places, roll_call, secret
 from strategies.addresses import exposed
-from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError
+from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.packages import version
 from trainer import __version__, datasets, division, gpu_share, own_devices, tpu_compile
 from trainer import config as config_lib
@@ -39,7 +39,7 @@ def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
         return True, look()
     except _Unknown as error:
         return None, str(error)
-    except InputError as error:
+    except (InputError, Resumable) as error:
         return False, str(error)
 
 

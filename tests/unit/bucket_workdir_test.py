@@ -12,6 +12,7 @@ import pytest
 
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
+from trainer import check, cli
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib
 from trainer.bucket import keeper as keeper_lib
@@ -107,6 +108,20 @@ def test_a_run_goes_on_on_another_machine_and_back_on_the_first(bucket, machine)
             lines = workdir.metrics.read_text().splitlines() if turn else []
             assert lines == [str(before) for before in range(turn)]
             workdir.metrics.write_text("".join(f"{line}\n" for line in [*lines, turn]))
+
+
+def test_check_tells_what_train_would_find_there(bucket, machine):
+    def found() -> tuple[bool | None, str]:
+        parts = check.examine(cli.parse(["check", f"--workdir={URL}"]))
+        return next((is_well, word) for name, is_well, word in parts if name == "workdir")
+
+    assert found() == (True, f"{URL}: would be made")
+    with _held():
+        pass
+    assert found() == (True, f"{URL}: a run of this config, which would go on")
+    bucket.status = 503
+    is_well, word = found()
+    assert is_well is False and "could not be listed" in word
 
 
 def test_another_config_is_refused_before_anything_is_touched(bucket, machine):
