@@ -5,6 +5,7 @@ only `make test-faults` runs: they are further cases of what a shorter one shows
 """
 
 import gc
+import hashlib
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,9 +65,14 @@ def mnist_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared_mnist(mnist_dir, tmp_path_factory) -> Path:
-    """A `data.dir` in which tensorflow-datasets has prepared MNIST; leave it as it is."""
-    folder = tmp_path_factory.mktemp("prepared_mnist")
+def prepared_mnist(mnist_dir, pytestconfig) -> Path:
+    """A `data.dir` in which tensorflow-datasets has prepared MNIST; leave it as it is.
+
+    What this very code has prepared in an earlier session is taken: both halves of `make test` need it.
+    """
+    sources = sorted((_ROOT / "trainer").glob("mnist*.py"))
+    of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    folder = pytestconfig.cache.mkdir(f"prepared_mnist_{of}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
         datasets.load(

@@ -72,6 +72,7 @@ def test_a_run_that_is_stopped_goes_on_on_another_machine_to_the_same_weights(
     _assert_is(run, whole)
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_started_again_by_launch(bucket, machine, whole, tmp_path):
     """By the bucket's checkpoints, which launch finds on this machine."""
     process = cluster.launching(URL, *FLAGS, "--config.train.checkpoint_every_steps=10")

@@ -164,7 +164,7 @@ def test_one_two_and_four_replicas_end_with_the_same_bits(recipe, layout, run):
     assert run(recipe, layout).summary["weights_sha256"] == alone.summary["weights_sha256"]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.long), 8])
 def test_the_default_ends_with_the_same_bits_on_any_number_of_threads(threads, run, tmp_path):
     flags = [*cluster.TRAINER, f"--workdir={tmp_path}", "--config.train.steps=30"]
     environ = {"TF_NUM_INTRAOP_THREADS": str(threads)}

@@ -84,6 +84,7 @@ def test_tasks_that_differ_are_told_field_and_values_on_both(field, mine, other,
         assert f"{mine} on worker 0, {other} on worker 1" in leading.error
 
 
+@pytest.mark.long  # roll_call_test.py has it with processes that do not train.
 def test_a_task_with_another_secret_takes_no_part_and_both_end_with_bad_input(tmp_path):
     first, second = cluster.clusters(worker=2)
     secret = tmp_path / "secret"

@@ -72,6 +72,7 @@ def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
     assert run.iterations == {STEPS}
 
 
+@pytest.mark.long  # launch_test.py has it with stand-ins, parameter_server_test.py without launch.
 def test_a_killed_worker_beside_parameter_servers_starts_again_alone(tmp_path):
     with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
         launched.await_line(LEARNING)

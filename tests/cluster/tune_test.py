@@ -146,6 +146,7 @@ def test_trials_at_a_time_may_be_clusters_of_any_kind(tmp_path):
     assert strategies == {0: "multi_worker", 1: "parameter_server"}
 
 
+@pytest.mark.long
 def test_a_search_on_mnist_prefers_what_learns(tmp_path, prepared_mnist):
     found = tuned(
         tmp_path,
@@ -171,8 +172,9 @@ def test_a_bad_space_is_told_in_one_line_before_anything_starts(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+# bucket_test.py stops one by SIGTERM in every session.
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
 )
 def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
     flags = (

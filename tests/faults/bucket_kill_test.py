@@ -30,7 +30,7 @@ def test_a_run_goes_on_after_any_write_that_its_machine_came_to(
     for name, value in bucket.environ.items():
         monkeypatch.setenv(name, value)
     rng = random.Random(f"{conftest.seed(request.config)}, bucket")
-    losses = 10 if conftest.is_long(request.config) else 2
+    losses = 10 if conftest.is_long(request.config) else 1
     lost = 0
     for number in range(losses):
         lost += _lost_a_machine(

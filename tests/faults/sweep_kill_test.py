@@ -97,7 +97,8 @@ def disturbed(workdir: pathlib.Path, rng: random.Random, kills: int) -> int:
     return kills
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long  # tune_test.py kills one in every session.
+@pytest.mark.parametrize("kills", [20])
 def test_a_killed_sweep_ends_as_one_that_was_not(tmp_path, rng, kills):
     finish(tmp_path / "undisturbed")
     for number in range(kills):
