@@ -84,6 +84,7 @@ def test_two_workers_leave_out_the_batches_that_one_process_does(tmp_path):
     assert summaries[0]["weights_sha256"] == summaries[1]["weights_sha256"]
 
 
+@pytest.mark.long
 def test_parameter_servers_leave_out_a_batch_and_apply_all_others_once(tmp_path):
     codes, tasks = _train(SERVERS, tmp_path, "--config.train.skip_bad_batches=3")
     assert codes == [0, 0, 0, 0], tasks[0].said

@@ -86,6 +86,7 @@ def test_a_worker_that_is_killed_is_started_again_by_launch(bucket, machine, who
     assert run.summary["num_replicas"] == 2
 
 
+@pytest.mark.long  # bucket_workdir_test.py has it within a process.
 def test_a_bucket_that_fails_stops_no_run_and_is_brought_up_to_date_by_the_next(
     bucket, machine, whole, tmp_path, monkeypatch
 ):

@@ -19,6 +19,7 @@ def test_mnist_dense_reaches_097_in_10_epochs(start, prepared_mnist, tmp_path):
     assert run.summary["test_accuracy"] >= 0.97, run.summary["test_accuracy"]
 
 
+@pytest.mark.long
 def test_mnist_dense_ps_learns_on_the_documents_cluster(prepared_mnist, tmp_path):
     flags = ("--config=mnist_dense_ps", f"--config.data.dir={prepared_mnist}")
     process = cluster.launching(tmp_path, *flags, workers=2, ps=2)

@@ -96,6 +96,7 @@ def test_a_launcher_killed_before_the_first_step_leaves_no_task_behind(tmp_path)
             assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"
 
 
+@pytest.mark.long  # launch_test.py has it with stand-ins.
 def test_a_killed_launcher_costs_no_bit(undisturbed, tmp_path):
     with contextlib.ExitStack() as stack:
         launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))

@@ -129,6 +129,7 @@ def test_hyperband_goes_on_with_the_run_that_did_best(tmp_path):
     assert alone.summary["steps"] == 96
 
 
+@pytest.mark.long
 def test_trials_at_a_time_may_be_clusters_of_any_kind(tmp_path):
     found = tuned(
         tmp_path / "sweep",

@@ -75,6 +75,7 @@ def _run(jobs, workdir, tmp_path):
     return cluster.Run(workdir)
 
 
+@pytest.mark.long
 def test_workers_train_to_the_same_weights_whatever_their_clocks_say(tmp_path, undisturbed):
     run = _run({"worker": 2}, tmp_path / "run", tmp_path)
     assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
