@@ -86,11 +86,10 @@ def _claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator
     """
     default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = workdir_lib.at(options.workdir or default)
+    workdir.make()
     if cluster.role == CLIENT:
-        workdir.make()
         yield workdir
         return
-    workdir.make()
     with workdir.held(options.startup_timeout_s):
         if workdir.config.exists():
             raise InputError(
