@@ -46,9 +46,11 @@ def no_test_touches_the_home_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def bucket():
-    """An empty bucket on a server of its own; `environ` leads a process to it."""
+def bucket(monkeypatch):
+    """An empty bucket on a server of its own, to which this process and those it starts are led."""
     with BucketServer() as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
         yield server
     gc.collect()  # What Google's client leaves open is this test's, and not a later one's.
 

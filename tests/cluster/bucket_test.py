@@ -21,8 +21,6 @@ FLAGS = (f"--config.train.steps={STEPS}", "--config.train.eval_every_epochs=20")
 @pytest.fixture
 def machine(bucket, monkeypatch, tmp_path):
     """A call `machine(name)` has processes start on another machine: with another TMPDIR."""
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
 
     def move(name: str) -> None:
         (tmp_path / name).mkdir(exist_ok=True)

@@ -27,8 +27,6 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_run_goes_on_after_any_write_that_its_machine_came_to(
     request, bucket, monkeypatch, tmp_path
 ):
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
     rng = random.Random(f"{conftest.seed(request.config)}, bucket")
     losses = 10 if conftest.is_long(request.config) else 1
     lost = 0

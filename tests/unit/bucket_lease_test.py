@@ -14,8 +14,6 @@ from trainer.bucket.objects import Address, Objects
 
 @pytest.fixture
 def objects(bucket, monkeypatch):
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(lease_lib, "_LOOK_EVERY_S", 0.05)
     return Objects(Address.parse(f"gs://{BUCKET}/runs/one"))
 

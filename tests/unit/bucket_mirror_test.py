@@ -17,9 +17,7 @@ LAYOUT = Layout(["kernel"], [["momentum"]])
 
 
 @pytest.fixture
-def objects(bucket, monkeypatch):
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
+def objects(bucket):
     return Objects(Address.parse(f"gs://{BUCKET}/run"))
 
 

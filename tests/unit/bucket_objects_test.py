@@ -21,8 +21,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def objects(bucket, monkeypatch):
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(objects_lib, "DEADLINE_S", 2.0)
     return Objects(Address.parse(f"gs://{BUCKET}/runs/one"))
 

@@ -36,8 +36,6 @@ pytestmark = pytest.mark.filterwarnings(
 @pytest.fixture
 def machine(bucket, monkeypatch, tmp_path):
     """A call `machine(name)` moves this process to another machine: to another TMPDIR."""
-    for name, value in bucket.environ.items():
-        monkeypatch.setenv(name, value)
     for module, name, value in (
         (lease_lib, "_LOOK_EVERY_S", 0.05),
         (lease_lib, "EXPIRY_S", 1.5),
