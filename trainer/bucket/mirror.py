@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from trainer.bucket.failures import Changed
 from trainer.bucket.objects import ABSENT, Objects
@@ -62,13 +62,14 @@ class Mirror:
         there = {name: at for name, at in self._there.generations().items() if self._concerns(name)}
         whole = _without_halves(there)
         here = self._scan()
-        for name in sorted({*here} - {*whole}, key=_rank, reverse=True):
-            self._drop(name)
-        for name in sorted(whole, key=_rank):
-            known = self._known.get(name)
-            is_here = name in here and known and known.is_as(here[name])
-            if not (is_here and known.generation == whole[name]):
-                self._fetch(name, whole[name])
+        with self._kept():
+            for name in sorted({*here} - {*whole}, key=_rank, reverse=True):
+                self._drop(name)
+            for name in sorted(whole, key=_rank):
+                known = self._known.get(name)
+                is_here = name in here and known and known.is_as(here[name])
+                if not (is_here and known.generation == whole[name]):
+                    self._fetch(name, whole[name])
         return sorted({*there} - {*whole})
 
     def is_complete(self) -> bool:
@@ -82,33 +83,34 @@ class Mirror:
     def adopt(self) -> None:
         """Knows `here` for the newer, whatever lies there. Raises BucketError, Unreachable, OSError."""
         there = self._there.generations()
-        for name in {*self._known, *filter(self._concerns, there)}:
-            generation = there.get(name, ABSENT)
-            if self._known.get(name, _File(ABSENT)).generation != generation:
-                self._known[name] = _File(generation)
-        self._keep()
+        with self._kept():
+            for name in {*self._known, *filter(self._concerns, there)}:
+                generation = there.get(name, ABSENT)
+                if self._known.get(name, _File(ABSENT)).generation != generation:
+                    self._known[name] = _File(generation)
 
     def push(self) -> None:
         """Makes it there as it is here. Raises Changed, BucketError, Unreachable, OSError."""
         # These first: what they tell of is then among what is found after.
         early = {name: stat for name, stat in self._scan().items() if _is_conclusion(name)}
         now = self._scan()
-        for name in sorted(now, key=_rank):
-            known = self._known.get(name, _File(ABSENT))
-            if not _is_conclusion(name):
-                if not known.is_as(now[name]):
-                    self._push(name, known.generation)
-            elif name in early and not known.is_as(early[name]):
-                self._push(name, known.generation, early[name])
-        for name in sorted({*self._known} - {*now}, key=_rank, reverse=True):
-            self.remove(name)
+        with self._kept():
+            for name in sorted(now, key=_rank):
+                known = self._known.get(name, _File(ABSENT))
+                if not _is_conclusion(name):
+                    if not known.is_as(now[name]):
+                        self._push(name, known.generation)
+                elif name in early and not known.is_as(early[name]):
+                    self._push(name, known.generation, early[name])
+            for name in sorted({*self._known} - {*now}, key=_rank, reverse=True):
+                self.remove(name)
 
     def remove(self, name: str) -> None:
         """Takes an object away that is not here. Raises as `push` does."""
         known = self._known.get(name) or _File(self._there.generation(name))
         if known.generation:
             self._there.remove(name, known.generation)
-        self._note(name, None)
+        self._known.pop(name, None)
 
     def _scan(self) -> dict[str, os.stat_result]:
         found = {}
@@ -128,7 +130,7 @@ class Mirror:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             path.parent.rmdir()  # An empty folder would pass for a damaged checkpoint.
-        self._note(name, None)
+        self._known.pop(name, None)
 
     def _fetch(self, name: str, generation: int) -> None:
         try:
@@ -138,7 +140,7 @@ class Mirror:
         path = self._here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-        self._note(name, _seen(generation, path.stat()))
+        self._known[name] = _seen(generation, path.stat())
 
     def _push(self, name: str, generation: int, stat: os.stat_result | None = None) -> None:
         """`stat`: what it was then is pushed, of a file that only grows or is replaced as a whole."""
@@ -151,20 +153,21 @@ class Mirror:
             return  # Removed since; the next push finds it so.
         if now.st_ino != stat.st_ino:
             return  # Replaced since, and the next push's.
-        self._note(name, _seen(self._there.write(name, content, generation), stat))
+        self._known[name] = _seen(self._there.write(name, content, generation), stat)
 
-    def _note(self, name: str, file: _File | None) -> None:
-        if file:
-            self._known[name] = file
-        else:
-            self._known.pop(name, None)
-        self._keep()
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Writes down what the body made alike, if it made anything so, be it only in part.
 
-    def _keep(self) -> None:
-        write_whole(
-            self._record,
-            json.dumps({name: dataclasses.astuple(f) for name, f in self._known.items()}),
-        )
+        A process that is killed within leaves a record that is too old: `adopt` mends it.
+        """
+        before = dict(self._known)
+        try:
+            yield
+        finally:
+            if self._known != before:
+                found = {name: dataclasses.astuple(file) for name, file in self._known.items()}
+                write_whole(self._record, json.dumps(found))
 
 
 def _seen(generation: int, stat: os.stat_result) -> _File:
