@@ -9,7 +9,8 @@ import pathlib
 
 from absl import flags, logging
 
-_HERE = pathlib.Path(__file__).parent
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_PACKAGES = (_ROOT / "trainer", _ROOT / "strategies")
 
 
 class _Formatter(std_logging.Formatter):
@@ -20,9 +21,11 @@ class _Formatter(std_logging.Formatter):
 
 
 def _is_ours(record: std_logging.LogRecord) -> bool:
-    """True for the trainer's own lines, and for warnings from anywhere."""
-    folder = pathlib.Path(record.pathname).parent
-    return record.levelno >= std_logging.WARNING or folder in (_HERE, _HERE.parent / "strategies")
+    """True for lines from anywhere in these packages, and for warnings from any other."""
+    if record.levelno >= std_logging.WARNING:
+        return True
+    path = pathlib.Path(record.pathname)
+    return any(path.is_relative_to(package) for package in _PACKAGES)
 
 
 def set_up() -> None:
