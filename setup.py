@@ -46,7 +46,9 @@ setup(
     name="muster",
     version=version(),
     description="One Keras 3 trainer for whatever cluster TF_CONFIG describes",
-    packages=find_packages(include=["configs", "strategies", "strategies.*", "trainer", "trainer.*"]),
+    packages=find_packages(
+        include=["configs", "strategies", "strategies.*", "trainer", "trainer.*"]
+    ),
     python_requires=">=3.10,<3.14",  # What TensorFlow has wheels for.
     install_requires=[
         f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that steps.py was tried with.

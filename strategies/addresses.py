@@ -8,8 +8,8 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping
 
-from strategies import slurm
-from strategies.cluster import ClusterSpec, Task, split_address
+from strategies.cluster import slurm
+from strategies.cluster.spec import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 
 _ALL_INTERFACES = ("::", "0.0.0.0")
@@ -88,7 +88,7 @@ def listen(cluster: ClusterSpec) -> socket.socket:
     task, address = cluster.task, cluster.address(cluster.task)
     candidates = (*_own_hosts(split_address(address)[0]), *_ALL_INTERFACES)
     field = f"`cluster.{task.type}[{task.index}]`"
-    if cluster.place == slurm.PLACE:  # Its ports follow from the step, and are nobody's to choose.
+    if cluster.source == slurm.PLACE:  # Its ports follow from the step, and are nobody's to choose.
         return _first(
             candidates, address, field, "give --cluster", "give --cluster with another port"
         )

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from strategies import slurm
-from strategies.cluster import TF_CONFIG, ClusterSpec
+from strategies.cluster import slurm
+from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
 if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
@@ -99,7 +99,7 @@ def choose(
 def _from_cluster(cluster: ClusterSpec) -> Choice:
     if not cluster.jobs:
         return Choice("mirrored", "TF_CONFIG names no cluster, so the devices here train together")
-    place = cluster.place
+    place = cluster.source
     if cluster.has_ps:
         servers = len(cluster.jobs["ps"])
         held = f"{servers} parameter servers hold" if servers > 1 else "a parameter server holds"
@@ -126,15 +126,15 @@ def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
     """The flag's strategy where the cluster can run it too."""
     if wanted == "multi_worker" and cluster.jobs and cluster.is_alone:
         return Choice(
-            "multi_worker", f"the flag --strategy asks for it; {cluster.place} names one task"
+            "multi_worker", f"the flag --strategy asks for it; {cluster.source} names one task"
         )
     way_out = {
         "mirrored": f"{_without(cluster)} to train on this machine alone, or leave the flag out",
-        "multi_worker": f"{cluster.place} must list several workers and no `ps`; {LAUNCH}`",
-        "parameter_server": f"{cluster.place} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
+        "multi_worker": f"{cluster.source} must list several workers and no `ps`; {LAUNCH}`",
+        "parameter_server": f"{cluster.source} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
     }[wanted]
     raise ClusterError(
-        f"`--strategy={wanted}` contradicts {cluster.place}, which asks for {found.strategy}: "
+        f"`--strategy={wanted}` contradicts {cluster.source}, which asks for {found.strategy}: "
         f"{found.reason}. Received: {cluster}; {way_out}."
     )
 
@@ -142,14 +142,14 @@ def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
 def _without(cluster: ClusterSpec) -> str:
     """How to be alone after all."""
     return {TF_CONFIG: "unset TF_CONFIG", slurm.PLACE: "set TF_CONFIG={}"}.get(
-        cluster.place, f"leave {cluster.place} out"
+        cluster.source, f"leave {cluster.source} out"
     )
 
 
 def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     if cluster.jobs:
         raise ClusterError(
-            f"{cluster.place} and a TPU exclude each other: TPUStrategy is one program that drives all "
+            f"{cluster.source} and a TPU exclude each other: TPUStrategy is one program that drives all "
             f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; {_without(cluster)}, or choose "
             "another --strategy."
         )

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from strategies.addresses import connect, listen
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import Resumable
 from strategies.handshake import Reception, call
 from strategies.link import Link, Stranger

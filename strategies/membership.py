@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from strategies.addresses import cut
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
 from strategies.link import Link, Message, Stranger
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.exchange import Exchange, PeerLost, aligned
 from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tensorflow.python.distribute.coordinator.cluster_coordinator import ClosureAbortedError
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from strategies.membership import Membership
 
 # TensorFlow would wait for who is lost in the moment that it is told who lives; and from its end to

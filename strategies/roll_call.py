@@ -20,9 +20,9 @@ from typing import Any
 from absl import logging
 
 from strategies import secret as secret_lib
-from strategies import slurm
 from strategies.addresses import connect, listen
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster import slurm
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.credentials import difference, listed, plain
 from strategies.errors import ClusterError, Resumable
 from strategies.handshake import Imposter, Met, Reception, call, reason
@@ -323,9 +323,9 @@ def _await_call(
 
 def _otherwise(cluster: ClusterSpec) -> str:
     """What helps where tasks are awaited that nobody meant to start."""
-    if cluster.place == slurm.PLACE:  # As in a shell that is the first task of a step.
+    if cluster.source == slurm.PLACE:  # As in a shell that is the first task of a step.
         return "set TF_CONFIG={} to train alone"
-    return f"correct {cluster.place}"
+    return f"correct {cluster.source}"
 
 
 def _error(verdict: Message) -> ClusterError | Resumable:

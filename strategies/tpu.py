@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import Resumable
 from strategies.membership import Membership
 from strategies.mirrored import LOCAL, MirroredRuntime, block_sums, flatten, fused_steps, unflatten

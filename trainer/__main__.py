@@ -12,14 +12,14 @@ import traceback
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from strategies import places
+from strategies.cluster import resolve
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer import cli, gpu_share, guard, screen, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
-    cluster = places.find(command.asked)
-    gpu_share.take(cluster.place)
+    cluster = resolve.find(command.asked)
+    gpu_share.take(cluster.source)
     stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     stop.speak_through(guarded.say_last)

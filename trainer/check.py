@@ -8,8 +8,9 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, places, roll_call, secret
+from strategies import choose, roll_call, secret
 from strategies.addresses import exposed
+from strategies.cluster import resolve
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.packages import version
 from trainer import __version__, datasets, division, gpu_share, own_devices, tpu_compile
@@ -63,8 +64,8 @@ class _Check:
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
-        self._cluster = places.find(self._options.asked)
-        gpu_share.take(self._cluster.place)
+        self._cluster = resolve.find(self._options.asked)
+        gpu_share.take(self._cluster.source)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""

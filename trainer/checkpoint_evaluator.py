@@ -2,7 +2,7 @@
 
 from strategies import choose
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
 from trainer import datasets, evaluate, resume, train
 from trainer.config import ExperimentConfig

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
-from strategies.cluster_flags import Asked
+from strategies.cluster.flags import Asked
 from trainer import __version__, recipes
 from trainer import config as config_lib
 from trainer import help as help_lib

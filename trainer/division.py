@@ -1,7 +1,7 @@
 """Can the replicas of a cluster share each batch as the config asks?"""
 
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from trainer import blocks
 from trainer.config import ConfigError, ExperimentConfig
 

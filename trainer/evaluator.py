@@ -10,11 +10,11 @@ import time
 
 from absl import logging
 
-from strategies import choose
+from strategies import choose, tensorflow_import
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import own_devices, stall, tensorflow_import
+from trainer import own_devices, stall
 from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions

@@ -7,7 +7,7 @@ took all would fail of memory, or of NCCL, which knows no two on one GPU.
 import os
 from collections.abc import MutableMapping
 
-from strategies import slurm
+from strategies.cluster import slurm
 from trainer import launch
 
 

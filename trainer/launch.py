@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import InputError
 from trainer import cluster_size
 from trainer.cli import LaunchOptions

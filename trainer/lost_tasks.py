@@ -6,7 +6,7 @@ from collections.abc import Callable
 from absl import logging
 
 from strategies.addresses import cut
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
 from trainer.stop import leave
 

@@ -2,11 +2,10 @@
 
 import os
 
-from strategies import gpus, tpu_preflight
+from strategies import gpus, tensorflow_import, tpu_preflight
 from strategies.choose import Choice
 from strategies.errors import ClusterError
 from strategies.packages import version
-from trainer import tensorflow_import
 from trainer.cli import TrainOptions
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
 
 ERROR_MARK = "muster: error: "

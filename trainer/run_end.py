@@ -10,7 +10,7 @@ be dismissed by it. So whoever is alone with a run that is over ends well, and e
 
 import json
 
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib

@@ -18,7 +18,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
 from trainer import screen
 from trainer import workdir as workdir_lib

@@ -11,7 +11,7 @@ from absl import logging
 from strategies import choose, roll_call, secret
 from strategies.addresses import exposed
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.membership import Membership
 from strategies.runtime import Runtime

@@ -14,8 +14,9 @@ import sys
 import tempfile
 from typing import Any
 
+from strategies import tensorflow_import
 from strategies.packages import version
-from trainer import datasets, tensorflow_import, tpu_fit
+from trainer import datasets, tpu_fit
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.fields import brief
 

@@ -40,7 +40,7 @@ def run(options: TuneOptions) -> int:
       InputError, Resumable: see their exit codes.
     """
     cluster = SweepCluster.find(options.asked, os.environ)
-    gpu_share.take(cluster.place)
+    gpu_share.take(cluster.source)
     plan = Plan.of(options)
     key = secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from tests.bucket_server import BUCKET
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run

@@ -3,7 +3,7 @@
 import pathlib
 import time
 
-from strategies.cluster import ClusterSpec, split_address
+from strategies.cluster.spec import ClusterSpec, split_address
 from tests.cluster import cluster
 
 LONG = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")

@@ -16,10 +16,10 @@ PEER = """
 import json, os, signal, sys, threading
 
 from strategies import choose, roll_call
-from strategies.cluster import ClusterSpec
+from strategies.cluster import tf_config
 from trainer import config, datasets, in_common
 
-cluster = ClusterSpec.from_env()
+cluster = tf_config.from_env()
 recipe = config.resolve("digits_dense", {})
 dataset = None if cluster.has_ps else datasets.load(recipe.data)
 choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])

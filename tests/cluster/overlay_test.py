@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from tests.cluster import cluster
 
 WIRE, OVERLAY = ("10.201.77.1", "10.201.77.2"), ("10.202.77.1", "10.202.77.2")

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from strategies import hostlist, places
-from strategies.cluster import ClusterSpec
+from strategies.cluster import hostlist, resolve
+from strategies.cluster.spec import ClusterSpec
 from trainer import cli, launch
 
 _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
@@ -42,7 +42,7 @@ def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:
 
 
 def cluster_of(pod: Pod) -> ClusterSpec:
-    return places.find(cli.parse(pod.args).asked, pod.environ)
+    return resolve.find(cli.parse(pod.args).asked, pod.environ)
 
 
 def addresses(pod: Pod) -> list[str]:

@@ -81,14 +81,14 @@ PAUSING = """
 import sys, threading, time
 
 from strategies import choose, roll_call
-from strategies.cluster import ClusterSpec
+from strategies.cluster import tf_config
 from trainer import cli, config, datasets, in_common, stall, train
 from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
 options = cli.parse(sys.argv[1:])
 recipe = config.resolve(options.config, options.overrides)
-cluster = ClusterSpec.from_env()
+cluster = tf_config.from_env()
 choice = choose.choose(cluster)
 back = threading.Event()
 with roll_call.meet(cluster, in_common.credentials(recipe, choice, 1, None), 100) as membership:

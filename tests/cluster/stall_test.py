@@ -9,11 +9,11 @@ DEADLOCKED = """
 import sys, threading
 
 from strategies import choose, roll_call
-from strategies.cluster import ClusterSpec
+from strategies.cluster import tf_config
 from strategies.exchange import Exchange
 from trainer import config, datasets, in_common
 
-cluster = ClusterSpec.from_env()
+cluster = tf_config.from_env()
 recipe = config.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
 carried = in_common.credentials(recipe, choice, 1, datasets.load(recipe.data))

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from strategies.cluster import split_address
+from strategies.cluster.spec import split_address
 from tests.cluster import cluster
 
 AT_ONCE_S = 5.0  # Far more than it takes, far less than any timeout of the program's.

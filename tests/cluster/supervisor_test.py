@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
 

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from strategies import choose
-from strategies.cluster import ClusterSpec
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest
@@ -127,9 +126,9 @@ def _is_accepted(examine, case) -> bool:
     return True
 
 
-def _parts(command: cli.TrainOptions, tf_config: str):
+def _parts(command: cli.TrainOptions, text: str):
     """What a task of `train` looks at first: its cluster, config and choice, which must agree."""
-    spec = ClusterSpec.parse(tf_config)
+    spec = tf_config.parse(text)
     config = config_lib.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
     division.check_sync_mode(config, choice)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 from tests.faults import runs

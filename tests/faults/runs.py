@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from strategies.cluster import Task
+from strategies.cluster.spec import Task
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 

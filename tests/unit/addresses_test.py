@@ -3,7 +3,7 @@
 import pytest
 
 from strategies.addresses import exposed
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 
 
 def _cluster(*hosts: str) -> ClusterSpec:

@@ -8,7 +8,7 @@ import pytest
 
 from strategies import choose
 from strategies.choose import Choice
-from strategies.cluster import ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
 from trainer import bad_numbers, datasets, resume, train
 from trainer import config as config_lib

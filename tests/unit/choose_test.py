@@ -5,7 +5,8 @@ import json
 import pytest
 
 from strategies.choose import Choice, choose, tpu_from_env, with_transport
-from strategies.cluster import ClusterSpec
+from strategies.cluster import tf_config
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import ClusterError
 
 
@@ -15,7 +16,7 @@ def _cluster(task="worker", index=0, **jobs):
         job: [f"{job}{place}:2222" for place in range(count)] for job, count in jobs.items()
     }
     task = {"type": task, "index": index}
-    return ClusterSpec.parse(json.dumps({"cluster": addresses, "task": task}))
+    return tf_config.parse(json.dumps({"cluster": addresses, "task": task}))
 
 
 ALONE = ClusterSpec()

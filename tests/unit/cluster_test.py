@@ -8,21 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.cluster import EXAMPLE, ClusterSpec, Task, split_address
+from strategies.cluster import tf_config
+from strategies.cluster.spec import ClusterSpec, Task, split_address
+from strategies.cluster.tf_config import EXAMPLE
 from strategies.errors import ClusterError
 
 WORKERS = {"worker": ["a:1", "b:2"]}
 PS = {"ps": ["p:1"], "worker": ["a:1", "b:2"], "chief": ["c:1"]}
 
 
-def tf_config(cluster, task_type="worker", index=0):
+def text_of(cluster, task_type="worker", index=0):
     return json.dumps({"cluster": cluster, "task": {"type": task_type, "index": index}})
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "{}"])
 def test_an_empty_tf_config_means_alone(text):
-    cluster = ClusterSpec.from_env({"TF_CONFIG": text})
-    assert cluster == ClusterSpec.from_env({}) == ClusterSpec()
+    cluster = tf_config.from_env({"TF_CONFIG": text})
+    assert cluster == tf_config.from_env({}) == ClusterSpec()
     assert cluster.is_alone and cluster.is_leader and not cluster.has_ps
     assert cluster.tasks() == cluster.trainers() == [Task("worker", 0)]
     assert cluster.process_index == 0
@@ -30,27 +32,27 @@ def test_an_empty_tf_config_means_alone(text):
 
 
 def test_a_cluster_of_one_task_is_alone():
-    cluster = ClusterSpec.parse(tf_config({"worker": ["a:1"]}))
+    cluster = tf_config.parse(text_of({"worker": ["a:1"]}))
     assert cluster.is_alone and cluster.is_leader
     assert str(cluster) == "worker 0, the only task of its cluster"
 
 
 def test_worker_zero_leads_when_there_is_no_chief_job():
-    cluster = ClusterSpec.parse(tf_config(WORKERS, index=1))
+    cluster = tf_config.parse(text_of(WORKERS, index=1))
     assert cluster.leader == Task("worker", 0)
     assert not cluster.is_leader and not cluster.is_alone
     assert cluster.process_index == 1
 
 
 def test_the_chief_leads_and_trains_where_there_is_no_ps():
-    cluster = ClusterSpec.parse(tf_config({**WORKERS, "chief": ["c:1"]}, index=1))
+    cluster = tf_config.parse(text_of({**WORKERS, "chief": ["c:1"]}, index=1))
     assert cluster.leader == Task("chief", 0)
     assert cluster.trainers() == [Task("chief", 0), Task("worker", 0), Task("worker", 1)]
     assert cluster.process_index == 2
 
 
 def test_a_chief_with_parameter_servers_holds_no_replica():
-    cluster = ClusterSpec.parse(tf_config(PS, "chief"))
+    cluster = tf_config.parse(text_of(PS, "chief"))
     assert cluster.has_ps and cluster.is_leader
     assert cluster.trainers() == [Task("worker", 0), Task("worker", 1)]
     with pytest.raises(ValueError):
@@ -58,50 +60,48 @@ def test_a_chief_with_parameter_servers_holds_no_replica():
 
 
 def test_tasks_come_in_one_order_however_the_jobs_are_written():
-    cluster = ClusterSpec.parse(tf_config(PS, "ps"))
+    cluster = tf_config.parse(text_of(PS, "ps"))
     assert [str(task) for task in cluster.tasks()] == ["chief 0", "worker 0", "worker 1", "ps 0"]
     assert cluster.address(Task("worker", 1)) == "b:2"
     assert cluster.as_dict() == {"chief": ["c:1"], "worker": ["a:1", "b:2"], "ps": ["p:1"]}
 
 
 def test_the_fingerprint_depends_on_addresses_and_not_on_order_or_task():
-    one = ClusterSpec.parse(tf_config(PS, "ps"))
-    other = ClusterSpec.parse(tf_config(dict(reversed(PS.items())), "worker", 1))
-    moved = ClusterSpec.parse(tf_config({**PS, "ps": ["p:2"]}, "ps"))
+    one = tf_config.parse(text_of(PS, "ps"))
+    other = tf_config.parse(text_of(dict(reversed(PS.items())), "worker", 1))
+    moved = tf_config.parse(text_of({**PS, "ps": ["p:2"]}, "ps"))
     assert one.fingerprint() == other.fingerprint() != moved.fingerprint()
     assert len(one.fingerprint()) == 64
 
 
 @pytest.mark.parametrize("listed", [{}, {"evaluator": ["e:1"]}])
 def test_an_evaluator_may_be_listed_or_not_and_is_never_among_the_tasks(listed):
-    cluster = ClusterSpec.parse(tf_config({**WORKERS, **listed}, "evaluator"))
+    cluster = tf_config.parse(text_of({**WORKERS, **listed}, "evaluator"))
     assert cluster.is_evaluator and not cluster.is_leader
     assert cluster.as_dict() == WORKERS
     assert len(cluster.tasks()) == 2
-    without = ClusterSpec.parse(tf_config(WORKERS))
+    without = tf_config.parse(text_of(WORKERS))
     assert cluster.fingerprint() == without.fingerprint()
 
 
 def test_the_cluster_reads_as_one_line():
+    assert str(tf_config.parse(text_of(WORKERS, index=1))) == "worker 1 in a cluster of 2 workers"
     assert (
-        str(ClusterSpec.parse(tf_config(WORKERS, index=1))) == "worker 1 in a cluster of 2 workers"
-    )
-    assert (
-        str(ClusterSpec.parse(tf_config({**PS, "ps": ["p:1", "p:2"]}, "ps")))
+        str(tf_config.parse(text_of({**PS, "ps": ["p:1", "p:2"]}, "ps")))
         == "ps 0 in a cluster of 1 chief, 2 workers and 2 ps"
     )
 
 
 def test_other_keys_of_tf_config_are_let_pass():
-    config = json.loads(tf_config(WORKERS))
+    config = json.loads(text_of(WORKERS))
     config |= {"environment": "cloud", "rpc_layer": "grpc"}
-    assert ClusterSpec.parse(json.dumps(config)).as_dict() == WORKERS
+    assert tf_config.parse(json.dumps(config)).as_dict() == WORKERS
 
 
 def test_a_spec_is_a_value():
-    cluster = ClusterSpec.parse(tf_config(PS, "ps"))
+    cluster = tf_config.parse(text_of(PS, "ps"))
     assert pickle.loads(pickle.dumps(cluster)) == cluster
-    assert hash(cluster) == hash(ClusterSpec.parse(tf_config(PS, "ps")))
+    assert hash(cluster) == hash(tf_config.parse(text_of(PS, "ps")))
     with pytest.raises(AttributeError):
         cluster.task = Task("worker", 0)
 
@@ -152,74 +152,74 @@ MISTAKES = {
         ),
     ),
     "a misspelt job": (
-        tf_config({"workers": ["a:1"]}),
+        text_of({"workers": ["a:1"]}),
         (
             "`cluster` knows no such job; its jobs are chief, worker, ps, evaluator."
             ' Received: "workers"; write "worker".'
         ),
     ),
     "a master": (
-        tf_config({"master": ["a:1"]}, "master"),
+        text_of({"master": ["a:1"]}, "master"),
         (
             "`cluster` knows no such job; its jobs are chief, worker, ps, evaluator."
             ' Received: "master"; write "chief", as "master" was renamed.'
         ),
     ),
     "addresses in one string": (
-        tf_config({"worker": "a:1"}),
+        text_of({"worker": "a:1"}),
         (
             '`cluster.worker` must be a list of addresses. Received: "a:1"; write "worker":'
             ' ["host:port"].'
         ),
     ),
     "no addresses": (
-        tf_config({"worker": []}),
+        text_of({"worker": []}),
         (
             '`cluster.worker` must be a list of addresses. Received: []; write "worker":'
             ' ["host:port"].'
         ),
     ),
     "a sparse cluster": (
-        tf_config({"worker": {"1": "b:1"}}),
+        text_of({"worker": {"1": "b:1"}}),
         (
             '`cluster.worker` must be a list, not a sparse mapping. Received: {"1": "b:1"}; list all'
             " addresses in order, the same on every task."
         ),
     ),
     "an address without a port": (
-        tf_config({"worker": ["a:1", "b"]}),
+        text_of({"worker": ["a:1", "b"]}),
         (
             '`cluster.worker[1]` must be host:port. Received: "b"; write a host, a colon and a port'
             ' from 1 to 65535, e.g. "host0:2222".'
         ),
     ),
     "an address that is a number": (
-        tf_config({"worker": [2222]}),
+        text_of({"worker": [2222]}),
         (
             "`cluster.worker[0]` must be host:port. Received: 2222; write a host, a colon and a port"
             ' from 1 to 65535, e.g. "host0:2222".'
         ),
     ),
     "a port beyond all ports": (
-        tf_config({"worker": ["a:70000"]}),
+        text_of({"worker": ["a:70000"]}),
         (
             '`cluster.worker[0]` must be host:port. Received: "a:70000"; write a host, a colon and a'
             ' port from 1 to 65535, e.g. "host0:2222".'
         ),
     ),
     "an address with a protocol": (
-        tf_config({"worker": ["grpc://a:1"]}),
+        text_of({"worker": ["grpc://a:1"]}),
         '`cluster.worker[0]` must be host:port. Received: "grpc://a:1"; leave the protocol out.',
     ),
     "a repeated address": (
-        tf_config({"worker": ["a:1", "A:1"]}),
+        text_of({"worker": ["a:1", "A:1"]}),
         (
             '`cluster.worker[0]` and `cluster.worker[1]` must differ. Received: "A:1"; give each task'
             " its own port."
         ),
     ),
     "a chief that is a worker too": (
-        tf_config({"chief": ["a:1"], "worker": ["a:1"]}),
+        text_of({"chief": ["a:1"], "worker": ["a:1"]}),
         (
             '`cluster.chief[0]` and `cluster.worker[0]` must differ. Received: "a:1"; list the chief'
             " under `chief` only; it is none of the workers."
@@ -241,22 +241,22 @@ MISTAKES = {
         '`task.type` is missing. Received: {"index": 0}; write one of worker.',
     ),
     "an unknown task type": (
-        tf_config(WORKERS, "wroker"),
+        text_of(WORKERS, "wroker"),
         '`task.type` must be one of worker. Received: "wroker"; write "worker".',
     ),
     "a task type that is a number": (
-        tf_config(WORKERS, 7),
+        text_of(WORKERS, 7),
         f"`task.type` must be one of worker. Received: 7; try {EXAMPLE}.",
     ),
     "a task outside the cluster": (
-        tf_config(WORKERS, "ps"),
+        text_of(WORKERS, "ps"),
         (
             '`task.type` must be a job of `cluster`. Received: "ps"; add it to `cluster`, or use one'
             " of worker."
         ),
     ),
     "a chief where worker 0 leads": (
-        tf_config(WORKERS, "chief"),
+        text_of(WORKERS, "chief"),
         (
             '`task.type` must be a job of `cluster`. Received: "chief"; without a chief worker 0'
             " leads, so that is this task's name."
@@ -267,47 +267,47 @@ MISTAKES = {
         '`task.index` is missing. Received: {"type": "worker"}; add e.g. "index": 0.',
     ),
     "an index in quotes": (
-        tf_config(WORKERS, index="0"),
+        text_of(WORKERS, index="0"),
         '`task.index` must be an integer. Received: "0"; write e.g. 0, without quotes.',
     ),
     "an index that is true": (
-        tf_config(WORKERS, index=True),
+        text_of(WORKERS, index=True),
         "`task.index` must be an integer. Received: true; write e.g. 0, without quotes.",
     ),
     "an index below the range": (
-        tf_config(WORKERS, index=-1),
+        text_of(WORKERS, index=-1),
         (
             "`task.index` must be from 0 to 1 for a worker. Received: -1; count the tasks of each job"
             " from 0."
         ),
     ),
     "an index that counts the chief": (
-        tf_config({**WORKERS, "chief": ["c:1"]}, index=2),
+        text_of({**WORKERS, "chief": ["c:1"]}, index=2),
         (
             "`task.index` must be from 0 to 1 for a worker. Received: 2; count the tasks of each job"
             " from 0; the chief is not counted among the workers."
         ),
     ),
     "an evaluator beyond the first": (
-        tf_config(WORKERS, "evaluator", 1),
+        text_of(WORKERS, "evaluator", 1),
         "`task.index` must be 0 for an evaluator. Received: 1; count the tasks of each job from 0.",
     ),
     "two chiefs": (
-        tf_config({"chief": ["a:1", "b:1"]}, "chief"),
+        text_of({"chief": ["a:1", "b:1"]}, "chief"),
         (
             '`cluster.chief` must have one address. Received: ["a:1", "b:1"]; keep one, and list the'
             " others under `worker`."
         ),
     ),
     "ps without chief": (
-        tf_config({"ps": ["p:1"], "worker": ["a:1"]}),
+        text_of({"ps": ["p:1"], "worker": ["a:1"]}),
         (
             "a parameter-server cluster needs a `chief` to coordinate. Received:"
             ' {"ps": ["p:1"], "worker": ["a:1"]}; add a `chief`, with its host:port.'
         ),
     ),
     "ps without worker": (
-        tf_config({"ps": ["p:1"], "chief": ["a:1"]}, "chief"),
+        text_of({"ps": ["p:1"], "chief": ["a:1"]}, "chief"),
         (
             "a parameter-server cluster needs a `worker` to compute. Received:"
             ' {"ps": ["p:1"], "chief": ["a:1"]}; add a `worker`, with its host:port.'
@@ -320,7 +320,7 @@ MISTAKES = {
 def test_a_mistake_is_told_with_its_field_its_value_and_a_way_out(mistake):
     text, message = MISTAKES[mistake]
     with pytest.raises(ClusterError) as caught:
-        ClusterSpec.parse(text)
+        tf_config.parse(text)
     assert str(caught.value) == f"TF_CONFIG: {message}"
     assert caught.value.exit_code == 2
 
@@ -333,7 +333,7 @@ def test_a_message_stays_one_short_line_whatever_was_received():
         "\n\x1b[2J{",
     ]:
         with pytest.raises(ClusterError) as caught:
-            ClusterSpec.parse(text)
+            tf_config.parse(text)
         message = str(caught.value)
         assert message.isprintable() and len(message) < 500
 
@@ -353,7 +353,7 @@ def test_a_message_stays_one_short_line_whatever_was_received():
 )
 def test_any_json_is_understood_or_refused_with_a_cluster_error(value):
     try:
-        cluster = ClusterSpec.parse(json.dumps(value))
+        cluster = tf_config.parse(json.dumps(value))
     except ClusterError:
         return
     assert cluster.tasks()

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.exchange import Exchange, PeerLost, aligned
 from trainer.launch import free_ports
 

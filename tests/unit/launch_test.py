@@ -15,7 +15,8 @@ import threading
 
 import pytest
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster import tf_config
+from strategies.cluster.spec import Task
 from strategies.errors import InputError
 from trainer import launch
 from trainer.cli import LaunchOptions
@@ -166,7 +167,7 @@ def test_every_task_learns_who_it_is_and_whom_it_is_with(start):
     assert sorted(configs) == ["chief 0", "evaluator 0", "ps 0", "worker 0", "worker 1"]
     assert len({json.dumps(config["cluster"]) for config in configs.values()}) == 1
     for name, config in configs.items():
-        cluster = ClusterSpec.parse(json.dumps(config))
+        cluster = tf_config.parse(json.dumps(config))
         assert str(cluster.task) == name
         assert [len(cluster.jobs[job]) for job in ("chief", "worker", "ps")] == [1, 2, 1]
     assert {match[3] for match in said} == {

@@ -9,8 +9,8 @@ import pathlib
 import kubernetes_validate
 import pytest
 
-from strategies import places
-from strategies.cluster import split_address
+from strategies.cluster import resolve
+from strategies.cluster.spec import split_address
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
 from tests.cluster.manifests import DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
@@ -194,5 +194,5 @@ def test_a_tfjobs_tf_config_is_read():
     task = '{"type": "worker", "index": 1}'
     written = f'{{"cluster": {{"worker": {names!r}}}, "task": {task}, "environment": "cloud"}}'
     pod = pods.Pod(TEMPLATES["tfjob"]["spec"]["containers"][0]["args"], {})
-    found = places.find(cli.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
+    found = resolve.find(cli.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
     assert str(found) == "worker 1 in a cluster of 2 workers"

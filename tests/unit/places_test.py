@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies import hostlist, own_task, places, slurm
-from strategies.cluster import ClusterSpec, Task
-from strategies.cluster_flags import Asked
+from strategies.cluster import hostlist, local_address, resolve, slurm
+from strategies.cluster.flags import Asked
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
 
 TF_CONFIG = json.dumps(
@@ -29,7 +29,7 @@ PORT = 10_000 + 7 * 128  # The first of the step's share.
 
 
 def found(cluster="", task="", ps=0, **environ):
-    return places.find(Asked(cluster, task, ps), environ)
+    return resolve.find(Asked(cluster, task, ps), environ)
 
 
 def refused(*asked, **environ):
@@ -122,7 +122,7 @@ def test_a_machine_knows_its_own_name_or_address_among_others(hosts, own):
     if "[::1]" in hosts and not socket.has_ipv6:
         pytest.skip("needs IPv6")
     addresses = [f"{host}:2222" for host in hosts]
-    assert own_task.places(addresses, "node2.lan") == own
+    assert local_address.places(addresses, "node2.lan") == own
 
 
 FLAG_MISTAKES = [

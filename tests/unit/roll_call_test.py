@@ -16,8 +16,9 @@ import time
 import pytest
 
 from strategies import addresses as addresses_lib
-from strategies import handshake, roll_call, slurm
-from strategies.cluster import ClusterSpec, Task
+from strategies import handshake, roll_call
+from strategies.cluster import slurm
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.link import Link
 from trainer.launch import free_ports
@@ -28,7 +29,7 @@ HELLO = {"version": "1", "config": {"train.seed": 0}}
 
 PARTICIPANT = """
 import json, signal, sys
-from strategies.cluster import ClusterSpec
+from strategies.cluster import tf_config
 from strategies.errors import InputError, Resumable
 from strategies.roll_call import meet
 
@@ -38,13 +39,13 @@ def say(*words):
 hello, timeout_s, peer_timeout_s = json.loads(sys.argv[1])
 say("calling")
 try:
-    with meet(ClusterSpec.from_env(), hello, timeout_s) as membership:
+    with meet(tf_config.from_env(), hello, timeout_s) as membership:
         membership.watch(lambda task, reason: say(f"lost {task}: {reason}"), peer_timeout_s)
         say("met")
         for line in sys.stdin:
             if line.strip() == "bind":
                 import tensorflow as tf
-                cluster = ClusterSpec.from_env()
+                cluster = tf_config.from_env()
                 spec = tf.train.ClusterSpec(cluster.as_dict())
                 server = tf.distribute.Server(spec, cluster.task.type, cluster.task.index)
                 say(server.target)
@@ -65,7 +66,7 @@ class Participant:
         self.process = subprocess.Popen(
             [sys.executable, "-c", PARTICIPANT, json.dumps([hello, timeout_s, peer_timeout_s])],
             cwd=ROOT,
-            env={**os.environ, "TF_CONFIG": tf_config(cluster), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "TF_CONFIG": text_of(cluster), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -111,7 +112,7 @@ def start():
         yield start_one
 
 
-def tf_config(cluster):
+def text_of(cluster):
     task = {"type": cluster.task.type, "index": cluster.task.index}
     return json.dumps({"cluster": cluster.as_dict(), "task": task})
 
@@ -327,7 +328,7 @@ def test_another_task_at_an_address_is_named(monkeypatch):
 
 def test_in_a_step_of_slurm_the_ways_out_are_those_that_there_are():
     leader, worker = (
-        dataclasses.replace(one, place=slurm.PLACE) for one in make_clusters(worker=2)
+        dataclasses.replace(one, source=slurm.PLACE) for one in make_clusters(worker=2)
     )
     with pytest.raises(Resumable, match="start it, or set TF_CONFIG={} to train alone, and run"):
         roll_call.meet(leader, HELLO, timeout_s=0.5)

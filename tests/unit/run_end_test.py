@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from strategies.cluster import ClusterSpec, Task
+from strategies.cluster.spec import ClusterSpec, Task
 from trainer import config as config_lib
 from trainer import run_end
 

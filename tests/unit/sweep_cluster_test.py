@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from strategies.cluster_flags import Asked
+from strategies.cluster.flags import Asked
 from strategies.errors import ClusterError
 from trainer.sweep.machines.part import SweepCluster
 

@@ -7,10 +7,10 @@ import dataclasses
 import functools
 import pathlib
 
+from strategies import tensorflow_import
 from strategies.errors import InputError
 from strategies.packages import version
 from trainer import config as config_lib
-from trainer import tensorflow_import
 from trainer.cli import TuneOptions, parse
 from trainer.config import ExperimentConfig
 from trainer.sweep import space as space_lib

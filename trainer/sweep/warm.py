@@ -6,7 +6,8 @@ Nothing here may run an operation of TensorFlow: its threads would not be there 
 import os
 import signal
 
-from trainer import tensorflow_import, tether
+from strategies import tensorflow_import
+from trainer import tether
 
 # By itself a fork server lives on while a process that it forked does, and those are to end with it.
 tether.end_with(os.getppid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ from typing import Any
 
 from strategies import secret as secret_lib
 from strategies.addresses import listen_at
-from strategies.cluster import split_address
+from strategies.cluster.spec import split_address
 from strategies.credentials import listed
 from strategies.errors import ClusterError, Resumable
 from strategies.handshake import Met, Reception

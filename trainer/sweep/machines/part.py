@@ -13,9 +13,9 @@ import re
 import socket
 from collections.abc import Mapping
 
-from strategies import places
-from strategies.cluster import TF_CONFIG, ClusterSpec, Task, split_address
-from strategies.cluster_flags import Asked
+from strategies.cluster import resolve, tf_config
+from strategies.cluster.flags import Asked
+from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 from trainer.fields import brief
 
@@ -49,9 +49,9 @@ class SweepCluster:
         """
         given = {name: environ[name] for name in (NAME, HOST, PORT) if environ.get(name)}
         if given:  # Slurm gives way to them, as it does to all that was written down.
-            _refuse_two(given, asked, ClusterSpec.from_env(environ))
+            _refuse_two(given, asked, tf_config.from_env(environ))
             return _of_keras_tuner(given, socket.gethostname())
-        return _of_cluster(places.find(asked, environ))
+        return _of_cluster(resolve.find(asked, environ))
 
     @property
     def hands_out(self) -> bool:
@@ -129,7 +129,7 @@ def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
     if cluster.has_ps or cluster.is_evaluator:
         job = "ps" if cluster.has_ps else "evaluator"
         raise ClusterError(
-            f"{cluster.place}: a sweep has no {job}, but workers that run the trials, and if you like a "
+            f"{cluster.source}: a sweep has no {job}, but workers that run the trials, and if you like a "
             f"chief that hands them out. Received: {cluster}; take it out, as --workers_per_trial and "
             "--ps_per_trial give each trial a cluster of its own."
         )
@@ -139,7 +139,7 @@ def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
     if cluster.is_leader:
         role = CHIEF if cluster.task.type == "chief" else LEADER
     clients = tuple(_name(task) for task in cluster.tasks() if task != cluster.leader)
-    return SweepCluster(role, name, cluster.address(cluster.leader), cluster.place, clients)
+    return SweepCluster(role, name, cluster.address(cluster.leader), cluster.source, clients)
 
 
 def _name(task: Task) -> str:

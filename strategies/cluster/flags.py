@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from strategies import hostlist, layout, own_task
-from strategies.cluster import JOBS, ClusterSpec
+from strategies.cluster import hostlist, local_address, roles, tf_config
+from strategies.cluster.spec import JOBS, ClusterSpec
 from strategies.errors import ClusterError
 
 PLACE = "--cluster"
@@ -33,14 +33,14 @@ def read(asked: Asked, environ: Mapping[str, str]) -> ClusterSpec:
         raise _error("task", "needs `--cluster` beside it", asked.task, f"add e.g. {_EXAMPLE}")
     jobs = _jobs(asked)
     if not asked.task:  # A list that cannot run is told as such, before its names are looked up.
-        ClusterSpec.checked({"cluster": jobs, "task": layout.task_at(jobs, 0)}, PLACE)
+        tf_config.from_dict({"cluster": jobs, "task": roles.task_at(jobs, 0)}, PLACE)
     task, note = (_task(asked.task), "") if asked.task else _own(jobs, environ)
-    return ClusterSpec.checked({"cluster": jobs, "task": task}, PLACE, note)
+    return tf_config.from_dict({"cluster": jobs, "task": task}, PLACE, note)
 
 
 def _jobs(asked: Asked) -> dict[str, list[str]]:
     if "=" not in asked.cluster:
-        return layout.jobs(_addresses(asked.cluster), asked.ps, PLACE)
+        return roles.jobs(_addresses(asked.cluster), asked.ps, PLACE)
     if asked.ps:
         way_out = "list the parameter servers as ps=host:port, or leave the names of jobs out"
         raise _error("ps", "is for a list without names of jobs", asked.cluster, way_out)
@@ -89,11 +89,11 @@ def _own(jobs: Mapping[str, list[str]], environ: Mapping[str, str]) -> tuple[dic
     """Which task this is where nobody says so, and how that was told."""
     addresses = [address for those in jobs.values() for address in those]
     if index := environ.get(COMPLETION_INDEX):
-        return layout.task_at(
+        return roles.task_at(
             jobs, _completed(index, len(addresses))
         ), f", as {COMPLETION_INDEX} says"
     number = _own_place(addresses)
-    return layout.task_at(jobs, number), f", where {addresses[number]} is this machine"
+    return roles.task_at(jobs, number), f", where {addresses[number]} is this machine"
 
 
 def _completed(index: str, count: int) -> int:
@@ -107,7 +107,7 @@ def _completed(index: str, count: int) -> int:
 def _own_place(addresses: list[str]) -> int:
     way_out = "add e.g. --task=worker:0"
     try:
-        found = own_task.places(addresses)
+        found = local_address.places(addresses)
     except TimeoutError:
         problem = "does not tell which task this is: names are looked up for too long"
         raise _error("cluster", problem, addresses, way_out) from None

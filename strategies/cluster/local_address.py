@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 
-from strategies.cluster import split_address
+from strategies.cluster.spec import split_address
 
 _LOOK_UP_S = 10.0  # In all. The system bounds each name by itself, at some seconds.
 

@@ -9,7 +9,7 @@ alphabet, where n10 comes before n9: Slurm numbers the tasks in the order of its
 import re
 from collections.abc import Mapping, Sequence
 
-from strategies import hostlist
+from strategies.cluster import hostlist
 from strategies.errors import ClusterError
 
 PLACE = "Slurm"

@@ -9,9 +9,10 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from strategies import cluster_flags, layout, slurm
-from strategies.cluster import TF_CONFIG, ClusterSpec
-from strategies.cluster_flags import Asked
+from strategies.cluster import flags as cluster_flags
+from strategies.cluster import roles, slurm, tf_config
+from strategies.cluster.flags import Asked
+from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
 _AROUND = "start a cluster on this machine with `python -m trainer launch --ps="
@@ -25,7 +26,7 @@ def find(asked: Asked, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
     Raises:
       ClusterError: a place describes nothing that can run, or two contradict each other.
     """
-    written = ClusterSpec.from_env(environ)
+    written = tf_config.from_env(environ)
     if written.jobs or written.is_evaluator:
         _refuse_flags(asked, written)
         return written
@@ -33,9 +34,9 @@ def find(asked: Asked, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
         return cluster_flags.read(asked, environ)
     if slurm.is_step(environ) and not environ.get(TF_CONFIG, "").strip():
         addresses, number = slurm.addresses(environ)
-        jobs = layout.jobs(addresses, asked.ps, slurm.PLACE)
-        task = layout.task_at(jobs, number)
-        return ClusterSpec.checked({"cluster": jobs, "task": task}, slurm.PLACE)
+        jobs = roles.jobs(addresses, asked.ps, slurm.PLACE)
+        task = roles.task_at(jobs, number)
+        return tf_config.from_dict({"cluster": jobs, "task": task}, slurm.PLACE)
     if asked.ps:
         raise ClusterError(
             "`--ps` is for the tasks of a plain list in --cluster, or of Slurm. Received: "

@@ -1,0 +1,1 @@
+"""Which tasks are there, and which am I?"""
