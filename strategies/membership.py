@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 
-from strategies.addresses import cut
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
-from strategies.link import Link, Message, Stranger
+from strategies.network.connection import Link, Message, Stranger
+from strategies.network.sockets import cut
 
 _BEAT_EVERY_S = 1.0
 _FAREWELL_S = 5.0

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.exchange import Exchange, PeerLost, aligned
+from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
 from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
 from strategies.runtime import NUM_SUMS, Feed, Program, State

@@ -19,16 +19,16 @@ from typing import Any
 
 from absl import logging
 
-from strategies import secret as secret_lib
-from strategies.addresses import connect, listen
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.credentials import difference, listed, plain
 from strategies.errors import ClusterError, Resumable
-from strategies.handshake import Imposter, Met, Reception, call, reason
-from strategies.link import Link, Message, Stranger
 from strategies.membership import Membership
-from strategies.secret import FLAG, proof
+from strategies.network import shared_secret as secret_lib
+from strategies.network.connection import Link, Message, Stranger
+from strategies.network.handshake import Imposter, Met, Reception, call, reason
+from strategies.network.shared_secret import FLAG, proof
+from strategies.network.sockets import connect, listen
 
 Credentials = Mapping[str, Any]
 

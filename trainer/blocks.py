@@ -19,7 +19,7 @@ of threads mattered (100-100-10). XLA has no switch for it that TensorFlow heeds
 from collections.abc import Sequence
 from typing import Any
 
-from strategies.pairwise import add_pairwise
+from strategies.collectives.tree_sum import add_pairwise
 from trainer.config import ConfigError, ExperimentConfig
 
 # Blocks where the config leaves it open: for up to 4 replicas; each is code of its own.

@@ -8,10 +8,11 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, roll_call, secret
-from strategies.addresses import exposed
+from strategies import choose, roll_call
 from strategies.cluster import resolve
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
+from strategies.network import shared_secret
+from strategies.network.sockets import exposed
 from strategies.packages import version
 from trainer import __version__, datasets, division, gpu_share, own_devices, tpu_compile
 from trainer import config as config_lib
@@ -115,7 +116,7 @@ class _Check:
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
-        shared = secret.read(self._options.secret_file)
+        shared = shared_secret.read(self._options.secret_file)
         roll_call.check_own_address(cluster)
         found = roll_call.probe(cluster, _PROBE_S)
         if not found:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies.addresses import cut
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
+from strategies.network.sockets import cut
 from trainer.stop import leave
 
 

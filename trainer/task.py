@@ -8,12 +8,13 @@ import time
 
 from absl import logging
 
-from strategies import choose, roll_call, secret
-from strategies.addresses import exposed
+from strategies import choose, roll_call
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.membership import Membership
+from strategies.network import shared_secret
+from strategies.network.sockets import exposed
 from strategies.runtime import Runtime
 from trainer import config as config_lib
 from trainer import datasets, division, in_common, own_devices, run_end, stall
@@ -38,7 +39,7 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
-    key = secret.read(options.secret_file)
+    key = shared_secret.read(options.secret_file)
     config = config_lib.resolve(options.config, options.overrides)
     choice = choose.choose(
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s

@@ -13,8 +13,8 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from strategies import secret
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.network import shared_secret
 from trainer import gpu_share, in_common, launch, screen
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
@@ -42,7 +42,7 @@ def run(options: TuneOptions) -> int:
     cluster = SweepCluster.find(options.asked, os.environ)
     gpu_share.take(cluster.source)
     plan = Plan.of(options)
-    key = secret.read(options.secret_file)
+    key = shared_secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
     with _claimed(options, plan.base.name, cluster) as workdir, compiled.shared():

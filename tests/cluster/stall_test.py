@@ -10,7 +10,7 @@ import sys, threading
 
 from strategies import choose, roll_call
 from strategies.cluster import tf_config
-from strategies.exchange import Exchange
+from strategies.collectives.all_reduce import Exchange
 from trainer import config, datasets, in_common
 
 cluster = tf_config.from_env()
@@ -38,7 +38,7 @@ def test_a_peer_that_takes_no_part_is_named_and_every_thread_shown(place, tmp_pa
         f"muster: error: no progress for --stall_timeout_s=12 s while {_doing(place)}, waiting for "
         f"worker {1 - place}; where every thread stands is above; run the same command again to go on"
     ]
-    assert "strategies/exchange.py" in waiting.said and "in _await" in waiting.said
+    assert "strategies/collectives/all_reduce.py" in waiting.said and "in _await" in waiting.said
 
 
 def _doing(place: int) -> str:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from strategies.cluster import tf_config as tf_config_lib
 from strategies import choose
 from strategies.errors import InputError
 from tests.cluster import cluster
@@ -128,7 +129,7 @@ def _is_accepted(examine, case) -> bool:
 
 def _parts(command: cli.TrainOptions, text: str):
     """What a task of `train` looks at first: its cluster, config and choice, which must agree."""
-    spec = tf_config.parse(text)
+    spec = tf_config_lib.parse(text)
     config = config_lib.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
     division.check_sync_mode(config, choice)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from strategies.addresses import exposed
 from strategies.cluster.spec import ClusterSpec, Task
+from strategies.network.sockets import exposed
 
 
 def _cluster(*hosts: str) -> ClusterSpec:

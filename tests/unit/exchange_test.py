@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.exchange import Exchange, PeerLost, aligned
+from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
 from trainer.launch import free_ports
 
 TOKEN = "0123456789abcdef" * 2

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from strategies.handshake import Imposter, Reception, call
-from strategies.link import Link
+from strategies.network.connection import Link
+from strategies.network.handshake import Imposter, Reception, call
 
 KEY, OTHER = b"a key of many bytes", b"another key of many bytes"
 PATIENCE_S = 20.0

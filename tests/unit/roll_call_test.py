@@ -15,12 +15,13 @@ import time
 
 import pytest
 
-from strategies import addresses as addresses_lib
-from strategies import handshake, roll_call
+from strategies import roll_call
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
-from strategies.link import Link
+from strategies.network import handshake
+from strategies.network import sockets as addresses_lib
+from strategies.network.connection import Link
 from trainer.launch import free_ports
 
 ROOT = pathlib.Path(__file__).parents[2]

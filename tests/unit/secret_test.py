@@ -2,8 +2,8 @@
 
 import pytest
 
-from strategies import secret
 from strategies.errors import ClusterError
+from strategies.network import shared_secret
 
 LONG = "0123456789abcdef"
 
@@ -11,10 +11,12 @@ LONG = "0123456789abcdef"
 def test_the_file_is_read_whole_and_stripped_and_wins_over_the_environment(tmp_path):
     file = tmp_path / "secret"
     file.write_text(f"\n{LONG} and more\n")
-    environ = {secret.VARIABLE: f" {LONG}\n"}
-    assert secret.read(str(file), environ) == f"{LONG} and more".encode()
-    assert secret.read("", environ) == LONG.encode()
-    assert secret.read("", {}) == secret.read("", {secret.VARIABLE: " "}) == b""
+    environ = {shared_secret.VARIABLE: f" {LONG}\n"}
+    assert shared_secret.read(str(file), environ) == f"{LONG} and more".encode()
+    assert shared_secret.read("", environ) == LONG.encode()
+    assert (
+        shared_secret.read("", {}) == shared_secret.read("", {shared_secret.VARIABLE: " "}) == b""
+    )
 
 
 @pytest.mark.parametrize("text", ["", " \n", "short", LONG[:-1] + "\n"])
@@ -22,7 +24,7 @@ def test_a_short_secret_is_refused_without_telling_it(text, tmp_path):
     file = tmp_path / "secret"
     file.write_text(text)
     with pytest.raises(ClusterError) as caught:
-        secret.read(str(file), {})
+        shared_secret.read(str(file), {})
     assert f"Received: {len(text.strip())};" in str(caught.value)
     assert "`--secret_file` must hold a secret of 16 characters or more" in str(caught.value)
     assert not text.strip() or text.strip() not in str(caught.value)
@@ -35,18 +37,20 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
         (missing, "No such file"), (tmp_path, "Is a directory"), (binary, "it is not text"),
     ):  # fmt: skip
         with pytest.raises(ClusterError, match=f"{path}' \\({reason}"):
-            secret.read(str(path), {})
+            shared_secret.read(str(path), {})
 
 
 def test_a_proof_holds_for_its_key_and_its_words_alone():
-    said = secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
-    assert secret.is_proof(said, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
+    said = shared_secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
+    assert shared_secret.is_proof(said, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
     for key, *parts in (
         (b"", "caller", ["a", "b"], {"x": 1, "y": 2}),
         (LONG.encode(), "called", ["a", "b"], {"x": 1, "y": 2}),
         (LONG.encode(), "caller", ["b", "a"], {"x": 1, "y": 2}),
         (LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 3}),
     ):
-        assert not secret.is_proof(said, key, *parts)
+        assert not shared_secret.is_proof(said, key, *parts)
     for claimed in (None, 1, "", "\u00e4", "\ud800", [said]):
-        assert not secret.is_proof(claimed, LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
+        assert not shared_secret.is_proof(
+            claimed, LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2}
+        )

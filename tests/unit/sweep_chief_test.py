@@ -15,15 +15,15 @@ import time
 
 import pytest
 
-from strategies import handshake
 from strategies.errors import ClusterError, Resumable
-from strategies.link import Link, Stranger
+from strategies.network import handshake
+from strategies.network.connection import Link, Stranger
+from strategies.network.signed_channel import CHIEF, CLIENT, Wire
 from trainer.launch import free_ports
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.machines import messages
 from trainer.sweep.machines.chief import Chief
 from trainer.sweep.machines.client import Client
-from trainer.sweep.machines.wire import CHIEF, CLIENT, Wire
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 20.0

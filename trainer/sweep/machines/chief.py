@@ -16,18 +16,18 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from strategies import secret as secret_lib
-from strategies.addresses import listen_at
 from strategies.cluster.spec import split_address
 from strategies.credentials import listed
 from strategies.errors import ClusterError, Resumable
-from strategies.handshake import Met, Reception
-from strategies.link import Stranger
+from strategies.network import shared_secret as secret_lib
+from strategies.network.connection import Stranger
+from strategies.network.handshake import Met, Reception
+from strategies.network.signed_channel import CHIEF, Wire
+from strategies.network.sockets import listen_at
 from trainer.sweep.assignment import Source
 from trainer.sweep.machines.desk import AT_ONCE, Desk
 from trainer.sweep.machines.door import Door
 from trainer.sweep.machines.guest import Guest, SearchFailed
-from trainer.sweep.machines.wire import CHIEF, Wire
 
 _LOOK_EVERY_S = 0.1
 _FAREWELL_S = 10.0  # For clients to hear that the sweep is over, and to leave.

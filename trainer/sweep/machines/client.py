@@ -12,15 +12,15 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
-from strategies import secret as secret_lib
-from strategies.addresses import connect
 from strategies.credentials import plain
 from strategies.errors import ClusterError, Resumable
-from strategies.handshake import Imposter, call, reason
-from strategies.link import Link, Message, Stranger
+from strategies.network import shared_secret as secret_lib
+from strategies.network.connection import Link, Message, Stranger
+from strategies.network.handshake import Imposter, call, reason
+from strategies.network.signed_channel import CHIEF, CLIENT, Wire
+from strategies.network.sockets import connect
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.machines import messages
-from trainer.sweep.machines.wire import CHIEF, CLIENT, Wire
 
 _BEAT_EVERY_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0

@@ -7,11 +7,11 @@ from typing import Any
 
 from strategies.credentials import difference, plain
 from strategies.errors import ClusterError, Resumable
-from strategies.link import Stranger
+from strategies.network.connection import Stranger
+from strategies.network.signed_channel import CLIENT, Wire
 from trainer.sweep.machines import messages
 from trainer.sweep.machines.guest import Guest
 from trainer.sweep.machines.part import IS_NAME
-from trainer.sweep.machines.wire import CLIENT, Wire
 
 _LOOK_EVERY_S = 0.1
 _TAKEOVER_S = 5.0  # A client silent for so long gives way to another of its name.

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from strategies.handshake import Imposter
-from strategies.link import Message, Stranger
+from strategies.network.connection import Message, Stranger
+from strategies.network.handshake import Imposter
+from strategies.network.signed_channel import Wire
 from trainer.sweep.assignment import Assignment, Source
 from trainer.sweep.machines import messages
 from trainer.sweep.machines.desk import AT_ONCE, LATER, Desk
-from trainer.sweep.machines.wire import Wire
 
 _HOLD_S = 0.5  # As long an asking client is kept waiting for an answer at most.
 _MAX_TRIALS = 1000

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from strategies.link import Message, Stranger
+from strategies.network.connection import Message, Stranger
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.dimension import FLAGS
 from trainer.sweep.record import COMPLETED, FAILED, STOPPED

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from strategies.link import Link, Message, Stranger
-from strategies.secret import FLAG, is_proof, proof
+from strategies.network.connection import Link, Message, Stranger
+from strategies.network.shared_secret import FLAG, is_proof, proof
 
 _MAX_CALLERS = 64
 _NONCE_BYTES = 16

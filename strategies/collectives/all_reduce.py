@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from strategies.addresses import connect, listen
 from strategies.cluster.spec import ClusterSpec, Task
+from strategies.collectives.tree_sum import add_pairwise
 from strategies.errors import Resumable
-from strategies.handshake import Reception, call
-from strategies.link import Link, Stranger
-from strategies.pairwise import add_pairwise
+from strategies.network.connection import Link, Stranger
+from strategies.network.handshake import Reception, call
+from strategies.network.sockets import connect, listen
 
 _BUFFER_BYTES = 4 << 20
 _ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.

@@ -7,8 +7,8 @@ said again, not even on the same connection, nor be thrown back at who said it, 
 
 import threading
 
-from strategies.handshake import Imposter, Met
-from strategies.link import Message
+from strategies.network.connection import Message
+from strategies.network.handshake import Imposter, Met
 
 CHIEF, CLIENT = "chief", "client"
 

@@ -1,0 +1,1 @@
+"""How do workers add their vectors?"""
