@@ -15,7 +15,7 @@ What was learned, by profile (two cores, batch 64 unless said):
   compiled code is compiled in, so every step would compile anew; a gather's is not.
 - Half of a step, 250 of 500 us, was page faults: the C library gave XLA's packing buffers back to
   the kernel after each product. Whether it did depended on what was allocated before
-  (strategies/memory.py).
+  (strategies/devices/malloc.py).
 - What is left of 245 us: 95 and 62 in the two large products (NumPy's BLAS: 90 and 76), 32 in
   Adam's three sweeps, 16 in converting uint8, 23 in the small products, and some 40 kernels of
   under 3 us. JAX compiles to the same kernels, and is given floats in order, which it need not

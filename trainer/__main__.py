@@ -13,13 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from strategies.cluster import resolve
+from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli, gpu_share, guard, screen, stop
+from trainer import cli, guard, screen, stop
 
 
 def _train(command: cli.TrainOptions) -> int:
     cluster = resolve.find(command.asked)
-    gpu_share.take(cluster.source)
+    gpus.take_own_share(cluster.source)
     stop.hold()
     guarded = guard.Guard() if cluster.is_alone else guard.split_off()
     stop.speak_through(guarded.say_last)

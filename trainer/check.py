@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 
 from strategies import choose, roll_call
 from strategies.cluster import resolve
+from strategies.devices import for_strategy, gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.packages import version
-from trainer import __version__, datasets, division, gpu_share, own_devices, tpu_compile
+from trainer import __version__, datasets, division, tpu_compile
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
@@ -66,7 +67,7 @@ class _Check:
 
     def cluster(self) -> str:
         self._cluster = resolve.find(self._options.asked)
-        gpu_share.take(self._cluster.source)
+        gpus.take_own_share(self._cluster.source)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():
             me = "  (this process)" if one == self._cluster.task else ""
@@ -85,11 +86,11 @@ class _Check:
     def devices(self) -> str:
         choice = self._known(self._choice, "strategy")
         serves = self._cluster.has_ps and not self._cluster.is_leader
-        self._devices = own_devices.local_devices(self._options, choice)
+        self._devices = for_strategy.local_devices(self._options.devices, choice)
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
-        if word := own_devices.why_no_gpu(choice, self._devices):
+        if word := for_strategy.why_no_gpu(choice, self._devices):
             shown += f"\nwarning: {word}"
         return "those TensorFlow's server finds" if serves else shown
 

@@ -13,8 +13,9 @@ from absl import logging
 from strategies import choose, tensorflow_import
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import own_devices, stall
+from trainer import stall
 from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
@@ -37,7 +38,7 @@ def _evaluator(
     """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
     if choice.strategy != "tpu":
         choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
-    devices = own_devices.local_devices(options, choice)
+    devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
         from trainer.checkpoint_evaluator import CheckpointEvaluator
     return CheckpointEvaluator(choice, devices, config, workdir)

@@ -5,7 +5,6 @@
 """
 
 import dataclasses
-import glob
 import itertools
 import json
 import os
@@ -17,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from strategies.cluster.spec import ClusterSpec, Task
+from strategies.devices import gpus as gpus_lib
 from strategies.errors import InputError
 from trainer import cluster_size
 from trainer.cli import LaunchOptions
@@ -43,7 +43,7 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
       InputError: the options ask for what this machine cannot do.
     """
     whole = plan(options, free_ports(_num_tasks(options)))
-    gpus = share_gpus(whole[0], options.devices_per_worker, gpus_here(os.environ))
+    gpus = share_gpus(whole[0], options.devices_per_worker, gpus_lib.visible(os.environ))
     args, made = _with_workdir(_with_devices(list(trainer_args), options.devices_per_worker))
     where = f", workdir {made}" if made else ""
     print(f"launch: {_described(whole)} on this machine{where}", flush=True)
@@ -146,15 +146,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def gpus_here(environ: Mapping[str, str]) -> list[str]:
-    """The GPUs that may be used: those of CUDA_VISIBLE_DEVICES, or all that have a device file."""
-    files = sorted(glob.glob("/dev/nvidia[0-9]*"))
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or not files:
-        return [str(index) for index in range(len(files))]
-    return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
 
 
 def _environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:

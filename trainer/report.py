@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from absl import logging
 
-from strategies import devices
+from strategies.devices import threads
 from strategies.runtime import Runtime
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
@@ -28,7 +28,7 @@ def write(
         "reason": runtime.reason,
         "sync_mode": runtime.sync_mode,
         "num_replicas": runtime.num_replicas,
-        "threads": devices.num_threads(),
+        "threads": threads.num_threads(),
         "global_batch_size": config.data.global_batch_size,
         "steps": result.step,
         "epochs": result.epochs,

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from absl import logging
 
-from strategies import devices
+from strategies.devices import threads
 from strategies.runtime import Runtime, State
 from trainer import config as config_lib
 from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
@@ -74,12 +74,12 @@ def resume(
     step, is_tested = place.tolist()
     if step:
         logging.info("resuming at step %d", step)
-    if found.threads not in (0, devices.num_threads()):
+    if found.threads not in (0, threads.num_threads()):
         logging.info(
             "it was saved with %d threads a process, and here are %d: of some sizes of blocks the last "
             "bits differ then; TF_NUM_INTRAOP_THREADS sets the number",
             found.threads,
-            devices.num_threads(),
+            threads.num_threads(),
         )
     return dataclasses.replace(
         found,

@@ -11,13 +11,14 @@ from absl import logging
 from strategies import choose, roll_call
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.membership import Membership
 from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.runtime import Runtime
 from trainer import config as config_lib
-from trainer import datasets, division, in_common, own_devices, run_end, stall
+from trainer import datasets, division, in_common, run_end, stall
 from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
@@ -90,8 +91,8 @@ class _Task:
         dataset = None if self._serves else datasets.load(config.data)
         if dataset:
             logging.info("data | %s", dataset.description)
-        devices = own_devices.local_devices(options, self.choice)
-        if word := own_devices.why_no_gpu(self.choice, devices):
+        devices = for_strategy.local_devices(options.devices, self.choice)
+        if word := for_strategy.why_no_gpu(self.choice, devices):
             logging.warning("%s", word)
         choice = choose.with_transport(self.choice, options.transport, devices)
         if choice.transport:

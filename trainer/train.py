@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from strategies import devices
+from strategies.devices import threads as threads_lib
 from strategies.runtime import NUM_SUMS, Runtime
 from trainer import bad_numbers, blocks, evaluate, input_pipeline, resume
 from trainer.background_save import BackgroundSaver
@@ -218,7 +218,7 @@ class _Run:
             return False
         if self._saver:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
-            threads = devices.num_threads()
+            threads = threads_lib.num_threads()
             self._saver.save(
                 Checkpoint(self._step, state, self._train, sums, self._test, skipped, threads)
             )

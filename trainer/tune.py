@@ -13,9 +13,10 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from strategies.devices import gpus
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network import shared_secret
-from trainer import gpu_share, in_common, launch, screen
+from trainer import in_common, screen
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.health import Health
@@ -40,7 +41,7 @@ def run(options: TuneOptions) -> int:
       InputError, Resumable: see their exit codes.
     """
     cluster = SweepCluster.find(options.asked, os.environ)
-    gpu_share.take(cluster.source)
+    gpus.take_own_share(cluster.source)
     plan = Plan.of(options)
     key = shared_secret.read(options.secret_file)
     slots = _slots(options, cluster) if cluster.runs_trials else []
@@ -72,7 +73,7 @@ def _slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
     return share(
         options.parallel_trials,
         sorted(os.sched_getaffinity(0)),
-        launch.gpus_here(os.environ),
+        gpus.visible(os.environ),
         options.workers_per_trial,
         cluster.name,
     )

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from strategies.cluster import tf_config as tf_config_lib
 from strategies import choose
+from strategies.cluster import tf_config as tf_config_lib
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest

@@ -2,7 +2,7 @@
 
 import pytest
 
-from strategies import gpus
+from strategies.devices import gpus
 
 CPU, CUDA = ["CPU:0"], {"nvidia-cudnn-cu12": "9.3.0"}
 

@@ -10,7 +10,7 @@ _FAULTS = """
 import resource
 import numpy as np
 import tensorflow as tf
-from strategies.devices import local_devices
+from strategies.devices.select import local_devices
 
 local_devices()
 

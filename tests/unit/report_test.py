@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from strategies import devices
+from strategies.devices import threads
 from trainer import report
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset, Split
@@ -88,7 +88,7 @@ def test_the_summary_holds_what_other_programs_read(tmp_path):
         "reason": "why",
         "sync_mode": "gradients",
         "num_replicas": 2,
-        "threads": devices.num_threads(),
+        "threads": threads.num_threads(),
         "global_batch_size": 64,
         "steps": 8,
         "epochs": 2.0,

@@ -1,12 +1,12 @@
 """Which devices of this machine hold replicas?"""
 
 import os
-from collections.abc import Mapping
 
 import tensorflow as tf
 
+from strategies.devices.malloc import keep_freed_memory
+from strategies.devices.threads import wanted
 from strategies.errors import ClusterError
-from strategies.memory import keep_freed_memory
 
 _LEAST_AT_ONCE = 4  # Operations of a server.
 
@@ -40,18 +40,7 @@ def server_devices() -> list[str]:
     keep_freed_memory()
     # With one, as TensorFlow takes on one core, an operation that waits for another waits for ever.
     # Of the ways to say it a server knows only this one.
-    if _wanted("TF_NUM_INTEROP_THREADS", os.environ) < _LEAST_AT_ONCE:
+    if wanted("TF_NUM_INTEROP_THREADS", os.environ) < _LEAST_AT_ONCE:
         os.environ["TF_NUM_INTEROP_THREADS"] = str(_LEAST_AT_ONCE)
     tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
     return ["CPU:0"]
-
-
-def num_threads(environ: Mapping[str, str] = os.environ) -> int:
-    """Among how many threads TensorFlow shares one operation of this process."""
-    return _wanted("TF_NUM_INTRAOP_THREADS", environ)
-
-
-def _wanted(variable: str, environ: Mapping[str, str]) -> int:
-    """A number of threads that the environment may set: as many as there are cores, if it does not."""
-    wanted = environ.get(variable, "")
-    return int(wanted) if wanted.isdigit() and int(wanted) else len(os.sched_getaffinity(0))

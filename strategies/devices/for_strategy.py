@@ -2,23 +2,23 @@
 
 import os
 
-from strategies import gpus, tensorflow_import, tpu_preflight
+from strategies import tensorflow_import, tpu_preflight
 from strategies.choose import Choice
+from strategies.devices import gpus
 from strategies.errors import ClusterError
 from strategies.packages import version
-from trainer.cli import TrainOptions
 
 
-def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
+def local_devices(count: int, choice: Choice) -> list[str]:
     """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
 
     Raises ClusterError where there are not so many, or no TPU.
     """
     if choice.strategy == "tpu":
-        if options.devices:
+        if count:
             raise ClusterError(
                 "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
-                f"{options.devices} with the TPU {choice.tpu!r}; leave it out."
+                f"{count} with the TPU {choice.tpu!r}; leave it out."
             )
         tpu_preflight.preflight(choice.tpu)
         tpu_preflight.keep_library_out(choice.tpu, os.environ)
@@ -30,10 +30,10 @@ def local_devices(options: TrainOptions, choice: Choice) -> list[str]:
             "install tensorflow in its place."
         )
     with tensorflow_import.quietly():
-        from strategies import devices
+        from strategies.devices import select
 
         servers_own = choice.strategy == "parameter_server"
-        names = devices.server_devices() if servers_own else devices.local_devices(options.devices)
+        names = select.server_devices() if servers_own else select.local_devices(count)
     return names
 
 
