@@ -15,7 +15,7 @@ from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
 if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
-    from strategies.membership import Membership
+    from strategies.rendezvous.membership import Membership
     from strategies.runtime import Runtime
 
 STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
@@ -195,8 +195,8 @@ _RUNTIMES = {
     ("mirrored", ""): ("mirrored", "MirroredRuntime"),
     ("multi_worker", "direct"): ("multi_worker", "MultiWorkerRuntime"),
     ("multi_worker", "tensorflow"): ("multi_worker_mirrored", "MultiWorkerMirroredRuntime"),
-    ("parameter_server", ""): ("parameter_server", "ParameterServerRuntime"),
-    ("tpu", ""): ("tpu", "TpuRuntime"),
+    ("parameter_server", ""): ("parameter_server.runtime", "ParameterServerRuntime"),
+    ("tpu", ""): ("tpu.runtime", "TpuRuntime"),
 }
 
 

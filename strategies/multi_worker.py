@@ -14,8 +14,8 @@ import tensorflow as tf
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
-from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
+from strategies.rendezvous.membership import Membership
 from strategies.runtime import NUM_SUMS, Feed, Program, State
 
 _CONNECT_TIMEOUT_S = 60.0  # All are here, and running: that much the roll call has shown.

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.membership import Membership
 from strategies.mirrored import MirroredRuntime
+from strategies.rendezvous.membership import Membership
 
 
 class MultiWorkerMirroredRuntime(MirroredRuntime):

@@ -8,13 +8,14 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 
-from strategies import choose, roll_call
+from strategies import choose
 from strategies.cluster import resolve
 from strategies.devices import for_strategy, gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.packages import version
+from strategies.rendezvous import roll_call
 from trainer import __version__, datasets, division, tpu_compile
 from trainer import config as config_lib
 from trainer import workdir as workdir_lib

@@ -8,14 +8,15 @@ import time
 
 from absl import logging
 
-from strategies import choose, roll_call
+from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from strategies.membership import Membership
 from strategies.network import shared_secret
 from strategies.network.sockets import exposed
+from strategies.rendezvous import roll_call
+from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
 from trainer import config as config_lib
 from trainer import datasets, division, in_common, run_end, stall

@@ -78,7 +78,7 @@ def report(config: ExperimentConfig, topology: str) -> str:
     check_packages()
     dataset = datasets.load(config.data)
     with tensorflow_import.quietly():
-        from strategies.tpu_lowering import lower
+        from strategies.tpu.lowering import lower
         from trainer import tpu_program
     program = tpu_program.trace(config, dataset, cores, with_values=False)
     resident = (*program.feed.resident, *program.test.pipeline.resident)
@@ -120,7 +120,7 @@ def compile_for(topology: str, programs: list[bytes]) -> list[Figures]:
 
 
 def _asked(topology: str, paths: list[pathlib.Path]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "strategies.tpu_compiler", topology, *map(str, paths)]
+    command = [sys.executable, "-m", "strategies.tpu.runtime.compiler", topology, *map(str, paths)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

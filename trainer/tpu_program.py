@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 
 from strategies.runtime import State
-from strategies.tpu import TpuRuntime
-from strategies.tpu_trace import Traced, trace_only_strategy, without_values
+from strategies.tpu.runtime import TpuRuntime
+from strategies.tpu.trace import Traced, trace_only_strategy, without_values
 from trainer import division, evaluate, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset

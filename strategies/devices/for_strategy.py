@@ -2,11 +2,12 @@
 
 import os
 
-from strategies import tensorflow_import, tpu_preflight
+from strategies import tensorflow_import
 from strategies.choose import Choice
 from strategies.devices import gpus
 from strategies.errors import ClusterError
 from strategies.packages import version
+from strategies.tpu import preflight
 
 
 def local_devices(count: int, choice: Choice) -> list[str]:
@@ -20,8 +21,8 @@ def local_devices(count: int, choice: Choice) -> list[str]:
                 "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
                 f"{count} with the TPU {choice.tpu!r}; leave it out."
             )
-        tpu_preflight.preflight(choice.tpu)
-        tpu_preflight.keep_library_out(choice.tpu, os.environ)
+        preflight.preflight(choice.tpu)
+        preflight.keep_library_out(choice.tpu, os.environ)
         return []
     if for_tpus := version("tensorflow-tpu"):
         raise ClusterError(

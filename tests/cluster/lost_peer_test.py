@@ -15,7 +15,8 @@ SECONDS = 20.0  # TensorFlow's own waits would take minutes, or for ever.
 PEER = """
 import json, os, signal, sys, threading
 
-from strategies import choose, roll_call
+from strategies import choose
+from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from trainer import config, datasets, in_common
 

@@ -80,7 +80,8 @@ def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path)
 PAUSING = """
 import sys, threading, time
 
-from strategies import choose, roll_call
+from strategies import choose
+from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from trainer import cli, config, datasets, in_common, stall, train
 from trainer.stop import StopRequest

@@ -8,7 +8,8 @@ from tests.cluster import cluster
 DEADLOCKED = """
 import sys, threading
 
-from strategies import choose, roll_call
+from strategies import choose
+from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from strategies.collectives.all_reduce import Exchange
 from trainer import config, datasets, in_common

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.framework import kernels
 
-from strategies.tpu_lowering import lower
+from strategies.tpu.lowering import lower
 from tests.cluster import cluster
 from trainer import config as config_lib
 from trainer import datasets, tpu_compile, tpu_fit, tpu_program

@@ -38,7 +38,7 @@ def main(hlo: str, source: str, target: str) -> None:
     import jax
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from strategies.tpu_compiler import load, options
+    from strategies.tpu.compiler import load, options
 
     devices = jax.devices("cpu")
     # It says that all devices hold the same, which the program does not rely on.

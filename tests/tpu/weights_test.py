@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from strategies.mirrored import fused_steps
-from strategies.tpu_lowering import lower
+from strategies.compiled_loop import fused_steps
+from strategies.tpu.lowering import lower
 from tests.cluster import reference
 from tests.tpu import virtual_devices
 from trainer import config as config_lib

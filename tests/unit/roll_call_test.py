@@ -15,13 +15,13 @@ import time
 
 import pytest
 
-from strategies import roll_call
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network import handshake
 from strategies.network import sockets as addresses_lib
 from strategies.network.connection import Link
+from strategies.rendezvous import roll_call
 from trainer.launch import free_ports
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,7 +32,7 @@ PARTICIPANT = """
 import json, signal, sys
 from strategies.cluster import tf_config
 from strategies.errors import InputError, Resumable
-from strategies.roll_call import meet
+from strategies.rendezvous.roll_call import meet
 
 def say(*words):
     print(*words, flush=True)

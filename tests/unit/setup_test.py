@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strategies import tpu_preflight
+from strategies.tpu import preflight
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"(?:tensorflow-tpu|libtpu|keras|jax(?:\[tpu\])?)[=<>~]=?[\d.]*\d")
@@ -21,13 +21,13 @@ def _listed(name):
 
 
 def test_what_a_user_without_a_tpus_packages_is_told_to_install_is_what_setup_asks_for():
-    told = tpu_preflight._PACKAGES.split(" and ")
+    told = preflight._PACKAGES.split(" and ")
     assert len(told) == 2 and {*told} <= {*_listed("TPU")}
 
 
 def test_the_libtpu_asked_for_is_none_with_which_tensorflow_aborts():
     (libtpu,) = [one for one in _listed("TPU") if one.startswith("libtpu==")]
-    assert tpu_preflight._numbers(libtpu) < tpu_preflight._FIRST_ABORTING
+    assert preflight._numbers(libtpu) < preflight._FIRST_ABORTING
 
 
 @pytest.mark.parametrize(

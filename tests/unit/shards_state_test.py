@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies.parameter_server.shards import cut, join, split
 from strategies.runtime import State
-from strategies.shards import cut, join, split
 
 _SHAPES = st.lists(
     st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple), min_size=1, max_size=6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from strategies.shards import Layout, Shard
+from strategies.parameter_server.shards import Layout, Shard
 
 _STEPS = 20
 _NAMES = (f"shard_under_test_{number}" for number in itertools.count())

@@ -8,7 +8,7 @@ import pytest
 
 from strategies.errors import ClusterError, Resumable
 from strategies.packages import exact_version
-from strategies.tpu_connect import connect
+from strategies.tpu.connect import connect
 
 _CPU = "or choose another --strategy to train without a TPU."
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from strategies.choose import Choice
 from strategies.errors import Resumable
 from strategies.runtime import State
-from strategies.tpu_trace import Traced, trace_only_strategy
+from strategies.tpu.trace import Traced, trace_only_strategy
 from trainer import config as config_lib
 from trainer import datasets
 from trainer.checkpoint_evaluator import CheckpointEvaluator
@@ -111,7 +111,9 @@ def test_only_indices_travel_with_a_call_where_the_data_is_resident(case, arrays
 
 
 def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, with_kernel):
-    monkeypatch.setattr("strategies.tpu.connect", lambda *unused: trace_only_strategy(_CORES))
+    monkeypatch.setattr(
+        "strategies.tpu.runtime.connect", lambda *unused: trace_only_strategy(_CORES)
+    )
     config = config_lib.resolve("digits_dense", {})
     evaluator = CheckpointEvaluator(
         Choice("tpu", "asked for", "local"), [], config, Workdir(tmp_path)

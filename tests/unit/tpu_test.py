@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strategies.errors import ClusterError
-from strategies.tpu_preflight import keep_library_out, preflight
+from strategies.tpu.preflight import keep_library_out, preflight
 
 _CPU = "or choose another --strategy to train without a TPU."
 _READY = {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.24"}

@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from typing import Any
 
 from strategies.cluster.spec import split_address
-from strategies.credentials import listed
 from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret as secret_lib
 from strategies.network.connection import Stranger
 from strategies.network.handshake import Met, Reception
 from strategies.network.signed_channel import CHIEF, Wire
 from strategies.network.sockets import listen_at
+from strategies.rendezvous.mismatch import listed
 from trainer.sweep.assignment import Source
 from trainer.sweep.machines.desk import AT_ONCE, Desk
 from trainer.sweep.machines.door import Door

@@ -12,13 +12,13 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
 
-from strategies.credentials import plain
 from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret as secret_lib
 from strategies.network.connection import Link, Message, Stranger
 from strategies.network.handshake import Imposter, call, reason
 from strategies.network.signed_channel import CHIEF, CLIENT, Wire
 from strategies.network.sockets import connect
+from strategies.rendezvous.mismatch import plain
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.machines import messages
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from strategies.credentials import difference, plain
 from strategies.errors import ClusterError, Resumable
 from strategies.network.connection import Stranger
 from strategies.network.signed_channel import CLIENT, Wire
+from strategies.rendezvous.mismatch import difference, plain
 from trainer.sweep.machines import messages
 from trainer.sweep.machines.guest import Guest
 from trainer.sweep.machines.part import IS_NAME

@@ -1,6 +1,6 @@
 """What does the TPU's own compiler make of a program?
 
-`python -m strategies.tpu_compiler TOPOLOGY FILE...`, where each FILE holds the HLO of one replica,
+`python -m strategies.tpu.compiler TOPOLOGY FILE...`, where each FILE holds the HLO of one replica,
 compiles them for all devices of a topology (v5e:2x4) and prints what it found as JSON. Needs jax and
 libtpu, but no TPU; a process of its own, as TensorFlow brings another copy of the same libraries.
 """

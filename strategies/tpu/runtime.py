@@ -4,7 +4,7 @@ Each keeps its own copy of the state, as the devices in `mirrored.py` do. But a 
 on all cores: gradients, the one sum of them over the cores, and the update never leave the TPU. The data
 lies on every core, or a loop's share of it comes with the call; nothing in the program asks the host.
 
-Whether there is a TPU was asked before, in `tpu_preflight.py`, and how it is reached in `tpu_connect.py`.
+Whether there is a TPU was asked before, in `preflight.py`, and how it is reached in `connect.py`.
 """
 
 import contextlib
@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.errors import Resumable
-from strategies.membership import Membership
-from strategies.mirrored import LOCAL, MirroredRuntime, block_sums, flatten, fused_steps, unflatten
+from strategies.mirrored import LOCAL, MirroredRuntime
+from strategies.rendezvous.membership import Membership
 from strategies.runtime import NUM_SUMS, State
-from strategies.tpu_connect import connect
+from strategies.tpu.connect import connect
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 

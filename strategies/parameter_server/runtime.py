@@ -18,12 +18,16 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.errors import Resumable
-from strategies.membership import Membership
-from strategies.mirrored import block_sums, flatten, fused_steps, unflatten
-from strategies.recovery import await_made, made_on_every_worker, recover_each_alone
+from strategies.parameter_server.shards import Shard, cut, join, split
+from strategies.parameter_server.worker_recovery import (
+    await_made,
+    made_on_every_worker,
+    recover_each_alone,
+)
+from strategies.rendezvous.membership import Membership
 from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
-from strategies.shards import Shard, cut, join, split
 
 # When it is freed TensorFlow takes leave of every server, at length and in errors where one is gone
 # already. The process ends without that.

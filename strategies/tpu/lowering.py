@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import handle_data_util
 
-from strategies.tpu_trace import Traced, is_around
+from strategies.tpu.trace import Traced, is_around
 
 _ASSIGNED = {
     "AssignVariableOp": lambda old, given: given,

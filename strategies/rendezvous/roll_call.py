@@ -21,14 +21,14 @@ from absl import logging
 
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.credentials import difference, listed, plain
 from strategies.errors import ClusterError, Resumable
-from strategies.membership import Membership
 from strategies.network import shared_secret as secret_lib
 from strategies.network.connection import Link, Message, Stranger
 from strategies.network.handshake import Imposter, Met, Reception, call, reason
 from strategies.network.shared_secret import FLAG, proof
 from strategies.network.sockets import connect, listen
+from strategies.rendezvous.membership import Membership
+from strategies.rendezvous.mismatch import difference, listed, plain
 
 Credentials = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ from typing import Any
 from tensorflow.python.distribute.coordinator.cluster_coordinator import ClosureAbortedError
 
 from strategies.cluster.spec import Task
-from strategies.membership import Membership
+from strategies.rendezvous.membership import Membership
 
 # TensorFlow would wait for who is lost in the moment that it is told who lives; and from its end to
 # the news of it a process takes a tenth of a second. So who lives must have stood for this long.

@@ -19,7 +19,7 @@ from typing import Any
 import tensorflow as tf
 
 from strategies.errors import Resumable
-from strategies.tpu_preflight import answers, tpu_error
+from strategies.tpu.preflight import answers, tpu_error
 
 _NOT_READY = re.compile(r'state: "(\w+)"')
 _GRPC = "grpc://"

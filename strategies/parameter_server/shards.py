@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from strategies.mirrored import flatten
+from strategies.compiled_loop import flatten
 from strategies.runtime import NUM_SUMS, State
 
 

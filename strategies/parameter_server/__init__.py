@@ -1,0 +1,1 @@
+"""How do workers train through parameter servers?"""

@@ -1,0 +1,1 @@
+"""Is everyone here, alike, and still here?"""
