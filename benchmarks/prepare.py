@@ -17,7 +17,7 @@ from trainer import config as config_lib
 from trainer import mnist
 from trainer.datasets import Dataset, Split
 from trainer.mnist_sources import Places
-from trainer.sample_order import SampleOrder
+from trainer.order.sample_order import SampleOrder
 
 
 def main() -> None:

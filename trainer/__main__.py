@@ -15,25 +15,28 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from strategies.cluster import resolve
 from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli, guard, screen, stop
+from trainer import cli
+from trainer.process import console, guardian, signals
 
 
 def _train(command: cli.TrainOptions) -> int:
     cluster = resolve.find(command.asked)
     gpus.take_own_share(cluster.source)
-    stop.hold()
-    guarded = guard.Guard() if cluster.is_alone else guard.split_off()
-    stop.speak_through(guarded.say_last)
-    from trainer import logs, task
+    signals.hold()
+    guarded = guardian.Guard() if cluster.is_alone else guardian.split_off()
+    signals.speak_through(guarded.say_last)
+    from trainer import task
+    from trainer.process import log_format
 
-    logs.set_up()
+    log_format.set_up()
     return task.run(command, cluster, guarded)
 
 
 def _evaluate(command: cli.EvaluateOptions) -> int:
-    from trainer import evaluator, logs
+    from trainer import evaluator
+    from trainer.process import log_format
 
-    logs.set_up()
+    log_format.set_up()
     return evaluator.evaluate_once(command)
 
 
@@ -44,7 +47,7 @@ def _launch(command: cli.LaunchOptions) -> int:
 
 
 def _tune(command: cli.TuneOptions) -> int:
-    stop.hold()
+    signals.hold()
     from trainer import tune
 
     return tune.run(command)
@@ -72,17 +75,17 @@ def main() -> None:
         exit_code = _VERBS[command.verb](command)
     except (InputError, Resumable) as error:
         exit_code = error.exit_code
-        screen.say(f"muster: error: {' '.join(str(error).split())}")
+        console.say(f"muster: error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
-        screen.say("muster: error: stopped by Ctrl-C; run the same command again")
+        console.say("muster: error: stopped by Ctrl-C; run the same command again")
     except Exception as error:
         if shown := _out_of_memory(error):
             exit_code = EXIT_BAD_INPUT
-            screen.say(f"muster: error: {shown}")
+            console.say(f"muster: error: {shown}")
         else:  # A fault of the program: told whole, and still no reason to hang.
             exit_code = EXIT_FAULT
-            screen.say(traceback.format_exc().rstrip("\n"))
+            console.say(traceback.format_exc().rstrip("\n"))
     _leave(exit_code)
 
 
@@ -102,7 +105,7 @@ def _out_of_memory(error: Exception) -> str:
 
 def _leave(exit_code: int) -> None:
     """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
-    screen.flush()
+    console.flush()
     if "tensorflow" in sys.modules:
         os._exit(exit_code)
     sys.exit(exit_code)

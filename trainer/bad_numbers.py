@@ -13,8 +13,8 @@ from absl import logging
 
 from strategies.errors import InputError
 from strategies.runtime import Runtime, State
-from trainer.sample_order import PADDING, SampleOrder
-from trainer.schedule import Loop, Schedule
+from trainer.order.sample_order import PADDING, SampleOrder
+from trainer.order.schedule import Loop, Schedule
 from trainer.workdir import Workdir, write_json
 
 _SHOWN = 16

@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 
 from trainer.datasets import DataConfig, Dataset, Split
-from trainer.sample_order import SampleOrder
+from trainer.order.sample_order import SampleOrder
 
 _DESCRIPTION = (
     "scikit-learn's 1,797 real handwritten digits, enlarged to 28 x 28 (not MNIST: "

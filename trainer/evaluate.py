@@ -10,8 +10,8 @@ from strategies.runtime import Runtime
 from trainer.datasets import Dataset
 from trainer.input_pipeline import InputPipeline, choose_placement
 from trainer.metric_writers import means
-from trainer.sample_order import SampleOrder
-from trainer.schedule import Loop
+from trainer.order.sample_order import SampleOrder
+from trainer.order.schedule import Loop
 
 BLOCK = 250  # Divides MNIST's 10,000 test examples.
 _BLOCKS_PER_LOOP = 40

@@ -15,14 +15,14 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import stall
 from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
 from trainer.config import ExperimentConfig
-from trainer.health import Health
 from trainer.metric_writers import MetricWriter
-from trainer.stop import StopRequest
+from trainer.process import watchdog
+from trainer.process.health import Health
+from trainer.process.signals import StopRequest
 from trainer.workdir import Workdir
 
 SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are taken for gone.
@@ -57,7 +57,7 @@ def follow(
       ClusterError: there is nothing here to evaluate on.
       Resumable: no checkpoint came for `SILENCE_S`.
     """
-    with stall.StallWatch(options.stall_timeout_s):
+    with watchdog.StallWatch(options.stall_timeout_s):
         evaluator = _evaluator(options, choice, config, workdir)
     writer, health = None, Health.from_env()
     last, heard = _last_evaluated(workdir), time.monotonic()
@@ -120,7 +120,7 @@ def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
         options.startup_timeout_s,
     )
     # A TPU that is called and does not answer keeps native code waiting without end.
-    with stall.StallWatch(options.stall_timeout_s):
+    with watchdog.StallWatch(options.stall_timeout_s):
         evaluator = _evaluator(options, choice, config, workdir)
         step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
         return {"step": step, **evaluator.evaluate(step)}

@@ -8,8 +8,8 @@ import numpy as np
 
 from strategies.runtime import Runtime
 from trainer import journal
-from trainer.sample_order import PADDING
-from trainer.schedule import Loop
+from trainer.order.sample_order import PADDING
+from trainer.order.schedule import Loop
 
 
 class ExamplesLog:

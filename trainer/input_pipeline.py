@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.datasets import Split
-from trainer.sample_order import PADDING, SampleOrder
-from trainer.schedule import Loop
+from trainer.order.sample_order import PADDING, SampleOrder
+from trainer.order.schedule import Loop
 
 SLAB_BYTES = 32 << 20  # Per loop and replica: large enough to hide the call, small beside the data.
 MAX_STEPS_PER_LOOP = 500

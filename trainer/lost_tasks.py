@@ -8,7 +8,7 @@ from absl import logging
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
 from strategies.network.sockets import cut
-from trainer.stop import leave
+from trainer.process.signals import leave
 
 
 class LostTasks:

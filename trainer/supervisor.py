@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
-from trainer import screen
 from trainer import workdir as workdir_lib
 from trainer.cli import LaunchOptions
+from trainer.process import console
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster
 from trainer.workdir import saved_steps
@@ -154,7 +154,7 @@ class Supervisor:
             self._kill()
             return
         self._signal = number
-        screen.say(f"launch: {number.name}, stopping; once more to kill")
+        console.say(f"launch: {number.name}, stopping; once more to kill")
         self._stop()
 
     def _note_end(self, process: Process) -> None:
@@ -205,7 +205,7 @@ class Supervisor:
         is_first = not self._commands
         if not self._roster.is_whole and not self._roster.left_s:
             self._roster.bring_back()
-            screen.say(
+            console.say(
                 f"launch: going on with all {self._options.workers} workers, {self._whence()}"
             )
         self._enter(_Phase.RUNNING)
@@ -253,12 +253,12 @@ class Supervisor:
         if self._leave_out(blamed):
             self._budget.renew()
         elif self._budget.spend():
-            screen.say(
+            console.say(
                 f"launch: {_end(process)}; {self._restart(self._budget)}: every task starts again, "
                 f"{self._whence()}"
             )
         else:
-            screen.say(
+            console.say(
                 f"launch: no restart of {self._options.max_restarts} is left, and since the last no "
                 f"new checkpoint came; {self._whence()}"
             )
@@ -278,17 +278,17 @@ class Supervisor:
         try:
             fewer = self._smaller(len(present))
         except InputError as error:
-            screen.say(f"launch: {task} stays away, and there is no going on without it: {error}")
+            console.say(f"launch: {task} stays away, and there is no going on without it: {error}")
             return False
         wait_s = self._roster.leave_out(worker, fewer)
-        screen.say(
+        console.say(
             f"launch: {task} stays away; going on with {fewer} of {self._options.workers} workers, "
             f"{self._whence()}; all are tried again in {wait_s:g} s"
         )
         return True
 
     def _grow(self) -> None:
-        screen.say(
+        console.say(
             "launch: the smaller cluster is asked to stop, so that all workers can be tried again"
         )
         self._part(0.0, self._form)
@@ -321,10 +321,10 @@ class Supervisor:
         if process.lived_s > _SETTLED_S:
             budget.renew()
         if process.code != EXIT_BAD_INPUT and budget.spend():
-            screen.say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
+            console.say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
             self._set_alarm(task, budget.pause_s, functools.partial(self._start, task))
         elif task.type == "evaluator" or any(self._living("worker")):
-            screen.say(f"launch: {_end(process)}; it is given up, and the others go on without it")
+            console.say(f"launch: {_end(process)}; it is given up, and the others go on without it")
             if task.type == "evaluator":
                 self._given_up.append(process)
         else:
@@ -362,16 +362,16 @@ class Supervisor:
             process.kill()
 
     def _conclude(self) -> int:
-        screen.flush()
+        console.flush()
         if self._signal:
             return self._conclude_interrupted(self._signal)
         if not self._failures and not self._given_up:
             return EXIT_DONE
         process, _ = self._culprit()
         if process.code == EXIT_RESUME and self._hint:
-            screen.say(f"launch: to go on, run the same command with {self._hint}")
+            console.say(f"launch: to go on, run the same command with {self._hint}")
         last = process.last_line.removeprefix(ERROR_MARK)
-        screen.say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
+        console.say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
         return process.code if process.code > 0 else 128 - process.code
 
     def _conclude_interrupted(self, number: signal.Signals) -> int:
@@ -380,9 +380,9 @@ class Supervisor:
         can_go_on = self._codes <= {EXIT_DONE, EXIT_RESUME, -signal.SIGTERM}
         if can_go_on and (EXIT_RESUME in self._codes or not self._codes):
             more = f" with {self._hint}" if self._hint else ""
-            screen.say(f"launch: stopped by {number.name}; run the same command{more} to go on")
+            console.say(f"launch: stopped by {number.name}; run the same command{more} to go on")
             return EXIT_RESUME
-        screen.say(f"launch: stopped by {number.name}")
+        console.say(f"launch: stopped by {number.name}")
         return 128 + number
 
 

@@ -19,15 +19,16 @@ from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
 from trainer import config as config_lib
-from trainer import datasets, division, in_common, run_end, stall
+from trainer import datasets, division, in_common, run_end
 from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import ConfigError, ExperimentConfig
 from trainer.datasets import Dataset
-from trainer.guard import Guard
-from trainer.health import Health
 from trainer.lost_tasks import LostTasks
-from trainer.stop import StopRequest
+from trainer.process import watchdog
+from trainer.process.guardian import Guard
+from trainer.process.health import Health
+from trainer.process.signals import StopRequest
 from trainer.workdir import Workdir
 
 FAREWELL_TIMEOUT_S = 10.0
@@ -164,7 +165,7 @@ class _Task:
             options.peer_timeout_s,
         )
         # A TPU that is called and does not answer keeps native code waiting without end.
-        still = stall.StallWatch(options.stall_timeout_s)
+        still = watchdog.StallWatch(options.stall_timeout_s)
         with still, deaf if choice.starts_servers else contextlib.nullcontext():
             runtime = choose.create(choice, self.cluster, devices, membership)
         division.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
@@ -176,9 +177,9 @@ class _Task:
 
         began, config = time.monotonic(), self.config
         timeout_s = self.options.stall_timeout_s
-        runtime.give_up_after(timeout_s + stall.EXTRA_S)
+        runtime.give_up_after(timeout_s + watchdog.EXTRA_S)
         on_progress = Health.from_env().note
-        with stall.StallWatch(timeout_s, runtime.awaited, on_progress) as watch:
+        with watchdog.StallWatch(timeout_s, runtime.awaited, on_progress) as watch:
             examples_dir = self._examples_dir(workdir)
             result = train.train_and_evaluate(
                 config, dataset, runtime, workdir, self.stop, watch, examples_dir

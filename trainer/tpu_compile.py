@@ -120,7 +120,7 @@ def compile_for(topology: str, programs: list[bytes]) -> list[Figures]:
 
 
 def _asked(topology: str, paths: list[pathlib.Path]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "strategies.tpu.runtime.compiler", topology, *map(str, paths)]
+    command = [sys.executable, "-m", "strategies.tpu.compiler", topology, *map(str, paths)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

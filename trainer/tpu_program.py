@@ -10,7 +10,7 @@ from trainer import division, evaluate, train
 from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.input_pipeline import InputPipeline
-from trainer.schedule import Schedule
+from trainer.order.schedule import Schedule
 from trainer.steps import TrainingProgram
 
 

@@ -22,12 +22,12 @@ from trainer.config import ExperimentConfig
 from trainer.datasets import Dataset
 from trainer.examples_log import ExamplesLog
 from trainer.metric_writers import MetricWriter, means
-from trainer.sample_order import SampleOrder
-from trainer.schedule import Loop, Schedule
+from trainer.order.sample_order import SampleOrder
+from trainer.order.schedule import Loop, Schedule
+from trainer.process.signals import StopRequest
+from trainer.process.watchdog import StallWatch
 from trainer.speed import Speed
-from trainer.stall import StallWatch
 from trainer.steps import TrainingProgram
-from trainer.stop import StopRequest
 from trainer.workdir import Workdir
 
 

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.devices import gpus
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network import shared_secret
-from trainer import in_common, screen
+from trainer import in_common
 from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
-from trainer.health import Health
-from trainer.stop import StopRequest
+from trainer.process import console
+from trainer.process.health import Health
+from trainer.process.signals import StopRequest
 from trainer.sweep import compiled, ended, trial_process
 from trainer.sweep.assignment import Source
 from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
@@ -134,7 +135,7 @@ def _take_part(plan: Plan, cluster, key, folder, slots, stop) -> int:
     except Resumable:
         if not ended.is_over(folder, plan.search_in):
             raise
-        screen.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
+        console.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
         return EXIT_DONE
 
 
@@ -153,7 +154,7 @@ def _run_as_client(plan: Plan, cluster, key, folder, slots, stop) -> int:
     carried = in_common.versions() | plan.asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
-        screen.say(f"tune: {cluster}; its trials are in {folder}")
+        console.say(f"tune: {cluster}; its trials are in {folder}")
         stop.give_grace(options.grace_s + _START_S)
         # Where the data lies is each machine's own affair, and not the chief's.
         own = {name: text for name, text in options.overrides.items() if name in FREE}
@@ -186,7 +187,7 @@ def _serve(plan: Plan, cluster, key, search, say, look, stop, run) -> None:
 def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
     again = "" if options.workdir else f" with --workdir={workdir}"
     if stop.requested and not search.is_over:
-        screen.say(f"tune: stopped; run the same command again{again} to go on")
+        console.say(f"tune: stopped; run the same command again{again} to go on")
         return EXIT_RESUME
     records, found = search.records(), search.best()
     if found is None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
-from trainer.sample_order import PADDING, SampleOrder
+from trainer.order.sample_order import PADDING, SampleOrder
 
 EXAMPLES, BATCH, STEPS, POISONED = 320, 64, 12, 77  # 5 steps an epoch.
 ORDER = SampleOrder(EXAMPLES, BATCH, seed=0)

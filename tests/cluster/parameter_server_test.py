@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
-from trainer.sample_order import PADDING, SampleOrder
+from trainer.order.sample_order import PADDING, SampleOrder
 
 EPOCHS, STEPS_PER_EPOCH, TRAIN_EXAMPLES, TEST_EXAMPLES = 6, 24, 1497, 300
 FLAGS = (

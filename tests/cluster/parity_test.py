@@ -14,7 +14,7 @@ from tests.cluster import cluster, reference
 from tests.cluster.cluster import Run
 from trainer import config as config_lib
 from trainer import datasets
-from trainer.sample_order import PADDING, SampleOrder
+from trainer.order.sample_order import PADDING, SampleOrder
 
 EXAMPLES, BATCH, STEPS = 106, 48, 4
 ORDER = SampleOrder(EXAMPLES, BATCH, seed=0)

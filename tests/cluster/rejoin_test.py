@@ -83,8 +83,9 @@ import sys, threading, time
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer import cli, config, datasets, in_common, stall, train
-from trainer.stop import StopRequest
+from trainer import cli, config, datasets, in_common, train
+from trainer.process import watchdog as stall
+from trainer.process.signals import StopRequest
 from trainer.workdir import Workdir
 
 options = cli.parse(sys.argv[1:])

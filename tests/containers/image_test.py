@@ -37,7 +37,11 @@ def test_sigterm_saves_and_the_same_container_goes_on_to_the_same_weights(
 
 
 def test_health_follows_the_run_and_not_the_process(image):
-    check = "--health-cmd=python -m trainer.health 3", "--health-interval=1s", "--health-retries=1"
+    check = (
+        "--health-cmd=python -m trainer.health 3",
+        "--health-interval=1s",
+        "--health-retries=1",
+    )
     endless = "--config.train.epochs=1000000", "--config.train.steps_per_loop=2"
 
     def has(status):

@@ -17,7 +17,7 @@ from tests.cluster import reference
 from tests.tpu import virtual_devices
 from trainer import config as config_lib
 from trainer import datasets, tpu_program
-from trainer.sample_order import PADDING, SampleOrder
+from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.steps import TrainingProgram
 
 _CORES, _EXAMPLES, _BATCH, _STEPS = 8, 106, 48, 4

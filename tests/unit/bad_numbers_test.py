@@ -13,8 +13,8 @@ from strategies.runtime import State
 from trainer import bad_numbers, datasets, resume, train
 from trainer import config as config_lib
 from trainer.bad_numbers import BadNumbersError
-from trainer.sample_order import SampleOrder
-from trainer.stall import StallWatch
+from trainer.order.sample_order import SampleOrder
+from trainer.process.watchdog import StallWatch
 from trainer.workdir import Workdir
 
 BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.

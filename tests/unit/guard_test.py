@@ -13,7 +13,7 @@ import pytest
 # PyDLL keeps Python's lock during the call: no thread runs and no handler is called meanwhile.
 CHILD = """
 import ctypes, os, signal, socket, sys
-from trainer import guard
+from trainer.process import guardian as guard
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guard.split_off()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # As the trainer does.
@@ -116,7 +116,7 @@ def test_the_guarded_process_ends_with_its_guard():
 
 LEAVING = """
 import ctypes, os, socket, sys
-from trainer import guard
+from trainer.process import guardian as guard
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guard.split_off()
 with guarded.deaf("sleeping", 60, {"worker 1": peer}, 60):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer import stall
-from trainer.health import VARIABLE, Health, look
+from trainer.process import watchdog
+from trainer.process.health import VARIABLE, Health, look
 
 _ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 30.0
@@ -47,7 +47,7 @@ def test_a_task_that_has_not_begun_is_not_well_yet(tmp_path):
 
 def test_a_run_that_stands_still_stops_being_well_before_it_is_ended(tmp_path):
     file = tmp_path / "health"
-    with stall.StallWatch(60.0, on_progress=Health(str(file)).note) as watch:
+    with watchdog.StallWatch(60.0, on_progress=Health(str(file)).note) as watch:
         _await(file.exists)
         os.utime(file, (0, 0))
         with pytest.raises(AssertionError):

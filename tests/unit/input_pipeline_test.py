@@ -12,8 +12,8 @@ from trainer.input_pipeline import (
     choose_placement,
     choose_steps_per_loop,
 )
-from trainer.sample_order import PADDING, SampleOrder
-from trainer.schedule import Loop, Schedule
+from trainer.order.sample_order import PADDING, SampleOrder
+from trainer.order.schedule import Loop, Schedule
 
 BATCH = 12  # Divides among 1, 2, 3 and 4 replicas.
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAY = """
 import sys
 from absl import logging
-from trainer import logs
+from trainer.process import log_format as logs
 
 logs.set_up()
 exec(compile("logging.info('seen')", sys.argv[1], "exec"))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.sample_order import PADDING, SampleOrder
+from trainer.order.sample_order import PADDING, SampleOrder
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -145,7 +145,7 @@ def test_a_batch_larger_than_the_data_set_holds_all_of_it_and_padding():
 
 def test_steps_above_the_cache_limit_are_computed_alone_and_equal_the_cached_ones(monkeypatch):
     cached = SampleOrder(1000, 64, 1).steps_batches(5, 40)
-    monkeypatch.setattr("trainer.sample_order._CACHE_LIMIT", 999)
+    monkeypatch.setattr("trainer.order.sample_order._CACHE_LIMIT", 999)
     assert np.array_equal(SampleOrder(1000, 64, 1).steps_batches(5, 40), cached)
 
 

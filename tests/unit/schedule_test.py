@@ -5,7 +5,7 @@ import dataclasses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.schedule import Loop, Schedule
+from trainer.order.schedule import Loop, Schedule
 
 _SCHEDULES = st.builds(
     Schedule,

@@ -7,7 +7,7 @@ import time
 # Each has a watch of half a second, and 0.5 s more for the interpreter's own timer.
 START = """
 import ctypes, threading, time
-from trainer import stall
+from trainer.process import watchdog as stall
 stall.EXTRA_S = 0.5
 def waits_for_ever():
     threading.Event().wait()

@@ -12,7 +12,7 @@ import pytest
 _ROOT = Path(__file__).resolve().parents[2]
 _START = """
 import ctypes, sys, time
-from trainer.stop import StopRequest
+from trainer.process.signals import StopRequest
 stop = StopRequest()
 print("ready", flush=True)
 """

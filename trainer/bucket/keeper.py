@@ -16,7 +16,7 @@ from trainer.bucket import lease as lease_lib
 from trainer.bucket.failures import Changed
 from trainer.bucket.lease import Lease
 from trainer.bucket.mirror import Mirror
-from trainer.stop import leave
+from trainer.process.signals import leave
 
 PUSH_EVERY_S = 30.0  # Of metrics; checkpoints go at once. A bucket bills by the request.
 _LOOK_EVERY_S = 0.5

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
-from trainer import health, tether
+from trainer.process import health, parent_death
 from trainer.sweep import compiled
 from trainer.sweep.machines import part
 from trainer.sweep.slots import Slot
@@ -84,7 +84,7 @@ def _signals_kept() -> Iterator[None]:
 def _run(argv: list[str], slot: Slot, log: str) -> None:
     """The trial's own process: it does not return."""
     os.setsid()  # With what it starts it is one group.
-    tether.end_with(os.getppid(), signal.SIGTERM)
+    parent_death.end_with(os.getppid(), signal.SIGTERM)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)

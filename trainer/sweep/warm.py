@@ -7,10 +7,10 @@ import os
 import signal
 
 from strategies import tensorflow_import
-from trainer import tether
+from trainer.process import parent_death
 
 # By itself a fork server lives on while a process that it forked does, and those are to end with it.
-tether.end_with(os.getppid(), signal.SIGKILL)
+parent_death.end_with(os.getppid(), signal.SIGKILL)
 
 with tensorflow_import.quietly():
     import tensorboard.summary  # noqa: F401, a quarter of a second, at a run's first report.
@@ -19,4 +19,4 @@ with tensorflow_import.quietly():
     from strategies import (
         multi_worker,  # noqa: F401
     )
-    from trainer import launch, logs, report, task, train  # noqa: F401
+    from trainer import launch, report, task, train  # noqa: F401

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strategies.errors import EXIT_RESUME
-from trainer import screen, tether
+from trainer.process import console, parent_death
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
@@ -47,7 +47,7 @@ class Guard:
         if self._channel:
             self._channel.send(_LAST + line.encode()[:_MAX_LAST_BYTES])
         else:
-            screen.say(line)
+            console.say(line)
 
     @contextlib.contextmanager
     def deaf(self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float):
@@ -90,7 +90,7 @@ def split_off() -> Guard:
     Call it before there are threads.
     """
     mine, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    screen.flush()
+    console.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     parent, child = os.getpid(), os.fork()
     if child:
@@ -98,7 +98,7 @@ def split_off() -> Guard:
         _Parent(child, mine).watch()
     mine.close()
     os.setpgid(0, 0)  # Ctrl-C on a terminal reaches the parent alone, which passes it on, once.
-    tether.end_with(parent, signal.SIGKILL)
+    parent_death.end_with(parent, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Guard(childs)
 
@@ -154,17 +154,17 @@ class _Parent:
             return  # The child was stopped or continued.
         self._hear_child()
         if self._last_line:
-            screen.say(self._last_line)
+            console.say(self._last_line)
         if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
-            screen.say(f"muster: error: the task was killed by {name}; {_AGAIN}")
+            console.say(f"muster: error: the task was killed by {name}; {_AGAIN}")
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
     def _end(self, message: str) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
         self._hear_child()
-        screen.say(self._last_line or f"muster: error: {message}")
+        console.say(self._last_line or f"muster: error: {message}")
         os._exit(EXIT_RESUME)
 
 

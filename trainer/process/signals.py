@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
-from trainer import screen
+from trainer.process import console
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and its guard or `launch` passes its own signal on. So
 # what comes so soon is the same stop, heard from another side.
 _SAME_S = 1.0
-_say: Callable[[str], None] = screen.say
+_say: Callable[[str], None] = console.say
 
 
 def hold() -> None:
@@ -51,7 +51,7 @@ class StopRequest:
                 EXIT_RESUME, f"stopped by {name} before the first step; run the same command again"
             )
         self.requested = True
-        screen.say(f"muster: {name}: saving, then stopping")
+        console.say(f"muster: {name}: saving, then stopping")
         if _comes_again(self._grace_s):
             leave(EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe")
         leave(
@@ -80,5 +80,5 @@ def speak_through(say: Callable[[str], None]) -> None:
 def leave(exit_code: int, message: str) -> None:
     """Ends the process from any thread, at once, even while native code holds the main one."""
     _say(f"muster: error: {message}")
-    screen.flush()
+    console.flush()
     os._exit(exit_code)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
-from trainer.stop import leave
+from trainer.process.signals import leave
 
 _LOOKS = 10  # In one timeout, at least.
 _LONGEST_LOOK_S = 1.0

@@ -1,0 +1,1 @@
+"""Which example is in which step, and whose is it?"""
