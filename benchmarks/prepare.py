@@ -13,10 +13,10 @@ import sys
 
 import numpy as np
 
-from trainer import config as config_lib
-from trainer import mnist
-from trainer.datasets import Dataset, Split
-from trainer.mnist_sources import Places
+from trainer.config import load as config_load
+from trainer.data.dataset import Dataset, Split
+from trainer.data.sources.mnist import arrays as mnist
+from trainer.data.sources.mnist.locate import Places
 from trainer.order.sample_order import SampleOrder
 
 
@@ -46,9 +46,9 @@ def prototypes() -> Dataset:
 
 def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
     # It brings TensorFlow, which `prototypes` does without.
-    from trainer.steps import TrainingProgram
+    from trainer.model.step import TrainingProgram
 
-    config = config_lib.resolve("mnist_dense")
+    config = config_load.resolve("mnist_dense")
     order = SampleOrder(num_examples, num_examples, config.train.seed)
     weights = TrainingProgram(config, dataset).initial_weights()
     np.savez(

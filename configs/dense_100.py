@@ -11,7 +11,13 @@ is this project's, so that there is something to learn. So are optimizer, batch 
 and 100 as in that article's other net, for as long as the test accuracy gains from it.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

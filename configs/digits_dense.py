@@ -9,7 +9,13 @@ It comes from no document: it is `mnist_dense` on digits that are inside a packa
 run needs no network. They are not MNIST, and a net trained on one does badly on the other.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

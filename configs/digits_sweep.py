@@ -10,7 +10,7 @@ It comes from no document; the articles' agent that adjusts its parameters by it
 """
 
 from configs.digits_dense import get_config
-from trainer.sweep.space import Dimension, between, choice
+from trainer.recipe import Dimension, between, choice
 
 __all__ = ["get_config", "get_space"]
 

@@ -11,7 +11,13 @@ error, which is here the mean over the outputs too. The documents do this with E
 which returns itself; here it is a model like any other. The batch of 100 is this project's choice.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

@@ -11,7 +11,13 @@ the loss, on a model that ends in logits; and the loss is the one for integer la
 what MNIST has. The batch of 64 is this project's choice.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

@@ -12,7 +12,13 @@ workers repeat one within an epoch, on any number of workers. As in every recipe
 applied once and the labels are integers. The hidden layer's relu is this project's choice.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

@@ -13,7 +13,13 @@ it is, and the strategy that is made is the one that trains. Batch and length ar
 choice.
 """
 
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
+from trainer.recipe import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 
 
 def get_config() -> ExperimentConfig:

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bucket_server import BucketServer
-from trainer import datasets, mnist_sources
+from trainer.data import registry
+from trainer.data.sources.mnist import locate as mnist_locate
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,7 @@ def mnist_dir() -> Path:
     """The folder with the four original MNIST files: MUSTER_MNIST_DIR, or beside the checkout."""
     named = os.environ.get("MUSTER_MNIST_DIR")
     folder = Path(named) if named else _ROOT.parent / "shared" / "data" / "mnist"
-    missing = [name for name in mnist_sources.RAW_FILES if not (folder / name).is_file()]
+    missing = [name for name in mnist_locate.RAW_FILES if not (folder / name).is_file()]
     if missing:
         pytest.skip(f"needs the four original MNIST files; {folder} lacks {', '.join(missing)}")
     return folder
@@ -77,7 +78,7 @@ def prepared_mnist(mnist_dir, pytestconfig) -> Path:
     folder = pytestconfig.cache.mkdir(f"prepared_mnist_{of}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
-        datasets.load(
+        registry.load(
             SimpleNamespace(name="mnist", dir=str(folder), train_examples=0, download_timeout_s=300)
         )
     return folder

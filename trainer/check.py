@@ -16,10 +16,11 @@ from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.packages import version
 from strategies.rendezvous import roll_call
-from trainer import __version__, datasets, division, tpu_compile
-from trainer import config as config_lib
+from trainer import __version__, division, tpu_compile
 from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
+from trainer.config import load as config_load
+from trainer.data import registry
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -59,7 +60,7 @@ class _Check:
         self._config = self._cluster = self._choice = self._devices = None
 
     def config(self) -> str:
-        self._config = config_lib.resolve(self._options.config, self._options.overrides)
+        self._config = config_load.resolve(self._options.config, self._options.overrides)
         config = self._config
         length = (
             f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
@@ -108,7 +109,7 @@ class _Check:
         return f"{batch} examples a step = {replicas} x {batch // replicas}"
 
     def data(self) -> str:
-        return datasets.find(self._known(self._config, "config").data)
+        return registry.find(self._known(self._config, "config").data)
 
     def workdir(self) -> str:
         config = self._known(self._config, "config")

@@ -4,9 +4,10 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
-from trainer import datasets, evaluate, resume, train
-from trainer.config import ExperimentConfig
-from trainer.steps import TrainingProgram
+from trainer import evaluate, resume, train
+from trainer.config.schema import ExperimentConfig
+from trainer.data import registry
+from trainer.model.step import TrainingProgram
 from trainer.workdir import Workdir
 
 
@@ -18,7 +19,7 @@ class CheckpointEvaluator:
     ):
         # First, as a TPU that is initialised forgets what was on it.
         self._runtime = choose.create(choice, ClusterSpec(), devices)
-        self._dataset = datasets.load(config.data)
+        self._dataset = registry.load(config.data)
         self._program = TrainingProgram(config, self._dataset)
         self._test = evaluate.test_input(self._dataset, self._runtime)
         weights = self._program.initial_weights()

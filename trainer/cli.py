@@ -13,10 +13,11 @@ from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import Asked
-from trainer import __version__, recipes
-from trainer import config as config_lib
+from trainer import __version__
 from trainer import help as help_lib
-from trainer.fields import ConfigError, Field, brief, build, fields, nearest, option
+from trainer.config import recipes
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError, Field, brief, build, fields, nearest, option
 from trainer.sweep.hopeless import RULES
 from trainer.sweep.oracle import TUNERS
 

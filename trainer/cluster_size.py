@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from strategies.errors import InputError
-from trainer import blocks, cli
-from trainer import config as config_lib
+from trainer import cli
 from trainer.cli import LaunchOptions
+from trainer.config import load as config_load
+from trainer.model import reduction_blocks
 
 
 def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: int) -> int:
@@ -15,12 +16,12 @@ def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: 
       InputError: that would be fewer than `--min_workers`; it says why.
     """
     command = cli.parse(trainer_args)
-    config = config_lib.resolve(command.config, command.overrides)
+    config = config_load.resolve(command.config, command.overrides)
     batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
     devices = command.devices or options.devices_per_worker
     for fewer in range(workers - 1, options.min_workers - 1, -1):
         replicas = (fewer + bool(options.chief)) * devices
-        if batch % replicas == 0 and (not wanted or blocks.fits(wanted, replicas)):
+        if batch % replicas == 0 and (not wanted or reduction_blocks.fits(wanted, replicas)):
             return fewer
     in_blocks = f", nor train.reduction_blocks={wanted}" if wanted else ""
     raise InputError(

@@ -2,8 +2,9 @@
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from trainer import blocks
-from trainer.config import ConfigError, ExperimentConfig
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
+from trainer.model import reduction_blocks
 
 
 def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
@@ -36,4 +37,4 @@ def check_replicas(config: ExperimentConfig, replicas: int) -> None:
             "`data.global_batch_size` must divide evenly among replicas. Received: "
             f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
         )
-    blocks.check(config, replicas)
+    reduction_blocks.check(config, replicas)

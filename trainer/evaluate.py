@@ -7,9 +7,9 @@ replica computes whole blocks, so any number of replicas gives the same number a
 import dataclasses
 
 from strategies.runtime import Runtime
-from trainer.datasets import Dataset
-from trainer.input_pipeline import InputPipeline, choose_placement
-from trainer.metric_writers import means
+from trainer.data.dataset import Dataset
+from trainer.data.input_pipeline import InputPipeline, choose_placement
+from trainer.metrics.means import means
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Loop
 

@@ -18,8 +18,8 @@ from strategies.errors import EXIT_DONE, Resumable
 from trainer import workdir as workdir_lib
 from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
-from trainer.config import ExperimentConfig
-from trainer.metric_writers import MetricWriter
+from trainer.config.schema import ExperimentConfig
+from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest

@@ -7,9 +7,10 @@ from the config, recipes from the heads of their files.
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from trainer import __version__, recipes
-from trainer import config as config_lib
-from trainer.fields import Field, fields
+from trainer import __version__
+from trainer.config import recipes
+from trainer.config import schema as config_lib
+from trainer.config.fields import Field, fields
 
 _WIDTH = 99
 _HEAD = f"""\

@@ -5,9 +5,9 @@ import platform
 from strategies.choose import Choice
 from strategies.packages import version
 from trainer import __version__
-from trainer import config as config_lib
-from trainer.config import ExperimentConfig
-from trainer.datasets import Dataset
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset
 
 
 def credentials(

@@ -7,8 +7,8 @@ from absl import logging
 
 from strategies.devices import threads
 from strategies.runtime import Runtime
-from trainer.config import ExperimentConfig
-from trainer.datasets import Dataset
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset
 from trainer.train import Result
 from trainer.workdir import Workdir, write_json
 

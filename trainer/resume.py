@@ -11,11 +11,12 @@ from absl import logging
 
 from strategies.devices import threads
 from strategies.runtime import Runtime, State
-from trainer import config as config_lib
 from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
-from trainer.config import ConfigError, ExperimentConfig
-from trainer.datasets import Dataset
-from trainer.steps import TrainingProgram
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset
+from trainer.model.step import TrainingProgram
 from trainer.workdir import Workdir
 
 

@@ -12,9 +12,9 @@ import json
 
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
-from trainer import config as config_lib
 from trainer import workdir as workdir_lib
-from trainer.config import ExperimentConfig
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
 
 # Between the starts of tasks that were started together: the leader's data may come in between.
 _TOGETHER_S = 30.0

@@ -18,12 +18,14 @@ from strategies.network.sockets import exposed
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
-from trainer import config as config_lib
-from trainer import datasets, division, in_common, run_end
+from trainer import division, in_common, run_end
 from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
-from trainer.config import ConfigError, ExperimentConfig
-from trainer.datasets import Dataset
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
+from trainer.data import registry
+from trainer.data.dataset import Dataset
 from trainer.lost_tasks import LostTasks
 from trainer.process import watchdog
 from trainer.process.guardian import Guard
@@ -43,7 +45,7 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
     """
     stop = StopRequest()
     key = shared_secret.read(options.secret_file)
-    config = config_lib.resolve(options.config, options.overrides)
+    config = config_load.resolve(options.config, options.overrides)
     choice = choose.choose(
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
     )
@@ -90,7 +92,7 @@ class _Task:
     def _prepare_and_meet(self, workdir: Workdir | None) -> int:
         """From the data and the devices to the end; `workdir` where this task writes it."""
         options, config, cluster = self.options, self.config, self.cluster
-        dataset = None if self._serves else datasets.load(config.data)
+        dataset = None if self._serves else registry.load(config.data)
         if dataset:
             logging.info("data | %s", dataset.description)
         devices = for_strategy.local_devices(options.devices, self.choice)

@@ -16,9 +16,10 @@ from typing import Any
 
 from strategies import tensorflow_import
 from strategies.packages import version
-from trainer import datasets, tpu_fit
-from trainer.config import ConfigError, ExperimentConfig
-from trainer.fields import brief
+from trainer import tpu_fit
+from trainer.config.fields import ConfigError, brief
+from trainer.config.schema import ExperimentConfig
+from trainer.data import registry
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):([1-9]\d*(?:x[1-9]\d*){1,2})")
 _NEEDS = ("tensorflow-tpu", "jax", "libtpu")
@@ -76,7 +77,7 @@ def report(config: ExperimentConfig, topology: str) -> str:
     """
     cores = num_cores(topology)
     check_packages()
-    dataset = datasets.load(config.data)
+    dataset = registry.load(config.data)
     with tensorflow_import.quietly():
         from strategies.tpu.lowering import lower
         from trainer import tpu_program

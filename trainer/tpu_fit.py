@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from strategies.runtime import State
-from trainer.config import ConfigError
+from trainer.config.fields import ConfigError
 
 # What a program can have of the memory of a core, in the words of the compiler that refuses more.
 HBM_GIB = {"v4": 30.75, "v5e": 15.75, "v5p": 95.74, "v6e": 31.25}

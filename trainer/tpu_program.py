@@ -7,11 +7,11 @@ from strategies.runtime import State
 from strategies.tpu.runtime import TpuRuntime
 from strategies.tpu.trace import Traced, trace_only_strategy, without_values
 from trainer import division, evaluate, train
-from trainer.config import ExperimentConfig
-from trainer.datasets import Dataset
-from trainer.input_pipeline import InputPipeline
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset
+from trainer.data.input_pipeline import InputPipeline
+from trainer.model.step import TrainingProgram
 from trainer.order.schedule import Schedule
-from trainer.steps import TrainingProgram
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How does a run go from its first step to its last?
 
 The loop is bookkeeping: it says when to run, to look and to save. What a step is stands in
-`steps.py`, where it ends in `schedule.py`, and how replicas agree in `strategies/`.
+`step.py`, where it ends in `schedule.py`, and how replicas agree in `strategies/`.
 """
 
 import contextlib
@@ -15,19 +15,22 @@ from absl import logging
 
 from strategies.devices import threads as threads_lib
 from strategies.runtime import NUM_SUMS, Runtime
-from trainer import bad_numbers, blocks, evaluate, input_pipeline, resume
+from trainer import bad_numbers, evaluate, resume
 from trainer.background_save import BackgroundSaver
 from trainer.checkpoint import Checkpoint
-from trainer.config import ExperimentConfig
-from trainer.datasets import Dataset
-from trainer.examples_log import ExamplesLog
-from trainer.metric_writers import MetricWriter, means
+from trainer.config.schema import ExperimentConfig
+from trainer.data import input_pipeline
+from trainer.data.dataset import Dataset
+from trainer.metrics.examples_log import ExamplesLog
+from trainer.metrics.means import means
+from trainer.metrics.throughput import Speed
+from trainer.metrics.writers import MetricWriter
+from trainer.model import reduction_blocks
+from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Loop, Schedule
 from trainer.process.signals import StopRequest
 from trainer.process.watchdog import StallWatch
-from trainer.speed import Speed
-from trainer.steps import TrainingProgram
 from trainer.workdir import Workdir
 
 
@@ -226,13 +229,13 @@ class _Run:
 
 
 def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
-    """Examples in each block of a batch, see `blocks.py`; 0 where these replicas have no blocks.
+    """Examples in each block of a batch (`reduction_blocks.py`); 0 where these replicas have no blocks.
 
     On GPUs and TPUs only if the config asks: there several small products cost more than a large one.
     """
-    count, replicas = blocks.num_blocks(config), runtime.num_replicas
+    count, replicas = reduction_blocks.num_blocks(config), runtime.num_replicas
     is_wanted = config.train.reduction_blocks or runtime.device_type == "CPU"
-    if is_wanted and blocks.fits(count, replicas) and runtime.adds_in_order:
+    if is_wanted and reduction_blocks.fits(count, replicas) and runtime.adds_in_order:
         return config.data.global_batch_size // count
     logging.info(
         "%d replicas on %ss do not add %d blocks in a fixed order: on another number of replicas the "

@@ -15,8 +15,9 @@ from typing import Any
 from absl import logging
 
 from strategies.errors import InputError, Resumable
-from trainer import config as config_lib
-from trainer.config import ExperimentConfig
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
 
 _LOOK_EVERY_S = 0.2
 _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in s3://bucket/run.
@@ -175,7 +176,7 @@ class Workdir:
                 f"`--workdir` holds no run. Received: {self.name!r}; name a folder that "
                 "`python -m trainer` wrote."
             )
-        return config_lib.resolve(str(self.config), {})
+        return config_load.resolve(str(self.config), {})
 
 
 def saved_steps(checkpoints: pathlib.Path) -> list[int]:

@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import keras
 
-from trainer import datasets
+from trainer.data import registry
 
 
 def main() -> None:
     wanted = SimpleNamespace(name="digits", dir="", train_examples=0, download_timeout_s=60.0)
-    split = datasets.load(wanted).train
+    split = registry.load(wanted).train
     model = keras.Sequential(
         [
             keras.Input(split.features.shape[1:]),

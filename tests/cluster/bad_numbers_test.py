@@ -23,7 +23,7 @@ FLAGS = (
 # The trainer, on data of which one example is no number.
 POISONED_TRAINER = f"""
 import dataclasses
-from trainer import datasets
+from trainer.data import dataset as datasets
 from trainer.__main__ import main
 
 load = datasets.load

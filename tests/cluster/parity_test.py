@@ -12,8 +12,8 @@ import pytest
 
 from tests.cluster import cluster, reference
 from tests.cluster.cluster import Run
-from trainer import config as config_lib
-from trainer import datasets
+from trainer.config import load as config_load
+from trainer.data import registry
 from trainer.order.sample_order import PADDING, SampleOrder
 
 EXAMPLES, BATCH, STEPS = 106, 48, 4
@@ -129,10 +129,10 @@ def expected(overrides):
 
 def _inputs(recipe: str, overrides: dict[str, str]) -> tuple:
     """Config, data and first weights, as the trainer has them."""
-    from trainer.steps import TrainingProgram
+    from trainer.model.step import TrainingProgram
 
-    config = config_lib.resolve(recipe, overrides)
-    dataset = datasets.load(config.data)
+    config = config_load.resolve(recipe, overrides)
+    dataset = registry.load(config.data)
     return config, dataset, TrainingProgram(config, dataset).initial_weights()
 
 

@@ -19,8 +19,8 @@ import dataclasses
 
 import numpy as np
 
-from trainer.config import ExperimentConfig, OptimizerConfig
-from trainer.datasets import Dataset, Split
+from trainer.config.schema import ExperimentConfig, OptimizerConfig
+from trainer.data.dataset import Dataset, Split
 
 UNIT_ROUNDOFF = 2.0**-24
 DRAWS = 8

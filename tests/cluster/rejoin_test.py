@@ -83,7 +83,9 @@ import sys, threading, time
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer import cli, config, datasets, in_common, train
+from trainer import cli, in_common, train
+from trainer.config import schema as config
+from trainer.data import dataset as datasets
 from trainer.process import watchdog as stall
 from trainer.process.signals import StopRequest
 from trainer.workdir import Workdir

@@ -12,7 +12,9 @@ from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from strategies.collectives.all_reduce import Exchange
-from trainer import config, datasets, in_common
+from trainer import in_common
+from trainer.config import schema as config
+from trainer.data import dataset as datasets
 
 cluster = tf_config.from_env()
 recipe = config.resolve("digits_dense", {})

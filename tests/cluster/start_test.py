@@ -115,7 +115,7 @@ def test_tasks_that_share_a_secret_train(tmp_path):
 
 RECIPE = """
 import json, os
-from trainer.config import ExperimentConfig
+from trainer.config.schema import ExperimentConfig
 
 if json.loads(os.environ["TF_CONFIG"])["task"] == {"type": "worker", "index": 1}:
     raise RuntimeError("no license for worker 1")

@@ -18,10 +18,11 @@ from absl import logging
 from strategies.runtime import State
 from tests.cluster import cluster
 from tests.faults import runs
-from trainer import config as config_lib
-from trainer import datasets, resume
+from trainer import resume
 from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
-from trainer.steps import TrainingProgram
+from trainer.config import load as config_load
+from trainer.data import registry
+from trainer.model.step import TrainingProgram
 from trainer.workdir import Workdir
 
 STEPS = (10, 20, 30)
@@ -351,8 +352,8 @@ def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_pa
 def _store_of(folder, seed):
     """The store of a real run, with a checkpoint of its first weights as if of step 50 * (seed + 1)."""
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
-    config = config_lib.resolve("digits_dense", overrides)
-    dataset = datasets.load(config.data)
+    config = config_load.resolve("digits_dense", overrides)
+    dataset = registry.load(config.data)
     program = TrainingProgram(config, dataset)
     store = resume.checkpoint_store(config, program, dataset, Workdir(folder))
     weights = program.initial_weights()

@@ -12,9 +12,10 @@ import pytest
 
 from tests.cluster import cluster
 from tests.faults import runs
-from trainer import config as config_lib
-from trainer import datasets, resume
-from trainer.steps import TrainingProgram
+from trainer import resume
+from trainer.config import load as config_load
+from trainer.data import registry
+from trainer.model.step import TrainingProgram
 from trainer.workdir import Workdir
 
 LAYOUT = runs.LAYOUTS["1 process"]
@@ -76,8 +77,8 @@ def _ends_naming_the_workdir(process: cluster.Process) -> str:
 
 def _newest(workdir: pathlib.Path) -> int:
     """The step of the newest checkpoint; every one that is there must be whole."""
-    config = config_lib.resolve(str(workdir / "config.json"))
-    dataset = datasets.load(config.data)
+    config = config_load.resolve(str(workdir / "config.json"))
+    dataset = registry.load(config.data)
     program = TrainingProgram(config, dataset)
     store = resume.checkpoint_store(config, program, dataset, Workdir(workdir))
     return [store.read(step).step for step in store.steps()][-1]

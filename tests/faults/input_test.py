@@ -21,8 +21,10 @@ from strategies.cluster import tf_config as tf_config_lib
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest
-from trainer import cli, division, launch, recipes
-from trainer import config as config_lib
+from trainer import cli, division, launch
+from trainer.config import load as config_load
+from trainer.config import recipes
+from trainer.config import schema as config_lib
 from trainer.workdir import Workdir
 
 LONG = 10  # Times as many cases.
@@ -130,7 +132,7 @@ def _is_accepted(examine, case) -> bool:
 def _parts(command: cli.TrainOptions, text: str):
     """What a task of `train` looks at first: its cluster, config and choice, which must agree."""
     spec = tf_config_lib.parse(text)
-    config = config_lib.resolve(command.config, command.overrides)
+    config = config_load.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
     division.check_sync_mode(config, choice)
     return spec, config, choice
@@ -186,7 +188,7 @@ def test_any_recipe_is_understood_or_refused(outcomes, tmp_path):
 
 def test_any_config_json_is_understood_or_refused(outcomes, tmp_path):
     path = tmp_path / "config.json"
-    texts = [config_lib.to_json(config_lib.resolve(name)) for name in recipes.names()]
+    texts = [config_lib.to_json(config_load.resolve(name)) for name in recipes.names()]
 
     def examine(text):
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -197,7 +199,7 @@ def test_any_config_json_is_understood_or_refused(outcomes, tmp_path):
 
 def test_any_workdir_is_understood_or_refused(outcomes, tmp_path):
     """A folder that another run began, whose config.json somebody changed."""
-    texts = [config_lib.to_json(config_lib.resolve("digits_dense"))]
+    texts = [config_lib.to_json(config_load.resolve("digits_dense"))]
 
     def examine(text):
         (tmp_path / "config.json").write_text(text, encoding="utf-8", errors="surrogatepass")

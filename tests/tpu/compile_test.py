@@ -10,9 +10,10 @@ from tensorflow.python.framework import kernels
 
 from strategies.tpu.lowering import lower
 from tests.cluster import cluster
-from trainer import config as config_lib
-from trainer import datasets, tpu_compile, tpu_fit, tpu_program
-from trainer.fields import ConfigError
+from trainer import tpu_compile, tpu_fit, tpu_program
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.data import registry
 
 _LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -21,8 +22,8 @@ _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 def _lowered(cores, recipe="digits_dense", **overrides):
     """The HLO of a recipe's loop and of its evaluation, and the program they are of."""
     named = {name.replace("__", "."): value for name, value in overrides.items()}
-    config = config_lib.resolve(recipe, {"data.global_batch_size": "96", **named})
-    program = tpu_program.trace(config, datasets.load(config.data), cores)
+    config = config_load.resolve(recipe, {"data.global_batch_size": "96", **named})
+    program = tpu_program.trace(config, registry.load(config.data), cores)
     return [lower(program.loop).hlo, lower(program.evaluation).hlo], program
 
 

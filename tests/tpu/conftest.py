@@ -14,7 +14,7 @@ import os
 import pytest
 
 from trainer import tpu_compile
-from trainer.fields import ConfigError
+from trainer.config.fields import ConfigError
 
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # Or libtpu would look for a Google Cloud, for minutes.
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster import cluster
 from tests.tpu import google_cloud
-from trainer import config as config_lib
+from trainer.config import load as config_load
 from trainer.workdir import Workdir
 
 _NO_COMPILER = (
@@ -23,7 +23,7 @@ _EVALUATOR = {
 @pytest.fixture
 def run(tmp_path):
     """The folder of a run that has begun."""
-    Workdir(tmp_path).claim(config_lib.resolve("digits_dense", {}))
+    Workdir(tmp_path).claim(config_load.resolve("digits_dense", {}))
     return tmp_path
 
 

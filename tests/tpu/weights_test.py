@@ -15,10 +15,11 @@ from strategies.compiled_loop import fused_steps
 from strategies.tpu.lowering import lower
 from tests.cluster import reference
 from tests.tpu import virtual_devices
-from trainer import config as config_lib
-from trainer import datasets, tpu_program
+from trainer import tpu_program
+from trainer.config import load as config_load
+from trainer.data import registry
+from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import PADDING, SampleOrder
-from trainer.steps import TrainingProgram
 
 _CORES, _EXAMPLES, _BATCH, _STEPS = 8, 106, 48, 4
 _FLAGS = {
@@ -39,7 +40,7 @@ _EACH = pytest.mark.parametrize("case", _CASES)
 
 
 def _config(case):
-    return config_lib.resolve(case.partition(",")[0], {**_FLAGS, **_CASES[case]})
+    return config_load.resolve(case.partition(",")[0], {**_FLAGS, **_CASES[case]})
 
 
 class _Cores:
@@ -82,7 +83,7 @@ def _stacked(elements) -> list[np.ndarray]:
 def _on_a_tpu(case):
     """(the weights of each core, the sums of each loop, the sums of every block of the test set)"""
     config = _config(case)
-    program = tpu_program.trace(config, datasets.load(config.data), _CORES)
+    program = tpu_program.trace(config, registry.load(config.data), _CORES)
     cores, loop = _Cores(program), lower(program.loop)
     loops, sums = [*program.schedule.loops(0)], []
     for one, elements in zip(loops, program.feed.elements(loops), strict=True):
@@ -99,7 +100,7 @@ def _on_a_tpu(case):
 @functools.cache
 def _expected(case):
     config = _config(case)
-    dataset = datasets.load(config.data)
+    dataset = registry.load(config.data)
     order = SampleOrder(_EXAMPLES, _BATCH, seed=0)
     batches = [row[row != PADDING] for row in order.steps_batches(0, _STEPS)]
     weights = TrainingProgram(config, dataset).initial_weights()
@@ -111,7 +112,7 @@ def test_all_cores_hold_the_same_bits_and_have_seen_every_example(case):
     weights, sums, tests = _on_a_tpu(case)
     assert all(np.array_equal(one, weight[0]) for weight in weights for one in weight)
     assert [one[:, 2].tolist() for one in sums] == [[_EXAMPLES] * _CORES, [_BATCH] * _CORES]
-    assert tests[:, 2].sum() == len(datasets.load(_config(case).data).test)
+    assert tests[:, 2].sum() == len(registry.load(_config(case).data).test)
 
 
 @_EACH
@@ -128,7 +129,7 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(case):
 @_EACH
 def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
     """Without the compiler: this build of TensorFlow has none for the CPU."""
-    config, dataset = _config(case), datasets.load(_config(case).data)
+    config, dataset = _config(case), registry.load(_config(case).data)
     program = TrainingProgram(config, dataset)
     weights = program.initial_weights()
     slots, rows = program.initial_slots(weights), SampleOrder(_EXAMPLES, _BATCH, seed=0)
@@ -148,7 +149,7 @@ def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
 
 def test_the_tolerance_would_show_gradients_that_each_core_clips_for_itself():
     case = "digits_dense, clipped"
-    config, dataset = _config(case), datasets.load(_config(case).data)
+    config, dataset = _config(case), registry.load(_config(case).data)
     exact, largest = reference.Exact(), config.optimizer.global_clipnorm
     net = reference._Net(config, dataset, exact)
     sgd = reference._OPTIMIZERS["sgd"](config.optimizer, exact)

@@ -10,9 +10,11 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
-from trainer import bad_numbers, datasets, resume, train
-from trainer import config as config_lib
+from trainer import bad_numbers, resume, train
 from trainer.bad_numbers import BadNumbersError
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
 from trainer.process.watchdog import StallWatch
 from trainer.workdir import Workdir
@@ -34,7 +36,7 @@ class _Stop:
 
 
 def _dataset(config, value, example):
-    dataset = datasets.load(config.data)
+    dataset = registry.load(config.data)
     features = dataset.train.features.copy()
     features[example] = value
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, features=features))
@@ -42,7 +44,7 @@ def _dataset(config, value, example):
 
 def _train(folder, value=np.nan, example=POISONED, **overrides):
     flags = FLAGS | {name.replace("__", "."): str(text) for name, text in overrides.items()}
-    config = config_lib.resolve("relu_regression", flags)
+    config = config_load.resolve("relu_regression", flags)
     workdir = Workdir(folder)
     workdir.claim(config)
     runtime = choose.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
@@ -100,7 +102,7 @@ def test_a_run_that_left_batches_out_goes_on_as_it_was(tmp_path):
     parts = _train(tmp_path / "parts", train__skip_bad_batches=3)
     for mine, theirs in zip(whole.weights, parts.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()
-    with pytest.raises(config_lib.ConfigError, match="must be at least 3"):
+    with pytest.raises(ConfigError, match="must be at least 3"):
         _train(tmp_path / "parts", train__skip_bad_batches=2)
 
 

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import blocks
-from trainer import config as config_lib
-from trainer.config import ConfigError
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.model import reduction_blocks
 
 
 def _config(batch, wanted=0):
     overrides = {"data.global_batch_size": str(batch), "train.reduction_blocks": str(wanted)}
-    return config_lib.resolve("digits_dense", overrides)
+    return config_load.resolve("digits_dense", overrides)
 
 
 def _terms(count):
@@ -26,20 +26,20 @@ def _terms(count):
 
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_replicas_that_fit_add_up_to_the_bits_of_one(count, replicas):
-    if not blocks.fits(count, replicas):
+    if not reduction_blocks.fits(count, replicas):
         return
     terms, each = _terms(count), count // replicas
-    shares = [blocks.added(terms[r * each : (r + 1) * each]) for r in range(replicas)]
-    (alone,), sums = blocks.added(terms)
-    (together,), sums_together = blocks.added(shares)
+    shares = [reduction_blocks.added(terms[r * each : (r + 1) * each]) for r in range(replicas)]
+    (alone,), sums = reduction_blocks.added(terms)
+    (together,), sums_together = reduction_blocks.added(shares)
     assert alone.tobytes() == together.tobytes()
     assert sums == sums_together == count * (count - 1) / 2
 
 
 def test_another_order_would_give_other_bits():
     terms = _terms(8)
-    (alone,), _ = blocks.added(terms)
-    (other,), _ = blocks.added(terms[::2] + terms[1::2])
+    (alone,), _ = reduction_blocks.added(terms)
+    (other,), _ = reduction_blocks.added(terms[::2] + terms[1::2])
     assert alone.tobytes() != other.tobytes()
 
 
@@ -49,7 +49,7 @@ def test_another_order_would_give_other_bits():
      (12, 6, True), (12, 2, False), (12, 1, True), (1, 1, True)],
 )  # fmt: skip
 def test_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
-    assert blocks.fits(count, replicas) == fits
+    assert reduction_blocks.fits(count, replicas) == fits
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
     ],
 )
 def test_the_batch_decides_the_number_of_blocks_where_the_config_does_not(batch, count):
-    assert blocks.num_blocks(_config(batch)) == count
+    assert reduction_blocks.num_blocks(_config(batch)) == count
 
 
 def test_the_config_decides_the_number_of_blocks():
-    assert blocks.num_blocks(_config(64, 8)) == 8
+    assert reduction_blocks.num_blocks(_config(64, 8)) == 8
 
 
 def test_blocks_that_do_not_divide_the_batch_are_refused():
@@ -85,15 +85,15 @@ def test_blocks_that_do_not_divide_the_batch_are_refused():
 
 
 def test_blocks_that_the_replicas_cannot_share_are_refused_only_if_asked_for():
-    blocks.check(_config(48), 3)
+    reduction_blocks.check(_config(48), 3)
     with pytest.raises(ConfigError) as caught:
-        blocks.check(_config(48, 8), 3)
+        reduction_blocks.check(_config(48, 8), 3)
     assert "Received: 8 for 3 replicas" in str(caught.value)
 
 
 def test_a_batch_is_split_into_its_blocks_in_order():
     batch = np.arange(12).reshape(6, 2), np.arange(6)
-    parts = blocks.split(batch, 2)
+    parts = reduction_blocks.split(batch, 2)
     assert [targets.tolist() for _, targets in parts] == [[0, 1], [2, 3], [4, 5]]
     assert parts[1][0].tolist() == [[4, 5], [6, 7]]
-    assert blocks.split(batch, 0) == [batch]
+    assert reduction_blocks.split(batch, 0) == [batch]

@@ -13,7 +13,6 @@ import pytest
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
 from trainer import check, cli
-from trainer import config as config_lib
 from trainer import workdir as workdir_lib
 from trainer.bucket import keeper as keeper_lib
 from trainer.bucket import lease as lease_lib
@@ -22,10 +21,11 @@ from trainer.bucket import scratch
 from trainer.bucket import workdir as bucket_workdir
 from trainer.bucket.failures import BucketError
 from trainer.bucket.objects import Address, Objects
+from trainer.config import load as config_load
 from trainer.workdir import WorkdirError
 
 URL = f"gs://{BUCKET}/runs/one"
-CONFIG = config_lib.resolve("digits_dense", {})
+CONFIG = config_load.resolve("digits_dense", {})
 
 # Google's client leaves the connection of a download that was refused to Python to close.
 pytestmark = pytest.mark.filterwarnings(
@@ -127,7 +127,7 @@ def test_another_config_is_refused_before_anything_is_touched(bucket, machine):
         pass
     before = {name: bucket.read(f"runs/one/{name}") for name in bucket.names("runs/one")}
     machine("second")
-    other = config_lib.resolve("digits_dense", {"train.seed": "3"})
+    other = config_load.resolve("digits_dense", {"train.seed": "3"})
     with pytest.raises(WorkdirError, match=rf"`train\.seed` was 0\. Received: 3 for '{URL}'"):
         workdir_lib.at(URL).claim(other)
     assert before == {name: bucket.read(f"runs/one/{name}") for name in bucket.names("runs/one")}
@@ -135,7 +135,7 @@ def test_another_config_is_refused_before_anything_is_touched(bucket, machine):
 
 def test_a_config_that_another_run_brought_in_meanwhile_is_refused(bucket, machine):
     late = workdir_lib.at(URL)
-    late.claim(config_lib.resolve("digits_dense", {"train.seed": "3"}))
+    late.claim(config_load.resolve("digits_dense", {"train.seed": "3"}))
     with _held():
         pass
     machine("second")
@@ -266,7 +266,8 @@ def test_a_run_that_another_took_over_ends_and_writes_no_more(bucket, machine):
     """It was silent for too long: its machine slept, or was cut off."""
     program = f"""
 import tempfile, time
-from trainer import config as config_lib, workdir as workdir_lib
+from trainer import workdir as workdir_lib
+from trainer.config import schema as config_lib
 from trainer.bucket import lease
 lease.BEAT_EVERY_S = 1.0
 workdir = workdir_lib.at({URL!r})

@@ -151,11 +151,11 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
     ],
 )  # fmt: skip
 def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
-    from trainer import config as config_lib
+    from trainer.config import load as config_load
     from trainer.workdir import Workdir
 
     (tmp_path / "file").write_text("mine")
-    Workdir(tmp_path / "taken").claim(config_lib.resolve("digits_dense", {"train.seed": "3"}))
+    Workdir(tmp_path / "taken").claim(config_load.resolve("digits_dense", {"train.seed": "3"}))
     exit_code, parts, _ = _check(tmp_path, *flags)
     assert exit_code == 2
     assert parts[part][0] == "WRONG" and parts[part][1].startswith(message)

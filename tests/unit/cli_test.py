@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import __version__, cli, recipes
-from trainer import config as config_lib
+from trainer import __version__, cli
 from trainer.cli import CheckOptions, EvaluateOptions, LaunchOptions, TrainOptions, TuneOptions
-from trainer.fields import ConfigError
+from trainer.config import recipes
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError
 
 
 def message(*argv):

@@ -8,23 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import config as config_lib
-from trainer import datasets, recipes
-from trainer.config import (
-    ConfigError,
+from trainer.config import load as config_load
+from trainer.config import recipes, rules
+from trainer.config import schema as config_lib
+from trainer.config.fields import WHOLE, ConfigError, build
+from trainer.config.schema import (
     DataConfig,
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
 )
-from trainer.fields import WHOLE, build
+from trainer.data import registry
 
 FIELDS = {field.name: field for field in config_lib.fields()}
 
 
 def override(name, text):
-    return config_lib.resolve("digits_dense", {name: text})
+    return config_load.resolve("digits_dense", {name: text})
 
 
 def message(call, *args):
@@ -44,7 +45,7 @@ def changed(name, value):
 
 
 def test_the_defaults_are_valid():
-    config_lib.validate(ExperimentConfig())
+    rules.validate(ExperimentConfig())
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_an_override_takes_its_fields_type(name, text, value):
 
 
 def test_an_override_changes_nothing_else():
-    plain, other = config_lib.resolve("digits_dense"), override("train.seed", "7")
+    plain, other = config_load.resolve("digits_dense"), override("train.seed", "7")
     assert config_lib.differences(plain, other) == ["train.seed"]
 
 
@@ -143,18 +144,18 @@ def test_a_long_value_is_shown_short():
 
 
 def test_a_config_survives_json():
-    config = config_lib.resolve(
+    config = config_load.resolve(
         "linear_100", {"model.hidden_units": "3,4", "optimizer.learning_rate": "0.1"}
     )
-    assert config_lib.from_json(config_lib.to_json(config)) == config
+    assert config_load.from_json(config_lib.to_json(config)) == config
 
 
 def test_a_run_can_be_repeated_from_its_config_json(tmp_path):
     config = override("data.global_batch_size", "32")
     path = tmp_path / "config.json"
     path.write_text(config_lib.to_json(config))
-    assert config_lib.resolve(str(path)) == config
-    assert config_lib.resolve(str(path), {"train.seed": "3"}).train.seed == 3
+    assert config_load.resolve(str(path)) == config
+    assert config_load.resolve(str(path), {"train.seed": "3"}).train.seed == 3
 
 
 TAKE = f"; {WHOLE}."
@@ -184,7 +185,7 @@ BAD_JSON = [
 
 @pytest.mark.parametrize("text, expected", BAD_JSON, ids=range(len(BAD_JSON)))
 def test_a_config_json_that_is_damaged_is_told_in_one_line(text, expected):
-    found = message(config_lib.from_json, text)
+    found = message(config_load.from_json, text)
     assert expected in (None, found)
     assert len(found) < 400
 
@@ -193,11 +194,11 @@ def test_an_error_in_a_config_json_names_its_file(tmp_path):
     path = tmp_path / "config.json"
     path.write_text("[]")
     expected = f"{path}: the config must be a JSON object. Received: []" + TAKE
-    assert message(config_lib.resolve, str(path)) == expected
+    assert message(config_load.resolve, str(path)) == expected
 
 
 def test_an_unknown_recipe_is_told_with_the_nearest_and_all():
-    assert message(config_lib.resolve, "mnist_dens") == (
+    assert message(config_load.resolve, "mnist_dens") == (
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"mnist_dens"; did you mean mnist_dense? The recipes are dense_100, digits_dense, '
         "digits_sweep, "
@@ -208,13 +209,13 @@ def test_an_unknown_recipe_is_told_with_the_nearest_and_all():
 @pytest.mark.parametrize("name", ["nowhere.py", "a\0b.py", "x" * 5000 + ".json"])
 def test_a_path_that_cannot_be_read_is_told(name, tmp_path):
     assert "`--config` must be a file that can be read" in message(
-        config_lib.resolve, str(tmp_path / name)
+        config_load.resolve, str(tmp_path / name)
     )
 
 
 def test_a_folder_in_place_of_its_config_json_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    assert message(config_lib.resolve, f"{tmp_path}/") == (
+    assert message(config_load.resolve, f"{tmp_path}/") == (
         f'`--config` must be a file. Received: "{tmp_path}", a folder; name '
         f"{tmp_path / 'config.json'}."
     )
@@ -246,7 +247,7 @@ BAD_RECIPES = [
 def test_a_recipe_that_fails_is_told_with_its_line(source, expected, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(source)
-    assert expected.format(path=path) in message(config_lib.resolve, str(path))
+    assert expected.format(path=path) in message(config_load.resolve, str(path))
 
 
 def test_a_recipe_by_path_is_named_after_its_file_and_may_use_lists_and_integers(tmp_path):
@@ -256,7 +257,7 @@ def test_a_recipe_by_path_is_named_after_its_file_and_may_use_lists_and_integers
         "def get_config():\n    return ExperimentConfig(model=ModelConfig(hidden_units=[3]),\n"
         "        optimizer=OptimizerConfig(learning_rate=1))\n"
     )
-    config = config_lib.resolve(str(path))
+    config = config_load.resolve(str(path))
     assert config.name == "mine"
     assert config.model.hidden_units == (3,)
     assert type(config.optimizer.learning_rate) is float
@@ -268,7 +269,7 @@ def test_a_recipe_edited_within_a_second_is_read_anew(tmp_path):
         path.write_text(
             f"{HEAD}def get_config():\n    return ExperimentConfig(train=TrainConfig(seed={seed}))"
         )
-        assert config_lib.resolve(str(path)).train.seed == seed
+        assert config_load.resolve(str(path)).train.seed == seed
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_a_recipe_edited_within_a_second_is_read_anew(tmp_path):
     ],
 )
 def test_validate_refuses_what_a_dataclass_lets_pass(config):
-    message(config_lib.validate, config)
+    message(rules.validate, config)
 
 
 def test_every_field_is_documented_and_its_default_is_valid():
@@ -298,13 +299,13 @@ def test_the_fields_that_may_change_in_a_workdir_exist():
 
 
 def test_the_data_sets_are_those_that_can_be_loaded():
-    assert FIELDS["data.name"].choices == tuple(datasets.LOADERS)
+    assert FIELDS["data.name"].choices == tuple(registry.LOADERS)
 
 
 def test_keras_knows_every_activation_and_optimizer():
     from keras import activations
 
-    from trainer.steps import make_optimizer
+    from trainer.model.optimizers import make_optimizer
 
     for name in config_lib.ACTIVATIONS:
         assert callable(activations.get(name))
@@ -322,7 +323,7 @@ def test_a_config_is_hashable_and_frozen():
 def read(config):
     """The config as `resolve` takes it from a recipe."""
     config = build(ExperimentConfig, config_lib.flatten(config))
-    config_lib.validate(config)
+    rules.validate(config)
     return config
 
 
@@ -337,8 +338,8 @@ def valid_or_refused(make, *args):
         assert len(refusal.splitlines()) == 1
         assert len(refusal) < 1000
         return None
-    config_lib.validate(config)
-    assert config_lib.from_json(config_lib.to_json(config)) == config
+    rules.validate(config)
+    assert config_load.from_json(config_lib.to_json(config)) == config
     return config
 
 
@@ -354,12 +355,12 @@ NAMES = st.one_of(st.sampled_from([*FIELDS, "data", "train."]), st.text())
 
 @given(st.dictionaries(NAMES, TEXTS, max_size=3))
 def test_any_overrides_give_a_valid_config_or_a_config_error(overrides):
-    valid_or_refused(config_lib.resolve, "digits_dense", overrides)
+    valid_or_refused(config_load.resolve, "digits_dense", overrides)
 
 
 @given(st.text())
 def test_any_config_name_gives_a_valid_config_or_a_config_error(name):
-    assert bool(valid_or_refused(config_lib.resolve, name)) == (name in recipes.names())
+    assert bool(valid_or_refused(config_load.resolve, name)) == (name in recipes.names())
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
@@ -368,19 +369,19 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(s
 
 @given(st.sampled_from([*FIELDS, "data", "model", "train.extra"]), VALUES)
 def test_any_value_in_a_config_json_gives_a_valid_config_or_a_config_error(name, value):
-    valid_or_refused(config_lib.from_json, changed(name, value))
+    valid_or_refused(config_load.from_json, changed(name, value))
 
 
 @given(st.text() | VALUES.map(json.dumps))
 def test_any_text_as_a_config_json_is_refused(text):
-    assert not valid_or_refused(config_lib.from_json, text)
+    assert not valid_or_refused(config_load.from_json, text)
 
 
 @given(st.data())
 def test_any_character_of_a_config_json_may_be_damaged(data):
     text = config_lib.to_json(ExperimentConfig())
     place = data.draw(st.integers(0, len(text) - 1))
-    valid_or_refused(config_lib.from_json, text[:place] + data.draw(st.text()) + text[place + 1 :])
+    valid_or_refused(config_load.from_json, text[:place] + data.draw(st.text()) + text[place + 1 :])
 
 
 @given(st.sampled_from([*FIELDS]), VALUES)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from trainer import datasets
-from trainer.datasets import DataError
+from trainer.data import registry
+from trainer.data.dataset import DataError
 
 _ROOT = Path(__file__).resolve().parents[2]
-_WITHOUT_NETWORK = [name for name in datasets.LOADERS if name != "mnist"]
+_WITHOUT_NETWORK = [name for name in registry.LOADERS if name != "mnist"]
 
 
 def _config(name, train_examples=0):
@@ -20,7 +20,7 @@ def _config(name, train_examples=0):
 
 
 def _load(name, train_examples=0):
-    return datasets.load(_config(name, train_examples))
+    return registry.load(_config(name, train_examples))
 
 
 @pytest.mark.parametrize("name", _WITHOUT_NETWORK)
@@ -132,7 +132,7 @@ def test_more_training_examples_than_there_are_is_an_error(train_examples):
     )
 
 
-@pytest.mark.parametrize("function", [datasets.load, datasets.find])
+@pytest.mark.parametrize("function", [registry.load, registry.find])
 @pytest.mark.parametrize("name, ending", [("minst", "; did you mean mnist?"), ("xyzzy", ".")])
 def test_an_unknown_name_is_an_error_that_suggests_the_nearest(function, name, ending):
     with pytest.raises(DataError) as error:
@@ -146,7 +146,7 @@ def test_an_unknown_name_is_an_error_that_suggests_the_nearest(function, name, e
 
 @pytest.mark.parametrize("name", _WITHOUT_NETWORK)
 def test_find_says_in_one_line_that_no_network_is_needed(name):
-    sentence = datasets.find(_config(name))
+    sentence = registry.find(_config(name))
     assert sentence.endswith("no network needed") and "\n" not in sentence
 
 

@@ -10,10 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from trainer import config as config_lib
-from trainer import datasets, models
+from trainer.config import load as config_load
+from trainer.data import registry
+from trainer.model import build as models
+from trainer.model.step import TrainingProgram
 from trainer.resume import checkpoint_store
-from trainer.steps import TrainingProgram
 from trainer.workdir import Workdir
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +66,7 @@ def test_evaluate_gives_the_figures_that_training_ended_with(run, evaluated):
 
 def test_the_figures_are_those_of_keras_on_the_same_weights(run, evaluated):
     config = run.read_config()
-    dataset = datasets.load(config.data)
+    dataset = registry.load(config.data)
     store = checkpoint_store(config, TrainingProgram(config, dataset), dataset, run)
     model = models.build(config.model, (28, 28), 10, seed=1)
     model.set_weights(store.read(48).state.weights)
@@ -103,7 +104,7 @@ def test_a_step_without_a_checkpoint_is_one_line_and_exit_code_2(run):
 
 
 def test_a_run_without_checkpoints_is_one_line_and_exit_code_2(tmp_path):
-    Workdir(tmp_path).claim(config_lib.resolve("digits_dense", {}))
+    Workdir(tmp_path).claim(config_load.resolve("digits_dense", {}))
     code, out, errors = _trainer("evaluate", f"--workdir={tmp_path}")
     assert (code, out) == (2, "")
     assert errors == (

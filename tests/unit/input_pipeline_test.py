@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainer.datasets import Split
-from trainer.input_pipeline import (
+from trainer.data.dataset import Split
+from trainer.data.input_pipeline import (
     MAX_STEPS_PER_LOOP,
     RESIDENT_BYTES,
     SLAB_BYTES,

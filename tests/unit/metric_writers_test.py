@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.metric_writers import MetricWriter, line, means
+from trainer.metrics.means import means
+from trainer.metrics.writers import MetricWriter, line
 from trainer.workdir import Workdir, WorkdirError
 
 

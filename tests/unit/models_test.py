@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer import models
-from trainer.config import ModelConfig
+from trainer.config.schema import ModelConfig
+from trainer.model import build as models
 
 _ROOT = Path(__file__).resolve().parents[2]
 

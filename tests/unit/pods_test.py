@@ -15,7 +15,7 @@ import pytest
 from tests.cluster import cluster, pods
 from tests.cluster.manifests import FOLDER, JOBS, SWEEP, TEMPLATES, labels, of
 from trainer import cli
-from trainer import config as config_lib
+from trainer.config import load as config_load
 from trainer.process import health, watchdog
 
 
@@ -49,7 +49,7 @@ def test_no_probe_ends_a_pod_that_would_end_itself(name):
     *_, limit_s = liveness["exec"]["command"]
     assert float(limit_s) >= train.stall_timeout_s + watchdog.EXTRA_S + 30
     # Its data, its workdir, the others, and TensorFlow's servers.
-    download_s = config_lib.resolve(options.config, {}).data.download_timeout_s
+    download_s = config_load.resolve(options.config, {}).data.download_timeout_s
     waits_s = download_s + 3 * options.startup_timeout_s
     assert startup["periodSeconds"] * startup["failureThreshold"] > waits_s
     # Python starts in a tenth of that, also where it has to wait for a processor.

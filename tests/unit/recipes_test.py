@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer import cli, datasets, recipes
-from trainer import config as config_lib
+from trainer import cli
+from trainer.config import load as config_load
+from trainer.config import recipes
+from trainer.config import schema as config_lib
+from trainer.data import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [path for room in ("strategies", "trainer", "configs")
@@ -37,7 +40,7 @@ def test_the_recipes_are_those_of_the_documents_the_default_and_its_sweep():
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_recipe_is_what_its_head_promises(name):
-    config = config_lib.resolve(name)
+    config = config_load.resolve(name)
     assert config.name == name
     assert TABLE[name] == (
         config.data.name,
@@ -51,21 +54,21 @@ def test_a_recipe_is_what_its_head_promises(name):
 
 
 def test_the_parameter_server_recipe_shuffles_4000_examples_and_saves_every_100_steps():
-    config = config_lib.resolve("mnist_dense_ps")
+    config = config_load.resolve("mnist_dense_ps")
     assert config.data.shuffle
     assert config.data.train_examples == 4 * 1000
     assert config.train.checkpoint_every_steps == 100
 
 
 def test_only_the_relu_regression_ends_in_a_relu():
-    endings = {name: config_lib.resolve(name).model.output_activation for name in TABLE}
+    endings = {name: config_load.resolve(name).model.output_activation for name in TABLE}
     assert endings == dict.fromkeys(TABLE, "") | {"relu_regression": "relu"}
 
 
 @pytest.mark.parametrize("name", sorted({*TABLE} - {"mnist_dense", "mnist_dense_ps"}))
 def test_the_data_of_a_recipe_is_of_the_kind_the_config_takes_it_for(name):
-    config = config_lib.resolve(name)
-    dataset = datasets.load(config.data)
+    config = config_load.resolve(name)
+    dataset = registry.load(config.data)
     is_classification = config.data.name in config_lib.CLASSIFICATION_DATASETS
     assert bool(dataset.num_classes) == is_classification
     assert config.data.train_examples <= len(dataset.train)
@@ -124,10 +127,9 @@ def test_setup_py_declares_every_package_the_program_imports():
         name
         for path in PROGRAM
         for name in (DISTRIBUTIONS.get(module, module) for module in {*imported(path)} - own)
-        if f'"{name}' not in always + for_sweeps * (path.parent.parts[-2:] == ("trainer", "sweep")
-                                                    or path.name == "tune.py"
-                                                    or path.parent.name == "pictures")
-                                + for_tpus * (path.name == "tpu_compiler.py")
-                                + for_buckets * (path.parent.name == "bucket")
+        if f'"{name}' not in always
+                             + for_sweeps * ("tune" in path.parts)
+                             + for_tpus * (path.parts[-2:] == ("tpu", "compiler.py"))
+                             + for_buckets * ("remote" in path.parts)
     }  # fmt: skip
     assert not missing

@@ -8,8 +8,8 @@ import numpy as np
 
 from strategies.devices import threads
 from trainer import report
-from trainer.config import ExperimentConfig
-from trainer.datasets import Dataset, Split
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset, Split
 from trainer.train import Result
 from trainer.workdir import Workdir
 

@@ -5,15 +5,16 @@ import json
 import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
-from trainer import config as config_lib
 from trainer import run_end
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
 
 CLUSTER = {"chief": ("a:1",), "worker": ("b:1", "c:1"), "ps": ("d:1",)}
 WORKER, PS, CHIEF = (ClusterSpec(CLUSTER, Task(job, 0)) for job in ("worker", "ps", "chief"))
 
 
 def _config(*overrides):
-    return config_lib.resolve("digits_dense", dict(one.split("=") for one in overrides))
+    return config_load.resolve("digits_dense", dict(one.split("=") for one in overrides))
 
 
 @pytest.fixture

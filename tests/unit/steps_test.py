@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.config import ExperimentConfig, ModelConfig, OptimizerConfig
-from trainer.datasets import Dataset, Split
-from trainer.steps import TrainingProgram, make_optimizer
+from trainer.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig
+from trainer.data.dataset import Dataset, Split
+from trainer.model.optimizers import make_optimizer
+from trainer.model.step import TrainingProgram
 
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.
 

@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from trainer import config as config_lib
-from trainer.config import resolve
+from trainer.config import load as config_load
+from trainer.config.load import resolve
 from trainer.sweep import ended, oracle, space
 from trainer.sweep.assignment import Outcome
 from trainer.sweep.ledger import Ledger
@@ -18,7 +18,7 @@ SPACE = space.load("digits_dense", "", {"optimizer.learning_rate": "0.001|0.01|0
 
 
 def make_trial(suggestion):
-    return config_lib.override(BASE, SPACE.split(suggestion.values)[0]), ()
+    return config_load.override(BASE, SPACE.split(suggestion.values)[0]), ()
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from strategies.errors import InputError
-from trainer import config as config_lib
-from trainer.fields import ConfigError
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError
 from trainer.sweep import oracle as oracle_lib
 from trainer.sweep.oracle import TUNERS, Suggestion
 from trainer.sweep.record import Objective
@@ -384,7 +385,7 @@ def test_values_that_a_process_suggested_become_a_config(bayesian_events):
 def check_that_values_become_a_config(trials):
     for one in trials:
         overrides, _ = WIDE.split(one.values)
-        values = config_lib.flatten(config_lib.resolve("digits_dense", overrides))
+        values = config_lib.flatten(config_load.resolve("digits_dense", overrides))
         assert {name: values[name] for name in one.values} == one.values
 
 

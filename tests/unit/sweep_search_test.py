@@ -7,9 +7,9 @@ import json
 import pytest
 
 from strategies.errors import InputError
-from trainer import config as config_lib
-from trainer.config import resolve
-from trainer.fields import ConfigError
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.config.load import resolve
 from trainer.sweep import oracle, space
 from trainer.sweep.assignment import Outcome, Progress
 from trainer.sweep.ledger import Ledger
@@ -23,7 +23,7 @@ SPACE = {"optimizer.learning_rate": "0.001|0.01|0.1", "data.global_batch_size": 
 
 def make_trial(suggestion):
     overrides, _ = SPACE_READ.split(suggestion.values)
-    return config_lib.override(BASE, overrides), ("--workers=1",)
+    return config_load.override(BASE, overrides), ("--workers=1",)
 
 
 SPACE_READ = space.load("digits_dense", "", SPACE)
@@ -49,7 +49,7 @@ def statuses(search):
 def test_a_trial_is_the_config_with_its_values_and_comes_to_what_is_told(tmp_path):
     with searching(tmp_path) as search:
         assignment = search.ask("0")
-        config = config_lib.from_json(json.dumps(assignment.config))
+        config = config_load.from_json(json.dumps(assignment.config))
         assert config.optimizer.learning_rate == assignment.config["optimizer"]["learning_rate"]
         assert dataclasses.replace(config, optimizer=BASE.optimizer, data=BASE.data) == BASE
         assert assignment.flags == ("--workers=1",)

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from trainer.fields import ConfigError
+from trainer.config.fields import ConfigError
 from trainer.sweep.slots import share
 
 

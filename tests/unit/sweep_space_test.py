@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import config as config_lib
-from trainer.config import ConfigError
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError
 from trainer.sweep import space as space_lib
 from trainer.sweep.dimension import FLAGS, parse, searchable
 from trainer.sweep.space import between, choice
 
-BASE = config_lib.resolve("digits_dense")
+BASE = config_load.resolve("digits_dense")
 HEAD = "from trainer.sweep.space import between, choice\n"
 
 
@@ -33,7 +34,7 @@ def typed(config="digits_dense", **texts):
 def refused(space, **overrides):
     names = {name.replace("__", "."): text for name, text in overrides.items()}
     with pytest.raises(ConfigError) as caught:
-        space_lib.check(space, config_lib.resolve("digits_dense", names))
+        space_lib.check(space, config_load.resolve("digits_dense", names))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -63,7 +64,7 @@ def test_a_recipe_brings_its_space():
     space = space_lib.load("digits_sweep", "", {})
     names = [dimension.name for dimension in space.dimensions]
     assert names[:2] == ["optimizer.learning_rate", "model.hidden_units"]
-    space_lib.check(space, config_lib.resolve("digits_sweep"))
+    space_lib.check(space, config_load.resolve("digits_sweep"))
 
 
 def test_a_space_may_be_anothers_recipe_or_json_or_typed_and_is_the_same(tmp_path):
@@ -230,7 +231,7 @@ def test_a_condition_may_rest_on_a_condition(tmp_path):
         "optimizer.momentum": choice(0.1, 0.2, 0.3, when={"optimizer.name": "sgd"}),
     """
     space = space_of(tmp_path, lines)
-    space_lib.check(space, config_lib.resolve("digits_dense"))
+    space_lib.check(space, config_load.resolve("digits_dense"))
     assert space.size == 1 + 1 + 3
     momentum = space.hyperparameters().space[2]
     assert [condition.values for condition in momentum.conditions] == [["true"], ["sgd"]]
@@ -260,7 +261,7 @@ def test_keras_tuners_values_become_what_a_person_would_type(tmp_path):
         "data.shuffle": "true",
         "data.global_batch_size": "32",
     }
-    config = config_lib.resolve("digits_dense", overrides)
+    config = config_load.resolve("digits_dense", overrides)
     assert config.model.hidden_units == (128, 64) and config.data.shuffle is True
 
 
@@ -268,7 +269,7 @@ def test_every_setting_reaches_the_config_it_says(tmp_path):
     space = space_of(tmp_path, MOMENTUM + '"model.hidden_units": choice((), (128, 64))')
     for setting in space.settings():
         overrides, _ = space.split(setting)
-        values = config_lib.flatten(config_lib.resolve("digits_dense", overrides))
+        values = config_lib.flatten(config_load.resolve("digits_dense", overrides))
         assert values["optimizer.momentum"] == setting.get("optimizer.momentum", 0)
         assert values["model.hidden_units"] == (
             [] if setting["model.hidden_units"] == "()" else [128, 64]
@@ -350,7 +351,7 @@ def test_a_dimension_that_is_badly_written_is_refused(tmp_path, lines, expected)
 
 def test_a_value_that_needs_another_dimension_passes_and_one_that_none_helps_does_not(tmp_path):
     lines = '"optimizer.name": choice("adam", "sgd"), "optimizer.momentum": choice(0.0, 0.9)'
-    space_lib.check(space_of(tmp_path, lines), config_lib.resolve("digits_dense"))
+    space_lib.check(space_of(tmp_path, lines), config_load.resolve("digits_dense"))
     lines = '"optimizer.name": choice("adam", "adamw"), "optimizer.momentum": choice(0.0, 0.9)'
     assert refused(space_of(tmp_path, lines)).startswith(
         "`space.optimizer.momentum` has 0.9, for which "
@@ -380,7 +381,7 @@ def test_a_config_without_a_space_says_how_to_give_one(tmp_path):
     )
     assert unloadable("digits_dense", "", {}) == expected.format("digits_dense")
     path = tmp_path / "config.json"
-    path.write_text(config_lib.to_json(config_lib.resolve("digits_sweep")))
+    path.write_text(config_lib.to_json(config_load.resolve("digits_sweep")))
     assert unloadable(str(path), "", {}) == expected.format(path)
 
 

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from trainer.config import ExperimentConfig, TrainConfig, resolve
+from trainer.config.load import resolve
+from trainer.config.schema import ExperimentConfig, TrainConfig
 from trainer.sweep.record import COMPLETED
 from trainer.sweep.trial_folder import TrialFolder
 from trainer.workdir import WorkdirError

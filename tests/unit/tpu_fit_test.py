@@ -9,7 +9,7 @@ import pytest
 
 from strategies.runtime import State
 from trainer import tpu_fit
-from trainer.config import ConfigError
+from trainer.config.fields import ConfigError
 
 _GIB = 2**30
 

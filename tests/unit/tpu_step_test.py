@@ -17,10 +17,10 @@ from strategies.choose import Choice
 from strategies.errors import Resumable
 from strategies.runtime import State
 from strategies.tpu.trace import Traced, trace_only_strategy
-from trainer import config as config_lib
-from trainer import datasets
 from trainer.checkpoint_evaluator import CheckpointEvaluator
-from trainer.fields import ConfigError
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.data import registry
 from trainer.tpu_program import trace
 from trainer.workdir import Workdir
 
@@ -43,8 +43,8 @@ _CASES = {
 
 @functools.cache
 def _program(case="digits_dense"):
-    config = config_lib.resolve(case.partition(",")[0], _CASES[case] | _BATCH)
-    return trace(config, datasets.load(config.data), _CORES)
+    config = config_load.resolve(case.partition(",")[0], _CASES[case] | _BATCH)
+    return trace(config, registry.load(config.data), _CORES)
 
 
 def _elements(program):
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, 
     monkeypatch.setattr(
         "strategies.tpu.runtime.connect", lambda *unused: trace_only_strategy(_CORES)
     )
-    config = config_lib.resolve("digits_dense", {})
+    config = config_load.resolve("digits_dense", {})
     evaluator = CheckpointEvaluator(
         Choice("tpu", "asked for", "local"), [], config, Workdir(tmp_path)
     )
@@ -126,8 +126,8 @@ def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, 
 
 
 def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held():
-    config = config_lib.resolve("digits_dense", _BATCH)
-    dataset = datasets.load(config.data)
+    config = config_load.resolve("digits_dense", _BATCH)
+    dataset = registry.load(config.data)
     bare = trace(config, dataset, _CORES, with_values=False)
     assert bare.loop.counts() == _program().loop.counts()
     assert bare.evaluation.counts() == _program().evaluation.counts()
@@ -136,7 +136,7 @@ def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held
         for program in (bare, _program())
     ]
     assert inputs[0] == inputs[1]
-    large = config_lib.resolve("digits_dense", _BATCH | {"model.hidden_units": "50000"})
+    large = config_load.resolve("digits_dense", _BATCH | {"model.hidden_units": "50000"})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     held = trace(large, dataset, _CORES, with_values=False).state
     weights = sum(weight.nbytes for weight in held.weights)
@@ -159,9 +159,9 @@ def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():
 
 
 def test_a_batch_that_does_not_divide_among_the_cores_is_refused():
-    config = config_lib.resolve("digits_dense", {"data.global_batch_size": "100"})
+    config = config_load.resolve("digits_dense", {"data.global_batch_size": "100"})
     with pytest.raises(ConfigError) as caught:
-        trace(config, datasets.load(config.data), _CORES)
+        trace(config, registry.load(config.data), _CORES)
     assert str(caught.value) == (
         "`data.global_batch_size` must divide evenly among replicas. Received: 100 for 8 replicas; "
         "try 96 or 104."

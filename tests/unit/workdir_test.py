@@ -10,15 +10,17 @@ import sys
 import pytest
 
 from strategies.errors import Resumable
-from trainer import config as config_lib
 from trainer import workdir as workdir_lib
-from trainer.config import ConfigError, ExperimentConfig
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
 from trainer.workdir import Workdir, WorkdirError, write_json, write_whole
 
 
 def _config(**overrides):
     texts = {name.replace("__", "."): str(value) for name, value in overrides.items()}
-    return config_lib.resolve("digits_dense", texts)
+    return config_load.resolve("digits_dense", texts)
 
 
 def _message(function, *args):

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from absl import logging
 
 from strategies.errors import InputError, Resumable
-from trainer import config as config_lib
 from trainer.bucket import scratch
 from trainer.bucket.failures import Changed
 from trainer.bucket.keeper import Keeper
 from trainer.bucket.lease import Lease
 from trainer.bucket.mirror import Mirror
 from trainer.bucket.objects import Address, Objects
-from trainer.config import ExperimentConfig
+from trainer.config import load as config_load
+from trainer.config.schema import ExperimentConfig
 from trainer.workdir import Workdir, WorkdirError, saved_steps, unwritable, write_whole
 
 SETTLE_S = 90.0  # Less than the others of a cluster wait for its leader's end.
@@ -72,7 +72,7 @@ class BucketWorkdir(Workdir):
             begun = self._objects.read(_CONFIG, there[_CONFIG])
         except Changed:
             return "there"  # It is written in this moment, and looked at once it is held.
-        self._check_owner(config_lib.from_json(begun.decode(errors="replace")), config)
+        self._check_owner(config_load.from_json(begun.decode(errors="replace")), config)
         return "a run of this config, which would go on"
 
     @contextlib.contextmanager

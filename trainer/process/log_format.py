@@ -9,7 +9,7 @@ import pathlib
 
 from absl import flags, logging
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PACKAGES = (_ROOT / "trainer", _ROOT / "strategies")
 
 

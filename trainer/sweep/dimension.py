@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer import config as config_lib
-from trainer.fields import ConfigError, Field, brief, fields, nearest
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError, Field, brief, fields, nearest
 
 FLAGS = ("--workers", "--ps", "--devices_per_worker", "--strategy", "--transport")
 MOST_STEPS = 10_000  # keras-tuner is given the steps of a range one by one, for each trial.

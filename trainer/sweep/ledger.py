@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strategies.errors import InputError
-from trainer.fields import brief
+from trainer.config.fields import brief
 from trainer.workdir import WorkdirError, to_json
 
 BEGUN, ASKED, INTERRUPTED, ENDED = "begun", "asked", "interrupted", "ended"

@@ -20,7 +20,7 @@ from keras_tuner.engine.trial import Trial
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from trainer.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, brief
 from trainer.sweep.dimension import MOST_STEPS
 from trainer.sweep.record import Objective
 from trainer.sweep.space import Space

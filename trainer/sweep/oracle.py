@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategies.errors import InputError
-from trainer.fields import brief
+from trainer.config.fields import brief
 from trainer.sweep.record import Objective
 from trainer.sweep.space import Space
 

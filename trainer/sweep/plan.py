@@ -10,9 +10,10 @@ import pathlib
 from strategies import tensorflow_import
 from strategies.errors import InputError
 from strategies.packages import version
-from trainer import config as config_lib
 from trainer.cli import TuneOptions, parse
-from trainer.config import ExperimentConfig
+from trainer.config import load as config_load
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
 from trainer.sweep import space as space_lib
 from trainer.sweep.ledger import Ledger
 from trainer.sweep.oracle import TUNERS, Suggestion
@@ -37,7 +38,7 @@ class Plan:
     def of(cls, options: TuneOptions) -> "Plan":
         """Raises InputError where there is no such sweep."""
         _check_no_tpu(options)
-        base = config_lib.resolve(options.config, options.overrides)
+        base = config_load.resolve(options.config, options.overrides)
         space = space_lib.load(options.config, options.space, options.dimensions)
         space_lib.check(space, base)
         _check_length(options, base)
@@ -94,7 +95,7 @@ class Plan:
         if suggestion.epochs:
             overrides["train.epochs"] = str(suggestion.epochs)
         usual = {"--workers": str(options.workers_per_trial), "--ps": str(options.ps_per_trial)}
-        config = config_lib.override(self.base, overrides)
+        config = config_load.override(self.base, overrides)
         return config, tuple(f"{name}={value}" for name, value in (usual | flags).items())
 
 

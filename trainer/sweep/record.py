@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainer.fields import ConfigError, brief, nearest
+from trainer.config.fields import ConfigError, brief, nearest
 
 RUNNING, COMPLETED, STOPPED, FAILED = "running", "completed", "stopped", "failed"
 

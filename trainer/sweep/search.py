@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strategies.errors import InputError
-from trainer.config import ConfigError, ExperimentConfig
-from trainer.fields import brief
+from trainer.config.fields import ConfigError, brief
+from trainer.config.schema import ExperimentConfig
 from trainer.sweep import hopeless, ledger
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.ledger import Ledger

@@ -4,7 +4,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 
-from trainer import config as config_lib
+from trainer.config import schema as config_lib
 from trainer.sweep import hparams, results
 from trainer.sweep.live import Live
 from trainer.sweep.pictures import plots

@@ -7,7 +7,7 @@ took all would wait for one another.
 import dataclasses
 from collections.abc import Sequence
 
-from trainer.fields import ConfigError
+from trainer.config.fields import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

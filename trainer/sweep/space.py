@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer import recipes
-from trainer.fields import ConfigError, brief
+from trainer.config import recipes
+from trainer.config.fields import ConfigError, brief
 from trainer.sweep.dimension import (
     FLAGS,
     Dimension,

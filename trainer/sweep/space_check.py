@@ -4,9 +4,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer import config as config_lib
-from trainer.config import ExperimentConfig
-from trainer.fields import ConfigError, Field, brief, build
+from trainer.config import rules
+from trainer.config import schema as config_lib
+from trainer.config.fields import ConfigError, Field, brief, build
+from trainer.config.schema import ExperimentConfig
 from trainer.sweep.dimension import MOST_STEPS, Dimension, encoded, field_of, step_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _check_possible(
         errors = []
         for setting in _settings_with(named, one, value):
             try:
-                config_lib.validate(_changed(base, setting))
+                rules.validate(_changed(base, setting))
                 break
             except ConfigError as error:
                 errors.append(error)

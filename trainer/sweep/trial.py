@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from strategies.errors import EXIT_DONE, EXIT_RESUME
-from trainer import config as config_lib
+from trainer.config import load as config_load
 from trainer.restarts import Budget
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.record import FAILED, STOPPED
@@ -62,7 +62,7 @@ class Trial:
         self._latest = Progress(0, 0.0, {})
         self._began_at = 0.0
         self._silent_log = 0  # Bytes in its log when it was started.
-        config = config_lib.from_json(json.dumps(assignment.config))
+        config = config_load.from_json(json.dumps(assignment.config))
         self._folder.prepare(config, assignment.continues)
         args = [f"--config={self._folder.workdir.config}", f"--workdir={self._folder.path}"]
         self._argv = command([*args, *trainer_args], assignment.flags)

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainer import config as config_lib
-from trainer.config import ExperimentConfig
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
 from trainer.processes import ERROR_MARK
 from trainer.sweep.assignment import Outcome, Progress
 from trainer.sweep.record import COMPLETED

@@ -17,7 +17,7 @@ from strategies.cluster import resolve, tf_config
 from strategies.cluster.flags import Asked
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
-from trainer.fields import brief
+from trainer.config.fields import brief
 
 ALONE, CHIEF, LEADER, CLIENT = "alone", "chief", "leader", "client"
 NAME, HOST, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"

@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from strategies.collectives.tree_sum import add_pairwise
-from trainer.config import ConfigError, ExperimentConfig
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
 
 # Blocks where the config leaves it open: for up to 4 replicas; each is code of its own.
 _LEAST, _MOST = 4, 64

@@ -9,21 +9,12 @@ import pathlib
 import time
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 from absl import logging
 
-from strategies.runtime import NUM_SUMS
-from trainer import journal
+from trainer.metrics import jsonl
 from trainer.workdir import Workdir, WorkdirError, to_json
 
 _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
-
-
-def means(sums: np.ndarray, metric_name: str) -> dict[str, float]:
-    """The mean loss and metric of float64 [NUM_SUMS]; nan where there were no examples."""
-    assert sums.shape == (NUM_SUMS,)
-    count = sums[2] or np.nan
-    return {"loss": float(sums[0] / count), metric_name: float(sums[1] / count)}
 
 
 class MetricWriter:
@@ -56,7 +47,7 @@ class MetricWriter:
         """Forgets what was written of later steps: they are about to be taken again."""
         if self._file:
             with self._explained():
-                journal.cut_back(pathlib.Path(self._file.name), step)
+                jsonl.cut_back(pathlib.Path(self._file.name), step)
 
     def _append(self, line: str) -> None:
         with self._explained():

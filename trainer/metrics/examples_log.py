@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from strategies.runtime import Runtime
-from trainer import journal
+from trainer.metrics import jsonl
 from trainer.order.sample_order import PADDING
 from trainer.order.schedule import Loop
 
@@ -32,7 +32,7 @@ class ExamplesLog:
     def go_back(self, step: int) -> None:
         """Forgets what was consumed from `step` on: it is about to be consumed again."""
         for file in self._files.values():
-            journal.cut_back(pathlib.Path(file.name), step - 1)
+            jsonl.cut_back(pathlib.Path(file.name), step - 1)
 
     def close(self) -> None:
         for file in self._files.values():

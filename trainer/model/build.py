@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainer.config import ModelConfig
+from trainer.config.schema import ModelConfig
 
 
 def build(config: ModelConfig, feature_shape: tuple[int, ...], num_outputs: int, seed: int):

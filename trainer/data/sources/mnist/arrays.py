@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from trainer import mnist_sources
-from trainer.datasets import DataConfig, DataError, Dataset, Split
-from trainer.mnist_sources import Places, Plan
+from trainer.data.dataset import DataConfig, DataError, Dataset, Split
+from trainer.data.sources.mnist import locate as mnist_locate
+from trainer.data.sources.mnist.locate import Places, Plan
 
 NUM_TRAIN = 60_000
 ARRAYS = {
@@ -51,7 +51,7 @@ def load(config: DataConfig) -> Dataset:
 
 
 def find(config: DataConfig) -> str:
-    return mnist_sources.find(Places.from_env(config.dir))
+    return mnist_locate.find(Places.from_env(config.dir))
 
 
 def _arrays(places: Places, timeout_s: float) -> tuple[dict[str, np.ndarray], Path]:
@@ -59,7 +59,7 @@ def _arrays(places: Places, timeout_s: float) -> tuple[dict[str, np.ndarray], Pa
     for cache in places.caches:
         if arrays := _read(cache):
             return arrays, cache
-    plan = mnist_sources.plan(places)
+    plan = mnist_locate.plan(places)
     with _lock(plan.cache.parent / "lock", timeout_s):
         arrays = _read(plan.cache)  # Another task on this machine may have been first.
         if not arrays:
@@ -140,8 +140,8 @@ def _build(plan: Plan, timeout_s: float) -> None:
 def _run_builder(job: dict, timeout_s: float) -> str:
     """The last line the builder wrote if it failed or ran out of time, else ""."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "trainer.mnist_builder", json.dumps(job)],
-        cwd=Path(__file__).resolve().parents[1],
+        [sys.executable, "-m", "trainer.data.sources.mnist.build", json.dumps(job)],
+        cwd=Path(__file__).resolve().parents[4],
         stdin=subprocess.PIPE,  # Stays open: the builder ends when this end closes with us.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -168,9 +168,9 @@ def _run_builder(job: dict, timeout_s: float) -> str:
 
 def _explain(plan: Plan, fault: str) -> str:
     if plan.is_download:
-        url, ways_out = mnist_sources.URL, mnist_sources.WAYS_OUT
+        url, ways_out = mnist_locate.URL, mnist_locate.WAYS_OUT
         return f"MNIST could not be downloaded from {url} ({fault}): {ways_out}."
     if plan.raw_dir:
         return f"MNIST could not be prepared from {plan.raw_dir} in {plan.data_dir}: {fault}."
-    folder = mnist_sources.prepared_dir(plan.data_dir)
+    folder = mnist_locate.prepared_dir(plan.data_dir)
     return f"MNIST in {folder} cannot be read ({fault}); delete it, and it is prepared anew."

@@ -13,15 +13,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import blocks, models
-from trainer.config import ExperimentConfig, OptimizerConfig
-from trainer.datasets import Dataset
+from trainer.config.schema import ExperimentConfig
+from trainer.data.dataset import Dataset
+from trainer.model import build as models
+from trainer.model import reduction_blocks
+from trainer.model.losses import classification, regression
+from trainer.model.optimizers import make_optimizer
 
 
 class TrainingProgram:
     """The step of one experiment. Implements `strategies.runtime.Program`.
 
-    `block_size`: examples whose gradients are added up by themselves, see `blocks.py`; 0: all.
+    `block_size`: examples whose gradients are added up by themselves, see `reduction_blocks.py`; 0: all.
     """
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, block_size: int = 0):
@@ -31,7 +34,7 @@ class TrainingProgram:
         self.model = models.build(config.model, shape, dataset.num_outputs, config.train.seed)
         self.metric_name = "accuracy" if dataset.num_classes else "mean_absolute_error"
         self._feature_scale = dataset.feature_scale
-        self._losses = _classification if dataset.num_classes else _regression
+        self._losses = classification if dataset.num_classes else regression
         self._block_size = block_size
         self._optimizer_config = config.optimizer
         self._optimizers = {}
@@ -59,8 +62,8 @@ class TrainingProgram:
         return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
 
     def gradients(self, weights, batch):
-        parts = blocks.split(batch, self._block_size)
-        return blocks.added([self._gradients(weights, part) for part in parts])
+        parts = reduction_blocks.split(batch, self._block_size)
+        return reduction_blocks.added([self._gradients(weights, part) for part in parts])
 
     def _gradients(self, weights, batch):
         with tf.GradientTape() as tape:
@@ -109,57 +112,3 @@ class TrainingProgram:
 
 def _zeros(variable) -> np.ndarray:
     return np.broadcast_to(np.zeros((), variable.dtype), variable.shape)
-
-
-def _classification(targets, logits):
-    """Per example: softmax cross-entropy in nats, and 1 where the largest logit is the class."""
-    losses = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
-    return losses, keras.metrics.sparse_categorical_accuracy(targets, logits)
-
-
-def _regression(targets, outputs):
-    """Per example: squared and absolute error, each the mean over the outputs."""
-    return (
-        keras.losses.mean_squared_error(targets, outputs),
-        keras.losses.mean_absolute_error(targets, outputs),
-    )
-
-
-def make_optimizer(config: OptimizerConfig):
-    """An unbuilt Keras optimizer whose `stateless_apply` works."""
-    own = {
-        "sgd": {"momentum": config.momentum},
-        "rmsprop": {"momentum": config.momentum},
-        "adamw": {"weight_decay": config.weight_decay},
-    }
-    return _stateless(_OPTIMIZERS[config.name])(
-        learning_rate=config.learning_rate, name=config.name, **own.get(config.name, {})
-    )
-
-
-_OPTIMIZERS = {
-    "sgd": keras.optimizers.SGD,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adagrad": keras.optimizers.Adagrad,
-}
-
-
-def _stateless(optimizer_class: type) -> type:
-    """The class with Keras's backend-neutral update in place of its TensorFlow one.
-
-    On TensorFlow Keras refuses `stateless_apply`, because its own update talks to tf.distribute.
-    Here the exchange is the strategy's work and the update must not know of it; the base class,
-    which Keras runs on its other backends, does just that.
-    """
-    base = next(c for c in optimizer_class.__mro__ if c.__name__ == "BaseOptimizer")
-    neutral = (
-        "assign assign_add assign_sub stateless_apply "
-        "_var_key _backend_update_step _apply_weight_decay"
-    ).split()
-    return type(
-        optimizer_class.__name__,
-        (optimizer_class,),
-        {name: getattr(base, name) for name in neutral},
-    )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from trainer.datasets import DataError
+from trainer.data.dataset import DataError
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 VERSION = "3.0.1"

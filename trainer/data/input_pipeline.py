@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from trainer.datasets import Split
+from trainer.data.dataset import Split
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop
 

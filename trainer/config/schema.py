@@ -8,17 +8,11 @@ those are flags.
 
 import dataclasses
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from trainer import fields as fields_lib
-from trainer import recipes
-from trainer.fields import ConfigError, Field, option
-
-__all__ = ["ConfigError", "ExperimentConfig", "resolve", "validate"]
+from trainer.config import fields as fields_lib
+from trainer.config.fields import Field, option
 
 CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
@@ -44,7 +38,6 @@ TRAJECTORY_FREE = frozenset(
         "train.log_examples",
     )
 )
-_MAX_LAYERS = 100  # Beyond it a net without skip connections does not train.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,39 +165,6 @@ class ExperimentConfig:
     sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
 
 
-def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> ExperimentConfig:
-    """The valid config that a recipe and the overrides on the command line make together.
-
-    Args:
-      name_or_path: a recipe in `configs/` by its name, a recipe's file, or the `config.json` of an
-        earlier run.
-      overrides: values as they were typed, by dotted name: {"data.global_batch_size": "128"}.
-
-    Raises:
-      ConfigError: there is no such recipe, or it fails, or a field is unknown or invalid.
-    """
-    path = recipes.find(name_or_path)
-    values = _values(path) | _parsed(overrides or {})
-    values["name"] = values["name"] or path.stem
-    config = fields_lib.build(ExperimentConfig, values)
-    validate(config)
-    return config
-
-
-def override(config: ExperimentConfig, overrides: Mapping[str, str]) -> ExperimentConfig:
-    """The config with some fields set as they would be on the command line. Raises ConfigError."""
-    changed = fields_lib.build(ExperimentConfig, flatten(config) | _parsed(overrides))
-    validate(changed)
-    return changed
-
-
-def validate(config: ExperimentConfig) -> None:
-    """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
-    fields_lib.build(ExperimentConfig, flatten(config))
-    for check in _RULES:
-        check(config)
-
-
 def fields() -> Iterator[Field]:
     """Every field with its dotted name, type, default, documentation and choices."""
     return fields_lib.fields(ExperimentConfig)
@@ -224,117 +184,3 @@ def differences(a: ExperimentConfig, b: ExperimentConfig) -> list[str]:
 def to_json(config: ExperimentConfig) -> str:
     """The whole config as an indented JSON object, which `from_json` reads back to an equal one."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str) -> ExperimentConfig:
-    """The valid config that `to_json` wrote.
-
-    Raises:
-      ConfigError: it is not JSON, lacks a field, or holds one that is unknown or invalid.
-    """
-    config = fields_lib.build(ExperimentConfig, _values_of_json(text))
-    validate(config)
-    return config
-
-
-def _values(path: Path) -> dict[str, Any]:
-    """Every field as the recipe or the JSON file has it, not yet checked."""
-    if path.suffix == ".json":
-        try:
-            return _values_of_json(recipes.read(path))
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-    config = recipes.run(path)
-    if not isinstance(config, ExperimentConfig):
-        raise ConfigError(
-            f"`get_config` of {path} must return an ExperimentConfig. Received: "
-            f"{fields_lib.brief(config)}; return one."
-        )
-    return flatten(config)
-
-
-def _values_of_json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number too long.
-        raise ConfigError(
-            f"a config must be JSON, but {error or 'it is too deep'}. Received: "
-            f"{fields_lib.brief(text)}; {fields_lib.WHOLE}."
-        ) from None
-    return fields_lib.flatten_json(ExperimentConfig, value)
-
-
-def _parsed(overrides: Mapping[str, str]) -> dict[str, Any]:
-    known = {field.name: field for field in fields()}
-    for name, text in overrides.items():
-        if name not in known:
-            raise _unknown_override(name, text, known)
-    return {name: known[name].parse(text) for name, text in overrides.items()}
-
-
-def _unknown_override(name: str, text: str, known: Mapping[str, Field]) -> ConfigError:
-    inside = [field for field in known if field.startswith(f"{name}.")]
-    if inside:
-        return ConfigError(
-            f"`{name}` is a section of the config. Received: {fields_lib.brief(text)}; set one of "
-            f"its fields, {', '.join(inside)}."
-        )
-    return fields_lib.unknown(name, known, text)
-
-
-def _check_name(config: ExperimentConfig) -> None:
-    if not re.fullmatch(r"(\w[\w .+=-]{0,99})?", config.name, re.ASCII):
-        raise ConfigError(
-            "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. Received: "
-            f"{fields_lib.brief(config.name)}; set another with --config.name=NAME."
-        )
-
-
-def _check_output_activation(config: ExperimentConfig) -> None:
-    if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
-        raise ConfigError(
-            "`model.output_activation` must be empty for a classification, whose loss applies the "
-            f"softmax itself. Received: {fields_lib.brief(config.model.output_activation)} for "
-            f"{config.data.name}; leave it out."
-        )
-
-
-def _check_depth(config: ExperimentConfig) -> None:
-    if len(config.model.hidden_units) > _MAX_LAYERS:
-        raise ConfigError(
-            f"`model.hidden_units` must name at most {_MAX_LAYERS} layers. Received: "
-            f"{len(config.model.hidden_units)}; name fewer."
-        )
-
-
-def _check_blocks(config: ExperimentConfig) -> None:
-    blocks, batch = config.train.reduction_blocks, config.data.global_batch_size
-    if blocks and batch % blocks:
-        raise ConfigError(
-            "`train.reduction_blocks` must divide the global batch evenly. Received: "
-            f"{blocks} for `data.global_batch_size` {batch}; try {math.gcd(blocks, batch)}."
-        )
-
-
-def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
-    """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
-
-    def check(config: ExperimentConfig) -> None:
-        value = getattr(config.optimizer, name)
-        if value and config.optimizer.name not in optimizers:
-            raise ConfigError(
-                f"`optimizer.{name}` must be 0 for {config.optimizer.name}, which has none. "
-                f"Received: {value}; use {' or '.join(optimizers)}, or leave it out."
-            )
-
-    return check
-
-
-_RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
-    _check_name,
-    _check_output_activation,
-    _check_depth,
-    _check_blocks,
-    _check_used("momentum", "sgd", "rmsprop"),
-    _check_used("weight_decay", "adamw"),
-)

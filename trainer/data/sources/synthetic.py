@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from trainer.datasets import DataConfig, Dataset, Split
+from trainer.data.dataset import DataConfig, Dataset, Split
 
 NUM_TRAIN, _NUM_TEST = 10_000, 2_000
 _FEATURES, _OUTPUTS = 100, 10

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import mnist, mnist_sources
+from trainer.data.sources.mnist import arrays as mnist
+from trainer.data.sources.mnist import locate as mnist_locate
 
-_BUILDER = f"mnist:{mnist_sources.VERSION}"
+_BUILDER = f"mnist:{mnist_locate.VERSION}"
 
 
 def build(job: dict) -> None:
     """Writes `cache`, an .npz of `mnist.ARRAYS`, after preparing MNIST in `data_dir` if need be."""
     data_dir, scratch = Path(job["data_dir"]), Path(job["scratch"])
     scratch.mkdir(parents=True)
-    if not mnist_sources.is_prepared(data_dir):
+    if not mnist_locate.is_prepared(data_dir):
         _prepare(data_dir, job["raw_dir"], scratch)
     arrays = {}
     for split in ("train", "test"):
@@ -41,10 +42,10 @@ def _prepare(data_dir: Path, raw_dir: str | None, scratch: Path) -> None:
     tfds.builder(_BUILDER, data_dir=scratch).download_and_prepare(
         download_dir=scratch / "downloads", download_config=config
     )
-    target = mnist_sources.prepared_dir(data_dir)
+    target = mnist_locate.prepared_dir(data_dir)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(target, ignore_errors=True)  # What is there is not a whole preparation.
-    mnist_sources.prepared_dir(scratch).rename(target)
+    mnist_locate.prepared_dir(scratch).rename(target)
 
 
 def _decode(data_dir: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from trainer.datasets import DataConfig, Dataset, Split
+from trainer.data.dataset import DataConfig, Dataset, Split
 from trainer.order.sample_order import SampleOrder
 
 _DESCRIPTION = (

@@ -11,9 +11,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from trainer.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, brief
 
-FOLDER = Path(__file__).resolve().parent.parent / "configs"
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
 _REQUIRED = object()
 
 

@@ -5,10 +5,8 @@ Each data set is a module with `load`, `find` and `NUM_TRAIN`, the examples it h
 """
 
 import dataclasses
-import difflib
 import functools
 import hashlib
-import importlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -16,21 +14,13 @@ import numpy as np
 
 from strategies.errors import InputError
 
-LOADERS = {
-    "digits": "trainer.digits",
-    "mnist": "trainer.mnist",
-    "dense_100": "trainer.synthetic",
-    "linear_100": "trainer.synthetic",
-    "relu_regression": "trainer.synthetic",
-}
-
 
 class DataError(InputError):
     """The data is missing, damaged or not what the config says; the message says what to do."""
 
 
 class DataConfig(Protocol):
-    """The fields of `trainer.config.DataConfig` that decide what is loaded."""
+    """The fields of `trainer.config.schema.DataConfig` that decide what is loaded."""
 
     name: str
     dir: str
@@ -78,38 +68,3 @@ class Dataset:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-
-def load(config: DataConfig) -> Dataset:
-    """The data set that `config` names, cut to its first `train_examples` training examples.
-
-    Raises DataError where it cannot be had or is damaged, or has fewer training examples.
-    """
-    dataset = _loader(config).load(config)
-    if not config.train_examples:
-        return dataset
-    return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
-
-
-def find(config: DataConfig) -> str:
-    """One sentence on what `load` would use. Raises the DataError that it would raise at once."""
-    return _loader(config).find(config)
-
-
-def _loader(config: DataConfig):
-    """The module that loads it. Raises DataError where it has not so many training examples."""
-    loader = _module(config.name)
-    if not 0 <= config.train_examples <= loader.NUM_TRAIN:
-        raise DataError(
-            f"`data.train_examples` must be 0 (all) to {loader.NUM_TRAIN} for {config.name}. "
-            f"Received: {config.train_examples}."
-        )
-    return loader
-
-
-def _module(name: str):
-    if name not in LOADERS:
-        nearest = difflib.get_close_matches(name, LOADERS, n=1)
-        hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        raise DataError(f"`data.name` must be one of {', '.join(LOADERS)}. Received: {name}{hint}")
-    return importlib.import_module(LOADERS[name])

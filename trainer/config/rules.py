@@ -1,0 +1,76 @@
+"""Which rules hold between the fields of a config?"""
+
+import math
+import re
+from collections.abc import Callable
+
+from trainer.config import fields as fields_lib
+from trainer.config.fields import ConfigError
+from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
+
+_MAX_LAYERS = 100  # Beyond it a net without skip connections does not train.
+
+
+def validate(config: ExperimentConfig) -> None:
+    """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
+    fields_lib.build(ExperimentConfig, flatten(config))
+    for check in _RULES:
+        check(config)
+
+
+def _check_name(config: ExperimentConfig) -> None:
+    if not re.fullmatch(r"(\w[\w .+=-]{0,99})?", config.name, re.ASCII):
+        raise ConfigError(
+            "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. Received: "
+            f"{fields_lib.brief(config.name)}; set another with --config.name=NAME."
+        )
+
+
+def _check_output_activation(config: ExperimentConfig) -> None:
+    if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
+        raise ConfigError(
+            "`model.output_activation` must be empty for a classification, whose loss applies the "
+            f"softmax itself. Received: {fields_lib.brief(config.model.output_activation)} for "
+            f"{config.data.name}; leave it out."
+        )
+
+
+def _check_depth(config: ExperimentConfig) -> None:
+    if len(config.model.hidden_units) > _MAX_LAYERS:
+        raise ConfigError(
+            f"`model.hidden_units` must name at most {_MAX_LAYERS} layers. Received: "
+            f"{len(config.model.hidden_units)}; name fewer."
+        )
+
+
+def _check_blocks(config: ExperimentConfig) -> None:
+    blocks, batch = config.train.reduction_blocks, config.data.global_batch_size
+    if blocks and batch % blocks:
+        raise ConfigError(
+            "`train.reduction_blocks` must divide the global batch evenly. Received: "
+            f"{blocks} for `data.global_batch_size` {batch}; try {math.gcd(blocks, batch)}."
+        )
+
+
+def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
+    """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
+
+    def check(config: ExperimentConfig) -> None:
+        value = getattr(config.optimizer, name)
+        if value and config.optimizer.name not in optimizers:
+            raise ConfigError(
+                f"`optimizer.{name}` must be 0 for {config.optimizer.name}, which has none. "
+                f"Received: {value}; use {' or '.join(optimizers)}, or leave it out."
+            )
+
+    return check
+
+
+_RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
+    _check_name,
+    _check_output_activation,
+    _check_depth,
+    _check_blocks,
+    _check_used("momentum", "sgd", "rmsprop"),
+    _check_used("weight_decay", "adamw"),
+)

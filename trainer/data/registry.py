@@ -1,0 +1,50 @@
+"""Which module loads a data set?"""
+
+import dataclasses
+import difflib
+import importlib
+
+from trainer.data.dataset import DataConfig, DataError, Dataset
+
+LOADERS = {
+    "digits": "trainer.data.sources.digits",
+    "mnist": "trainer.data.sources.mnist.arrays",
+    "dense_100": "trainer.data.sources.synthetic",
+    "linear_100": "trainer.data.sources.synthetic",
+    "relu_regression": "trainer.data.sources.synthetic",
+}
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set that `config` names, cut to its first `train_examples` training examples.
+
+    Raises DataError where it cannot be had or is damaged, or has fewer training examples.
+    """
+    dataset = _loader(config).load(config)
+    if not config.train_examples:
+        return dataset
+    return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
+
+
+def find(config: DataConfig) -> str:
+    """One sentence on what `load` would use. Raises the DataError that it would raise at once."""
+    return _loader(config).find(config)
+
+
+def _loader(config: DataConfig):
+    """The module that loads it. Raises DataError where it has not so many training examples."""
+    loader = _module(config.name)
+    if not 0 <= config.train_examples <= loader.NUM_TRAIN:
+        raise DataError(
+            f"`data.train_examples` must be 0 (all) to {loader.NUM_TRAIN} for {config.name}. "
+            f"Received: {config.train_examples}."
+        )
+    return loader
+
+
+def _module(name: str):
+    if name not in LOADERS:
+        nearest = difflib.get_close_matches(name, LOADERS, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise DataError(f"`data.name` must be one of {', '.join(LOADERS)}. Received: {name}{hint}")
+    return importlib.import_module(LOADERS[name])
