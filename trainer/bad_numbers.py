@@ -15,7 +15,8 @@ from strategies.errors import InputError
 from strategies.runtime import Runtime, State
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop, Schedule
-from trainer.workdir import Workdir, write_json
+from trainer.storage.atomic_files import write_json
+from trainer.storage.workdir import Workdir
 
 _SHOWN = 16
 

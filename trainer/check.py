@@ -17,10 +17,10 @@ from strategies.network.sockets import exposed
 from strategies.packages import version
 from strategies.rendezvous import roll_call
 from trainer import __version__, division, tpu_compile
-from trainer import workdir as workdir_lib
 from trainer.cli import CheckOptions
 from trainer.config import load as config_load
 from trainer.data import registry
+from trainer.storage import locate
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -115,7 +115,7 @@ class _Check:
         config = self._known(self._config, "config")
         if not self._options.workdir:
             return "a fresh folder under runs/"
-        return workdir_lib.at(self._options.workdir).examine(config)
+        return locate.at(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")

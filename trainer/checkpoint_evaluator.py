@@ -8,7 +8,7 @@ from trainer import evaluate, resume, train
 from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
 from trainer.model.step import TrainingProgram
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 
 class CheckpointEvaluator:

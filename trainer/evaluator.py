@@ -15,15 +15,15 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, Resumable
-from trainer import workdir as workdir_lib
-from trainer.checkpoint import CheckpointError, CheckpointStore
 from trainer.cli import EvaluateOptions, TrainOptions
 from trainer.config.schema import ExperimentConfig
 from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
-from trainer.workdir import Workdir
+from trainer.storage import locate
+from trainer.storage.checkpoints import CheckpointError, CheckpointStore
+from trainer.storage.workdir import Workdir
 
 SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are taken for gone.
 _LOOK_EVERY_S = 0.5
@@ -105,7 +105,7 @@ def _report(evaluator, writer: MetricWriter, step: int) -> None:
 
 def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    with workdir_lib.at(options.workdir).followed() as workdir:
+    with locate.at(options.workdir).followed() as workdir:
         print(json.dumps(_evaluated(options, workdir)))
     return EXIT_DONE
 

@@ -9,8 +9,9 @@ from strategies.devices import threads
 from strategies.runtime import Runtime
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
+from trainer.storage.atomic_files import write_json
+from trainer.storage.workdir import Workdir
 from trainer.train import Result
-from trainer.workdir import Workdir, write_json
 
 
 def write(

@@ -11,13 +11,13 @@ from absl import logging
 
 from strategies.devices import threads
 from strategies.runtime import Runtime, State
-from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.model.step import TrainingProgram
-from trainer.workdir import Workdir
+from trainer.storage.checkpoints import Checkpoint, CheckpointStore, Layout
+from trainer.storage.workdir import Workdir
 
 
 def checkpoint_store(

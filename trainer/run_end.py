@@ -12,9 +12,9 @@ import json
 
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
-from trainer import workdir as workdir_lib
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
+from trainer.storage import locate
 
 # Between the starts of tasks that were started together: the leader's data may come in between.
 _TOGETHER_S = 30.0
@@ -25,7 +25,7 @@ def is_over(path: str, config: ExperimentConfig) -> bool:
     if not path:
         return False
     try:
-        workdir = workdir_lib.at(path)
+        workdir = locate.at(path)
         begun, summary = workdir.read_config(), json.loads(workdir.summary.read_text())
         if config.train.steps:
             is_whole = summary["steps"] >= config.train.steps

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
-from trainer import workdir as workdir_lib
 from trainer.cli import LaunchOptions
 from trainer.process import console
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster
-from trainer.workdir import saved_steps
+from trainer.storage import locate
+from trainer.storage.workdir import saved_steps
 
 _EVALUATOR_S = 120.0  # It may still have checkpoints to look at when the leader ends.
 _NOTICE_S = 5.0  # Who lost a peer ends by itself, and says so; who has met none yet cannot notice.
@@ -70,7 +70,7 @@ class Supervisor:
         self._leader = tasks[0]
         self._command_each = form
         self._smaller = smaller
-        self._checkpoints = workdir_lib.at(workdir).checkpoints
+        self._checkpoints = locate.at(workdir).checkpoints
         self._hint = hint
         self._screen = Screen(tasks)
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # A signal handler may put into it.

@@ -19,7 +19,6 @@ from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
 from trainer import division, in_common, run_end
-from trainer import workdir as workdir_lib
 from trainer.cli import TrainOptions
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
@@ -31,7 +30,8 @@ from trainer.process import watchdog
 from trainer.process.guardian import Guard
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
-from trainer.workdir import Workdir
+from trainer.storage import locate
+from trainer.storage.workdir import Workdir
 
 FAREWELL_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
@@ -76,14 +76,14 @@ class _Task:
             )
         from trainer import evaluator
 
-        with workdir_lib.at(self.options.workdir).followed() as workdir:
+        with locate.at(self.options.workdir).followed() as workdir:
             return evaluator.follow(self.options, self.choice, self.config, workdir, self.stop)
 
     def take_part(self) -> int:
         """The task of a trainer, a coordinator or a server."""
         if not self.cluster.is_leader:
             return self._prepare_and_meet(None)
-        workdir = workdir_lib.at(_workdir(self.options, self.config))
+        workdir = locate.at(_workdir(self.options, self.config))
         workdir.claim(self.config)
         with workdir.held(self.options.startup_timeout_s):
             logging.info("workdir %s", workdir)
@@ -204,7 +204,7 @@ class _Task:
         where = self.options.workdir
         if workdir or not (where and self.config.train.log_examples):
             return workdir and workdir.path
-        elsewhere = workdir_lib.at(where)
+        elsewhere = locate.at(where)
         elsewhere.make()
         return elsewhere.path
 

@@ -16,8 +16,6 @@ from absl import logging
 from strategies.devices import threads as threads_lib
 from strategies.runtime import NUM_SUMS, Runtime
 from trainer import bad_numbers, evaluate, resume
-from trainer.background_save import BackgroundSaver
-from trainer.checkpoint import Checkpoint
 from trainer.config.schema import ExperimentConfig
 from trainer.data import input_pipeline
 from trainer.data.dataset import Dataset
@@ -31,7 +29,9 @@ from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Loop, Schedule
 from trainer.process.signals import StopRequest
 from trainer.process.watchdog import StallWatch
-from trainer.workdir import Workdir
+from trainer.storage.background_save import BackgroundSaver
+from trainer.storage.checkpoints import Checkpoint
+from trainer.storage.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,12 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network import shared_secret
 from trainer import in_common
-from trainer import workdir as workdir_lib
 from trainer.cli import TuneOptions, parse
 from trainer.process import console
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
+from trainer.storage import locate
+from trainer.storage.workdir import Workdir
 from trainer.sweep import compiled, ended, trial_process
 from trainer.sweep.assignment import Source
 from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
@@ -30,7 +31,6 @@ from trainer.sweep.runner import Runner
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
 from trainer.sweep.trial import Limits, command
-from trainer.workdir import Workdir
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
 
@@ -87,7 +87,7 @@ def _claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator
     Of a bucket they use the folder on their own machine, which only the search brings in there.
     """
     default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    workdir = workdir_lib.at(options.workdir or default)
+    workdir = locate.at(options.workdir or default)
     workdir.make()
     if cluster.role == CLIENT:
         yield workdir

@@ -88,7 +88,7 @@ from trainer.config import schema as config
 from trainer.data import dataset as datasets
 from trainer.process import watchdog as stall
 from trainer.process.signals import StopRequest
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 options = cli.parse(sys.argv[1:])
 recipe = config.resolve(options.config, options.overrides)

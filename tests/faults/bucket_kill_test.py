@@ -9,7 +9,7 @@ from tests.bucket_server import BUCKET
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
 from tests.faults import conftest
-from trainer.bucket import lease
+from trainer.storage.remote import lease
 
 FOLDER = "runs/one"
 FLAGS = (

@@ -19,11 +19,11 @@ from strategies.runtime import State
 from tests.cluster import cluster
 from tests.faults import runs
 from trainer import resume
-from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model.step import TrainingProgram
-from trainer.workdir import Workdir
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.workdir import Workdir
 
 STEPS = (10, 20, 30)
 LAYOUT = Layout(

@@ -16,7 +16,7 @@ from trainer import resume
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model.step import TrainingProgram
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 LAYOUT = runs.LAYOUTS["1 process"]
 

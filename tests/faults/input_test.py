@@ -25,7 +25,7 @@ from trainer import cli, division, launch
 from trainer.config import load as config_load
 from trainer.config import recipes
 from trainer.config import schema as config_lib
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 LONG = 10  # Times as many cases.
 # What takes the place of a word: of other types, out of range, from other fields, broken, not ASCII.

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster import cluster
 from tests.tpu import google_cloud
 from trainer.config import load as config_load
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 _NO_COMPILER = (
     "`--strategy=mirrored` needs the package tensorflow, as tensorflow-tpu compiles for TPUs alone. "

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from strategies.runtime import State
-from trainer.background_save import BackgroundSaver
-from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.background_save import BackgroundSaver
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
 
 
 def _store(folder):
@@ -61,7 +61,7 @@ def test_an_error_on_the_way_is_not_hidden_by_that_of_a_save(tmp_path):
 
 def test_a_save_is_due_so_long_after_the_last(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("trainer.background_save.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("trainer.storage.background_save.time.monotonic", lambda: now[0])
     with BackgroundSaver(_store(tmp_path), every_s=10) as saver:
         assert not saver.is_due
         now[0] += 11

@@ -17,7 +17,7 @@ from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
 from trainer.process.watchdog import StallWatch
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 
 BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.
 FLAGS = {

@@ -7,9 +7,9 @@ import pytest
 
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
-from trainer.bucket import lease as lease_lib
-from trainer.bucket.lease import Lease, Lost
-from trainer.bucket.objects import Address, Objects
+from trainer.storage.remote import lease as lease_lib
+from trainer.storage.remote.gcs import Address, Objects
+from trainer.storage.remote.lease import Lease, Lost
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from strategies.runtime import State
 from tests.bucket_server import BUCKET
-from trainer.bucket.failures import Changed
-from trainer.bucket.mirror import Mirror
-from trainer.bucket.objects import Address, Objects
-from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointStore, Layout
+from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.gcs import Address, Objects
+from trainer.storage.remote.mirror import Mirror
 
 LAYOUT = Layout(["kernel"], [["momentum"]])
 

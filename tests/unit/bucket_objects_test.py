@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from strategies.errors import EXIT_BAD_INPUT, EXIT_RESUME
 from tests.bucket_server import BUCKET, TOKEN
-from trainer.bucket import objects as objects_lib
-from trainer.bucket.failures import BucketError, Changed, Unreachable
-from trainer.bucket.objects import ABSENT, Address, Objects
+from trainer.storage.remote import gcs as objects_lib
+from trainer.storage.remote.errors import BucketError, Changed, Unreachable
+from trainer.storage.remote.gcs import ABSENT, Address, Objects
 
 # Google's client leaves the connection of a download that was refused to Python to close.
 pytestmark = pytest.mark.filterwarnings(

@@ -13,16 +13,16 @@ import pytest
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
 from trainer import check, cli
-from trainer import workdir as workdir_lib
-from trainer.bucket import keeper as keeper_lib
-from trainer.bucket import lease as lease_lib
-from trainer.bucket import objects as objects_lib
-from trainer.bucket import scratch
-from trainer.bucket import workdir as bucket_workdir
-from trainer.bucket.failures import BucketError
-from trainer.bucket.objects import Address, Objects
 from trainer.config import load as config_load
-from trainer.workdir import WorkdirError
+from trainer.storage import locate
+from trainer.storage.atomic_files import WorkdirError
+from trainer.storage.remote import gcs as objects_lib
+from trainer.storage.remote import lease as lease_lib
+from trainer.storage.remote import local_copy
+from trainer.storage.remote import uploader as keeper_lib
+from trainer.storage.remote import workdir as bucket_workdir
+from trainer.storage.remote.errors import BucketError
+from trainer.storage.remote.gcs import Address, Objects
 
 URL = f"gs://{BUCKET}/runs/one"
 CONFIG = config_load.resolve("digits_dense", {})
@@ -58,7 +58,7 @@ def machine(bucket, monkeypatch, tmp_path):
 
 @contextlib.contextmanager
 def _held(config=CONFIG):
-    workdir = workdir_lib.at(URL)
+    workdir = locate.at(URL)
     workdir.claim(config)
     with workdir.held(30):
         yield workdir
@@ -72,7 +72,7 @@ def _until(condition, timeout_s=30.0):
 
 
 def test_nothing_is_looked_at_before_it_is_claimed(bucket, machine, tmp_path):
-    workdir = workdir_lib.at(URL)
+    workdir = locate.at(URL)
     assert str(workdir.checkpoints).startswith(str(tmp_path / "first"))
     assert bucket.requests == []
     assert not workdir.path.exists()
@@ -129,12 +129,12 @@ def test_another_config_is_refused_before_anything_is_touched(bucket, machine):
     machine("second")
     other = config_load.resolve("digits_dense", {"train.seed": "3"})
     with pytest.raises(WorkdirError, match=rf"`train\.seed` was 0\. Received: 3 for '{URL}'"):
-        workdir_lib.at(URL).claim(other)
+        locate.at(URL).claim(other)
     assert before == {name: bucket.read(f"runs/one/{name}") for name in bucket.names("runs/one")}
 
 
 def test_a_config_that_another_run_brought_in_meanwhile_is_refused(bucket, machine):
-    late = workdir_lib.at(URL)
+    late = locate.at(URL)
     late.claim(config_load.resolve("digits_dense", {"train.seed": "3"}))
     with _held():
         pass
@@ -147,12 +147,12 @@ def test_a_config_that_another_run_brought_in_meanwhile_is_refused(bucket, machi
 
 def test_two_runs_at_once_on_one_machine_and_on_two_are_one_too_many(bucket, machine):
     with _held():
-        waiting = workdir_lib.at(URL)
+        waiting = locate.at(URL)
         waiting.claim(CONFIG)
         with pytest.raises(Resumable, match=f"still at work there. Received: '{URL}'"):
             waiting.hold(0)
         machine("second")
-        waiting = workdir_lib.at(URL)
+        waiting = locate.at(URL)
         waiting.claim(CONFIG)
         with pytest.raises(Resumable, match=f"still at work there .*{URL}"), waiting.held(3.0):
             pass
@@ -266,9 +266,9 @@ def test_a_run_that_another_took_over_ends_and_writes_no_more(bucket, machine):
     """It was silent for too long: its machine slept, or was cut off."""
     program = f"""
 import tempfile, time
-from trainer import workdir as workdir_lib
+from trainer.storage import workdir as workdir_lib
 from trainer.config import schema as config_lib
-from trainer.bucket import lease
+from trainer.storage.remote import lease
 lease.BEAT_EVERY_S = 1.0
 workdir = workdir_lib.at({URL!r})
 workdir.claim(config_lib.resolve("digits_dense", {{}}))
@@ -299,7 +299,7 @@ def test_an_evaluator_sees_what_comes_and_brings_in_its_own(bucket, machine):
     with _held() as workdir:
         workdir.settle()
         machine("second")
-        with workdir_lib.at(URL).followed() as copy:
+        with locate.at(URL).followed() as copy:
             assert copy.read_config() == CONFIG
             assert copy.finished_steps() == 0
             (copy.path / "evaluator.jsonl").write_text("seen\n")
@@ -317,7 +317,7 @@ def test_an_evaluator_sees_what_comes_and_brings_in_its_own(bucket, machine):
 
 
 def test_a_second_evaluator_is_told_so(bucket, machine):
-    with workdir_lib.at(URL).followed() as one, workdir_lib.at(URL).followed() as two:
+    with locate.at(URL).followed() as one, locate.at(URL).followed() as two:
         (one.path / "evaluator.jsonl").write_text("one\n")
         one.refresh()
         (two.path / "evaluator.jsonl").write_text("two\n")
@@ -331,12 +331,12 @@ def test_a_place_of_somebody_elses_is_refused(machine, tmp_path):
     root.mkdir(mode=0o777)
     root.chmod(0o777)
     with pytest.raises(BucketError, match="others can write or read it.*TMPDIR"):
-        scratch.make_root()
+        local_copy.make_root()
     root.rmdir()
     root.symlink_to(tmp_path)
     with pytest.raises(BucketError, match="TMPDIR"):
-        scratch.make_root()
+        local_copy.make_root()
     root.unlink()
     root.write_text("")
     with pytest.raises(BucketError, match="File exists"):
-        scratch.make_root()
+        local_copy.make_root()

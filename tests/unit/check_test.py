@@ -152,7 +152,7 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
 )  # fmt: skip
 def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
     from trainer.config import load as config_load
-    from trainer.workdir import Workdir
+    from trainer.storage.workdir import Workdir
 
     (tmp_path / "file").write_text("mine")
     Workdir(tmp_path / "taken").claim(config_load.resolve("digits_dense", {"train.seed": "3"}))

@@ -17,7 +17,7 @@ import pytest
 from absl import logging
 
 from strategies.runtime import State
-from trainer.checkpoint import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
 
 _ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = Layout(
@@ -268,7 +268,9 @@ import sys
 from pathlib import Path
 import numpy as np
 from strategies.runtime import State
-from trainer.checkpoint import Checkpoint, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint
+from trainer.storage.checkpoints import CheckpointStore
+from trainer.storage.checkpoints import Layout
 store = CheckpointStore(Path(sys.argv[1]), Layout(["w"], [["m"]]), 2)
 first = max(store.steps(), default=0) + 1
 print("saving", flush=True)

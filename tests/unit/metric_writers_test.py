@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from trainer.metrics.means import means
 from trainer.metrics.writers import MetricWriter, line
-from trainer.workdir import Workdir, WorkdirError
+from trainer.storage.atomic_files import WorkdirError
+from trainer.storage.workdir import Workdir
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from strategies.devices import threads
 from trainer import report
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset, Split
+from trainer.storage.workdir import Workdir
 from trainer.train import Result
-from trainer.workdir import Workdir
 
 
 def _dataset(num_classes=0, truth=None):

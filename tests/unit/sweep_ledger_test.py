@@ -5,9 +5,9 @@ import contextlib
 import pytest
 
 from strategies.errors import InputError
+from trainer.storage.atomic_files import WorkdirError
 from trainer.sweep import ledger
 from trainer.sweep.ledger import Ledger
-from trainer.workdir import WorkdirError
 
 ASKED = {"tuner": "random", "seed": 3, "space": [("a", (1, 2))]}
 

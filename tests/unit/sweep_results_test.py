@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from trainer.storage.atomic_files import WorkdirError
 from trainer.sweep import brief, results
 from trainer.sweep.record import COMPLETED, FAILED, STOPPED, Objective, Record
-from trainer.workdir import WorkdirError
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 NAMES = ("optimizer.learning_rate", "model.hidden_units")

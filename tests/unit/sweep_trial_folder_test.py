@@ -8,9 +8,9 @@ import pytest
 
 from trainer.config.load import resolve
 from trainer.config.schema import ExperimentConfig, TrainConfig
+from trainer.storage.atomic_files import WorkdirError
 from trainer.sweep.record import COMPLETED
 from trainer.sweep.trial_folder import TrialFolder
-from trainer.workdir import WorkdirError
 
 CONFIG = resolve("digits_dense")
 

@@ -10,12 +10,13 @@ import sys
 import pytest
 
 from strategies.errors import Resumable
-from trainer import workdir as workdir_lib
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
-from trainer.workdir import Workdir, WorkdirError, write_json, write_whole
+from trainer.storage import locate
+from trainer.storage.atomic_files import WorkdirError, write_json, write_whole
+from trainer.storage.workdir import Workdir
 
 
 def _config(**overrides):
@@ -178,7 +179,7 @@ def test_a_folder_that_nobody_may_write_to_is_refused():
 
 HOLD = """
 import sys
-from trainer.workdir import Workdir
+from trainer.storage.workdir import Workdir
 Workdir(sys.argv[1]).hold(60)
 print("held", flush=True)
 sys.stdin.read()
@@ -217,7 +218,7 @@ def test_a_run_that_does_not_end_is_not_waited_for_beyond_the_timeout(tmp_path):
 def test_a_workdir_that_is_no_folder_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WorkdirError) as caught:
-        workdir_lib.at(path)
+        locate.at(path)
     assert str(caught.value) == (
         "`--workdir` must be a folder of this machine or of a bucket of Google Cloud "
         f"(gs://bucket/folder). Received: '{path}'; train in a folder here and copy it there and back: "

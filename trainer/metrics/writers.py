@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from absl import logging
 
 from trainer.metrics import jsonl
-from trainer.workdir import Workdir, WorkdirError, to_json
+from trainer.storage.atomic_files import WorkdirError, to_json
+from trainer.storage.workdir import Workdir
 
 _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from trainer.storage.atomic_files import to_json, write_file
 from trainer.sweep import brief
 from trainer.sweep.record import FAILED, RUNNING, Objective, Record
-from trainer.workdir import to_json, write_file
 
 _METRICS = ("test_", "final_loss", "examples_per_s", "seconds")  # Or what begins so.
 _LARGEST = 3.4e38  # Scalars are float32.

@@ -13,7 +13,7 @@ from typing import Any
 
 from strategies.errors import InputError
 from trainer.config.fields import brief
-from trainer.workdir import WorkdirError, to_json
+from trainer.storage.atomic_files import WorkdirError, to_json
 
 BEGUN, ASKED, INTERRUPTED, ENDED = "begun", "asked", "interrupted", "ended"
 

@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.storage.atomic_files import to_json, write_file
 from trainer.sweep import brief
 from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record, best
-from trainer.workdir import to_json, write_file
 
 _WIDTH = 120
 _RANKS = {COMPLETED: 0, STOPPED: 1, RUNNING: 2}

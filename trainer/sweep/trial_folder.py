@@ -15,9 +15,10 @@ from typing import Any
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.processes import ERROR_MARK
+from trainer.storage.atomic_files import WorkdirError, write_whole
+from trainer.storage.workdir import Workdir
 from trainer.sweep.assignment import Outcome, Progress
 from trainer.sweep.record import COMPLETED
-from trainer.workdir import Workdir, WorkdirError, write_whole
 
 _MAX_TAIL_BYTES = 1 << 16
 # What metrics.jsonl says of an event, and what summary.json calls it at the end.

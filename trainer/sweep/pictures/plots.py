@@ -13,11 +13,11 @@ from typing import Any
 
 from absl import logging
 
+from trainer.storage.atomic_files import write_file
 from trainer.sweep.pictures import over_trials, parallel, slices
 from trainer.sweep.pictures.picture import Sweep
 from trainer.sweep.record import Objective, Record
 from trainer.sweep.results import in_order
-from trainer.workdir import write_file
 
 _STYLE = {
     "axes.spines.top": False,

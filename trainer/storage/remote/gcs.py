@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from strategies.packages import exact_version
-from trainer.bucket.failures import OPENED, BucketError, Changed, explained
+from trainer.storage.remote.errors import OPENED, BucketError, Changed, explained
 
 SCHEME = "gs://"
 _PACKAGE = "google-cloud-storage"

@@ -26,7 +26,7 @@ from absl import logging
 
 from strategies.errors import InputError
 from strategies.runtime import NUM_SUMS, State
-from trainer.workdir import saved_steps
+from trainer.storage.workdir import saved_steps
 
 _ARRAYS = "arrays.npz"
 _MANIFEST = "manifest.json"

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from absl import logging
 
 from strategies.errors import EXIT_RESUME, InputError, Resumable
-from trainer.bucket import lease as lease_lib
-from trainer.bucket.failures import Changed
-from trainer.bucket.lease import Lease
-from trainer.bucket.mirror import Mirror
 from trainer.process.signals import leave
+from trainer.storage.remote import lease as lease_lib
+from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.lease import Lease
+from trainer.storage.remote.mirror import Mirror
 
 PUSH_EVERY_S = 30.0  # Of metrics; checkpoints go at once. A bucket bills by the request.
 _LOOK_EVERY_S = 0.5

@@ -15,15 +15,16 @@ from collections.abc import Iterator
 from absl import logging
 
 from strategies.errors import InputError, Resumable
-from trainer.bucket import scratch
-from trainer.bucket.failures import Changed
-from trainer.bucket.keeper import Keeper
-from trainer.bucket.lease import Lease
-from trainer.bucket.mirror import Mirror
-from trainer.bucket.objects import Address, Objects
 from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
-from trainer.workdir import Workdir, WorkdirError, saved_steps, unwritable, write_whole
+from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
+from trainer.storage.remote import local_copy
+from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.gcs import Address, Objects
+from trainer.storage.remote.lease import Lease
+from trainer.storage.remote.mirror import Mirror
+from trainer.storage.remote.uploader import Keeper
+from trainer.storage.workdir import Workdir, saved_steps
 
 SETTLE_S = 90.0  # Less than the others of a cluster wait for its leader's end.
 REFRESH_EVERY_S = 3.0  # Of who follows. A bucket bills by the request.
@@ -38,7 +39,7 @@ class BucketWorkdir(Workdir):
 
     def __init__(self, url: str):
         self._address = Address.parse(url)
-        super().__init__(scratch.folder_of(self._address))
+        super().__init__(local_copy.folder_of(self._address))
         self.name = str(self._address)
         self._objects = Objects(self._address)
         self._config: ExperimentConfig | None = None
@@ -48,7 +49,7 @@ class BucketWorkdir(Workdir):
         return f"{self.name} (on this machine, meanwhile, {self.path})"
 
     def make(self) -> None:
-        scratch.make_root()
+        local_copy.make_root()
         super().make()
 
     def claim(self, config: ExperimentConfig) -> None:

@@ -13,9 +13,9 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from trainer.bucket.failures import Changed
-from trainer.bucket.objects import ABSENT, Objects
-from trainer.workdir import write_whole
+from trainer.storage.atomic_files import write_whole
+from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.gcs import ABSENT, Objects
 
 _MANIFEST = "manifest.json"
 _CONCLUSIONS = ("summary.json", "ledger.jsonl")  # A run's, and a sweep's, where trials end.

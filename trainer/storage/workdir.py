@@ -3,47 +3,21 @@
 import contextlib
 import fcntl
 import json
-import math
 import os
 import pathlib
 import re
-import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from absl import logging
 
-from strategies.errors import InputError, Resumable
+from strategies.errors import Resumable
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
+from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 
 _LOOK_EVERY_S = 0.2
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in s3://bucket/run.
-_BUCKET = "gs:"
-
-
-class WorkdirError(InputError):
-    """The workdir cannot be used for this run."""
-
-
-def at(path: str | os.PathLike) -> "Workdir":
-    """The workdir of that name, which may be `gs://bucket/folder`. Nothing is looked at yet.
-
-    Raises WorkdirError, BucketError for a name that cannot be one's.
-    """
-    if str(path).startswith(_BUCKET):
-        from trainer.bucket.workdir import BucketWorkdir
-
-        return BucketWorkdir(str(path))
-    if _REMOTE.match(str(path)):
-        raise WorkdirError(
-            "`--workdir` must be a folder of this machine or of a bucket of Google Cloud "
-            f"(gs://bucket/folder). Received: {str(path)!r}; train in a folder here and copy it there "
-            "and back: a run goes on in a copy too."
-        )
-    return Workdir(path)
 
 
 class Workdir:
@@ -193,50 +167,3 @@ def _is_locked(descriptor: int) -> bool:
     except OSError:
         return True  # A file system that knows no locks: then nobody can be kept out.
     return True
-
-
-def unwritable(path: pathlib.Path, why: str) -> WorkdirError:
-    """The error for a place that cannot be written, for the reason `why`."""
-    return WorkdirError(
-        f"`--workdir` cannot be written ({why}). Received: {str(path)!r}; choose a folder that you "
-        "may write to."
-    )
-
-
-def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file that is never seen half written. Where it cannot, nothing is left behind."""
-    descriptor, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(building, 0o644)
-        os.replace(building, path)
-    except BaseException:
-        os.unlink(building)
-        raise
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file as `to_json` spells it. Raises WorkdirError where it cannot."""
-    write_file(path, to_json(value, indent=2) + "\n")
-
-
-def write_file(path: pathlib.Path, content: str | bytes) -> None:
-    """`write_whole`, but raises WorkdirError where it cannot."""
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise unwritable(path, error.strerror) from None
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """The value as JSON that any program reads: nan and infinity, which JSON lacks, are null."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,8 +9,8 @@ import pathlib
 import stat
 import tempfile
 
-from trainer.bucket.failures import BucketError
-from trainer.bucket.objects import Address
+from trainer.storage.remote.errors import BucketError
+from trainer.storage.remote.gcs import Address
 
 
 def folder_of(address: Address) -> pathlib.Path:

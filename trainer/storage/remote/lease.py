@@ -15,8 +15,8 @@ import time
 from absl import logging
 
 from strategies.errors import Resumable
-from trainer.bucket.failures import Changed
-from trainer.bucket.objects import ABSENT, Objects
+from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.gcs import ABSENT, Objects
 
 NAME = ".holder"
 BEAT_EVERY_S = 10.0

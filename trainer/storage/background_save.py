@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from strategies.runtime import State
-from trainer.checkpoint import Checkpoint, CheckpointStore
+from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 
 
 class BackgroundSaver:
