@@ -15,46 +15,47 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from strategies.cluster import resolve
 from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
-from trainer import cli
+from trainer.cli import options
+from trainer.cli import parser as cli_parser
 from trainer.process import console, guardian, signals
 
 
-def _train(command: cli.TrainOptions) -> int:
+def _train(command: options.TrainOptions) -> int:
     cluster = resolve.find(command.asked)
     gpus.take_own_share(cluster.source)
     signals.hold()
     guarded = guardian.Guard() if cluster.is_alone else guardian.split_off()
     signals.speak_through(guarded.say_last)
-    from trainer import task
+    from trainer.commands import train as train_command
     from trainer.process import log_format
 
     log_format.set_up()
-    return task.run(command, cluster, guarded)
+    return train_command.run(command, cluster, guarded)
 
 
-def _evaluate(command: cli.EvaluateOptions) -> int:
-    from trainer import evaluator
+def _evaluate(command: options.EvaluateOptions) -> int:
+    from trainer.commands import evaluate as evaluate_command
     from trainer.process import log_format
 
     log_format.set_up()
-    return evaluator.evaluate_once(command)
+    return evaluate_command.evaluate_once(command)
 
 
-def _launch(command: cli.LaunchOptions) -> int:
-    from trainer import launch
+def _launch(command: options.LaunchOptions) -> int:
+    from trainer.commands import launch as launch_command
 
-    return launch.run(command, command.trainer_args)
+    return launch_command.run(command, command.trainer_args)
 
 
-def _tune(command: cli.TuneOptions) -> int:
+def _tune(command: options.TuneOptions) -> int:
     signals.hold()
-    from trainer import tune
+    from trainer.commands import tune
 
     return tune.run(command)
 
 
-def _check(command: cli.CheckOptions) -> int:
-    from trainer import check
+def _check(command: options.CheckOptions) -> int:
+    from trainer.commands import check
 
     return check.run(command)
 
@@ -71,7 +72,7 @@ _VERBS = {
 def main() -> None:
     """Runs the command line and leaves with its exit code."""
     try:
-        command = cli.parse(sys.argv[1:])
+        command = cli_parser.parse(sys.argv[1:])
         exit_code = _VERBS[command.verb](command)
     except (InputError, Resumable) as error:
         exit_code = error.exit_code

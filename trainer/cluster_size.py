@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from strategies.errors import InputError
-from trainer import cli
-from trainer.cli import LaunchOptions
+from trainer.cli import parser as cli_parser
+from trainer.cli.options import LaunchOptions
 from trainer.config import load as config_load
 from trainer.model import reduction_blocks
 
@@ -15,7 +15,7 @@ def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: 
     Raises:
       InputError: that would be fewer than `--min_workers`; it says why.
     """
-    command = cli.parse(trainer_args)
+    command = cli_parser.parse(trainer_args)
     config = config_load.resolve(command.config, command.overrides)
     batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
     devices = command.devices or options.devices_per_worker

@@ -10,18 +10,16 @@ import time
 
 from absl import logging
 
-from strategies import choose, tensorflow_import
+from strategies import tensorflow_import
 from strategies.choose import Choice
-from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, Resumable
-from trainer.cli import EvaluateOptions, TrainOptions
+from trainer.cli.options import EvaluateOptions, TrainOptions
 from trainer.config.schema import ExperimentConfig
 from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
-from trainer.storage import locate
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
 
@@ -29,7 +27,7 @@ SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are take
 _LOOK_EVERY_S = 0.5
 
 
-def _evaluator(
+def create_evaluator(
     options: TrainOptions | EvaluateOptions,
     choice: Choice,
     config: ExperimentConfig,
@@ -58,7 +56,7 @@ def follow(
       Resumable: no checkpoint came for `SILENCE_S`.
     """
     with watchdog.StallWatch(options.stall_timeout_s):
-        evaluator = _evaluator(options, choice, config, workdir)
+        evaluator = create_evaluator(options, choice, config, workdir)
     writer, health = None, Health.from_env()
     last, heard = _last_evaluated(workdir), time.monotonic()
     while not stop.requested:
@@ -101,36 +99,3 @@ def _report(evaluator, writer: MetricWriter, step: int) -> None:
         logging.warning("%s", error)
         return
     writer.write("eval", step, step / evaluator.steps_per_epoch, metrics)
-
-
-def evaluate_once(options: EvaluateOptions) -> int:
-    """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    with locate.at(options.workdir).followed() as workdir:
-        print(json.dumps(_evaluated(options, workdir)))
-    return EXIT_DONE
-
-
-def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
-    config = workdir.read_config()
-    choice = choose.choose(
-        ClusterSpec(),
-        options.strategy,
-        options.tpu,
-        choose.tpu_from_env(),
-        options.startup_timeout_s,
-    )
-    # A TPU that is called and does not answer keeps native code waiting without end.
-    with watchdog.StallWatch(options.stall_timeout_s):
-        evaluator = _evaluator(options, choice, config, workdir)
-        step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
-        return {"step": step, **evaluator.evaluate(step)}
-
-
-def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
-    found = store.best() if is_best else store.newest()
-    if found is None:
-        lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
-        raise CheckpointError(
-            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
-        )
-    return found.step

@@ -4,7 +4,6 @@
 `supervisor.py` shows what all of them say, and sees to their end.
 """
 
-import dataclasses
 import itertools
 import json
 import os
@@ -16,52 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.devices import gpus as gpus_lib
 from strategies.errors import InputError
-from trainer import cluster_size
-from trainer.cli import LaunchOptions
-from trainer.processes import Command
-from trainer.supervisor import Supervisor
+from trainer.cli.options import LaunchOptions
 
 _HOST = "127.0.0.1"
-
-
-def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:
-    """The exit code of a cluster that ran to its end on this machine.
-
-    0 when the run came to its end, with whatever restarts. Otherwise the code of the first task that
-    failed and was not started again, 128 + n when signal n killed it, and 75 only where every failure
-    was 75. After Ctrl-C or SIGTERM: 75 if the tasks can be resumed, else 128 + n. Call it from the
-    main thread: it handles signals, and tasks end with the thread that started them.
-
-    Args:
-      options: what to start.
-      trainer_args: flags for every task.
-      module: what each task runs, with `python -m`.
-
-    Raises:
-      InputError: the options ask for what this machine cannot do.
-    """
-    whole = plan(options, free_ports(_num_tasks(options)))
-    gpus = share_gpus(whole[0], options.devices_per_worker, gpus_lib.visible(os.environ))
-    args, made = _with_workdir(_with_devices(list(trainer_args), options.devices_per_worker))
-    where = f", workdir {made}" if made else ""
-    print(f"launch: {_described(whole)} on this machine{where}", flush=True)
-
-    def form(workers: Sequence[int]) -> dict[Task, Command]:
-        some = dataclasses.replace(options, workers=len(workers))
-        clusters = plan(some, free_ports(_num_tasks(some)))
-        shares = shares_of(gpus, workers)
-        return {one.task: Command(["-m", module, *args], _environ(one, shares)) for one in clusters}
-
-    return Supervisor(
-        options,
-        [cluster.task for cluster in whole],
-        form,
-        lambda workers: cluster_size.largest_below(options, args, workers),
-        _flag(args, "workdir"),
-        f"--workdir={made}" if made else "",
-    ).supervise()
 
 
 def plan(options: LaunchOptions, ports: Sequence[int]) -> list[ClusterSpec]:
@@ -127,7 +84,7 @@ def _num_chiefs(options: LaunchOptions) -> int:
     return int(bool(options.chief or options.ps))
 
 
-def _num_tasks(options: LaunchOptions) -> int:
+def num_tasks(options: LaunchOptions) -> int:
     return _num_chiefs(options) + options.workers + options.ps
 
 
@@ -148,7 +105,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:
+def environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:
     task = {"type": cluster.task.type, "index": cluster.task.index}
     environ = {
         **os.environ,
@@ -170,7 +127,7 @@ def _has_flag(args: Sequence[str], name: str) -> bool:
     return any(arg == f"--{name}" or arg.startswith(f"--{name}=") for arg in args)
 
 
-def _flag(args: Sequence[str], name: str) -> str:
+def flag(args: Sequence[str], name: str) -> str:
     """The value of a flag that is among them, as the last of its kind says."""
     value = ""
     for arg, following in itertools.zip_longest(args, args[1:], fillvalue=""):
@@ -181,11 +138,11 @@ def _flag(args: Sequence[str], name: str) -> str:
     return value
 
 
-def _with_devices(args: list[str], devices_per_worker: int) -> list[str]:
+def with_devices(args: list[str], devices_per_worker: int) -> list[str]:
     return args if _has_flag(args, "devices") else [*args, f"--devices={devices_per_worker}"]
 
 
-def _with_workdir(args: list[str]) -> tuple[list[str], str]:
+def with_workdir(args: list[str]) -> tuple[list[str], str]:
     """The flags with one workdir for all tasks, and that workdir if it was made here."""
     if _has_flag(args, "workdir"):
         return args, ""
@@ -210,7 +167,7 @@ def _fresh_folder(parent: pathlib.Path, name: str) -> pathlib.Path:
     raise InputError(f"`--workdir` is missing, and '{parent / name}' is taken; name another.")
 
 
-def _described(clusters: Sequence[ClusterSpec]) -> str:
+def described(clusters: Sequence[ClusterSpec]) -> str:
     counts: dict[str, int] = {}
     for cluster in clusters:
         counts[cluster.task.type] = counts.get(cluster.task.type, 0) + 1

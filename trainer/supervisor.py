@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
-from trainer.cli import LaunchOptions
+from trainer.cli.options import LaunchOptions
 from trainer.process import console
 from trainer.processes import ERROR_MARK, Command, Process, Screen
 from trainer.restarts import Budget, Roster

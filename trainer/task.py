@@ -13,14 +13,12 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
 from trainer import division, in_common, run_end
-from trainer.cli import TrainOptions
-from trainer.config import load as config_load
+from trainer.cli.options import TrainOptions
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
@@ -37,26 +35,8 @@ FAREWELL_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
 
 
-def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
-    """Runs this process's task of the cluster to its end and returns its exit code.
-
-    Raises:
-      InputError, Resumable: see their exit codes.
-    """
-    stop = StopRequest()
-    key = shared_secret.read(options.secret_file)
-    config = config_load.resolve(options.config, options.overrides)
-    choice = choose.choose(
-        cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
-    )
-    logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
-    division.check_sync_mode(config, choice)
-    task = _Task(options, config, cluster, choice, key, stop, guard)
-    return task.follow() if cluster.is_evaluator else task.take_part()
-
-
 @dataclasses.dataclass(frozen=True)
-class _Task:
+class TaskRun:
     """What this process was asked to do, and found about its place."""
 
     options: TrainOptions
@@ -175,7 +155,8 @@ class _Task:
         return runtime
 
     def _train(self, dataset: Dataset, runtime: Runtime, workdir: Workdir | None) -> int:
-        from trainer import report, train
+        from trainer import train
+        from trainer.reporting import summary
 
         began, config = time.monotonic(), self.config
         timeout_s = self.options.stall_timeout_s
@@ -187,7 +168,7 @@ class _Task:
                 config, dataset, runtime, workdir, self.stop, watch, examples_dir
             )
         if workdir and result.finished:
-            report.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
+            summary.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
         if workdir:
             workdir.settle()
         if not result.finished:

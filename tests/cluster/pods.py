@@ -7,7 +7,8 @@ from typing import Any
 
 from strategies.cluster import hostlist, resolve
 from strategies.cluster.spec import ClusterSpec
-from trainer import cli, launch
+from trainer import launch
+from trainer.cli import parser as cli_parser
 
 _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
 
@@ -42,12 +43,12 @@ def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:
 
 
 def cluster_of(pod: Pod) -> ClusterSpec:
-    return resolve.find(cli.parse(pod.args).asked, pod.environ)
+    return resolve.find(cli_parser.parse(pod.args).asked, pod.environ)
 
 
 def addresses(pod: Pod) -> list[str]:
     """What its --cluster lists."""
-    return hostlist.expand(cli.parse(pod.args).cluster)
+    return hostlist.expand(cli_parser.parse(pod.args).cluster)
 
 
 def here(pods: Sequence[Pod], folder: pathlib.Path) -> list[Pod]:

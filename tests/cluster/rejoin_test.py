@@ -83,7 +83,8 @@ import sys, threading, time
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer import cli, in_common, train
+from trainer import in_common, train
+from trainer.cli import parser as cli
 from trainer.config import schema as config
 from trainer.data import dataset as datasets
 from trainer.process import watchdog as stall

@@ -26,7 +26,7 @@ CHIEF, SERVER, FIRST, SECOND = Task("chief", 0), Task("ps", 0), Task("worker", 0
 ELASTIC = """
 import json, sys
 from trainer import launch
-from trainer.cli import LaunchOptions
+from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="tests.cluster.unsteady"))
 """

@@ -21,7 +21,9 @@ from strategies.cluster import tf_config as tf_config_lib
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest
-from trainer import cli, division, launch
+from trainer import division, launch
+from trainer.cli import options
+from trainer.cli import parser as cli_parser
 from trainer.config import load as config_load
 from trainer.config import recipes
 from trainer.config import schema as config_lib
@@ -129,7 +131,7 @@ def _is_accepted(examine, case) -> bool:
     return True
 
 
-def _parts(command: cli.TrainOptions, text: str):
+def _parts(command: options.TrainOptions, text: str):
     """What a task of `train` looks at first: its cluster, config and choice, which must agree."""
     spec = tf_config_lib.parse(text)
     config = config_load.resolve(command.config, command.overrides)
@@ -140,7 +142,7 @@ def _parts(command: cli.TrainOptions, text: str):
 
 def _start(argv, tf_config=""):
     """What `python -m trainer` does with a command line, as far as TensorFlow is not needed."""
-    command = cli.parse(argv)
+    command = cli_parser.parse(argv)
     if command.verb == "evaluate":
         Workdir(command.workdir).read_config()
     elif command.verb == "launch":
@@ -217,7 +219,7 @@ def test_any_command_line_is_understood_or_refused(outcomes, tmp_path, monkeypat
 def _is_refused_at_once(argv, tf_config) -> bool:
     """Whether the program needs no TensorFlow to refuse this. `check` refuses in more lines."""
     try:
-        command = cli.parse(argv)
+        command = cli_parser.parse(argv)
         if command.verb == "train":
             _parts(command, tf_config)
     except InputError:

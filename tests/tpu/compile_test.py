@@ -10,10 +10,10 @@ from tensorflow.python.framework import kernels
 
 from strategies.tpu.lowering import lower
 from tests.cluster import cluster
-from trainer import tpu_compile, tpu_fit, tpu_program
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
+from trainer.estimate import tpu_compile, tpu_memory, tpu_program
 
 _LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_in_words_and_the_compiler_knows_the_same_r
     ir = sweep.experimental_get_compiler_ir(tf.TensorSpec([2**35]))
     with pytest.raises(ConfigError) as caught:
         tpu_compile.compile_for(kind, [ir(stage="hlo_serialized", platform_name="TPU")])
-    room = tpu_fit.HBM_GIB[kind.partition(":")[0]]
+    room = tpu_memory.HBM_GIB[kind.partition(":")[0]]
     assert str(caught.value) == (
         "`--tpu_topology` names cores that the run does not fit: it needs 128.00 GiB at the least, of "
         f"{room:.2f} GiB. Received: '{kind}'; lower `model.hidden_units`, or stream the data "

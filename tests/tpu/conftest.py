@@ -13,8 +13,8 @@ import os
 
 import pytest
 
-from trainer import tpu_compile
 from trainer.config.fields import ConfigError
+from trainer.estimate import tpu_compile
 
 os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # Or libtpu would look for a Google Cloud, for minutes.
 

@@ -15,9 +15,9 @@ from strategies.compiled_loop import fused_steps
 from strategies.tpu.lowering import lower
 from tests.cluster import reference
 from tests.tpu import virtual_devices
-from trainer import tpu_program
 from trainer.config import load as config_load
 from trainer.data import registry
+from trainer.estimate import tpu_program
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import PADDING, SampleOrder
 

@@ -12,7 +12,8 @@ import pytest
 
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
-from trainer import check, cli
+from trainer.cli import parser as cli_parser
+from trainer.commands import check
 from trainer.config import load as config_load
 from trainer.storage import locate
 from trainer.storage.atomic_files import WorkdirError
@@ -110,7 +111,7 @@ def test_a_run_goes_on_on_another_machine_and_back_on_the_first(bucket, machine)
 
 def test_check_tells_what_train_would_find_there(bucket, machine):
     def found() -> tuple[bool | None, str]:
-        parts = check.examine(cli.parse(["check", f"--workdir={URL}"]))
+        parts = check.examine(cli_parser.parse(["check", f"--workdir={URL}"]))
         return next((is_well, word) for name, is_well, word in parts if name == "workdir")
 
     assert found() == (True, f"{URL}: would be made")

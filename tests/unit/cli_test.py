@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer import __version__, cli
-from trainer.cli import CheckOptions, EvaluateOptions, LaunchOptions, TrainOptions, TuneOptions
+from trainer import __version__
+from trainer.cli import options
+from trainer.cli import parser as cli_parser
+from trainer.cli.options import (
+    CheckOptions,
+    EvaluateOptions,
+    LaunchOptions,
+    TrainOptions,
+    TuneOptions,
+)
 from trainer.config import recipes
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
@@ -18,24 +26,24 @@ from trainer.config.fields import ConfigError
 
 def message(*argv):
     with pytest.raises(ConfigError) as caught:
-        cli.parse(argv)
+        cli_parser.parse(argv)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
 
 def answer(capsys, *argv):
     with pytest.raises(SystemExit) as caught:
-        cli.parse(argv)
+        cli_parser.parse(argv)
     assert caught.value.code == 0
     return capsys.readouterr().out
 
 
 def test_nothing_at_all_trains_the_default_recipe():
-    assert cli.parse([]) == TrainOptions(config="digits_dense", workdir="", strategy="auto")
+    assert cli_parser.parse([]) == TrainOptions(config="digits_dense", workdir="", strategy="auto")
 
 
 def test_the_verb_train_may_be_left_out():
-    assert cli.parse(["train", "--devices=2"]) == cli.parse(["--devices=2"])
+    assert cli_parser.parse(["train", "--devices=2"]) == cli_parser.parse(["--devices=2"])
 
 
 @pytest.mark.parametrize(
@@ -50,33 +58,33 @@ def test_a_value_follows_an_equals_sign_or_a_space(argv):
     expected = TrainOptions(
         config="mnist_dense", workdir="w", peer_timeout_s=5.0, overrides={"data.dir": "a b"}
     )
-    assert cli.parse(argv) == expected
-    assert cli.parse(["check", *argv]) == CheckOptions(**vars(expected))
+    assert cli_parser.parse(argv) == expected
+    assert cli_parser.parse(["check", *argv]) == CheckOptions(**vars(expected))
 
 
 def test_overrides_arrive_as_they_were_typed_and_the_last_one_counts():
     argv = ["--config.train.seed=1", "--config.data.dir=a=b", "--config.train.seed", "-2"]
-    assert cli.parse(argv).overrides == {"train.seed": "-2", "data.dir": "a=b"}
+    assert cli_parser.parse(argv).overrides == {"train.seed": "-2", "data.dir": "a=b"}
 
 
 def test_evaluate_takes_a_run_and_a_step():
     argv = ["evaluate", "--workdir=w", "--checkpoint=300"]
-    assert cli.parse(argv) == EvaluateOptions(workdir="w", checkpoint=300)
+    assert cli_parser.parse(argv) == EvaluateOptions(workdir="w", checkpoint=300)
 
 
 def test_launch_keeps_the_flags_of_train_for_its_tasks():
     trainer_args = ("--config=mnist_dense", "--config.train.steps", "5")
     argv = ["launch", "--workers=3", "--ps", "1", "--chief", "--evaluator=false", "--grace_s=2"]
-    assert cli.parse([*argv, "--", *trainer_args]) == LaunchOptions(
+    assert cli_parser.parse([*argv, "--", *trainer_args]) == LaunchOptions(
         workers=3, ps=1, chief=True, evaluator=False, grace_s=2.0, trainer_args=trainer_args
     )
-    assert cli.parse(["launch", "--", "train", *trainer_args]).trainer_args == trainer_args
-    assert cli.parse(["launch"]) == cli.parse(["launch", "--"]) == LaunchOptions()
+    assert cli_parser.parse(["launch", "--", "train", *trainer_args]).trainer_args == trainer_args
+    assert cli_parser.parse(["launch"]) == cli_parser.parse(["launch", "--"]) == LaunchOptions()
 
 
 def test_each_command_knows_its_verb():
     for verb in ("train", "check", "launch"):
-        assert cli.parse([verb]).verb == verb
+        assert cli_parser.parse([verb]).verb == verb
 
 
 MISTAKES = [
@@ -154,9 +162,9 @@ def test_a_mistaken_command_line_is_told_with_its_way_out(argv, expected):
 def test_help_shows_every_verb_flag_and_recipe(capsys):
     page = answer(capsys, "--help")
     assert page == answer(capsys, "-h") == answer(capsys, "help")
-    for schema in cli.VERBS.values():
+    for schema in options.VERBS.values():
         assert f"  {schema.verb} " in page
-        for field in cli.fields(schema, "--"):
+        for field in cli_parser.fields(schema, "--"):
             assert f"  {field.name}" in page
     for recipe, summary in recipes.summaries().items():
         assert re.search(rf"^  {recipe} +{re.escape(summary.split(',')[0])}", page, re.MULTILINE)
@@ -187,7 +195,7 @@ def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
     examples = re.findall(r"^  python -m trainer(.*?)(?:  |$)", page, re.MULTILINE)
     assert len(examples) == 6
     for example in examples:
-        cli.parse(example.split())
+        cli_parser.parse(example.split())
 
 
 def test_the_version_is_told(capsys):
@@ -216,7 +224,7 @@ def test_help_answers_well_under_a_second():
 WORDS = st.one_of(
     st.text(),
     st.sampled_from(
-        [*cli.VERBS, "--", "--config", "--config.", "--workdir=w", "--chief", "-", "="]
+        [*options.VERBS, "--", "--config", "--config.", "--workdir=w", "--chief", "-", "="]
     ),
     st.builds("--{}={}".format, st.sampled_from(["devices", "ps", "config.x", "tpu"]), st.text()),
 )
@@ -226,7 +234,7 @@ WORDS = st.one_of(
 def test_any_command_line_gives_a_command_or_a_config_error_or_an_answer(argv):
     refusal, exit_code = "", 0
     try:
-        cli.parse(argv)
+        cli_parser.parse(argv)
     except ConfigError as error:
         refusal = str(error)
     except SystemExit as leaving:
@@ -250,7 +258,7 @@ def test_a_sweep_takes_dimensions_overrides_and_flags_of_its_trials():
         overrides={"train.epochs": "3"},
         trainer_args=("--devices=2",),
     )
-    assert cli.parse(["tune", *argv]) == expected
+    assert cli_parser.parse(["tune", *argv]) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from strategies.errors import InputError
 from trainer import cluster_size
-from trainer.cli import LaunchOptions
+from trainer.cli.options import LaunchOptions
 
 
 def largest(batch, workers, *args, **options):

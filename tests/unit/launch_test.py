@@ -19,7 +19,8 @@ from strategies.cluster import tf_config
 from strategies.cluster.spec import Task
 from strategies.errors import InputError
 from trainer import launch
-from trainer.cli import LaunchOptions
+from trainer.cli.options import LaunchOptions
+from trainer.commands import launch as launch_command
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -77,7 +78,7 @@ RESUMABLE, DEAF = f"{LEAVE}; {WAIT}", f"{IGNORE}; {WAIT}"
 LAUNCHER = """
 import json, sys
 from trainer import launch
-from trainer.cli import LaunchOptions
+from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
 """
@@ -700,7 +701,7 @@ def test_a_workdir_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(InputError, match="`--workdir` must be a folder that can be written"):
-        launch.run(LaunchOptions(), [])
+        launch_command.run(LaunchOptions(), [])
 
 
 def clusters_of(**options):

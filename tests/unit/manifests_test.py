@@ -14,7 +14,7 @@ from strategies.cluster.spec import split_address
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
 from tests.cluster.manifests import DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
-from trainer import cli
+from trainer.cli import parser as cli_parser
 from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
 
 
@@ -111,7 +111,7 @@ def test_only_pods_of_the_same_run_reach_a_port_and_only_that_one(name):
 @pytest.mark.parametrize("name", JOBS)
 def test_every_task_knows_the_secret(name):
     for pod in pods.of(JOBS[name]):
-        assert cli.parse(pod.args).secret_file == "/secret/secret"
+        assert cli_parser.parse(pod.args).secret_file == "/secret/secret"
     spec = JOBS[name]["spec"]["template"]["spec"]
     (volume,) = [one for one in spec["volumes"] if "secret" in one]
     assert volume["secret"] == {"secretName": "muster", "defaultMode": 0o440}
@@ -146,7 +146,7 @@ def test_bad_input_ends_the_job_and_resume_me_starts_again_uncounted(name):
 @pytest.mark.parametrize("name", JOBS)
 def test_a_pod_has_the_time_to_save(name):
     pod = pods.of(JOBS[name])[0]
-    options = cli.parse(pod.args)
+    options = cli_parser.parse(pod.args)
     grace_s = options.grace_s if options.verb == "tune" else options.stop_grace_s
     assert JOBS[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= grace_s + 20
 
@@ -184,7 +184,7 @@ def test_the_index_gives_a_chief_servers_and_workers():
 
 def test_of_a_sweep_the_first_hands_out_the_trials_and_all_run_them():
     found = pods.of(JOBS[SWEEP])
-    parts = [SweepCluster.find(cli.parse(pod.args).asked, pod.environ) for pod in found]
+    parts = [SweepCluster.find(cli_parser.parse(pod.args).asked, pod.environ) for pod in found]
     assert [part.role for part in parts] == [LEADER, CLIENT, CLIENT, CLIENT]
     assert len({part.address for part in parts}) == 1
 
@@ -194,5 +194,5 @@ def test_a_tfjobs_tf_config_is_read():
     task = '{"type": "worker", "index": 1}'
     written = f'{{"cluster": {{"worker": {names!r}}}, "task": {task}, "environment": "cloud"}}'
     pod = pods.Pod(TEMPLATES["tfjob"]["spec"]["containers"][0]["args"], {})
-    found = resolve.find(cli.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
+    found = resolve.find(cli_parser.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
     assert str(found) == "worker 1 in a cluster of 2 workers"

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster import cluster, pods
 from tests.cluster.manifests import FOLDER, JOBS, SWEEP, TEMPLATES, labels, of
-from trainer import cli
+from trainer.cli import parser as cli_parser
 from trainer.config import load as config_load
 from trainer.process import health, watchdog
 
@@ -42,8 +42,8 @@ def test_what_a_probe_reads_lies_where_a_pod_can_write(name):
 
 @pytest.mark.parametrize("name", JOBS)
 def test_no_probe_ends_a_pod_that_would_end_itself(name):
-    options = cli.parse(pods.of(JOBS[name])[0].args)
-    train = cli.parse(options.trainer_args) if options.verb == "tune" else options
+    options = cli_parser.parse(pods.of(JOBS[name])[0].args)
+    train = cli_parser.parse(options.trainer_args) if options.verb == "tune" else options
     startup, liveness = probes(name)
     assert startup["exec"] == liveness["exec"]
     *_, limit_s = liveness["exec"]["command"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer import cli
+from trainer.cli import parser as cli_parser
 from trainer.config import load as config_load
 from trainer.config import recipes
 from trainer.config import schema as config_lib
@@ -78,7 +78,7 @@ def test_the_data_of_a_recipe_is_of_the_kind_the_config_takes_it_for(name):
 def test_a_recipe_is_headed_by_its_command_and_what_to_expect(name):
     head = docstring(name)
     commands = re.findall(r"^    python -m trainer (.*)$", head, re.MULTILINE)
-    parsed = [cli.parse(shlex.split(command)) for command in commands]
+    parsed = [cli_parser.parse(shlex.split(command)) for command in commands]
     assert any(getattr(command, "config", "") == name for command in parsed)
     assert "\nExpect " in head
     assert re.search("article|document", head)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from strategies.devices import threads
-from trainer import report
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset, Split
+from trainer.reporting import summary as summary_lib
 from trainer.storage.workdir import Workdir
 from trainer.train import Result
 
@@ -34,7 +34,9 @@ def _result(weights):
 def _write(tmp_path, dataset, weights):
     runtime = SimpleNamespace(name="mirrored", reason="why", sync_mode="gradients", num_replicas=2)
     workdir = Workdir(tmp_path)
-    given = report.write(workdir, ExperimentConfig("x"), dataset, runtime, _result(weights), 3.0)
+    given = summary_lib.write(
+        workdir, ExperimentConfig("x"), dataset, runtime, _result(weights), 3.0
+    )
     assert json.loads(workdir.summary.read_text()) == given
     return given
 
@@ -42,41 +44,41 @@ def _write(tmp_path, dataset, weights):
 def test_the_hash_of_three_numbers_is_that_of_their_twelve_bytes():
     # printf '\x00\x00\x80\x3f\x00\x00\x00\xc0\x00\x00\x00\x3f' | sha256sum
     known = "2ce4bdb6b34a50ac7092eb9fee94337a27498e9eb9bae44192f15b88831b2422"
-    assert report.weights_sha256([np.array([1, -2, 0.5], np.float32)]) == known
+    assert summary_lib.weights_sha256([np.array([1, -2, 0.5], np.float32)]) == known
     parts = [np.array([[1], [-2]], np.float32), np.array([0.5], np.float32)]
-    assert report.weights_sha256(parts) == known
-    assert report.weights_sha256([np.array([1, -2, 0.5], ">f4")]) == known
+    assert summary_lib.weights_sha256(parts) == known
+    assert summary_lib.weights_sha256([np.array([1, -2, 0.5], ">f4")]) == known
 
 
 def test_the_hash_follows_the_order_of_rows_and_of_weights():
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     flat = hashlib.sha256(np.arange(6, dtype="<f4").tobytes()).hexdigest()
-    assert report.weights_sha256([matrix]) == flat
-    assert report.weights_sha256([np.asfortranarray(matrix)]) == flat
-    assert report.weights_sha256([matrix.T]) != flat
+    assert summary_lib.weights_sha256([matrix]) == flat
+    assert summary_lib.weights_sha256([np.asfortranarray(matrix)]) == flat
+    assert summary_lib.weights_sha256([matrix.T]) != flat
     one, two = matrix[:1], matrix[1:]
-    assert report.weights_sha256([one, two]) != report.weights_sha256([two, one])
+    assert summary_lib.weights_sha256([one, two]) != summary_lib.weights_sha256([two, one])
 
 
 def test_one_bit_changes_the_hash():
     weight = np.ones(1000, np.float32)
     other = weight.copy()
     other[500] = np.nextafter(np.float32(1), np.float32(2))
-    assert report.weights_sha256([weight]) != report.weights_sha256([other])
+    assert summary_lib.weights_sha256([weight]) != summary_lib.weights_sha256([other])
 
 
 def test_the_distance_to_the_teacher_is_the_largest_difference_of_any_weight():
     truth = {"kernel": np.array([[1.0, 2], [3, 4]]), "bias": np.array([0.0, -1])}
     weights = [np.array([[1.0, 2.5], [3, 4]]), np.array([0.25, -1.75])]
-    assert report.distance_to_teacher(weights, _dataset(truth=truth)) == 0.75
+    assert summary_lib.distance_to_teacher(weights, _dataset(truth=truth)) == 0.75
     exact = [truth["kernel"], truth["bias"]]
-    assert report.distance_to_teacher(exact, _dataset(truth=truth)) == 0.0
+    assert summary_lib.distance_to_teacher(exact, _dataset(truth=truth)) == 0.0
 
 
 def test_a_model_of_another_form_has_no_distance_to_the_teacher():
     truth = {"kernel": np.zeros((2, 2)), "bias": np.zeros(2)}
     weights = [np.zeros((2, 8)), np.zeros(8), np.zeros((8, 2)), np.zeros(2)]
-    assert report.distance_to_teacher(weights, _dataset(truth=truth)) is None
+    assert summary_lib.distance_to_teacher(weights, _dataset(truth=truth)) is None
 
 
 def test_the_summary_holds_what_other_programs_read(tmp_path):
@@ -99,7 +101,7 @@ def test_the_summary_holds_what_other_programs_read(tmp_path):
         "test_accuracy": 0.75,
         "examples_per_s": 100.0,
         "seconds": 3.0,
-        "weights_sha256": report.weights_sha256(weights),
+        "weights_sha256": summary_lib.weights_sha256(weights),
     }
 
 

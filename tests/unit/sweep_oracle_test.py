@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from strategies.errors import InputError
+from trainer.cli.tuners import TUNERS
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
 from trainer.sweep import oracle as oracle_lib
-from trainer.sweep.oracle import TUNERS, Suggestion
+from trainer.sweep.oracle import Suggestion
 from trainer.sweep.record import Objective
 from trainer.sweep.space import Space, between, choice
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer import cli
+from trainer.cli import parser as cli_parser
 from trainer.sweep import trial
 
 ARGS = ["--config=c.json", "--workdir=w"]
@@ -35,7 +35,7 @@ ARGS = ["--config=c.json", "--workdir=w"]
 def test_a_trial_is_launched_where_its_flags_ask_for_a_cluster(flags, expected):
     made = trial.command(ARGS, flags)
     assert made == expected
-    cli.parse(made)
+    cli_parser.parse(made)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from trainer.checkpoint_evaluator import CheckpointEvaluator
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
+from trainer.estimate.tpu_program import trace
 from trainer.storage.workdir import Workdir
-from trainer.tpu_program import trace
 
 _LISTED = Path(__file__).resolve().parents[1] / "tpu" / "xla_tpu_kernels.txt"
 _CORES = 8

@@ -161,9 +161,9 @@ def flag_or_field(said: str) -> str:
 @functools.cache
 def searchable() -> dict[str, Field]:
     """Every field that a sweep can search, by the name it has in a space."""
-    from trainer import cli  # Late: it has the names of the tuners from this package.
+    from trainer.cli import options  # Late: it has the names of the tuners from this package.
 
-    schemas = (cli.TrainOptions, cli.LaunchOptions)
+    schemas = (options.TrainOptions, options.LaunchOptions)
     flags = {field.name: field for schema in schemas for field in fields(schema, "--")}
     found = {field.name: field for field in config_lib.fields() if field.name != "name"}
     return found | {name: flags[name] for name in FLAGS}

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 from trainer.sweep.record import Objective
 
-RULES = ("never", "median")
 _MIN_TRIALS = 5  # Fewer say little about where the median is.
 _FIRST_EPOCH = 1.0
 

@@ -15,24 +15,9 @@ from trainer.sweep.space import Space
 
 if TYPE_CHECKING:
     from trainer.sweep.mended_oracles import Mended
+from trainer.cli.tuners import TUNERS
 
 _OWN = "tuner/"  # What Hyperband adds to the values of a trial.
-
-
-class Tuner(NamedTuple):
-    """A way to search: its class in `mended_oracles`, and how many trials it makes unless told."""
-
-    oracle: str
-    max_trials: int  # 0: until there are no more.
-    in_epochs: bool = False  # Whether it decides how long a trial lasts.
-
-
-TUNERS = {
-    "random": Tuner("Random", 20),
-    "grid": Tuner("Grid", 0),
-    "bayesian": Tuner("Bayesian", 20),
-    "hyperband": Tuner("Hyperband", 0, in_epochs=True),
-}
 
 
 class Suggestion(NamedTuple):

@@ -10,13 +10,15 @@ import pathlib
 from strategies import tensorflow_import
 from strategies.errors import InputError
 from strategies.packages import version
-from trainer.cli import TuneOptions, parse
+from trainer.cli.options import TuneOptions
+from trainer.cli.parser import parse
+from trainer.cli.tuners import TUNERS
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.sweep import space as space_lib
 from trainer.sweep.ledger import Ledger
-from trainer.sweep.oracle import TUNERS, Suggestion
+from trainer.sweep.oracle import Suggestion
 from trainer.sweep.record import Objective
 from trainer.sweep.search import Search
 from trainer.sweep.space import Space

@@ -19,4 +19,6 @@ with tensorflow_import.quietly():
     from strategies import (
         multi_worker,  # noqa: F401
     )
-    from trainer import launch, report, task, train  # noqa: F401
+    from trainer import (
+        train,  # noqa: F401
+    )

@@ -17,7 +17,8 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network import shared_secret
 from trainer import in_common
-from trainer.cli import TuneOptions, parse
+from trainer.cli.options import TuneOptions
+from trainer.cli.parser import parse
 from trainer.process import console
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest

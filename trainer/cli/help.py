@@ -1,6 +1,6 @@
 """What does `--help` say?
 
-Everything here is taken from where it is decided: flags from the commands in `trainer.cli`, fields
+Everything here is taken from where it is decided: flags from the commands in `trainer.cli.parser`, fields
 from the config, recipes from the heads of their files.
 """
 

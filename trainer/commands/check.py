@@ -16,10 +16,11 @@ from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.packages import version
 from strategies.rendezvous import roll_call
-from trainer import __version__, division, tpu_compile
-from trainer.cli import CheckOptions
+from trainer import __version__, division
+from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.data import registry
+from trainer.estimate import tpu_compile
 from trainer.storage import locate
 
 _PROBE_S = 2.0

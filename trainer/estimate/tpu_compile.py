@@ -16,10 +16,10 @@ from typing import Any
 
 from strategies import tensorflow_import
 from strategies.packages import version
-from trainer import tpu_fit
 from trainer.config.fields import ConfigError, brief
 from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
+from trainer.estimate import tpu_memory
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):([1-9]\d*(?:x[1-9]\d*){1,2})")
 _NEEDS = ("tensorflow-tpu", "jax", "libtpu")
@@ -80,11 +80,11 @@ def report(config: ExperimentConfig, topology: str) -> str:
     dataset = registry.load(config.data)
     with tensorflow_import.quietly():
         from strategies.tpu.lowering import lower
-        from trainer import tpu_program
+        from trainer.estimate import tpu_program
     program = tpu_program.trace(config, dataset, cores, with_values=False)
     resident = (*program.feed.resident, *program.test.pipeline.resident)
-    tpu_fit.check_state(topology, program.state, resident)
-    tpu_fit.check_host(program.state, tpu_fit.available_bytes())
+    tpu_memory.check_state(topology, program.state, resident)
+    tpu_memory.check_host(program.state, tpu_memory.available_bytes())
     one_step = dataclasses.replace(config.train, steps_per_loop=1)
     shortest = dataclasses.replace(config, train=one_step)
     traced = (
@@ -93,7 +93,7 @@ def report(config: ExperimentConfig, topology: str) -> str:
         tpu_program.trace(shortest, dataset, cores, with_values=False).loop,
     )
     loop, _, step = compile_for(topology, [lower(one).hlo for one in traced])
-    tpu_fit.check(topology, loop.memory_bytes, "of state, data, scratch and code")
+    tpu_memory.check(topology, loop.memory_bytes, "of state, data, scratch and code")
     weights = sum(weight.nbytes for weight in program.state.weights)
     steps = program.schedule.steps_per_loop
     return "\n".join(
@@ -103,7 +103,7 @@ def report(config: ExperimentConfig, topology: str) -> str:
             f"written, {step.exchanges} exchange of {weights / 1e6:,.2f} MB",
             f"memory of each core: {loop.argument_bytes / _MIB:,.1f} MiB of data and state, "
             f"{loop.scratch_bytes / _MIB:,.1f} MiB for a loop of {steps} steps, "
-            f"{loop.code_bytes / _MIB:,.1f} MiB of code, of {tpu_fit.room_gib(topology):,.2f} GiB",
+            f"{loop.code_bytes / _MIB:,.1f} MiB of code, of {tpu_memory.room_gib(topology):,.2f} GiB",
         ]
     )
 
@@ -145,7 +145,7 @@ def _unfinished(topology: str, how: str) -> ConfigError:
 def _refused(topology: str, problem: str) -> ConfigError:
     if found := _NO_ROOM.search(problem):
         needed, unit, capacity, of_unit = found.groups()
-        return tpu_fit.does_not_fit(
+        return tpu_memory.does_not_fit(
             topology, f"{needed} {unit}iB at the least", f"{capacity} {of_unit}iB"
         )
     return ConfigError(

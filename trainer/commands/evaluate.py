@@ -1,0 +1,46 @@
+"""What does `python -m trainer evaluate` do?"""
+
+import json
+
+from strategies import choose
+from strategies.cluster.spec import ClusterSpec
+from strategies.errors import EXIT_DONE
+from trainer.cli.options import EvaluateOptions
+from trainer.evaluator import create_evaluator
+from trainer.process import watchdog
+from trainer.storage import locate
+from trainer.storage.checkpoints import CheckpointError, CheckpointStore
+from trainer.storage.workdir import Workdir
+
+
+def evaluate_once(options: EvaluateOptions) -> int:
+    """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
+    with locate.at(options.workdir).followed() as workdir:
+        print(json.dumps(_evaluated(options, workdir)))
+    return EXIT_DONE
+
+
+def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
+    config = workdir.read_config()
+    choice = choose.choose(
+        ClusterSpec(),
+        options.strategy,
+        options.tpu,
+        choose.tpu_from_env(),
+        options.startup_timeout_s,
+    )
+    # A TPU that is called and does not answer keeps native code waiting without end.
+    with watchdog.StallWatch(options.stall_timeout_s):
+        evaluator = create_evaluator(options, choice, config, workdir)
+        step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
+        return {"step": step, **evaluator.evaluate(step)}
+
+
+def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
+    found = store.best() if is_best else store.newest()
+    if found is None:
+        lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
+        raise CheckpointError(
+            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
+        )
+    return found.step

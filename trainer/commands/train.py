@@ -1,0 +1,31 @@
+"""What does `python -m trainer train` do?"""
+
+from absl import logging
+
+from strategies import choose
+from strategies.cluster.spec import ClusterSpec
+from strategies.network import shared_secret
+from trainer import division
+from trainer.cli.options import TrainOptions
+from trainer.config import load as config_load
+from trainer.process.guardian import Guard
+from trainer.process.signals import StopRequest
+from trainer.task import TaskRun
+
+
+def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
+    """Runs this process's task of the cluster to its end and returns its exit code.
+
+    Raises:
+      InputError, Resumable: see their exit codes.
+    """
+    stop = StopRequest()
+    key = shared_secret.read(options.secret_file)
+    config = config_load.resolve(options.config, options.overrides)
+    choice = choose.choose(
+        cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
+    )
+    logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
+    division.check_sync_mode(config, choice)
+    task = TaskRun(options, config, cluster, choice, key, stop, guard)
+    return task.follow() if cluster.is_evaluator else task.take_part()

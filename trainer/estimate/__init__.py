@@ -1,0 +1,1 @@
+"""What would it cost, without running it?"""
