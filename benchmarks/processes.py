@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from trainer.launch import free_ports
+from trainer.launch.ports import free_ports
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _GRACE_S = 5.0

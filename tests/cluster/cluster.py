@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from strategies.cluster.spec import ClusterSpec, Task
-from trainer import launch
+from trainer.launch import ports as ports_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0  # For what should take 15 s, on a machine that is busy with other work.
@@ -205,7 +205,7 @@ def printed_json(process: Process) -> dict:
 
 def clusters(**counts: int) -> list[ClusterSpec]:
     """A ClusterSpec for each task of a cluster on free ports: `clusters(chief=1, worker=2)`."""
-    ports = iter(launch.free_ports(sum(counts.values())))
+    ports = iter(ports_lib.free_ports(sum(counts.values())))
     jobs = {
         job: tuple(f"127.0.0.1:{next(ports)}" for _ in range(count))
         for job, count in counts.items()

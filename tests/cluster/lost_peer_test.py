@@ -18,7 +18,7 @@ import json, os, signal, sys, threading
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer import in_common
+from trainer.task import fingerprint as in_common
 from trainer.config import schema as config
 from trainer.data import dataset as datasets
 

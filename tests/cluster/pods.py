@@ -7,8 +7,8 @@ from typing import Any
 
 from strategies.cluster import hostlist, resolve
 from strategies.cluster.spec import ClusterSpec
-from trainer import launch
 from trainer.cli import parser as cli_parser
+from trainer.launch import ports
 
 _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
 
@@ -54,7 +54,7 @@ def addresses(pod: Pod) -> list[str]:
 def here(pods: Sequence[Pod], folder: pathlib.Path) -> list[Pod]:
     """The same pods with loopback addresses, and folders of this machine in place of volumes."""
     (folder / "secret").write_text("a secret of some length")
-    local = ",".join(f"127.0.0.1:{port}" for port in launch.free_ports(len(pods)))
+    local = ",".join(f"127.0.0.1:{port}" for port in ports.free_ports(len(pods)))
 
     def moved(arg: str) -> str:
         if arg.startswith(_CLUSTER):

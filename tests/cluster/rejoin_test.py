@@ -83,7 +83,8 @@ import sys, threading, time
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer import in_common, train
+from trainer.task import fingerprint as in_common
+from trainer.training import loop as train
 from trainer.cli import parser as cli
 from trainer.config import schema as config
 from trainer.data import dataset as datasets

@@ -12,7 +12,7 @@ from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from strategies.collectives.all_reduce import Exchange
-from trainer import in_common
+from trainer.task import fingerprint as in_common
 from trainer.config import schema as config
 from trainer.data import dataset as datasets
 

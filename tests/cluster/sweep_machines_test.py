@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster import cluster
 from tests.cluster.cluster import Process
-from trainer import launch
+from trainer.launch import ports
 
 NUM_TRIALS = 3
 FLAGS = (
@@ -65,7 +65,7 @@ def _await_checkpoints(workdir: pathlib.Path, num_trials: int) -> None:
 
 
 def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp_path):
-    (port,) = launch.free_ports(1)
+    (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}"
     with (
         part("chief", port, shared) as chief,
@@ -92,7 +92,7 @@ def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp
 
 @pytest.mark.parametrize("task", [by_slurm, pytest.param(by_flags, marks=pytest.mark.long)])
 def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behind(task, tmp_path):
-    (port,) = launch.free_ports(1)
+    (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}", "--max_trials=2", "--config.train.epochs=40"
     with task(0, port, *shared) as first, task(1, port, *shared) as second:
         first.await_line("client worker-1 at 127.0.0.1 takes part")
@@ -108,7 +108,7 @@ def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behi
 
 
 def test_a_client_with_other_settings_is_told_which(tmp_path):
-    (port,) = launch.free_ports(1)
+    (port,) = ports.free_ports(1)
     with (
         part("chief", port, f"--workdir={tmp_path / 'chief'}") as chief,
         part("odd", port, f"--workdir={tmp_path / 'odd'}", "--seed=5") as odd,
@@ -124,7 +124,7 @@ def test_a_client_that_comes_after_the_end_of_its_sweep_ends_well(tmp_path):
     with Process([*cluster.TRAINER, "tune", *FLAGS, *short[:2], "--max_trials=1"]) as alone:
         assert alone.wait() == 0, alone.said
     ledger = (tmp_path / "ledger.jsonl").read_bytes()
-    (port,) = launch.free_ports(1)
+    (port,) = ports.free_ports(1)
     with part("late", port, *short, "--max_trials=1") as late:
         assert late.wait() == 0, late.said
         assert late.screen[-1] == f"tune: the sweep in {tmp_path} is over, so that nobody is missed"
@@ -135,7 +135,7 @@ def test_a_client_that_comes_after_the_end_of_its_sweep_ends_well(tmp_path):
 
 
 def test_without_a_chief_a_client_gives_up_in_time(tmp_path):
-    (port,) = launch.free_ports(1)
+    (port,) = ports.free_ports(1)
     with part("lonely", port, f"--workdir={tmp_path}", "--startup_timeout_s=2") as client:
         assert client.wait() == 75
         assert f"the sweep's chief at 127.0.0.1:{port} did not answer within 2 s" in client.error

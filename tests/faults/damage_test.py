@@ -18,12 +18,12 @@ from absl import logging
 from strategies.runtime import State
 from tests.cluster import cluster
 from tests.faults import runs
-from trainer import resume
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model.step import TrainingProgram
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
 from trainer.storage.workdir import Workdir
+from trainer.training import resume
 
 STEPS = (10, 20, 30)
 LAYOUT = Layout(

@@ -12,11 +12,11 @@ import pytest
 
 from tests.cluster import cluster
 from tests.faults import runs
-from trainer import resume
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model.step import TrainingProgram
 from trainer.storage.workdir import Workdir
+from trainer.training import resume
 
 LAYOUT = runs.LAYOUTS["1 process"]
 

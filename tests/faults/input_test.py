@@ -21,13 +21,14 @@ from strategies.cluster import tf_config as tf_config_lib
 from strategies.errors import InputError
 from tests.cluster import cluster
 from tests.faults import conftest
-from trainer import division, launch
 from trainer.cli import options
 from trainer.cli import parser as cli_parser
 from trainer.config import load as config_load
 from trainer.config import recipes
 from trainer.config import schema as config_lib
+from trainer.launch import cluster_plan
 from trainer.storage.workdir import Workdir
+from trainer.training import batch_split
 
 LONG = 10  # Times as many cases.
 # What takes the place of a word: of other types, out of range, from other fields, broken, not ASCII.
@@ -136,7 +137,7 @@ def _parts(command: options.TrainOptions, text: str):
     spec = tf_config_lib.parse(text)
     config = config_load.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
-    division.check_sync_mode(config, choice)
+    batch_split.check_sync_mode(config, choice)
     return spec, config, choice
 
 
@@ -146,12 +147,12 @@ def _start(argv, tf_config=""):
     if command.verb == "evaluate":
         Workdir(command.workdir).read_config()
     elif command.verb == "launch":
-        launch.plan(command, range(command.workers + command.ps + 1))
+        cluster_plan.plan(command, range(command.workers + command.ps + 1))
         _start(["train", *command.trainer_args])
     else:
         spec, config, choice = _parts(command, tf_config)
         devices = ["CPU:0"] * max(1, command.devices)
-        division.check_batch(config, choice, spec, len(devices))
+        batch_split.check_batch(config, choice, spec, len(devices))
         choose.with_transport(choice, command.transport, devices)
         if command.workdir:
             Workdir(command.workdir).examine(config)

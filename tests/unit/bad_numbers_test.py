@@ -10,14 +10,14 @@ from strategies import choose
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
-from trainer import bad_numbers, resume, train
-from trainer.bad_numbers import BadNumbersError
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
 from trainer.process.watchdog import StallWatch
 from trainer.storage.workdir import Workdir
+from trainer.training import loop, nonfinite, resume
+from trainer.training.nonfinite import BadNumbersError
 
 BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.
 FLAGS = {
@@ -49,7 +49,7 @@ def _train(folder, value=np.nan, example=POISONED, **overrides):
     workdir.claim(config)
     runtime = choose.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
     with StallWatch(600) as watch:
-        return train.train_and_evaluate(
+        return loop.train_and_evaluate(
             config, _dataset(config, value, example), runtime, workdir, _Stop(), watch
         )
 
@@ -123,7 +123,7 @@ def test_a_state_that_a_last_update_broke_is_not_saved(tmp_path):
 @pytest.mark.parametrize("where", ["weight", "slot"])
 def test_a_state_with_one_bad_number_is_not_finite(bad, where):
     good = [np.ones((2, 3), np.float32), np.array(5, np.int64)]
-    assert bad_numbers.is_finite(State(good, [good, good]))
+    assert nonfinite.is_finite(State(good, [good, good]))
     spoilt = [np.array([1, bad], np.float32)]
     weights, slots = (spoilt, [good]) if where == "weight" else (good, [good, spoilt])
-    assert not bad_numbers.is_finite(State(weights, slots))
+    assert not nonfinite.is_finite(State(weights, slots))

@@ -3,8 +3,8 @@
 import pytest
 
 from strategies.errors import InputError
-from trainer import cluster_size
 from trainer.cli.options import LaunchOptions
+from trainer.launch import cluster_size
 
 
 def largest(batch, workers, *args, **options):

@@ -14,8 +14,8 @@ from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model import build as models
 from trainer.model.step import TrainingProgram
-from trainer.resume import checkpoint_store
 from trainer.storage.workdir import Workdir
+from trainer.training.resume import checkpoint_store
 
 _ROOT = Path(__file__).resolve().parents[2]
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.

@@ -12,7 +12,7 @@ import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
-from trainer.launch import free_ports
+from trainer.launch.ports import free_ports
 
 TOKEN = "0123456789abcdef" * 2
 

@@ -18,9 +18,10 @@ import pytest
 from strategies.cluster import tf_config
 from strategies.cluster.spec import Task
 from strategies.errors import InputError
-from trainer import launch
 from trainer.cli.options import LaunchOptions
 from trainer.commands import launch as launch_command
+from trainer.launch import cluster_plan
+from trainer.launch import ports as ports_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -77,7 +78,7 @@ IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 RESUMABLE, DEAF = f"{LEAVE}; {WAIT}", f"{IGNORE}; {WAIT}"
 LAUNCHER = """
 import json, sys
-from trainer import launch
+from trainer.launch import cluster_plan as launch
 from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
@@ -687,7 +688,7 @@ def test_of_several_workers_the_one_that_the_others_name_is_left_out(start, tmp_
 
 
 def test_free_ports_can_be_bound_and_are_none_the_system_hands_out():
-    ports = launch.free_ports(20)
+    ports = ports_lib.free_ports(20)
     assert len(set(ports)) == 20
     for port in ports:
         with socket.socket() as listener:
@@ -705,36 +706,36 @@ def test_a_workdir_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
 
 
 def clusters_of(**options):
-    return launch.plan(LaunchOptions(**options), range(2000, 2010))
+    return cluster_plan.plan(LaunchOptions(**options), range(2000, 2010))
 
 
 def test_gpus_are_shared_out_to_the_tasks_that_train():
     clusters = clusters_of(workers=2, ps=1)
-    shares = launch.share_gpus(clusters[0], 2, ["0", "1", "2", "3", "4"])
+    shares = cluster_plan.share_gpus(clusters[0], 2, ["0", "1", "2", "3", "4"])
     assert shares == {Task("worker", 0): "0,1", Task("worker", 1): "2,3"}
-    assert launch.share_gpus(clusters[0], 2, []) == {}
+    assert cluster_plan.share_gpus(clusters[0], 2, []) == {}
 
 
 def test_a_chief_without_parameter_servers_gets_gpus():
     cluster = clusters_of(workers=1, chief=True)[0]
-    shares = launch.share_gpus(cluster, 1, ["GPU-a", "GPU-b"])
+    shares = cluster_plan.share_gpus(cluster, 1, ["GPU-a", "GPU-b"])
     assert shares == {Task("chief", 0): "GPU-a", Task("worker", 0): "GPU-b"}
 
 
 def test_a_worker_in_a_smaller_cluster_keeps_its_gpus():
     cluster = clusters_of(workers=3, chief=True)[0]
-    shares = launch.share_gpus(cluster, 1, ["0", "1", "2", "3"])
-    assert launch.shares_of(shares, [0, 2]) == {
+    shares = cluster_plan.share_gpus(cluster, 1, ["0", "1", "2", "3"])
+    assert cluster_plan.shares_of(shares, [0, 2]) == {
         Task("chief", 0): "0",
         Task("worker", 0): "1",
         Task("worker", 1): "3",
     }
-    assert launch.shares_of({}, [0, 2]) == {}
+    assert cluster_plan.shares_of({}, [0, 2]) == {}
 
 
 def test_too_few_gpus_are_told_with_how_many_there_are():
     with pytest.raises(InputError) as caught:
-        launch.share_gpus(clusters_of(workers=2)[0], 2, ["0", "1", "2"])
+        cluster_plan.share_gpus(clusters_of(workers=2)[0], 2, ["0", "1", "2"])
     assert str(caught.value) == (
         "`--devices_per_worker` asks for more GPUs than the 3 of this machine. Received: 2 for each "
         'of 2 tasks; lower it or `--workers`, or set CUDA_VISIBLE_DEVICES="-1" to train on the CPU.'

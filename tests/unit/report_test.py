@@ -11,7 +11,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset, Split
 from trainer.reporting import summary as summary_lib
 from trainer.storage.workdir import Workdir
-from trainer.train import Result
+from trainer.training.loop import Result
 
 
 def _dataset(num_classes=0, truth=None):

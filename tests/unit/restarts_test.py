@@ -3,7 +3,7 @@
 import itertools
 import time
 
-from trainer.restarts import Budget, Roster
+from trainer.launch.restarts import Budget, Roster
 
 
 def test_pauses_double_up_to_ten_seconds_and_begin_again_with_progress():

@@ -22,7 +22,7 @@ from strategies.network import handshake
 from strategies.network import sockets as addresses_lib
 from strategies.network.connection import Link
 from strategies.rendezvous import roll_call
-from trainer.launch import free_ports
+from trainer.launch.ports import free_ports
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 20.0

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
-from trainer import run_end
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
+from trainer.task import already_finished
 
 CLUSTER = {"chief": ("a:1",), "worker": ("b:1", "c:1"), "ps": ("d:1",)}
 WORKER, PS, CHIEF = (ClusterSpec(CLUSTER, Task(job, 0)) for job in ("worker", "ps", "chief"))
@@ -27,14 +27,14 @@ def workdir(tmp_path):
 
 @pytest.mark.parametrize("overrides", [[], ["train.epochs=7"], ["train.steps=480"]])
 def test_a_run_is_over_once_its_summary_tells_of_all_steps_that_are_asked_for(workdir, overrides):
-    assert run_end.is_over(str(workdir), _config(*overrides))
+    assert already_finished.is_over(str(workdir), _config(*overrides))
 
 
 @pytest.mark.parametrize(
     "overrides", [["train.epochs=21"], ["train.steps=481"], ["optimizer.learning_rate=0.5"]]
 )
 def test_a_run_that_is_asked_for_more_or_for_something_else_goes_on(workdir, overrides):
-    assert not run_end.is_over(str(workdir), _config(*overrides))
+    assert not already_finished.is_over(str(workdir), _config(*overrides))
 
 
 @pytest.mark.parametrize("name", ["config.json", "summary.json"])
@@ -43,13 +43,13 @@ def test_a_run_whose_end_cannot_be_read_goes_on(workdir, name, damage):
     (workdir / name).unlink()
     if damage is not None:
         (workdir / name).write_text(damage)
-    assert not run_end.is_over(str(workdir), _config())
+    assert not already_finished.is_over(str(workdir), _config())
 
 
 def test_a_task_that_sees_no_workdir_takes_the_run_to_go_on(tmp_path):
     for path in ("", str(tmp_path / "none"), "gs://bucket/run"):
-        assert not run_end.is_over(path, _config())
-        assert run_end.patience_s(120.0, path, _config(), WORKER) == 120.0
+        assert not already_finished.is_over(path, _config())
+        assert already_finished.patience_s(120.0, path, _config(), WORKER) == 120.0
 
 
 def test_only_who_is_called_waits_less_once_all_is_done(workdir):
@@ -59,6 +59,6 @@ def test_only_who_is_called_waits_less_once_all_is_done(workdir):
         (WORKER, 5.0, 5.0),
         (CHIEF, 120.0, 120.0),
     ):
-        assert run_end.patience_s(asked_s, str(workdir), _config(), cluster) == expected_s
+        assert already_finished.patience_s(asked_s, str(workdir), _config(), cluster) == expected_s
     longer = _config("train.epochs=21")
-    assert run_end.patience_s(120.0, str(workdir), longer, WORKER) == 120.0
+    assert already_finished.patience_s(120.0, str(workdir), longer, WORKER) == 120.0

@@ -19,7 +19,7 @@ from strategies.errors import ClusterError, Resumable
 from strategies.network import handshake
 from strategies.network.connection import Link, Stranger
 from strategies.network.signed_channel import CHIEF, CLIENT, Wire
-from trainer.launch import free_ports
+from trainer.launch.ports import free_ports
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.machines import messages
 from trainer.sweep.machines.chief import Chief

@@ -17,12 +17,12 @@ from strategies.choose import Choice
 from strategies.errors import Resumable
 from strategies.runtime import State
 from strategies.tpu.trace import Traced, trace_only_strategy
-from trainer.checkpoint_evaluator import CheckpointEvaluator
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.estimate.tpu_program import trace
 from trainer.storage.workdir import Workdir
+from trainer.training.checkpoint_evaluator import CheckpointEvaluator
 
 _LISTED = Path(__file__).resolve().parents[1] / "tpu" / "xla_tpu_kernels.txt"
 _CORES = 8

@@ -16,12 +16,13 @@ from strategies.network import shared_secret
 from strategies.network.sockets import exposed
 from strategies.packages import version
 from strategies.rendezvous import roll_call
-from trainer import __version__, division
+from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.estimate import tpu_compile
 from trainer.storage import locate
+from trainer.training import batch_split
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
@@ -83,7 +84,7 @@ class _Check:
             cluster, self._options.strategy, self._options.tpu, choose.tpu_from_env()
         )
         if self._config:
-            division.check_sync_mode(self._config, self._choice)
+            batch_split.check_sync_mode(self._config, self._choice)
         return f"{self._choice.strategy}: {self._choice.reason}"
 
     def devices(self) -> str:
@@ -99,8 +100,8 @@ class _Check:
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
-        division.check_batch(config, self._choice, self._cluster, len(devices))
-        replicas = division.num_replicas(self._choice, self._cluster, len(devices))
+        batch_split.check_batch(config, self._choice, self._cluster, len(devices))
+        replicas = batch_split.num_replicas(self._choice, self._cluster, len(devices))
         batch = config.data.global_batch_size
         if self._choice.strategy == "parameter_server":
             workers = len(self._cluster.trainers())

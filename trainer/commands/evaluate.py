@@ -6,11 +6,11 @@ from strategies import choose
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import EvaluateOptions
-from trainer.evaluator import create_evaluator
 from trainer.process import watchdog
 from trainer.storage import locate
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
+from trainer.task.evaluator import create_evaluator
 
 
 def evaluate_once(options: EvaluateOptions) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from strategies.cluster.spec import Task
 from strategies.devices import gpus as gpus_lib
-from trainer import cluster_size
 from trainer.cli.options import LaunchOptions
-from trainer.launch import (
+from trainer.launch import cluster_size
+from trainer.launch.child_process import Command
+from trainer.launch.cluster_plan import (
     described,
     environ,
     flag,
-    free_ports,
     num_tasks,
     plan,
     share_gpus,
@@ -20,8 +20,8 @@ from trainer.launch import (
     with_devices,
     with_workdir,
 )
-from trainer.processes import Command
-from trainer.supervisor import Supervisor
+from trainer.launch.ports import free_ports
+from trainer.launch.supervisor import Supervisor
 
 
 def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:

@@ -5,12 +5,12 @@ from absl import logging
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec
 from strategies.network import shared_secret
-from trainer import division
 from trainer.cli.options import TrainOptions
 from trainer.config import load as config_load
 from trainer.process.guardian import Guard
 from trainer.process.signals import StopRequest
-from trainer.task import TaskRun
+from trainer.task.run import TaskRun
+from trainer.training import batch_split
 
 
 def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
@@ -26,6 +26,6 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
     )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
-    division.check_sync_mode(config, choice)
+    batch_split.check_sync_mode(config, choice)
     task = TaskRun(options, config, cluster, choice, key, stop, guard)
     return task.follow() if cluster.is_evaluator else task.take_part()

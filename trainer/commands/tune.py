@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.devices import gpus
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network import shared_secret
-from trainer import in_common
 from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse
 from trainer.process import console
@@ -32,6 +31,7 @@ from trainer.sweep.runner import Runner
 from trainer.sweep.search import Search
 from trainer.sweep.slots import Slot, share
 from trainer.sweep.trial import Limits, command
+from trainer.task import fingerprint
 
 _START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
 
@@ -152,7 +152,7 @@ def _run_as_client(plan: Plan, cluster, key, folder, slots, stop) -> int:
             raise lost[0]
         health.note()
 
-    carried = in_common.versions() | plan.asked
+    carried = fingerprint.versions() | plan.asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
         console.say(f"tune: {cluster}; its trials are in {folder}")
@@ -172,7 +172,7 @@ def _serve(plan: Plan, cluster, key, search, say, look, stop, run) -> None:
         search,
         cluster.address,
         options.bind,
-        in_common.versions() | plan.asked,
+        fingerprint.versions() | plan.asked,
         key,
         options.peer_timeout_s,
         lambda line: say(f"tune: {line}"),

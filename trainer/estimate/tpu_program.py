@@ -6,12 +6,13 @@ import dataclasses
 from strategies.runtime import State
 from strategies.tpu.runtime import TpuRuntime
 from strategies.tpu.trace import Traced, trace_only_strategy, without_values
-from trainer import division, evaluate, train
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
 from trainer.model.step import TrainingProgram
 from trainer.order.schedule import Schedule
+from trainer.training import assemble, batch_split
+from trainer.training import evaluation as evaluation_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class TpuProgram:
     state: State
     schedule: Schedule
     feed: InputPipeline
-    test: evaluate.TestInput
+    test: evaluation_lib.TestInput
     loop: Traced
     evaluation: Traced
 
@@ -36,7 +37,7 @@ def trace(
 
     Raises ConfigError where the global batch does not divide among them.
     """
-    division.check_replicas(config, num_cores)
+    batch_split.check_replicas(config, num_cores)
     with contextlib.nullcontext() if with_values else without_values():
         return _traced(config, dataset, num_cores, with_values)
 
@@ -45,16 +46,16 @@ def _traced(
     config: ExperimentConfig, dataset: Dataset, num_cores: int, with_values: bool
 ) -> TpuProgram:
     runtime = TpuRuntime("to look at", trace_only_strategy(num_cores))
-    program = TrainingProgram(config, dataset, train.block_size(config, runtime))
+    program = TrainingProgram(config, dataset, assemble.block_size(config, runtime))
     weights, slots = program.shapes()
     if with_values:
         weights = program.initial_weights()
         slots = program.initial_slots(weights)
     state = State(weights, slots)
-    order = train.sample_order(config, dataset)
-    schedule = train.make_schedule(config, dataset, order, runtime)
-    feed = train.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
-    test = evaluate.test_input(dataset, runtime)
+    order = assemble.sample_order(config, dataset)
+    schedule = assemble.make_schedule(config, dataset, order, runtime)
+    feed = assemble.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
+    test = evaluation_lib.test_input(dataset, runtime)
     runtime.start(program, state, feed, test.pipeline, schedule.total_steps)
     elements = next(feed.elements(schedule.loops(0)))
     blocks = next(test.pipeline.elements(test.loops))

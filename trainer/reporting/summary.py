@@ -11,7 +11,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
-from trainer.train import Result
+from trainer.training.loop import Result
 
 
 def write(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from strategies.errors import EXIT_DONE, EXIT_RESUME
 from trainer.config import load as config_load
-from trainer.restarts import Budget
+from trainer.launch.restarts import Budget
 from trainer.sweep.assignment import Assignment, Outcome, Progress
 from trainer.sweep.record import FAILED, STOPPED
 from trainer.sweep.slots import Slot

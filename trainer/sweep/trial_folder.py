@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
-from trainer.processes import ERROR_MARK
+from trainer.launch.child_process import ERROR_MARK
 from trainer.storage.atomic_files import WorkdirError, write_whole
 from trainer.storage.workdir import Workdir
 from trainer.sweep.assignment import Outcome, Progress

@@ -19,6 +19,3 @@ with tensorflow_import.quietly():
     from strategies import (
         multi_worker,  # noqa: F401
     )
-    from trainer import (
-        train,  # noqa: F401
-    )

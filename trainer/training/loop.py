@@ -15,23 +15,21 @@ from absl import logging
 
 from strategies.devices import threads as threads_lib
 from strategies.runtime import NUM_SUMS, Runtime
-from trainer import bad_numbers, evaluate, resume
 from trainer.config.schema import ExperimentConfig
-from trainer.data import input_pipeline
 from trainer.data.dataset import Dataset
 from trainer.metrics.examples_log import ExamplesLog
 from trainer.metrics.means import means
 from trainer.metrics.throughput import Speed
 from trainer.metrics.writers import MetricWriter
-from trainer.model import reduction_blocks
 from trainer.model.step import TrainingProgram
-from trainer.order.sample_order import SampleOrder
-from trainer.order.schedule import Loop, Schedule
+from trainer.order.schedule import Loop
 from trainer.process.signals import StopRequest
 from trainer.process.watchdog import StallWatch
 from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.workdir import Workdir
+from trainer.training import evaluation, nonfinite, resume
+from trainer.training.assemble import block_size, make_schedule, sample_order, train_input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +84,7 @@ class _Run:
         self._input = train_input(
             config, dataset, self._order, runtime, self._schedule.steps_per_loop
         )
-        self._test_input = evaluate.test_input(dataset, runtime)
+        self._test_input = evaluation.test_input(dataset, runtime)
         runtime.start(
             self._program,
             start.state,
@@ -141,13 +139,13 @@ class _Run:
         start = resume.resume(self._store, self._program, self._runtime, self._config)
         self._runtime.restore(start.state)
         elements, schedule = self._input.elements, self._schedule
-        bad = bad_numbers.find(self._runtime, elements, schedule, start.step, self._step)
+        bad = nonfinite.find(self._runtime, elements, schedule, start.step, self._step)
         if bad is None:
             logging.warning("they went well when taken again; going on at step %d", self._step)
             self._sums = np.zeros(NUM_SUMS)
             return
         may_skip = len(schedule.skipped) < self._config.train.skip_bad_batches
-        bad_numbers.report(bad, self._order, self._workdir, start.step, may_skip)
+        nonfinite.report(bad, self._order, self._workdir, start.step, may_skip)
         self._runtime.restore(start.state)
         skipped = {*schedule.skipped, bad.step}
         self._stand_at(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
@@ -199,7 +197,7 @@ class _Run:
             sums = self._runtime.collect()
         self._speed.add(sums[2])
         self._sums = self._sums + sums
-        return bad_numbers.are_finite(self._sums)
+        return nonfinite.are_finite(self._sums)
 
     def _report(self) -> None:
         self._train = means(self._sums, self._program.metric_name)
@@ -210,14 +208,14 @@ class _Run:
     def _evaluate(self) -> None:
         self._watch.progress(f"evaluating after step {self._step}")
         name = self._program.metric_name
-        self._test = evaluate.evaluate(self._runtime, self._test_input, name)
+        self._test = evaluation.evaluate(self._runtime, self._test_input, name)
         self._writer.write("eval", self._step, self._epoch, self._test)
 
     def _save(self) -> bool:
         """Saves on the task that writes. False on all tasks where the state is not finite."""
         self._watch.progress(f"saving step {self._step}")
         state = self._runtime.state()
-        if not bad_numbers.is_finite(state):
+        if not nonfinite.is_finite(state):
             return False
         if self._saver:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
@@ -226,64 +224,3 @@ class _Run:
                 Checkpoint(self._step, state, self._train, sums, self._test, skipped, threads)
             )
         return True
-
-
-def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
-    """Examples in each block of a batch (`reduction_blocks.py`); 0 where these replicas have no blocks.
-
-    On GPUs and TPUs only if the config asks: there several small products cost more than a large one.
-    """
-    count, replicas = reduction_blocks.num_blocks(config), runtime.num_replicas
-    is_wanted = config.train.reduction_blocks or runtime.device_type == "CPU"
-    if is_wanted and reduction_blocks.fits(count, replicas) and runtime.adds_in_order:
-        return config.data.global_batch_size // count
-    logging.info(
-        "%d replicas on %ss do not add %d blocks in a fixed order: on another number of replicas the "
-        "weights agree up to rounding",
-        replicas,
-        runtime.device_type,
-        count,
-    )
-    return 0
-
-
-def sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
-    return SampleOrder(
-        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
-    )
-
-
-def make_schedule(
-    config: ExperimentConfig, dataset: Dataset, order: SampleOrder, runtime: Runtime
-) -> Schedule:
-    per_epoch = order.steps_per_epoch
-    checkpoint_every = config.train.checkpoint_every_steps or per_epoch
-    return Schedule(
-        total_steps=total_steps(config, per_epoch),
-        steps_per_epoch=per_epoch,
-        steps_per_loop=input_pipeline.choose_steps_per_loop(
-            dataset.train,
-            order,
-            runtime.num_replicas,
-            config.train.steps_per_loop,
-            runtime.steps_per_loop(min(per_epoch, checkpoint_every)),
-        ),
-        evaluate_every=config.train.eval_every_epochs * per_epoch,
-        checkpoint_every=checkpoint_every,
-    )
-
-
-def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
-    return config.train.steps or config.train.epochs * steps_per_epoch
-
-
-def train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipeline.InputPipeline:
-    placement = input_pipeline.choose_placement(dataset.train, config.data.placement)
-    return input_pipeline.InputPipeline(
-        dataset.train,
-        order,
-        runtime.num_replicas,
-        runtime.local_replicas,
-        steps_per_loop,
-        placement,
-    )

@@ -38,7 +38,7 @@ def create_evaluator(
         choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
     devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
-        from trainer.checkpoint_evaluator import CheckpointEvaluator
+        from trainer.training.checkpoint_evaluator import CheckpointEvaluator
     return CheckpointEvaluator(choice, devices, config, workdir)
 
 

@@ -17,19 +17,20 @@ from strategies.network.sockets import exposed
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
-from trainer import division, in_common, run_end
 from trainer.cli.options import TrainOptions
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
 from trainer.data.dataset import Dataset
-from trainer.lost_tasks import LostTasks
 from trainer.process import watchdog
 from trainer.process.guardian import Guard
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
 from trainer.storage import locate
 from trainer.storage.workdir import Workdir
+from trainer.task import already_finished, fingerprint
+from trainer.task.peer_loss import LostTasks
+from trainer.training import batch_split
 
 FAREWELL_TIMEOUT_S = 10.0
 FINISH_TIMEOUT_S = 120.0  # The leader's last save and evaluation, while the others wait for it.
@@ -54,7 +55,7 @@ class TaskRun:
                 "`--workdir` must name the folder in which the trainers save, for an evaluator. "
                 "Received: none; give every task the same --workdir."
             )
-        from trainer import evaluator
+        from trainer.task import evaluator
 
         with locate.at(self.options.workdir).followed() as workdir:
             return evaluator.follow(self.options, self.choice, self.config, workdir, self.stop)
@@ -81,9 +82,9 @@ class TaskRun:
         choice = choose.with_transport(self.choice, options.transport, devices)
         if choice.transport:
             logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
-        division.check_batch(config, choice, cluster, len(devices))
+        batch_split.check_batch(config, choice, cluster, len(devices))
         theirs = None if cluster.has_ps else dataset
-        carried = in_common.credentials(config, choice, len(devices), theirs)
+        carried = fingerprint.credentials(config, choice, len(devices), theirs)
         membership = self._meet(carried)
         if not membership:
             return EXIT_DONE
@@ -93,11 +94,11 @@ class TaskRun:
     def _meet(self, carried: dict) -> Membership | None:
         """All tasks, or None where some are missing and nothing is left to do."""
         where, within_s = self.options.workdir, self.options.startup_timeout_s
-        within_s = run_end.patience_s(within_s, where, self.config, self.cluster)
+        within_s = already_finished.patience_s(within_s, where, self.config, self.cluster)
         try:
             return roll_call.meet(self.cluster, carried, within_s, self.key)
         except Resumable:
-            if not run_end.is_over(where, self.config):
+            if not already_finished.is_over(where, self.config):
                 raise
             logging.info("done | the run in %s was over before, so that nobody is missed", where)
             return None
@@ -150,13 +151,13 @@ class TaskRun:
         still = watchdog.StallWatch(options.stall_timeout_s)
         with still, deaf if choice.starts_servers else contextlib.nullcontext():
             runtime = choose.create(choice, self.cluster, devices, membership)
-        division.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
+        batch_split.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
         self.stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
         return runtime
 
     def _train(self, dataset: Dataset, runtime: Runtime, workdir: Workdir | None) -> int:
-        from trainer import train
         from trainer.reporting import summary
+        from trainer.training import loop
 
         began, config = time.monotonic(), self.config
         timeout_s = self.options.stall_timeout_s
@@ -164,7 +165,7 @@ class TaskRun:
         on_progress = Health.from_env().note
         with watchdog.StallWatch(timeout_s, runtime.awaited, on_progress) as watch:
             examples_dir = self._examples_dir(workdir)
-            result = train.train_and_evaluate(
+            result = loop.train_and_evaluate(
                 config, dataset, runtime, workdir, self.stop, watch, examples_dir
             )
         if workdir and result.finished:

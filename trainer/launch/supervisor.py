@@ -1,6 +1,6 @@
 """What happens when a task of a cluster ends, and when somebody asks all of them to?
 
-Threads read and wait (see `processes.py`); the supervisor alone decides, one event after another. It is
+Threads read and wait (`child_process.py`); the supervisor alone decides, one event after another. It is
 always in one phase:
 
     RUNNING → the leader ended well → FINISHING → over
@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
 from trainer.cli.options import LaunchOptions
+from trainer.launch.child_process import ERROR_MARK, Command, Process, Screen
+from trainer.launch.restarts import Budget, Roster
 from trainer.process import console
-from trainer.processes import ERROR_MARK, Command, Process, Screen
-from trainer.restarts import Budget, Roster
 from trainer.storage import locate
 from trainer.storage.workdir import saved_steps
 

@@ -8,17 +8,14 @@ import itertools
 import json
 import os
 import pathlib
-import random
 import re
-import socket
 import time
 from collections.abc import Mapping, Sequence
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import InputError
 from trainer.cli.options import LaunchOptions
-
-_HOST = "127.0.0.1"
+from trainer.launch.ports import HOST
 
 
 def plan(options: LaunchOptions, ports: Sequence[int]) -> list[ClusterSpec]:
@@ -26,29 +23,12 @@ def plan(options: LaunchOptions, ports: Sequence[int]) -> list[ClusterSpec]:
     place = iter(ports)
     counts = {"chief": _num_chiefs(options), "worker": options.workers, "ps": options.ps}
     jobs = {
-        job: tuple(f"{_HOST}:{next(place)}" for _ in range(count))
+        job: tuple(f"{HOST}:{next(place)}" for _ in range(count))
         for job, count in counts.items()
         if count
     }
     tasks = ClusterSpec(jobs).tasks() + ([Task("evaluator", 0)] if options.evaluator else [])
     return [ClusterSpec(jobs, task) for task in tasks]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody holds now.
-
-    They lie below the range from which the system picks ports for outgoing connections, so none of
-    those can take one before its task does.
-    """
-    ports: list[int] = []
-    candidates = random.sample(range(10_000, _first_ephemeral_port()), 2_000)
-    while len(ports) < count and candidates:
-        port = candidates.pop()
-        if _is_free(port):
-            ports.append(port)
-    if len(ports) < count:
-        raise InputError(f"`launch` found too few free ports. Received: {len(ports)} of {count}.")
-    return ports
 
 
 def share_gpus(
@@ -86,23 +66,6 @@ def _num_chiefs(options: LaunchOptions) -> int:
 
 def num_tasks(options: LaunchOptions) -> int:
     return _num_chiefs(options) + options.workers + options.ps
-
-
-def _first_ephemeral_port() -> int:
-    try:
-        text = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
-    except OSError:
-        return 32_768
-    return max(int(text.split()[0]), 20_000)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as candidate:
-        try:
-            candidate.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def environ(cluster: ClusterSpec, gpus: Mapping[Task, str]) -> dict[str, str]:

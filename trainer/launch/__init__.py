@@ -1,0 +1,1 @@
+"""How does a whole cluster run on this machine?"""

@@ -1,0 +1,43 @@
+"""Which ports of this machine are free?"""
+
+import pathlib
+import random
+import socket
+
+from strategies.errors import InputError
+
+HOST = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody holds now.
+
+    They lie below the range from which the system picks ports for outgoing connections, so none of
+    those can take one before its task does.
+    """
+    ports: list[int] = []
+    candidates = random.sample(range(10_000, _first_ephemeral_port()), 2_000)
+    while len(ports) < count and candidates:
+        port = candidates.pop()
+        if _is_free(port):
+            ports.append(port)
+    if len(ports) < count:
+        raise InputError(f"`launch` found too few free ports. Received: {len(ports)} of {count}.")
+    return ports
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        text = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text()
+    except OSError:
+        return 32_768
+    return max(int(text.split()[0]), 20_000)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as candidate:
+        try:
+            candidate.bind((HOST, port))
+        except OSError:
+            return False
+    return True

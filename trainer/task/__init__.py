@@ -1,0 +1,1 @@
+"""How does one task go, from its flags to its exit code?"""
