@@ -21,7 +21,7 @@ from trainer.config.schema import (
     SyncConfig,
     TrainConfig,
 )
-from trainer.sweep.dimension import Dimension, between, choice
+from trainer.tune.space.dimension import Dimension, between, choice
 
 __all__ = [
     "ConfigError",

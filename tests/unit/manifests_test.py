@@ -15,7 +15,7 @@ from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
 from tests.cluster.manifests import DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
 from trainer.cli import parser as cli_parser
-from trainer.sweep.machines.part import CLIENT, LEADER, SweepCluster
+from trainer.tune.machines.role import CLIENT, LEADER, SweepCluster
 
 
 def test_every_job_is_known_to_the_tests():

@@ -20,10 +20,10 @@ from strategies.network import handshake
 from strategies.network.connection import Link, Stranger
 from strategies.network.signed_channel import CHIEF, CLIENT, Wire
 from trainer.launch.ports import free_ports
-from trainer.sweep.assignment import Assignment, Outcome, Progress
-from trainer.sweep.machines import messages
-from trainer.sweep.machines.chief import Chief
-from trainer.sweep.machines.client import Client
+from trainer.tune.machines import messages
+from trainer.tune.machines.client import Client
+from trainer.tune.machines.server import Chief
+from trainer.tune.search.trial_source import Assignment, Outcome, Progress
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -35,8 +35,8 @@ WON = Outcome("completed", {"test_accuracy": 0.5, "final_loss": float("inf")}, 1
 MACHINE = """
 import json, sys
 from strategies.errors import InputError, Resumable
-from trainer.sweep.assignment import Progress
-from trainer.sweep.machines.client import Client
+from trainer.tune.search.trial_source import Progress
+from trainer.tune.machines.client import Client
 
 name, address, settings = json.loads(sys.argv[1])
 try:

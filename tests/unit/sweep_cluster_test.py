@@ -7,7 +7,7 @@ import pytest
 
 from strategies.cluster.flags import Asked
 from strategies.errors import ClusterError
-from trainer.sweep.machines.part import SweepCluster
+from trainer.tune.machines.role import SweepCluster
 
 
 def kt(name="chief", host="10.0.0.1", port="9000"):

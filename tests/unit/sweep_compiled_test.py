@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from tests.cluster import cluster
-from trainer.sweep import compiled
+from trainer.tune.trials import compile_cache
 
 
 @pytest.mark.parametrize("given", [None, "--tf_xla_clustering_debug=false"])
@@ -16,12 +16,12 @@ def test_the_environment_is_as_it_was_afterwards(given, monkeypatch):
     if given:
         monkeypatch.setenv("TF_XLA_FLAGS", given)
     before = dict(os.environ)
-    with compiled.shared():
+    with compile_cache.shared():
         folder = pathlib.Path(os.environ["TF_XLA_FLAGS"].rpartition("=")[2])
         assert folder.is_dir()
         assert os.environ["TF_XLA_FLAGS"].startswith(given or "--tf_xla_persistent")
         apart = dict(os.environ)
-        compiled.unshare(apart)
+        compile_cache.unshare(apart)
         assert apart == before
     assert dict(os.environ) == before
     assert not folder.exists()
@@ -30,7 +30,7 @@ def test_the_environment_is_as_it_was_afterwards(given, monkeypatch):
 def test_a_program_that_was_compiled_before_is_taken_from_there_with_equal_bits(tmp_path):
     flags = ("--config.train.epochs=1", "--config.optimizer.learning_rate=0.003")
     alone = cluster.finished(cluster.training(tmp_path / "alone", *flags), tmp_path / "alone")
-    with compiled.shared():
+    with compile_cache.shared():
         kept = pathlib.Path(os.environ["TF_XLA_FLAGS"].rpartition("=")[2])
         first = tmp_path / "first"
         cluster.finished(cluster.training(first, "--config.train.epochs=1"), first)

@@ -6,11 +6,12 @@ import pytest
 
 from trainer.config import load as config_load
 from trainer.config.load import resolve
-from trainer.sweep import ended, oracle, space
-from trainer.sweep.assignment import Outcome
-from trainer.sweep.ledger import Ledger
-from trainer.sweep.record import COMPLETED, Objective
-from trainer.sweep.search import Search
+from trainer.tune.search import finished, oracle
+from trainer.tune.search.ledger import Ledger
+from trainer.tune.search.record import COMPLETED, Objective
+from trainer.tune.search.search import Search
+from trainer.tune.search.trial_source import Outcome
+from trainer.tune.space import space
 
 ACCURACY = Objective.named("test_accuracy")
 BASE = resolve("digits_dense")
@@ -38,15 +39,15 @@ def search_in():
 
 def test_a_sweep_is_over_once_its_last_trial_has_ended(tmp_path, search_in):
     search, ledger = search_in(tmp_path), tmp_path / "ledger.jsonl"
-    assert not ended.is_over(tmp_path, search_in)
+    assert not finished.is_over(tmp_path, search_in)
     for _ in range(2):
         assignment = search.ask("0")
-        assert not ended.is_over(tmp_path, search_in)
+        assert not finished.is_over(tmp_path, search_in)
         search.tell(assignment.id, Outcome(COMPLETED, {"test_accuracy": 0.9}))
     before = ledger.read_bytes()
-    assert ended.is_over(tmp_path, search_in)
-    assert not ended.is_over(tmp_path, lambda folder: search_in(folder, max_trials=3))
-    assert not ended.is_over(tmp_path, lambda folder: search_in(folder, seed=2))
+    assert finished.is_over(tmp_path, search_in)
+    assert not finished.is_over(tmp_path, lambda folder: search_in(folder, max_trials=3))
+    assert not finished.is_over(tmp_path, lambda folder: search_in(folder, seed=2))
     assert ledger.read_bytes() == before
 
 
@@ -54,4 +55,4 @@ def test_a_sweep_is_over_once_its_last_trial_has_ended(tmp_path, search_in):
 def test_without_a_ledger_no_sweep_is_over(tmp_path, search_in, content):
     if content is not None:
         (tmp_path / "ledger.jsonl").write_bytes(content)
-    assert not ended.is_over(tmp_path, search_in)
+    assert not finished.is_over(tmp_path, search_in)

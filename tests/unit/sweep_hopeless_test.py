@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer.sweep.hopeless import is_hopeless
-from trainer.sweep.record import Objective
+from trainer.tune.search.median_stopping import is_hopeless
+from trainer.tune.search.record import Objective
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 # After two epochs their means are 0.3, 0.4, 0.5, 0.6 and 0.7; at the end all are better.

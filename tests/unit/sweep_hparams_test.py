@@ -13,9 +13,9 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_groups
 from tensorboard.plugins.hparams.backend_context import Context
 
-from trainer.sweep import hparams
-from trainer.sweep.dimension import between, choice
-from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.results import tensorboard as hparams
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.space.dimension import between, choice
 
 ACCURACY = Objective.named("test_accuracy")
 SPACE = {

@@ -10,9 +10,9 @@ import pytest
 from strategies.errors import ClusterError, Resumable
 from tests.unit.sweep_chief_test import PATIENCE_S, SETTINGS, WON, Trials, run_all, soon
 from trainer.launch.ports import free_ports
-from trainer.sweep.machines.chief import Chief
-from trainer.sweep.machines.client import Client
-from trainer.sweep.machines.leader import lead
+from trainer.tune.machines.client import Client
+from trainer.tune.machines.leader import lead
+from trainer.tune.machines.server import Chief
 
 
 class Leading:

@@ -6,8 +6,8 @@ import pytest
 
 from strategies.errors import InputError
 from trainer.storage.atomic_files import WorkdirError
-from trainer.sweep import ledger
-from trainer.sweep.ledger import Ledger
+from trainer.tune.search import ledger
+from trainer.tune.search.ledger import Ledger
 
 ASKED = {"tuner": "random", "seed": 3, "space": [("a", (1, 2))]}
 

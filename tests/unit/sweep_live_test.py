@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from trainer.sweep.live import Live
-from trainer.sweep.record import COMPLETED, FAILED, STOPPED, Objective, Record
+from trainer.tune.results.progress import Live
+from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, Record
 
 ACCURACY = Objective.named("test_accuracy")
 DONE = Record("0000", {"optimizer.learning_rate": 0.1}, COMPLETED, 0.9633)

@@ -15,10 +15,10 @@ from trainer.cli.tuners import TUNERS
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
-from trainer.sweep import oracle as oracle_lib
-from trainer.sweep.oracle import Suggestion
-from trainer.sweep.record import Objective
-from trainer.sweep.space import Space, between, choice
+from trainer.tune.search import oracle as oracle_lib
+from trainer.tune.search.oracle import Suggestion
+from trainer.tune.search.record import Objective
+from trainer.tune.space.space import Space, between, choice
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 RATE, WIDTH, NAME = "optimizer.learning_rate", "data.global_batch_size", "optimizer.name"

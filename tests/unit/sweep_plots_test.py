@@ -10,11 +10,12 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from trainer.sweep.dimension import between, choice
-from trainer.sweep.pictures import over_trials, parallel, plots, slices
-from trainer.sweep.pictures.axes import Axis
-from trainer.sweep.pictures.picture import Sweep
-from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.results.plots import over_trials, parallel, slices
+from trainer.tune.results.plots import write as plots
+from trainer.tune.results.plots.axes import Axis
+from trainer.tune.results.plots.common import Sweep
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.space.dimension import between, choice
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 NAMES = ["objective_over_trials.png", "parallel_coordinates.png", "slices.png"]

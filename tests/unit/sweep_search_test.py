@@ -10,11 +10,12 @@ from strategies.errors import InputError
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.config.load import resolve
-from trainer.sweep import oracle, space
-from trainer.sweep.assignment import Outcome, Progress
-from trainer.sweep.ledger import Ledger
-from trainer.sweep.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective
-from trainer.sweep.search import Search
+from trainer.tune.search import oracle
+from trainer.tune.search.ledger import Ledger
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective
+from trainer.tune.search.search import Search
+from trainer.tune.search.trial_source import Outcome, Progress
+from trainer.tune.space import space
 
 ACCURACY = Objective.named("test_accuracy")
 BASE = resolve("digits_dense")

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from trainer.config.fields import ConfigError
-from trainer.sweep.slots import share
+from trainer.tune.trials.slots import share
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])

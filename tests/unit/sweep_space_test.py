@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
-from trainer.sweep import space as space_lib
-from trainer.sweep.dimension import FLAGS, parse, searchable
-from trainer.sweep.space import between, choice
+from trainer.tune.space import check as space_check
+from trainer.tune.space import space as space_lib
+from trainer.tune.space.dimension import FLAGS, parse, searchable
+from trainer.tune.space.space import between, choice
 
 BASE = config_load.resolve("digits_dense")
 HEAD = "from trainer.sweep.space import between, choice\n"
@@ -34,7 +35,7 @@ def typed(config="digits_dense", **texts):
 def refused(space, **overrides):
     names = {name.replace("__", "."): text for name, text in overrides.items()}
     with pytest.raises(ConfigError) as caught:
-        space_lib.check(space, config_load.resolve("digits_dense", names))
+        space_check.check(space, config_load.resolve("digits_dense", names))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -64,7 +65,7 @@ def test_a_recipe_brings_its_space():
     space = space_lib.load("digits_sweep", "", {})
     names = [dimension.name for dimension in space.dimensions]
     assert names[:2] == ["optimizer.learning_rate", "model.hidden_units"]
-    space_lib.check(space, config_load.resolve("digits_sweep"))
+    space_check.check(space, config_load.resolve("digits_sweep"))
 
 
 def test_a_space_may_be_anothers_recipe_or_json_or_typed_and_is_the_same(tmp_path):
@@ -99,7 +100,7 @@ def test_a_condition_is_typed_after_the_values(tmp_path):
         optimizer__momentum="0..0.9:0.3 when optimizer.name=sgd|rmsprop",
     )
     assert typed_whole == space_of(tmp_path, MOMENTUM)
-    space_lib.check(typed_whole, BASE)
+    space_check.check(typed_whole, BASE)
 
 
 def test_a_condition_that_is_typed_replaces_the_recipes():
@@ -112,7 +113,7 @@ def test_a_condition_that_is_typed_replaces_the_recipes():
 def test_a_flag_may_be_a_condition_and_have_one():
     space = typed(workers="1|2", ps="0|1 when workers=2")
     assert space.dimensions[1].when == {"--workers": (2,)}
-    space_lib.check(space, BASE)
+    space_check.check(space, BASE)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_any_numbers_are_a_range_or_one_line_that_names_it(name, numbers, log):
     text = ":".join([f"{low}..{high}", *step]) + log
     try:
         space = space_lib.load("digits_dense", "", {name: text})
-        space_lib.check(space, BASE)
+        space_check.check(space, BASE)
         told = f"`space.{name}` {space.size}"
     except ConfigError as error:
         told = str(error)
@@ -231,7 +232,7 @@ def test_a_condition_may_rest_on_a_condition(tmp_path):
         "optimizer.momentum": choice(0.1, 0.2, 0.3, when={"optimizer.name": "sgd"}),
     """
     space = space_of(tmp_path, lines)
-    space_lib.check(space, config_load.resolve("digits_dense"))
+    space_check.check(space, config_load.resolve("digits_dense"))
     assert space.size == 1 + 1 + 3
     momentum = space.hyperparameters().space[2]
     assert [condition.values for condition in momentum.conditions] == [["true"], ["sgd"]]
@@ -351,7 +352,7 @@ def test_a_dimension_that_is_badly_written_is_refused(tmp_path, lines, expected)
 
 def test_a_value_that_needs_another_dimension_passes_and_one_that_none_helps_does_not(tmp_path):
     lines = '"optimizer.name": choice("adam", "sgd"), "optimizer.momentum": choice(0.0, 0.9)'
-    space_lib.check(space_of(tmp_path, lines), config_load.resolve("digits_dense"))
+    space_check.check(space_of(tmp_path, lines), config_load.resolve("digits_dense"))
     lines = '"optimizer.name": choice("adam", "adamw"), "optimizer.momentum": choice(0.0, 0.9)'
     assert refused(space_of(tmp_path, lines)).startswith(
         "`space.optimizer.momentum` has 0.9, for which "

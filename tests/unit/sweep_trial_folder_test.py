@@ -9,8 +9,8 @@ import pytest
 from trainer.config.load import resolve
 from trainer.config.schema import ExperimentConfig, TrainConfig
 from trainer.storage.atomic_files import WorkdirError
-from trainer.sweep.record import COMPLETED
-from trainer.sweep.trial_folder import TrialFolder
+from trainer.tune.search.record import COMPLETED
+from trainer.tune.trials.folder import TrialFolder
 
 CONFIG = resolve("digits_dense")
 

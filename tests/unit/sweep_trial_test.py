@@ -3,7 +3,7 @@
 import pytest
 
 from trainer.cli import parser as cli_parser
-from trainer.sweep import trial
+from trainer.tune.trials import trial
 
 ARGS = ["--config=c.json", "--workdir=w"]
 

@@ -1,0 +1,1 @@
+"""How are better values found?"""

@@ -1,0 +1,1 @@
+"""Which trial is next, and what came of the others?"""

@@ -1,0 +1,205 @@
+"""Which trials are there, and how does it stand with each?
+
+The search asks its oracle for values, makes trials of them, and tells it what came of each. All of that
+is in the ledger before it is acted on, so a sweep that was killed is read back to where it stood: what
+had ended stays ended, and what was under way is given out again first.
+"""
+
+import collections
+import dataclasses
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from strategies.errors import InputError
+from trainer.config.fields import ConfigError, brief
+from trainer.config.schema import ExperimentConfig
+from trainer.tune.search import ledger, median_stopping
+from trainer.tune.search.ledger import Ledger
+from trainer.tune.search.oracle import Oracle, Suggestion
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record, best
+from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+
+MakeTrial = Callable[[Suggestion], tuple[ExperimentConfig, tuple[str, ...]]]
+
+
+class Search:
+    """The trials of a sweep; a `Source` of them, safe to call from several threads.
+
+    Args:
+      objective: what is sought.
+      oracle: where values come from, fresh: it is brought to where the ledger stands.
+      ledger: of this sweep.
+      make_trial: a suggestion's config and flags. It raises ConfigError for a bad combination, which is
+        a trial that failed.
+      early_stop: one of `hopeless.RULES`.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        oracle: Oracle,
+        ledger: Ledger,
+        make_trial: MakeTrial,
+        early_stop: str = "never",
+    ):
+        self.objective = objective
+        self.on_end: Callable[[Record], None] = lambda record: None
+        self._oracle, self._ledger, self._make_trial = oracle, ledger, make_trial
+        self._early_stop = early_stop
+        self._lock = threading.RLock()
+        self._records: dict[str, Record] = {}
+        self._made: dict[str, tuple[ExperimentConfig, tuple[str, ...]] | ConfigError] = {}
+        self._curves: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
+        for event in ledger.events:
+            self._read(event)
+        # Under way once, and now nobody's.
+        self._waiting = [record.id for record in self._records.values() if record.status == RUNNING]
+
+    @property
+    def is_over(self) -> bool:
+        """No trial is to be had any more, and none is under way."""
+        with self._lock:
+            running = any(record.status == RUNNING for record in self._records.values())
+            return self._oracle.is_exhausted and not running
+
+    def records(self) -> list[Record]:
+        """All trials, in the order in which they began."""
+        with self._lock:
+            return list(self._records.values())
+
+    def best(self) -> Record | None:
+        return best(self.objective, self.records())
+
+    def config(self, trial_id: str) -> tuple[ExperimentConfig, tuple[str, ...]]:
+        """The config of a trial and its flags. Raises ConfigError for a bad combination."""
+        made = self._made[trial_id]
+        if isinstance(made, ConfigError):
+            raise made
+        return made
+
+    def ask(self, runner: str) -> Assignment | None:
+        with self._lock:
+            while trial_id := self._next():
+                try:
+                    return self._assign(trial_id, runner)
+                except ConfigError as error:
+                    self.tell(trial_id, Outcome(FAILED, {}, error=str(error)))
+            return None
+
+    def note(self, trial_id: str, progress: Progress) -> bool:
+        with self._lock:
+            record = self._records[trial_id]
+            self._records[trial_id] = dataclasses.replace(
+                record,
+                step=progress.step,
+                epoch=progress.epoch,
+                metrics=progress.metrics,
+                objective=progress.metrics.get(self.objective.name),
+            )
+            curve = self._curves[trial_id]
+            reached = progress.metrics.get(self.objective.name)
+            if reached is not None and (not curve or curve[-1][0] < progress.epoch):
+                curve.append((progress.epoch, reached))
+            others = {one: self._curves[one] for one in self._over()}
+            return self._early_stop == "median" and median_stopping.is_hopeless(
+                self.objective, curve, others
+            )
+
+    def tell(self, trial_id: str, outcome: Outcome) -> None:
+        with self._lock:
+            ended = dataclasses.asdict(outcome) | {
+                "seconds": outcome.seconds + self._records[trial_id].seconds,
+                "curve": self._curves[trial_id] if self._early_stop != "never" else [],
+            }
+            self._ledger.write(ledger.ENDED, id=trial_id, **ended)
+            self._end(trial_id, ended)
+            self.on_end(self._records[trial_id])
+
+    def give_back(self, trial_id: str, seconds: float) -> None:
+        with self._lock:
+            self._ledger.write(ledger.INTERRUPTED, id=trial_id, seconds=seconds)
+            self._interrupt(trial_id, seconds)
+            self._waiting.append(trial_id)
+
+    def _next(self) -> str | None:
+        """The trial to give out: one that was under way before, else a new one."""
+        if self._waiting:
+            return self._waiting.pop(0)
+        suggestion = self._oracle.ask()
+        if suggestion is None:
+            return None
+        self._ledger.write(ledger.ASKED, **suggestion._asdict())
+        self._begin(suggestion)
+        return suggestion.id
+
+    def _over(self) -> list[str]:
+        over = (COMPLETED, STOPPED)
+        return [record.id for record in self._records.values() if record.status in over]
+
+    # What an event does to the search, whether it happens now or is read.
+
+    def _read(self, event: Mapping[str, Any]) -> None:
+        try:
+            if event["event"] == ledger.ASKED:
+                suggestion = Suggestion(
+                    event["id"], event["values"], event["epochs"], event["continues"]
+                )
+                self._oracle.replay(suggestion)
+                self._begin(suggestion)
+            elif event["event"] == ledger.INTERRUPTED:
+                self._interrupt(event["id"], event["seconds"])
+            elif event["event"] == ledger.ENDED:
+                self._curves[event["id"]] = event["curve"]
+                self._end(event["id"], event)
+            else:
+                raise KeyError
+        except (KeyError, TypeError):
+            raise InputError(
+                f"`--workdir` holds a damaged sweep. Received: {brief(event)} in its ledger; choose "
+                "another folder."
+            ) from None
+
+    def _begin(self, suggestion: Suggestion) -> None:
+        epochs = 0.0
+        try:
+            self._made[suggestion.id] = config, _ = self._make_trial(suggestion)
+            epochs = 0.0 if config.train.steps else float(config.train.epochs)
+        except ConfigError as error:
+            self._made[suggestion.id] = error
+        self._records[suggestion.id] = Record(
+            suggestion.id,
+            suggestion.values,
+            epochs=epochs,
+            continues=suggestion.continues,
+            workdir=f"trials/{suggestion.id}",
+        )
+
+    def _assign(self, trial_id: str, runner: str) -> Assignment:
+        config, flags = self.config(trial_id)
+        record = dataclasses.replace(self._records[trial_id], runner=runner)
+        self._records[trial_id] = record
+        return Assignment(trial_id, dataclasses.asdict(config), flags, record.continues)
+
+    def _interrupt(self, trial_id: str, seconds: float) -> None:
+        record = self._records[trial_id]
+        self._records[trial_id] = dataclasses.replace(
+            record, seconds=record.seconds + seconds, runner=""
+        )
+
+    def _end(self, trial_id: str, ended: Mapping[str, Any]) -> None:
+        reached = ended["metrics"].get(self.objective.name)
+        status, error = ended["status"], ended["error"]
+        if status != FAILED and reached is None:
+            status, error = FAILED, f"the run told no {self.objective.name}"
+        self._oracle.tell(trial_id, None if status == FAILED else reached)
+        self._records[trial_id] = dataclasses.replace(
+            self._records[trial_id],
+            status=status,
+            objective=None if status == FAILED else reached,
+            metrics=ended["metrics"],
+            error=error,
+            seconds=ended["seconds"],
+            step=ended["step"],
+            epoch=ended["epoch"],
+        )

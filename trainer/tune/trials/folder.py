@@ -1,0 +1,143 @@
+"""What does the folder of a trial hold, and tell?
+
+It is the workdir of a run like any other, with the config of the trial, and `log.txt`, what the run said.
+"""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from trainer.config import schema as config_lib
+from trainer.config.schema import ExperimentConfig
+from trainer.launch.child_process import ERROR_MARK
+from trainer.storage.atomic_files import WorkdirError, write_whole
+from trainer.storage.workdir import Workdir
+from trainer.tune.search.record import COMPLETED
+from trainer.tune.search.trial_source import Outcome, Progress
+
+_MAX_TAIL_BYTES = 1 << 16
+# What metrics.jsonl says of an event, and what summary.json calls it at the end.
+_NAMES = {("train", "loss"): "final_loss", ("train", "examples_per_s"): "examples_per_s"}
+
+
+class TrialFolder:
+    """`read_progress` remembers how far it has read."""
+
+    def __init__(self, trials: pathlib.Path, trial_id: str):
+        self.path = trials / trial_id
+        self.workdir = Workdir(self.path)
+        self.log = self.path / "log.txt"
+        self._trials = trials
+        self._read_to = 0
+        self._metrics: dict[str, float] = {}
+
+    def prepare(self, config: ExperimentConfig, continues: str) -> None:
+        """Makes the folder, unless it is there, from what the trial that it continues has saved.
+
+        Raises WorkdirError where it cannot be written.
+        """
+        try:
+            if not self.path.exists():
+                self._trials.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=self._trials, prefix=".new-") as building:
+                    run = pathlib.Path(building, "run")
+                    run.mkdir()
+                    if continues:
+                        _copy_progress(self._trials / continues, run)
+                    os.replace(run, self.path)
+            write_whole(self.workdir.config, config_lib.to_json(config))
+        except OSError as error:
+            raise WorkdirError(
+                f"`--workdir` cannot be written ({error.strerror}). Received: {str(self.path)!r}; "
+                "make room there and run the same command again."
+            ) from None
+
+    def read_progress(self) -> Iterator[Progress]:
+        """What the run has told since this was last read, evaluation by evaluation."""
+        for event in self._new_events():
+            kind, values = event.get("event"), _numbers(event)
+            step, epoch = values.pop("step", 0), values.pop("epoch", 0.0)
+            values.pop("time", None)
+            for told, value in values.items():
+                name = f"test_{told}" if kind == "eval" else _NAMES.get((kind, told), "")
+                if name:
+                    self._metrics[name] = value
+            if kind in ("train", "eval"):
+                yield Progress(int(step), float(epoch), dict(self._metrics))
+
+    def completed(self, seconds: float) -> Outcome | None:
+        """How the trial ended, if its run came to its end; else None."""
+        try:
+            summary = json.loads(self.workdir.summary.read_text())
+            step, epochs = int(summary["steps"]), float(summary["epochs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        metrics = _numbers(summary)
+        return Outcome(COMPLETED, metrics, step, epochs, seconds=seconds)
+
+    def log_size(self) -> int:
+        try:
+            return self.log.stat().st_size
+        except OSError:
+            return 0
+
+    def last_words(self) -> str:
+        """The line in which the run told what went wrong, or the last it said."""
+        try:
+            with open(self.log, "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_TAIL_BYTES))
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        said = [line.strip() for line in lines if line.strip()]
+        marked = [line for line in said if ERROR_MARK in line or line.startswith("launch: ")]
+        last = (marked or said or [""])[-1]
+        return last.partition(ERROR_MARK)[2] or last
+
+    def _new_events(self) -> Iterator[Mapping[str, Any]]:
+        try:
+            with open(self.workdir.metrics, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._read_to:
+                    self._read_to = 0  # It was cut back, by a run that goes on.
+                file.seek(self._read_to)
+                lines = file.read().split(b"\n")[:-1]
+        except OSError:
+            return
+        for line in lines:
+            self._read_to += len(line) + 1
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: value
+        for name, value in values.items()
+        if type(value) in (int, float) and math.isfinite(value)
+    }
+
+
+def _copy_progress(earlier: pathlib.Path, run: pathlib.Path) -> None:
+    """What a longer run can go on from. Where there is nothing it starts anew, to the same weights."""
+    checkpoints = Workdir(earlier).checkpoints
+    if checkpoints.is_dir():
+        shutil.copytree(checkpoints, Workdir(run).checkpoints, copy_function=_link)
+    if Workdir(earlier).metrics.exists():
+        shutil.copyfile(Workdir(earlier).metrics, Workdir(run).metrics)
+
+
+def _link(source: str, target: str) -> None:
+    """A checkpoint is never written again, so two folders may share its files."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
