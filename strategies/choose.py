@@ -34,7 +34,7 @@ class Choice:
     transport: str = ""  # Between workers: one of TRANSPORTS but auto. Empty where there are none.
 
     @property
-    def way(self) -> str:
+    def transport_description(self) -> str:
         """The transport in words."""
         return {
             "direct": "over the workers' own connections, which on CPUs cost the least",

@@ -17,18 +17,20 @@ def fused_steps(
     program: Program,
     weights: list,
     slots: list,
-    slab: tuple,
+    stacked_batches: tuple,
     num_steps,
     added: Callable[[list, Any], tuple[list, Any]] = _alone,
 ) -> tuple:
-    """Weights, slots and sums after one step on each of the slab's first `num_steps` rows.
+    """Weights, slots and sums after one step on each of the stacked_batches's first `num_steps` rows.
 
     For compiled code: to the compiler the loop is one piece, and nothing in it is called again.
     `added` gives gradients and sums with those of the other replicas added to them.
     """
 
     def step(i, weights, slots, total):
-        gradients, sums = added(*program.gradients(weights, tuple(array[i] for array in slab)))
+        gradients, sums = added(
+            *program.gradients(weights, tuple(array[i] for array in stacked_batches))
+        )
         gradients = program.mean(gradients, sums[2])
         weights, slots = program.update(weights, slots, gradients)
         return i + 1, weights, slots, total + sums
@@ -37,11 +39,11 @@ def fused_steps(
     return tf.while_loop(lambda i, *_: i < num_steps, step, start)[1:]
 
 
-def block_sums(program: Program, weights: list, slab: tuple):
-    """float32 [k, NUM_SUMS]: the sums of each row of a slab of k rows."""
+def block_sums(program: Program, weights: list, stacked_batches: tuple):
+    """float32 [k, NUM_SUMS]: the sums of each row of a stacked_batches of k rows."""
     return tf.map_fn(
         lambda batch: program.sums(weights, batch),
-        slab,
+        stacked_batches,
         fn_output_signature=tf.TensorSpec([NUM_SUMS], tf.float32),
     )
 

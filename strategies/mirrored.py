@@ -18,7 +18,7 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.rendezvous.membership import Membership
-from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
+from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
 
 LOCAL = {
     "synchronization": tf.VariableSynchronization.ON_READ,
@@ -66,7 +66,12 @@ class MirroredRuntime(Runtime):
         return cls(choice.reason, tf.distribute.MirroredStrategy(devices))
 
     def start(
-        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+        self,
+        program: Program,
+        state: State,
+        train: ReplicaInput,
+        test: ReplicaInput,
+        num_steps: int,
     ) -> None:
         self._program = program
         self._train = train
@@ -154,35 +159,35 @@ class MirroredRuntime(Runtime):
     @tf.function(autograph=False)
     def _fused_loop(self, resident, elements, num_steps, stop):
         def replica(resident, element):
-            slab = self._train.slab(resident, element)
-            weights, slots, sums = self._compiled_loop(*self._read(), slab, num_steps)
+            stacked_batches = self._train.stacked_batches(resident, element)
+            weights, slots, sums = self._compiled_loop(*self._read(), stacked_batches, num_steps)
             self._assign(weights, slots)
             return sums
 
         return self._strategy.run(replica, args=(resident, elements)), stop
 
     @tf.function(jit_compile=True, autograph=False)
-    def _compiled_loop(self, weights, slots, slab, num_steps):
-        return fused_steps(self._program, weights, slots, slab, num_steps)
+    def _compiled_loop(self, weights, slots, stacked_batches, num_steps):
+        return fused_steps(self._program, weights, slots, stacked_batches, num_steps)
 
     # Several replicas: compiled gradients, one all-reduce, compiled update.
 
     @tf.function
     def _exchanging_loop(self, resident, elements, num_steps, stop):
-        slabs = self._strategy.run(self._train.slab, args=(resident, elements))
+        slabs = self._strategy.run(self._train.stacked_batches, args=(resident, elements))
         total = tf.zeros([NUM_SUMS + 1])
         for i in tf.range(num_steps):
             sums = self._strategy.run(self._exchanging_step, args=(i, slabs, stop))
             total += self._strategy.experimental_local_results(sums)[0]
         return total[:NUM_SUMS], total[NUM_SUMS]
 
-    def _exchanging_step(self, i, slab, stop):
+    def _exchanging_step(self, i, stacked_batches, stop):
         weights, slots = self._read()
         context = tf.distribute.get_replica_context()
         with tf.device(self._device_of(context)):
             # Sliced out here: as an argument of compiled code, an index would be compiled in, and
             # every step of the first loop would wait for a compilation of its own.
-            batch = tuple(tf.gather(array, i) for array in slab)
+            batch = tuple(tf.gather(array, i) for array in stacked_batches)
             gradients, sums = self._compiled_gradients(weights, batch)
             mine = tf.concat([flatten(gradients), sums, stop[tf.newaxis]], 0)
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, mine)
@@ -218,9 +223,9 @@ class MirroredRuntime(Runtime):
         of devices nor the order of the sum changes a bit.
         """
         context = tf.distribute.get_replica_context()
-        slab = self._test.slab(resident, element)
+        stacked_batches = self._test.stacked_batches(resident, element)
         with tf.device(self._device_of(context)):
-            mine = self._compiled_sums(self._read()[0], self._in_blocks(slab))
+            mine = self._compiled_sums(self._read()[0], self._in_blocks(stacked_batches))
             mine = tf.reshape(mine, [-1, 1, self._per_device, NUM_SUMS])
             devices = self._strategy.num_replicas_in_sync
             own = tf.one_hot(context.replica_id_in_sync_group, devices)
@@ -228,12 +233,13 @@ class MirroredRuntime(Runtime):
         blocks = context.all_reduce(tf.distribute.ReduceOp.SUM, blocks)
         return tf.reshape(blocks, [-1, NUM_SUMS])
 
-    def _in_blocks(self, slab: tuple) -> tuple:
+    def _in_blocks(self, stacked_batches: tuple) -> tuple:
         """Rows that lie side by side, one of each replica, as rows of their own."""
         return tuple(
-            tf.reshape(a, [-1, a.shape[1] // self._per_device, *a.shape[2:]]) for a in slab
+            tf.reshape(a, [-1, a.shape[1] // self._per_device, *a.shape[2:]])
+            for a in stacked_batches
         )
 
     @tf.function(jit_compile=True, autograph=False)
-    def _compiled_sums(self, weights, slab):
-        return block_sums(self._program, weights, slab)
+    def _compiled_sums(self, weights, stacked_batches):
+        return block_sums(self._program, weights, stacked_batches)

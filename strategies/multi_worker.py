@@ -1,8 +1,8 @@
 """How do workers on several machines train together, without parameter servers?
 
 Each keeps its own copy of the state, as in `mirrored.py`, and computes the gradients of its share of
-the batch in compiled code; between one step's gradients and their update stands the `Exchange`, over
-connections of this program's own. One compiled call does a step's update and the next one's
+the batch in compiled code; between one step's gradients and their update comes a `SocketAllReduce`,
+over connections of this program's own. One compiled call does a step's update and the next one's
 gradients, so that what is not arithmetic is paid once a step.
 """
 
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
+from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
 from strategies.mirrored import MirroredRuntime
 from strategies.rendezvous.membership import Membership
-from strategies.runtime import NUM_SUMS, Feed, Program, State
+from strategies.runtime import NUM_SUMS, Program, ReplicaInput, State
 
 _CONNECT_TIMEOUT_S = 60.0  # All are here, and running: that much the roll call has shown.
 
@@ -26,7 +26,9 @@ class MultiWorkerRuntime(MirroredRuntime):
 
     name = "multi_worker"
 
-    def __init__(self, reason: str, device: str, replicas: int, rank: int, exchange: Exchange):
+    def __init__(
+        self, reason: str, device: str, replicas: int, rank: int, exchange: SocketAllReduce
+    ):
         one = tf.distribute.MirroredStrategy([device])
         super().__init__(reason, one, first_device=0, replicas_per_device=replicas)
         self.num_replicas = replicas * exchange.num_workers
@@ -39,23 +41,28 @@ class MultiWorkerRuntime(MirroredRuntime):
     def create(
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership
     ) -> "MultiWorkerRuntime":
-        exchange = Exchange.connect(cluster, peers.token, _CONNECT_TIMEOUT_S)
+        exchange = SocketAllReduce.connect(cluster, peers.token, _CONNECT_TIMEOUT_S)
         return cls(choice.reason, devices[0], len(devices), cluster.process_index, exchange)
 
-    def share(self, values: Any) -> Any:
+    def broadcast(self, values: Any) -> Any:
         arrays = [np.array(value, order="C") for value in tf.nest.flatten(values)]
         for array in arrays:
             self._exchange.broadcast(array)
         return tf.nest.pack_sequence_as(values, arrays)
 
-    def awaited(self) -> str:
-        return " and ".join(map(str, self._exchange.awaited))
+    def waiting_for(self) -> str:
+        return " and ".join(map(str, self._exchange.waiting_for))
 
-    def give_up_after(self, seconds: float) -> None:
+    def set_peer_timeout(self, seconds: float) -> None:
         self._exchange.silence_s = seconds
 
     def start(
-        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+        self,
+        program: Program,
+        state: State,
+        train: ReplicaInput,
+        test: ReplicaInput,
+        num_steps: int,
     ) -> None:
         super().start(program, state, train, test, num_steps)
         size = sum(weight.size for weight in state.weights)
@@ -93,13 +100,13 @@ class MultiWorkerRuntime(MirroredRuntime):
 
     @tf.function(autograph=False)
     def _loop(self, resident, element, num_steps, stop):
-        slab = self._train.slab(resident, element)
-        gradients, sums = self._compiled_gradients(self._read()[0], _row(slab, 0))
+        stacked_batches = self._train.stacked_batches(resident, element)
+        gradients, sums = self._compiled_gradients(self._read()[0], _row(stacked_batches, 0))
         so_far = tf.zeros([NUM_SUMS + 1])
 
         def step(i, gradients, sums, so_far):
             total = self._summed(gradients, sums, stop)
-            return i + 1, *self._compiled_turn(total, so_far, _row(slab, i))
+            return i + 1, *self._compiled_turn(total, so_far, _row(stacked_batches, i))
 
         _, gradients, sums, so_far = tf.while_loop(
             lambda i, *_: i < num_steps,
@@ -142,6 +149,6 @@ class MultiWorkerRuntime(MirroredRuntime):
         return self._total
 
 
-def _row(slab: tuple, i) -> tuple:
-    # Outside compiled code, which was measured to be slower with the whole slab as its argument.
-    return tuple(tf.gather(array, i) for array in slab)
+def _row(stacked_batches: tuple, i) -> tuple:
+    # Outside compiled code, which was measured to be slower with all the batches as its argument.
+    return tuple(tf.gather(array, i) for array in stacked_batches)

@@ -36,7 +36,7 @@ class MultiWorkerMirroredRuntime(MirroredRuntime):
         strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
         return cls(choice.reason, strategy, cluster.process_index * len(devices))
 
-    def share(self, values: Any) -> Any:
+    def broadcast(self, values: Any) -> Any:
         arrays = [np.asarray(value) for value in tf.nest.flatten(values)]
         payload = b"".join(array.tobytes() for array in arrays)
         words = np.frombuffer(payload + bytes(-len(payload) % 4), np.int32)

@@ -1,7 +1,7 @@
 """What does the trainer ask of every strategy?
 
 `Runtime` is the interface, one file per strategy fills it in, and nothing outside this folder asks
-which one it holds. A runtime is given mathematics (`Program`) and input (`Feed`) and keeps the
+which one it holds. A runtime is given mathematics (`Program`) and input (`ReplicaInput`) and keeps the
 training state between calls; the trainer decides when to run, to look and to save.
 """
 
@@ -49,13 +49,13 @@ class Program(Protocol):
         """The optimizer's slots for weights of these shapes, before the first step."""
 
 
-class Feed(Protocol):
+class ReplicaInput(Protocol):
     """One replica's share of the input, loop by loop."""
 
     resident: tuple[np.ndarray, ...]
     """Arrays to keep on every device for the whole run; empty where batches are streamed."""
 
-    def slab(self, resident: tuple, element: tuple) -> tuple:
+    def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
         """`(features [k, b, ...], targets [k, b, ...], example_weights [k, b])` of one element."""
 
 
@@ -71,7 +71,7 @@ class Runtime(abc.ABC):
     device_type = "CPU"
     adds_in_order = True  # Replicas' gradients are added pairwise, in the order of the replicas.
 
-    def share(self, values: Any) -> Any:
+    def broadcast(self, values: Any) -> Any:
         """The leader's values on every task: a nest of arrays, of equal shapes everywhere."""
         return values
 
@@ -82,16 +82,21 @@ class Runtime(abc.ABC):
         """
         return None
 
-    def awaited(self) -> str:
+    def waiting_for(self) -> str:
         """The peers for which what is under way waits now, as in "worker 1"; "" where it cannot tell."""
         return ""
 
-    def give_up_after(self, seconds: float) -> None:  # noqa: B027, most have nothing to bound.
+    def set_peer_timeout(self, seconds: float) -> None:  # noqa: B027, most have nothing to bound.
         """Bounds its own waits for peers that live and do not come on, where it has such waits."""
 
     @abc.abstractmethod
     def start(
-        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+        self,
+        program: Program,
+        state: State,
+        train: ReplicaInput,
+        test: ReplicaInput,
+        num_steps: int,
     ) -> None:
         """Places state and resident data. `num_steps`: steps of the whole run, done ones included."""
 

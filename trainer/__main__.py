@@ -23,8 +23,8 @@ from trainer.process import console, guardian, signals
 def _train(command: options.TrainOptions) -> int:
     cluster = resolve.find(command.asked)
     gpus.take_own_share(cluster.source)
-    signals.hold()
-    guarded = guardian.Guard() if cluster.is_alone else guardian.split_off()
+    signals.block_signals()
+    guarded = guardian.Guardian() if cluster.is_alone else guardian.split_off()
     signals.speak_through(guarded.say_last)
     from trainer.commands import train as train_command
     from trainer.process import log_format
@@ -48,7 +48,7 @@ def _launch(command: options.LaunchOptions) -> int:
 
 
 def _tune(command: options.TuneOptions) -> int:
-    signals.hold()
+    signals.block_signals()
     from trainer.commands import tune
 
     return tune.run(command)
@@ -76,17 +76,17 @@ def main() -> None:
         exit_code = _VERBS[command.verb](command)
     except (InputError, Resumable) as error:
         exit_code = error.exit_code
-        console.say(f"muster: error: {' '.join(str(error).split())}")
+        console.print_line(f"muster: error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
-        console.say("muster: error: stopped by Ctrl-C; run the same command again")
+        console.print_line("muster: error: stopped by Ctrl-C; run the same command again")
     except Exception as error:
         if shown := _out_of_memory(error):
             exit_code = EXIT_BAD_INPUT
-            console.say(f"muster: error: {shown}")
+            console.print_line(f"muster: error: {shown}")
         else:  # A fault of the program: told whole, and still no reason to hang.
             exit_code = EXIT_FAULT
-            console.say(traceback.format_exc().rstrip("\n"))
+            console.print_line(traceback.format_exc().rstrip("\n"))
     _leave(exit_code)
 
 

@@ -19,7 +19,7 @@ _EXAMPLE = "--cluster=worker=host0:2222,host1:2222"
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class ClusterFlags:
     """The flags of a command that are about its cluster, as they were typed."""
 
     cluster: str = ""
@@ -27,7 +27,7 @@ class Asked:
     ps: int = 0
 
 
-def read(asked: Asked, environ: Mapping[str, str]) -> ClusterSpec:
+def read(asked: ClusterFlags, environ: Mapping[str, str]) -> ClusterSpec:
     """The cluster of the flags. Raises ClusterError where they describe none that can run."""
     if not asked.cluster:
         raise _error("task", "needs `--cluster` beside it", asked.task, f"add e.g. {_EXAMPLE}")
@@ -38,7 +38,7 @@ def read(asked: Asked, environ: Mapping[str, str]) -> ClusterSpec:
     return tf_config.from_dict({"cluster": jobs, "task": task}, PLACE, note)
 
 
-def _jobs(asked: Asked) -> dict[str, list[str]]:
+def _jobs(asked: ClusterFlags) -> dict[str, list[str]]:
     if "=" not in asked.cluster:
         return roles.jobs(_addresses(asked.cluster), asked.ps, PLACE)
     if asked.ps:

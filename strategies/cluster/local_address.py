@@ -1,7 +1,7 @@
 """Which of these addresses is this machine's own?
 
-Asked where a cluster is given and not which of its tasks this process is. By name first, which costs
-nothing; then by address.
+This is needed where a cluster is given, but not which of its tasks this process is. Names are compared
+first, which costs nothing; then addresses.
 """
 
 import ipaddress

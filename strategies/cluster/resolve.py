@@ -11,14 +11,14 @@ from collections.abc import Mapping
 
 from strategies.cluster import flags as cluster_flags
 from strategies.cluster import roles, slurm, tf_config
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
 _AROUND = "start a cluster on this machine with `python -m trainer launch --ps="
 
 
-def find(asked: Asked, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
+def find(asked: ClusterFlags, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
     """The cluster that this process is a task of, and which; alone where no place names one.
 
     `TF_CONFIG={}` says that there is none, also within a step of Slurm.
@@ -56,7 +56,7 @@ def _meant(environ: Mapping[str, str]) -> str:
     return ""
 
 
-def _refuse_flags(asked: Asked, written: ClusterSpec) -> None:
+def _refuse_flags(asked: ClusterFlags, written: ClusterSpec) -> None:
     for flag, value in vars(asked).items():
         if value:
             raise ClusterError(

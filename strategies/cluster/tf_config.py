@@ -47,7 +47,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-class _Mistake(Exception):
+class _InvalidCluster(Exception):
     """What is wrong with a cluster, wherever it was said."""
 
 
@@ -56,12 +56,12 @@ def _told(place: str) -> Iterator[None]:
     """Turns a mistake into the error that names the place where it was made."""
     try:
         yield
-    except _Mistake as mistake:
+    except _InvalidCluster as mistake:
         raise ClusterError(f"{place}: {mistake}") from None
 
 
-def _error(problem: str, received: Any, way_out: str) -> _Mistake:
-    return _Mistake(f"{problem}. Received: {_shown(received)}; {way_out}.")
+def _error(problem: str, received: Any, way_out: str) -> _InvalidCluster:
+    return _InvalidCluster(f"{problem}. Received: {_shown(received)}; {way_out}.")
 
 
 def _json_object(text: str) -> dict[str, Any]:

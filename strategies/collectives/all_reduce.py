@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.collectives.tree_sum import add_pairwise
+from strategies.collectives.tree_sum import tree_sum
 from strategies.errors import Resumable
-from strategies.network.connection import Link, Stranger
-from strategies.network.handshake import Reception, call
+from strategies.network.connection import JsonConnection, ProtocolError
+from strategies.network.handshake import AuthenticatingListener, call
 from strategies.network.sockets import connect, listen
 
 _BUFFER_BYTES = 4 << 20
@@ -35,7 +35,7 @@ class PeerLost(Resumable):
     """A connection to another worker ended, or nothing came from it."""
 
 
-class Exchange:
+class SocketAllReduce:
     """This worker's connections to all others. Not for use by two threads at once.
 
     `silence_s`: how long to wait for a peer that lives and sends nothing. One that is dead or stopped is
@@ -56,7 +56,7 @@ class Exchange:
             connection.setblocking(False)
 
     @classmethod
-    def connect(cls, cluster: ClusterSpec, token: str, timeout_s: float) -> "Exchange":
+    def connect(cls, cluster: ClusterSpec, token: str, timeout_s: float) -> "SocketAllReduce":
         """The connections among the tasks that train, each of which calls this.
 
         Args:
@@ -103,7 +103,7 @@ class Exchange:
             {peer: [_bytes(total[shares[peer]])] for peer in self._connections},
             {peer: _bytes(terms[peer]) for peer in self._connections},
         )
-        total[mine] = add_pairwise(terms)
+        total[mine] = tree_sum(terms)
         self._move(
             {peer: [_bytes(total[mine])] for peer in self._connections},
             {peer: _bytes(total[shares[peer]]) for peer in self._connections},
@@ -178,14 +178,14 @@ class Exchange:
     def _await(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
         readers = [self._connections[peer] for peer in incoming]
         writers = [self._connections[peer] for peer in outgoing]
-        self.awaited = tuple(self._tasks[peer] for peer in sorted({*outgoing, *incoming}))
+        self.waiting_for = tuple(self._tasks[peer] for peer in sorted({*outgoing, *incoming}))
         if not any(select.select(readers, writers, [], self.silence_s)):
-            names = " and ".join(map(str, self.awaited))
+            names = " and ".join(map(str, self.waiting_for))
             raise PeerLost(
                 f"{names} took no part in the exchange for {self.silence_s:g} s; "
                 "run the same command again to go on."
             )
-        self.awaited = ()
+        self.waiting_for = ()
 
     def _lost(self, peer: int) -> PeerLost:
         return PeerLost(
@@ -213,7 +213,7 @@ def _call(
 ) -> socket.socket:
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            link = Link(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), at_a_time=1)
+            link = JsonConnection(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), at_a_time=1)
         except (OSError, UnicodeError):
             time.sleep(_RETRY_EVERY_S)
             continue
@@ -221,7 +221,7 @@ def _call(
             # It answers when it has come to its own calls, which may take it until the deadline.
             if call(link, key, {"rank": rank}, deadline).said == {"rank": peer}:
                 return link.detach()
-        except (OSError, EOFError, Stranger):
+        except (OSError, EOFError, ProtocolError):
             pass
         link.close()
         time.sleep(_RETRY_EVERY_S)
@@ -234,7 +234,7 @@ def _called(
     """The connections that all of lower rank make, by their ranks."""
     connections: dict[int, socket.socket] = {}
     # A byte at a time: what follows the handshake belongs to the exchange.
-    with Reception(listener, key, {"rank": rank}, at_a_time=1) as reception:
+    with AuthenticatingListener(listener, key, {"rank": rank}, at_a_time=1) as reception:
         while missing := set(range(rank)) - connections.keys():
             met = reception.next_caller(deadline)
             if not met:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def add_pairwise(terms: Sequence[Any], add: Callable[[Any, Any], Any] = operator.add) -> Any:
+def tree_sum(terms: Sequence[Any], add: Callable[[Any, Any], Any] = operator.add) -> Any:
     """((0 + 1) + (2 + 3)) + ...: neighbours first, then the sums of neighbours."""
     terms = list(terms)
     while len(terms) > 1:

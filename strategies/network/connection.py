@@ -1,7 +1,7 @@
 """How does one task talk to another?
 
 One JSON object to a line, over a connection of its own beside TensorFlow's. Nothing here is trusted:
-a line has a bound, every wait a deadline, and what is no JSON object is a `Stranger`.
+a line has a bound, every wait a deadline, and what is no JSON object is a `ProtocolError`.
 """
 
 import collections
@@ -18,11 +18,11 @@ _SEND_TIMEOUT_S = 5.0
 Message = dict[str, Any]
 
 
-class Stranger(Exception):
+class ProtocolError(Exception):
     """The other end of the connection speaks some other language."""
 
 
-class Link:
+class JsonConnection:
     """A connection to one task. Sending is safe from any thread; reading belongs to one."""
 
     def __init__(self, connection: socket.socket, at_a_time: int = 1 << 16):
@@ -54,7 +54,7 @@ class Link:
 
         Raises:
           EOFError: the other end is gone.
-          Stranger: it sent what is no message.
+          ProtocolError: it sent what is no message.
         """
         try:
             received = self._connection.recv(self._at_a_time)
@@ -67,7 +67,7 @@ class Link:
         *lines, self._partial = (self._partial + received).split(b"\n")
         self.inbox.extend(_message(line) for line in lines)
         if len(self._partial) > MAX_LINE_BYTES:
-            raise Stranger
+            raise ProtocolError
 
     def receive(self, deadline: float) -> Message:
         """The next message. Raises TimeoutError at `deadline` (of time.monotonic), else as `fill`."""
@@ -102,7 +102,7 @@ def _message(line: bytes) -> Message:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
-        raise Stranger from None
+        raise ProtocolError from None
     if not isinstance(message, dict):
-        raise Stranger
+        raise ProtocolError
     return message

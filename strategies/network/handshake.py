@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from strategies.network.connection import Link, Message, Stranger
+from strategies.network.connection import JsonConnection, Message, ProtocolError
 from strategies.network.shared_secret import FLAG, is_proof, proof
 
 _MAX_CALLERS = 64
@@ -22,37 +22,39 @@ _NONCE_BYTES = 16
 _REFUSED: Message = {"muster": "refused"}
 
 
-class Imposter(Stranger):
+class AuthenticationError(ProtocolError):
     """The other end speaks the protocol and does not know the secret."""
 
 
-class Met(NamedTuple):
+class AuthenticatedConnection(NamedTuple):
     """The other end of a connection, once both sides have shown that they know the key."""
 
-    link: Link
+    link: JsonConnection
     said: dict[str, Any]
     key: bytes
     nonces: list[str]
 
     def send(self, message: Message) -> None:
-        """Sends a message that nobody else could have sent. Raises OSError, as `Link.send`."""
+        """Sends a message that nobody else could have sent. Raises OSError, as `JsonConnection.send`."""
         self.link.send({**message, "proof": proof(self.key, "then", self.nonces, message)})
 
     def receive(self, deadline: float) -> Message:
-        """The next such message. Raises as `Link.receive`, and Imposter for what another made up."""
+        """The next such message. Raises as `JsonConnection.receive`; AuthenticationError if forged."""
         message = self.link.receive(deadline)
         claimed = message.pop("proof", None)
         if not is_proof(claimed, self.key, "then", self.nonces, message):
-            raise Imposter
+            raise AuthenticationError
         return message
 
 
-def call(link: Link, key: bytes, says: dict[str, Any], deadline: float) -> Met:
+def call(
+    link: JsonConnection, key: bytes, says: dict[str, Any], deadline: float
+) -> AuthenticatedConnection:
     """The handshake of who calls.
 
     Raises:
-      Imposter: the other end does not know the key, or finds that this one does not.
-      OSError, EOFError, Stranger: as `Link.send` and `Link.receive`.
+      AuthenticationError: the other end does not know the key, or finds that this one does not.
+      OSError, EOFError, ProtocolError: as `JsonConnection.send` and `JsonConnection.receive`.
     """
     nonce = secrets.token_hex(_NONCE_BYTES)
     link.send({"muster": "hello", "nonce": nonce})
@@ -60,11 +62,11 @@ def call(link: Link, key: bytes, says: dict[str, Any], deadline: float) -> Met:
     link.send({"says": says, "proof": proof(key, "caller", nonces, says)})
     answer = link.receive(deadline)
     if answer == _REFUSED:
-        raise Imposter
-    return Met(link, _said(answer, key, "called", nonces), key, nonces)
+        raise AuthenticationError
+    return AuthenticatedConnection(link, _said(answer, key, "called", nonces), key, nonces)
 
 
-class Reception:
+class AuthenticatingListener:
     """Lets in, one after another, whoever calls at a listener and knows the key.
 
     Strangers may call too, and say nothing or anything: none of them holds up the others. Closing it
@@ -80,7 +82,9 @@ class Reception:
         self._key = key
         self._says = says
         self._at_a_time = at_a_time
-        self._callers: dict[Link, list[str]] = {}  # With the nonces, once they are agreed.
+        self._callers: dict[
+            JsonConnection, list[str]
+        ] = {}  # With the nonces, once they are agreed.
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -93,7 +97,7 @@ class Reception:
         for link in self._callers:
             link.close()
 
-    def next_caller(self, deadline: float) -> Met | None:
+    def next_caller(self, deadline: float) -> AuthenticatedConnection | None:
         """The next one that knows the key; None at `deadline` (of time.monotonic)."""
         while (left_s := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left_s):
@@ -105,7 +109,7 @@ class Reception:
 
     def _admit(self) -> None:
         try:
-            link = Link(self._listener.accept()[0], self._at_a_time)
+            link = JsonConnection(self._listener.accept()[0], self._at_a_time)
         except OSError:
             return  # It hung up before it was let in.
         if len(self._callers) >= _MAX_CALLERS:
@@ -114,20 +118,20 @@ class Reception:
         self._callers[link] = []
         self._selector.register(link, selectors.EVENT_READ)
 
-    def _turn_away(self, link: Link) -> None:
+    def _turn_away(self, link: JsonConnection) -> None:
         self._selector.unregister(link)
         del self._callers[link]
         link.close()
 
-    def _hear(self, link: Link) -> Met | None:
+    def _hear(self, link: JsonConnection) -> AuthenticatedConnection | None:
         try:
             link.fill()
             return self._answer(link, link.inbox.popleft()) if link.inbox else None
-        except (EOFError, OSError, Stranger):
+        except (EOFError, OSError, ProtocolError):
             self._turn_away(link)
             return None
 
-    def _answer(self, link: Link, message: Message) -> Met | None:
+    def _answer(self, link: JsonConnection, message: Message) -> AuthenticatedConnection | None:
         nonces = self._callers[link]
         if not nonces:
             nonces += [_nonce(message), secrets.token_hex(_NONCE_BYTES)]
@@ -135,7 +139,7 @@ class Reception:
             return None
         try:
             said = _said(message, self._key, "caller", nonces)
-        except Imposter:
+        except AuthenticationError:
             if link.host not in self.imposters:
                 self.imposters.add(link.host)
                 logging.warning(
@@ -149,7 +153,7 @@ class Reception:
         link.send(mine)
         self._selector.unregister(link)
         del self._callers[link]
-        return Met(link, said, self._key, nonces)
+        return AuthenticatedConnection(link, said, self._key, nonces)
 
 
 def reason(error: Exception) -> str:
@@ -159,8 +163,8 @@ def reason(error: Exception) -> str:
         UnicodeError: "name does not resolve",  # From a label too long for any name.
         ConnectionRefusedError: "refused",
         TimeoutError: "no answer",
-        Imposter: "it does not know the secret",
-        Stranger: "another program answers there",
+        AuthenticationError: "it does not know the secret",
+        ProtocolError: "another program answers there",
         EOFError: "it hung up",
     }
     for kind, words in reasons.items():
@@ -172,14 +176,14 @@ def reason(error: Exception) -> str:
 def _nonce(message: Message) -> str:
     nonce = message.get("nonce")
     if message.get("muster") != "hello" or not isinstance(nonce, str):
-        raise Stranger
+        raise ProtocolError
     return nonce
 
 
 def _said(message: Message, key: bytes, role: str, nonces: list[str]) -> dict[str, Any]:
     said = message.get("says")
     if not isinstance(said, dict):
-        raise Stranger
+        raise ProtocolError
     if not is_proof(message.get("proof"), key, role, nonces, said):
-        raise Imposter
+        raise AuthenticationError
     return said

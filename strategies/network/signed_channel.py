@@ -8,15 +8,15 @@ said again, not even on the same connection, nor be thrown back at who said it, 
 import threading
 
 from strategies.network.connection import Message
-from strategies.network.handshake import Imposter, Met
+from strategies.network.handshake import AuthenticatedConnection, AuthenticationError
 
 CHIEF, CLIENT = "chief", "client"
 
 
-class Wire:
+class SignedChannel:
     """A connection after its handshake. Sending is safe from any thread; reading belongs to one."""
 
-    def __init__(self, met: Met, role: str):
+    def __init__(self, met: AuthenticatedConnection, role: str):
         """`role`: which of the two this end is."""
         self._met = met
         self._role = role
@@ -41,11 +41,11 @@ class Wire:
         Raises:
           TimeoutError: there is none at `deadline`, of time.monotonic.
           EOFError: the other end is gone.
-          Stranger: it speaks another language, or (Imposter) somebody else put in a word.
+          ProtocolError: it speaks another language, or (AuthenticationError) somebody else put in a word.
         """
         said = self._met.receive(deadline)
         if (said.get("from"), said.get("count")) != (self._other, self._received):
-            raise Imposter
+            raise AuthenticationError
         self._received += 1
         message = said.get("message")
         return message if isinstance(message, dict) else {}

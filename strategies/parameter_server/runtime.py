@@ -27,7 +27,7 @@ from strategies.parameter_server.worker_recovery import (
     recover_each_alone,
 )
 from strategies.rendezvous.membership import Membership
-from strategies.runtime import NUM_SUMS, Feed, Program, Runtime, State
+from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
 
 # When it is freed TensorFlow takes leave of every server, at length and in errors where one is gone
 # already. The process ends without that.
@@ -82,7 +82,12 @@ class ParameterServerRuntime(Runtime):
         return exit_code
 
     def start(
-        self, program: Program, state: State, train: Feed, test: Feed, num_steps: int
+        self,
+        program: Program,
+        state: State,
+        train: ReplicaInput,
+        test: ReplicaInput,
+        num_steps: int,
     ) -> None:
         self._program = program
         self._train, self._test = train, test
@@ -180,17 +185,17 @@ class ParameterServerRuntime(Runtime):
     @tf.function(autograph=False)
     def _unit(self, resident, steps, element):
         """A window of steps, on the worker that was given it. `steps`: the first, and how many."""
-        slab = self._train.slab(next(resident), element)
+        stacked_batches = self._train.stacked_batches(next(resident), element)
         pulled = [shard.pull() for shard in self._shards]
         values = [one.values for one in pulled]
-        pushed = self._compiled_window(values, pulled[0].counts, slab, steps[1])
+        pushed = self._compiled_window(values, pulled[0].counts, stacked_batches, steps[1])
         return [
             shard.push(steps, before, after)
             for shard, before, after in zip(self._shards, pulled, pushed, strict=True)
         ]
 
     @tf.function(jit_compile=True, autograph=False)
-    def _compiled_window(self, values, counts, slab, num_steps):
+    def _compiled_window(self, values, counts, stacked_batches, num_steps):
         """What to push to each shard, after `num_steps` steps from these values of theirs."""
         parts = [
             shard.layout.unpack(own, counts)
@@ -198,7 +203,9 @@ class ParameterServerRuntime(Runtime):
         ]
         weights, *kinds = [self._joined(kind) for kind in zip(*parts, strict=True)]
         slots = [list(own) for own in zip(*kinds, strict=True)]
-        weights, slots, sums = fused_steps(self._program, weights, slots, slab, num_steps)
+        weights, slots, sums = fused_steps(
+            self._program, weights, slots, stacked_batches, num_steps
+        )
         # Joined only after the loop: XLA would fuse what it can see into a concatenation.
         kinds = [self._sharded(kind) for kind in (weights, *zip(*slots, strict=True))]
         return [
@@ -220,11 +227,11 @@ class ParameterServerRuntime(Runtime):
 
     @tf.function(autograph=False)
     def _evaluation(self, weights, resident, element):
-        return self._compiled_sums(weights, self._test.slab(resident, element))
+        return self._compiled_sums(weights, self._test.stacked_batches(resident, element))
 
     @tf.function(jit_compile=True, autograph=False)
-    def _compiled_sums(self, weights, slab):
-        return block_sums(self._program, weights, slab)
+    def _compiled_sums(self, weights, stacked_batches):
+        return block_sums(self._program, weights, stacked_batches)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
-from strategies.network.connection import Link, Message, Stranger
+from strategies.network.connection import JsonConnection, Message, ProtocolError
 from strategies.network.sockets import cut
 
 _BEAT_EVERY_S = 1.0
@@ -26,7 +26,7 @@ _RECALL_EVERY_S = 1.0
 
 OnLost = Callable[[Task, str], None]
 OnBack = Callable[[Task], None]
-Recall = Callable[[Task], Link | None]
+Recall = Callable[[Task], JsonConnection | None]
 
 
 class Membership:
@@ -39,7 +39,7 @@ class Membership:
     def __init__(
         self,
         cluster: ClusterSpec,
-        links: Mapping[Task, Link],
+        links: Mapping[Task, JsonConnection],
         token: str = "",
         recall: Recall = lambda task: None,
     ):
@@ -54,7 +54,9 @@ class Membership:
         self._told: set[Task] = set()
         self._done: set[Task] = set()
         self._gone: set[Task] = set()  # Their connections are closed or given up.
-        self._called: list[tuple[Task, Link]] = []  # Lost, now told to go, and not yet watched.
+        self._called: list[
+            tuple[Task, JsonConnection]
+        ] = []  # Lost, now told to go, and not yet watched.
         self._returning: set[Task] = set()  # Watched again, and lost until they serve.
         self._back: list[Task] = []  # Of whom `on_back` is to be told.
         self._dismissal: int | None = None
@@ -79,7 +81,7 @@ class Membership:
         return self._dismissal
 
     @property
-    def connections(self) -> Mapping[str, Link]:
+    def connections(self) -> Mapping[str, JsonConnection]:
         """The connections by the names of their peers, for who watches in this process's stead."""
         return {str(task): link for task, link in self._links.items() if task not in self._gone}
 
@@ -112,7 +114,7 @@ class Membership:
             self._on_lost, self._on_back = on_lost, on_back
         self._wake()
 
-    def bring_back(self, task: Task) -> None:
+    def reconnect(self, task: Task) -> None:
         """Has a lost task called until it is back or the run over. For the leader; returns at once.
 
         What this process still awaits from it ends, with an error in whoever awaits it.
@@ -136,7 +138,7 @@ class Membership:
             self._changed.wait_for(lambda: self._lost, timeout_s if self._links else 0)
             return next(iter(self._lost.items()), None)
 
-    def finish(self, timeout_s: float, exit_code: int = EXIT_DONE) -> int:
+    def wait_for_all(self, timeout_s: float, exit_code: int = EXIT_DONE) -> int:
         """Returns the exit code of the dismissal once every task that trains has come here.
 
         The leader waits for the others and dismisses everyone; the others wait for that. So nobody
@@ -152,9 +154,9 @@ class Membership:
             return self._dismissal or EXIT_DONE
         needed = set() if self._cluster.has_ps else {*self._links}
         self._wait(lambda: needed <= self._done, lambda: needed - self._done, timeout_s)
-        return self.dismiss(exit_code)
+        return self.broadcast_exit(exit_code)
 
-    def wait_for_dismissal(self, timeout_s: float | None = None) -> int:
+    def wait_for_exit(self, timeout_s: float | None = None) -> int:
         """Returns the exit code that the leader dismissed everyone with. For a task that serves now.
 
         Raises:
@@ -165,7 +167,7 @@ class Membership:
         self._wait(self._is_dismissed, lambda: self._links, timeout_s, fatal={*self._links})
         return self._dismissal or EXIT_DONE
 
-    def dismiss(self, exit_code: int = EXIT_DONE) -> int:
+    def broadcast_exit(self, exit_code: int = EXIT_DONE) -> int:
         """Ends the run for every task, with this exit code. For the leader; later calls do nothing.
 
         Returns after everyone heard it, or after 5 s.
@@ -207,7 +209,7 @@ class Membership:
             with self._changed:
                 self._changed.wait_for(is_over, _RECALL_EVERY_S)
 
-    def _watch_again(self, task: Task, link: Link) -> None:
+    def _watch_again(self, task: Task, link: JsonConnection) -> None:
         with self._changed:
             if self._closing:
                 link.close()
@@ -276,7 +278,7 @@ class Membership:
             try:
                 key.fileobj.fill()
                 self._take(key.data)
-            except (EOFError, Stranger, TypeError, ValueError):
+            except (EOFError, ProtocolError, TypeError, ValueError):
                 selector.unregister(key.fileobj)
                 self._leave(key.data, "its connection closed")
 
@@ -335,7 +337,7 @@ class Membership:
             self._changed.notify_all()
         if task in self._returning:
             self._returning.discard(task)
-            self.bring_back(task)
+            self.reconnect(task)
 
     def _notice_silence(self, now: float) -> None:
         for task, heard in self._heard.items():

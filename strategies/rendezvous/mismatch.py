@@ -18,7 +18,7 @@ def difference(everyone: Mapping[Hashable, Mapping[str, Any]]) -> ClusterError |
 
     `everyone`: who carries what, which is JSON, or such mappings nested.
     """
-    carried = {task: dict(_flat(credentials)) for task, credentials in everyone.items()}
+    carried = {task: dict(_flat(fingerprint)) for task, fingerprint in everyone.items()}
     fields = dict.fromkeys(itertools.chain.from_iterable(carried.values()))
     differing = [
         field
@@ -41,8 +41,8 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _flat(credentials: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in credentials.items():
+def _flat(fingerprint: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in fingerprint.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:

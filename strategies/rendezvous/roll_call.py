@@ -23,14 +23,20 @@ from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret as secret_lib
-from strategies.network.connection import Link, Message, Stranger
-from strategies.network.handshake import Imposter, Met, Reception, call, reason
+from strategies.network.connection import JsonConnection, Message, ProtocolError
+from strategies.network.handshake import (
+    AuthenticatedConnection,
+    AuthenticatingListener,
+    AuthenticationError,
+    call,
+    reason,
+)
 from strategies.network.shared_secret import FLAG, proof
 from strategies.network.sockets import connect, listen
 from strategies.rendezvous.membership import Membership
 from strategies.rendezvous.mismatch import difference, listed, plain
 
-Credentials = Mapping[str, Any]
+Fingerprint = Mapping[str, Any]
 
 _RUN_BYTES = 16  # Of the name that the leader makes up for a run.
 _CONNECT_TIMEOUT_S = 2.0
@@ -41,18 +47,18 @@ _LONGEST_S = 86_400.0
 
 
 def meet(
-    cluster: ClusterSpec, credentials: Credentials, timeout_s: float, secret: bytes = b""
+    cluster: ClusterSpec, fingerprint: Fingerprint, timeout_s: float, secret: bytes = b""
 ) -> Membership:
-    """The membership of a cluster whose tasks are all present and all carry equal credentials.
+    """The membership of a cluster whose tasks are all present and all carry equal fingerprints.
 
     Args:
       cluster: who calls whom. An evaluator, and a task alone, meets nobody.
-      credentials: names to JSON values or, nested, to such mappings: versions, the config.
+      fingerprint: names to JSON values or, nested, to such mappings: versions, the config.
       timeout_s: seconds until everyone must be here.
       secret: whoever does not know it takes no part. Empty: everyone does.
 
     Raises:
-      ClusterError: a port is taken, another task answers at an address, credentials differ, or
+      ClusterError: a port is taken, another task answers at an address, fingerprints differ, or
         someone did not know the secret. All tasks that are here, and know it, raise the same error.
       Resumable: a task is missing after `timeout_s`. Again the same error for all.
     """
@@ -60,11 +66,11 @@ def meet(
         return Membership(cluster, {})
     hello = {
         "task": [cluster.task.type, cluster.task.index],
-        "credentials": plain({"cluster": cluster.as_dict(), **credentials}),
+        "fingerprint": plain({"cluster": cluster.as_dict(), **fingerprint}),
     }
     if cluster.is_leader:
         run = secrets.token_hex(_RUN_BYTES)
-        caller = _Caller(cluster, secret, hello, run, timeout_s)
+        caller = Leader(cluster, secret, hello, run, timeout_s)
         return Membership(cluster, caller.gather(), _token(secret, run), caller.call_again)
     link, run = _await_call(cluster, secret, hello, timeout_s)
     return Membership(cluster, {cluster.leader: link}, _token(secret, run))
@@ -114,7 +120,7 @@ def _knock(cluster: ClusterSpec, task: Task, timeout_s: float, found: dict[Task,
 # The leader's side.
 
 
-class _Caller:
+class Leader:
     """Calls every other task, each from a thread of its own, until all have answered."""
 
     def __init__(
@@ -128,12 +134,12 @@ class _Caller:
         self._deadline = time.monotonic() + timeout_s
         self._peers = [task for task in cluster.tasks() if task != cluster.task]
         self._reasons = dict.fromkeys(self._peers, "no answer")
-        self._met: dict[Task, Met] = {}
+        self._met: dict[Task, AuthenticatedConnection] = {}
         self._imposters: set[Task] = set()
         self._changed = threading.Condition()
         self._is_over = threading.Event()
 
-    def gather(self) -> dict[Task, Link]:
+    def gather(self) -> dict[Task, JsonConnection]:
         """A connection to every other task, which now holds the token.
 
         On any error all of them are told it, and closed.
@@ -153,14 +159,14 @@ class _Caller:
         finally:
             self._is_over.set()
 
-    def call_again(self, task: Task) -> Link | None:
+    def call_again(self, task: Task) -> JsonConnection | None:
         """One call to a task that was lost: a connection if it is here, and was told to go.
 
         Where it carries something else than the leader, it is told so, and ends.
         """
         try:
             met = self._call_once(task, _ANSWER_TIMEOUT_S)
-        except (OSError, EOFError, Stranger, UnicodeError):
+        except (OSError, EOFError, ProtocolError, UnicodeError):
             return None
         error = self._difference({task: met})
         with contextlib.suppress(OSError):
@@ -194,20 +200,20 @@ class _Caller:
         while not self._is_over.is_set():
             try:
                 return self._keep(task, self._call_once(task, self._left_s()))
-            except (OSError, EOFError, Stranger, UnicodeError) as error:
+            except (OSError, EOFError, ProtocolError, UnicodeError) as error:
                 self._reasons[task] = reason(error)
             self._is_over.wait(_RETRY_EVERY_S)
 
-    def _call_once(self, task: Task, remaining_s: float) -> Met:
-        link = Link(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
+    def _call_once(self, task: Task, remaining_s: float) -> AuthenticatedConnection:
+        link = JsonConnection(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
         says = {**self._hello, "remaining_s": remaining_s}
         try:
             met = call(link, self._key, says, time.monotonic() + _ANSWER_TIMEOUT_S)
             if not _is_hello(met.said):
-                raise Stranger
+                raise ProtocolError
         except BaseException as error:
             link.close()
-            if isinstance(error, Imposter):
+            if isinstance(error, AuthenticationError):
                 self._warn_of(task)
             raise
         return met
@@ -221,7 +227,7 @@ class _Caller:
     def _left_s(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def _keep(self, task: Task, met: Met) -> None:
+    def _keep(self, task: Task, met: AuthenticatedConnection) -> None:
         with self._changed:
             if self._is_over.is_set():
                 met.link.close()
@@ -236,9 +242,9 @@ class _Caller:
             self._reasons[task] = "it answered, and left"
             self._call(task)
 
-    def _difference(self, met: Mapping[Task, Met]) -> ClusterError | None:
-        everyone = {self._cluster.task: self._hello["credentials"]}
-        everyone |= {task: one.said["credentials"] for task, one in met.items()}
+    def _difference(self, met: Mapping[Task, AuthenticatedConnection]) -> ClusterError | None:
+        everyone = {self._cluster.task: self._hello["fingerprint"]}
+        everyone |= {task: one.said["fingerprint"] for task, one in met.items()}
         if error := difference(everyone):
             return error
         for task, one in met.items():
@@ -291,17 +297,17 @@ def _verdict(error: ClusterError | Resumable) -> Message:
 
 def _await_call(
     cluster: ClusterSpec, key: bytes, hello: Message, timeout_s: float
-) -> tuple[Link, str]:
+) -> tuple[JsonConnection, str]:
     """The connection the leader made and said "go" on, and the run it named."""
     deadline = time.monotonic() + timeout_s
-    with listen(cluster) as listener, Reception(listener, key, hello) as reception:
+    with listen(cluster) as listener, AuthenticatingListener(listener, key, hello) as reception:
         while met := reception.next_caller(deadline):
             try:
                 if not _is_hello(met.said):
-                    raise Stranger
+                    raise ProtocolError
                 left_s = min(float(met.said.get("remaining_s", 0)), _LONGEST_S)
                 verdict = met.receive(time.monotonic() + left_s + _ANSWER_TIMEOUT_S)
-            except (OSError, EOFError, Stranger, TypeError, ValueError):
+            except (OSError, EOFError, ProtocolError, TypeError, ValueError):
                 met.link.close()  # The leader left, and may be back: it is called for the same run.
                 continue
             if verdict.get("verdict") != "go":
@@ -336,7 +342,7 @@ def _error(verdict: Message) -> ClusterError | Resumable:
 def _is_hello(said: Message) -> bool:
     task = said.get("task")
     return (
-        isinstance(said.get("credentials"), dict)
+        isinstance(said.get("fingerprint"), dict)
         and isinstance(task, list)
         and [type(part) for part in task] == [str, int]
     )

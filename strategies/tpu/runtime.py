@@ -80,9 +80,9 @@ class TpuRuntime(MirroredRuntime):
         return self._strategy.experimental_local_results(sums)[0]
 
     def _replica_loop(self, element, num_steps):
-        slab = self._train.slab(_values(self._resident), element)
+        stacked_batches = self._train.stacked_batches(_values(self._resident), element)
         weights, slots, sums = fused_steps(
-            self._program, *self._read(), slab, num_steps, _added_over_cores
+            self._program, *self._read(), stacked_batches, num_steps, _added_over_cores
         )
         self._assign(weights, slots)
         return sums
@@ -95,8 +95,8 @@ class TpuRuntime(MirroredRuntime):
         return tf.reshape(tf.stack(by_core, 1), [-1, NUM_SUMS])
 
     def _replica_blocks(self, element):
-        slab = self._test.slab(_values(self._test_resident), element)
-        return block_sums(self._program, self._read()[0], slab)
+        stacked_batches = self._test.stacked_batches(_values(self._test_resident), element)
+        return block_sums(self._program, self._read()[0], stacked_batches)
 
 
 def _values(variables: tuple) -> tuple:

@@ -21,7 +21,7 @@ PORT, UDP_PORT = 2222, 51820
 SECRET = "a secret that both know"
 FLAGS = ("--config.train.epochs=1", "--config.train.eval_every_epochs=0")
 # What the roll call says, and what the workers say as they connect for the exchange.
-PLAIN = (b'"muster"', b'"credentials"', b'"proof"', b'"rank"', b"optimizer.learning_rate")
+PLAIN = (b'"muster"', b'"fingerprint"', b'"proof"', b'"rank"', b"optimizer.learning_rate")
 
 # As a TensorFlow server listens; and one that tries to reach it at each of the addresses given.
 LISTEN = """

@@ -97,8 +97,8 @@ recipe = config.resolve(options.config, options.overrides)
 cluster = tf_config.from_env()
 choice = choose.choose(cluster)
 back = threading.Event()
-with roll_call.meet(cluster, in_common.credentials(recipe, choice, 1, None), 100) as membership:
-    membership.watch(lambda one, _: membership.bring_back(one), 30, lambda one: back.set())
+with roll_call.meet(cluster, in_common.fingerprint(recipe, choice, 1, None), 100) as membership:
+    membership.watch(lambda one, _: membership.reconnect(one), 30, lambda one: back.set())
     runtime = choose.create(choice, cluster, ["CPU:0"], membership)
     collect, reports = runtime.collect, []
 
@@ -114,13 +114,13 @@ with roll_call.meet(cluster, in_common.credentials(recipe, choice, 1, None), 100
 
     runtime.collect = pausing_collect
     workdir = Workdir(options.workdir)
-    workdir.claim(recipe)
-    with stall.StallWatch(600) as watch:
+    workdir.initialize(recipe)
+    with stall.Watchdog(600) as watch:
         result = train.train_and_evaluate(
             recipe, datasets.load(recipe.data), runtime, workdir, StopRequest(), watch
         )
     print("applied", result.step, flush=True)
-    raise SystemExit(membership.finish(60))
+    raise SystemExit(membership.wait_for_all(60))
 """
 
 

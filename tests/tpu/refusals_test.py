@@ -23,7 +23,7 @@ _EVALUATOR = {
 @pytest.fixture
 def run(tmp_path):
     """The folder of a run that has begun."""
-    Workdir(tmp_path).claim(config_load.resolve("digits_dense", {}))
+    Workdir(tmp_path).initialize(config_load.resolve("digits_dense", {}))
     return tmp_path
 
 

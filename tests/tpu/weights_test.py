@@ -135,10 +135,12 @@ def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
     slots, rows = program.initial_slots(weights), SampleOrder(_EXAMPLES, _BATCH, seed=0)
     for first, count in ((0, 3), (3, 1)):
         indices = rows.steps_batches(first, count)
-        slab = dataset.train.features[indices], dataset.train.targets[indices]
-        slab = tuple(map(tf.constant, (*slab, (indices != PADDING).astype(np.float32))))
+        stacked_batches = dataset.train.features[indices], dataset.train.targets[indices]
+        stacked_batches = tuple(
+            map(tf.constant, (*stacked_batches, (indices != PADDING).astype(np.float32)))
+        )
         step = tf.function(fused_steps, autograph=False)
-        weights, slots, sums = step(program, weights, slots, slab, tf.constant(count))
+        weights, slots, sums = step(program, weights, slots, stacked_batches, tf.constant(count))
     losses = {
         "final_loss": float(sums[0] / sums[2]),
         "test_loss": _expected(case).exact.losses["test_loss"],

@@ -14,7 +14,7 @@ from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
-from trainer.process.watchdog import StallWatch
+from trainer.process.watchdog import Watchdog
 from trainer.storage.workdir import Workdir
 from trainer.training import loop, nonfinite, resume
 from trainer.training.nonfinite import BadNumbersError
@@ -46,9 +46,9 @@ def _train(folder, value=np.nan, example=POISONED, **overrides):
     flags = FLAGS | {name.replace("__", "."): str(text) for name, text in overrides.items()}
     config = config_load.resolve("relu_regression", flags)
     workdir = Workdir(folder)
-    workdir.claim(config)
+    workdir.initialize(config)
     runtime = choose.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
-    with StallWatch(600) as watch:
+    with Watchdog(600) as watch:
         return loop.train_and_evaluate(
             config, _dataset(config, value, example), runtime, workdir, _Stop(), watch
         )

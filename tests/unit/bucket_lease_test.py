@@ -9,7 +9,7 @@ from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
 from trainer.storage.remote import lease as lease_lib
 from trainer.storage.remote.gcs import Address, Objects
-from trainer.storage.remote.lease import Lease, Lost
+from trainer.storage.remote.lease import Lease, LeaseLost
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_who_was_followed_is_told_at_its_next_beat(objects, monkeypatch):
     mine = Lease(objects, "me")
     mine.take(0)
     Lease(objects, "you").take(0)
-    with pytest.raises(Lost):
+    with pytest.raises(LeaseLost):
         mine.beat()
 
 

@@ -9,7 +9,7 @@ import pytest
 from strategies.runtime import State
 from tests.bucket_server import BUCKET
 from trainer.storage.checkpoints import Checkpoint, CheckpointStore, Layout
-from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.gcs import Address, Objects
 from trainer.storage.remote.mirror import Mirror
 
@@ -198,7 +198,7 @@ def test_what_somebody_else_wrote_there_stops_a_push(tmp_path, objects):
     mirror.push()
     objects.write("a", b"theirs", objects.generation("a"))
     (tmp_path / "a").write_text("two")
-    with pytest.raises(Changed):
+    with pytest.raises(PreconditionFailed):
         mirror.push()
 
 

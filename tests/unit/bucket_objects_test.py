@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from strategies.errors import EXIT_BAD_INPUT, EXIT_RESUME
 from tests.bucket_server import BUCKET, TOKEN
 from trainer.storage.remote import gcs as objects_lib
-from trainer.storage.remote.errors import BucketError, Changed, Unreachable
+from trainer.storage.remote.errors import BucketError, PreconditionFailed, Unreachable
 from trainer.storage.remote.gcs import ABSENT, Address, Objects
 
 # Google's client leaves the connection of a download that was refused to Python to close.
@@ -73,7 +73,7 @@ def test_an_object_whose_name_is_no_place_below_the_folder_is_not_seen(objects, 
 @pytest.mark.parametrize("generation", [ABSENT, 1])
 def test_nothing_is_written_over_what_somebody_else_wrote(objects, generation):
     objects.write("a", b"theirs", ABSENT)
-    with pytest.raises(Changed):
+    with pytest.raises(PreconditionFailed):
         objects.write("a", b"mine", generation)
     assert objects.read("a", objects.generation("a")) == b"theirs"
 
@@ -81,9 +81,9 @@ def test_nothing_is_written_over_what_somebody_else_wrote(objects, generation):
 def test_nothing_that_somebody_else_wrote_is_removed_or_taken_for_what_it_was(objects):
     before = objects.write("a", b"one", ABSENT)
     objects.write("a", b"two", before)
-    with pytest.raises(Changed):
+    with pytest.raises(PreconditionFailed):
         objects.remove("a", before)
-    with pytest.raises(Changed):
+    with pytest.raises(PreconditionFailed):
         objects.read("a", before)
     assert objects.generation("a")
 

@@ -59,9 +59,9 @@ def machine(bucket, monkeypatch, tmp_path):
 
 @contextlib.contextmanager
 def _held(config=CONFIG):
-    workdir = locate.at(URL)
-    workdir.claim(config)
-    with workdir.held(30):
+    workdir = locate.open_workdir(URL)
+    workdir.initialize(config)
+    with workdir.lock(30):
         yield workdir
 
 
@@ -73,7 +73,7 @@ def _until(condition, timeout_s=30.0):
 
 
 def test_nothing_is_looked_at_before_it_is_claimed(bucket, machine, tmp_path):
-    workdir = locate.at(URL)
+    workdir = locate.open_workdir(URL)
     assert str(workdir.checkpoints).startswith(str(tmp_path / "first"))
     assert bucket.requests == []
     assert not workdir.path.exists()
@@ -82,7 +82,7 @@ def test_nothing_is_looked_at_before_it_is_claimed(bucket, machine, tmp_path):
 def test_what_a_run_writes_is_in_the_bucket_once_it_is_settled(bucket, machine):
     with _held() as workdir:
         workdir.metrics.write_text("one\n")
-        workdir.settle()
+        workdir.flush()
         assert bucket.read("runs/one/metrics.jsonl") == b"one\n"
         workdir.metrics.write_text("one\ntwo\n")
     assert bucket.read("runs/one/metrics.jsonl") == b"one\ntwo\n"
@@ -130,17 +130,17 @@ def test_another_config_is_refused_before_anything_is_touched(bucket, machine):
     machine("second")
     other = config_load.resolve("digits_dense", {"train.seed": "3"})
     with pytest.raises(WorkdirError, match=rf"`train\.seed` was 0\. Received: 3 for '{URL}'"):
-        locate.at(URL).claim(other)
+        locate.open_workdir(URL).initialize(other)
     assert before == {name: bucket.read(f"runs/one/{name}") for name in bucket.names("runs/one")}
 
 
 def test_a_config_that_another_run_brought_in_meanwhile_is_refused(bucket, machine):
-    late = locate.at(URL)
-    late.claim(config_load.resolve("digits_dense", {"train.seed": "3"}))
+    late = locate.open_workdir(URL)
+    late.initialize(config_load.resolve("digits_dense", {"train.seed": "3"}))
     with _held():
         pass
     machine("second")
-    with pytest.raises(WorkdirError, match=r"`train\.seed` was 0"), late.held(30):
+    with pytest.raises(WorkdirError, match=r"`train\.seed` was 0"), late.lock(30):
         pass
     with _held():
         pass  # It was given back.
@@ -148,32 +148,32 @@ def test_a_config_that_another_run_brought_in_meanwhile_is_refused(bucket, machi
 
 def test_two_runs_at_once_on_one_machine_and_on_two_are_one_too_many(bucket, machine):
     with _held():
-        waiting = locate.at(URL)
-        waiting.claim(CONFIG)
+        waiting = locate.open_workdir(URL)
+        waiting.initialize(CONFIG)
         with pytest.raises(Resumable, match=f"still at work there. Received: '{URL}'"):
-            waiting.hold(0)
+            waiting.acquire_lock(0)
         machine("second")
-        waiting = locate.at(URL)
-        waiting.claim(CONFIG)
-        with pytest.raises(Resumable, match=f"still at work there .*{URL}"), waiting.held(3.0):
+        waiting = locate.open_workdir(URL)
+        waiting.initialize(CONFIG)
+        with pytest.raises(Resumable, match=f"still at work there .*{URL}"), waiting.lock(3.0):
             pass
 
 
 def test_a_bucket_that_fails_meanwhile_is_brought_up_to_date_later(bucket, machine):
     with _held() as workdir:
-        workdir.settle()
+        workdir.flush()
         bucket.status = 503
         workdir.metrics.write_text("one\n")
         with pytest.raises(Resumable, match="could not be written.*kept on this machine"):
-            workdir.settle()
+            workdir.flush()
         bucket.status = 0
-        workdir.settle()
+        workdir.flush()
         assert bucket.read("runs/one/metrics.jsonl") == b"one\n"
 
 
 def test_what_the_bucket_did_not_take_is_here_for_the_next_run(bucket, machine):
     with _held() as workdir:
-        workdir.settle()
+        workdir.flush()
         bucket.status = 503
         workdir.metrics.write_text("only here\n")
     bucket.status = 0
@@ -185,7 +185,7 @@ def test_what_the_bucket_did_not_take_is_here_for_the_next_run(bucket, machine):
 
 def test_what_another_machine_took_over_is_newer_than_what_is_here(bucket, machine):
     with _held() as workdir:
-        workdir.settle()
+        workdir.flush()
         bucket.status = 503
         workdir.metrics.write_text("first\n")
     bucket.status = 0
@@ -272,9 +272,9 @@ from trainer.config import schema as config_lib
 from trainer.storage.remote import lease
 lease.BEAT_EVERY_S = 1.0
 workdir = workdir_lib.at({URL!r})
-workdir.claim(config_lib.resolve("digits_dense", {{}}))
-with workdir.held(30):
-    workdir.settle()
+workdir.initialize(config_lib.resolve("digits_dense", {{}}))
+with workdir.lock(30):
+    workdir.flush()
     print("held", flush=True)
     time.sleep(60)
 """
@@ -290,7 +290,7 @@ with workdir.held(30):
             workdir.metrics.write_text("second\n")
             process.send_signal(18)
             _, said = process.communicate(timeout=60)
-            workdir.settle()
+            workdir.flush()
     assert process.returncode == 75
     assert "another run has taken the `--workdir` of this one" in said
     assert bucket.read("runs/one/metrics.jsonl") == b"second\n"
@@ -298,15 +298,15 @@ with workdir.held(30):
 
 def test_an_evaluator_sees_what_comes_and_brings_in_its_own(bucket, machine):
     with _held() as workdir:
-        workdir.settle()
+        workdir.flush()
         machine("second")
-        with locate.at(URL).followed() as copy:
+        with locate.open_workdir(URL).open_readonly() as copy:
             assert copy.read_config() == CONFIG
             assert copy.finished_steps() == 0
             (copy.path / "evaluator.jsonl").write_text("seen\n")
             copy.summary.write_text("not the trainer's")
             workdir.summary.write_text('{"steps": 7}')
-            workdir.settle()
+            workdir.flush()
             copy.refresh()
             assert copy.finished_steps() == 7
     assert bucket.read("runs/one/evaluator.jsonl") == b"seen\n"
@@ -318,7 +318,10 @@ def test_an_evaluator_sees_what_comes_and_brings_in_its_own(bucket, machine):
 
 
 def test_a_second_evaluator_is_told_so(bucket, machine):
-    with locate.at(URL).followed() as one, locate.at(URL).followed() as two:
+    with (
+        locate.open_workdir(URL).open_readonly() as one,
+        locate.open_workdir(URL).open_readonly() as two,
+    ):
         (one.path / "evaluator.jsonl").write_text("one\n")
         one.refresh()
         (two.path / "evaluator.jsonl").write_text("two\n")

@@ -155,7 +155,7 @@ def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
     from trainer.storage.workdir import Workdir
 
     (tmp_path / "file").write_text("mine")
-    Workdir(tmp_path / "taken").claim(config_load.resolve("digits_dense", {"train.seed": "3"}))
+    Workdir(tmp_path / "taken").initialize(config_load.resolve("digits_dense", {"train.seed": "3"}))
     exit_code, parts, _ = _check(tmp_path, *flags)
     assert exit_code == 2
     assert parts[part][0] == "WRONG" and parts[part][1].startswith(message)

@@ -104,7 +104,7 @@ def test_a_step_without_a_checkpoint_is_one_line_and_exit_code_2(run):
 
 
 def test_a_run_without_checkpoints_is_one_line_and_exit_code_2(tmp_path):
-    Workdir(tmp_path).claim(config_load.resolve("digits_dense", {}))
+    Workdir(tmp_path).initialize(config_load.resolve("digits_dense", {}))
     code, out, errors = _trainer("evaluate", f"--workdir={tmp_path}")
     assert (code, out) == (2, "")
     assert errors == (

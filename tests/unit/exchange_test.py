@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.collectives.all_reduce import Exchange, PeerLost, aligned
+from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
 from trainer.launch.ports import free_ports
 
 TOKEN = "0123456789abcdef" * 2
@@ -27,7 +27,7 @@ def _on_all(workers: int, act) -> list:
     clusters = _clusters(workers)
 
     def one(rank: int):
-        with contextlib.closing(Exchange.connect(clusters[rank], TOKEN, 30)) as exchange:
+        with contextlib.closing(SocketAllReduce.connect(clusters[rank], TOKEN, 30)) as exchange:
             return act(exchange, rank)
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -112,7 +112,7 @@ def test_a_worker_that_leaves_is_named_by_the_others(workers):
 
 
 def test_a_worker_that_takes_no_part_is_named_within_the_bound(monkeypatch):
-    monkeypatch.setattr(Exchange, "silence_s", 0.3)
+    monkeypatch.setattr(SocketAllReduce, "silence_s", 0.3)
     done = threading.Event()
 
     def act(exchange, rank):
@@ -129,14 +129,14 @@ def test_whoever_cannot_show_the_token_is_turned_away():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        listening = pool.submit(Exchange.connect, second, TOKEN, 30)
+        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
         for said in (b"GET / HTTP/1.1\r\n\r\n" * 9, b"muster exchange " + b"0" * 39, b""):
             with _connected(address) as stranger, contextlib.suppress(OSError):
                 stranger.sendall(said)
                 stranger.shutdown(socket.SHUT_WR)
                 assert stranger.recv(1) == b""
         with (
-            contextlib.closing(Exchange.connect(first, TOKEN, 30)),
+            contextlib.closing(SocketAllReduce.connect(first, TOKEN, 30)),
             contextlib.closing(listening.result(30)) as connected,
         ):
             assert connected.num_workers == 2
@@ -146,11 +146,11 @@ def test_strangers_that_say_nothing_do_not_hold_up_the_workers():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as strangers:
-        listening = pool.submit(Exchange.connect, second, TOKEN, 30)
+        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
         for _ in range(100):  # Each of them used to be given two seconds.
             strangers.enter_context(_connected(address))
         with (
-            contextlib.closing(Exchange.connect(first, TOKEN, 10)),
+            contextlib.closing(SocketAllReduce.connect(first, TOKEN, 10)),
             contextlib.closing(listening.result(30)) as connected,
         ):
             assert connected.num_workers == 2
@@ -159,9 +159,9 @@ def test_strangers_that_say_nothing_do_not_hold_up_the_workers():
 def test_a_worker_of_another_run_is_no_peer():
     first, second = _clusters(2)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        listening = pool.submit(Exchange.connect, second, TOKEN, 2)
+        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 2)
         with pytest.raises(PeerLost, match="worker 1 did not connect in time"):
-            Exchange.connect(first, TOKEN[::-1], 1)
+            SocketAllReduce.connect(first, TOKEN[::-1], 1)
         with pytest.raises(PeerLost, match="worker 0 did not connect in time"):
             listening.result(30)
 
@@ -179,7 +179,7 @@ def _connected(address) -> socket.socket:
 @pytest.mark.parametrize("present", [0, 1])
 def test_a_worker_that_never_connects_is_named_at_the_deadline(present):
     with pytest.raises(PeerLost, match=f"worker {1 - present} did not connect in time"):
-        Exchange.connect(_clusters(2)[present], TOKEN, 0.5)
+        SocketAllReduce.connect(_clusters(2)[present], TOKEN, 0.5)
 
 
 def test_an_aligned_array_is_taken_over_by_tensorflow_without_a_copy():

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from strategies.network.connection import Link
-from strategies.network.handshake import Imposter, Reception, call
+from strategies.network.connection import JsonConnection
+from strategies.network.handshake import AuthenticatingListener, AuthenticationError, call
 
 KEY, OTHER = b"a key of many bytes", b"another key of many bytes"
 PATIENCE_S = 20.0
@@ -24,14 +24,14 @@ def _reception(key: bytes = KEY, **options):
     """A reception, its address, and what it lets in, as a future, while it runs."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        Reception(listener, key, {"I am": "called"}, **options) as reception,
+        AuthenticatingListener(listener, key, {"I am": "called"}, **options) as reception,
         concurrent.futures.ThreadPoolExecutor(1) as pool,
     ):
         yield listener.getsockname(), pool.submit(reception.next_caller, _soon())
 
 
-def _link(address) -> Link:
-    return Link(socket.create_connection(address, 10))
+def _link(address) -> JsonConnection:
+    return JsonConnection(socket.create_connection(address, 10))
 
 
 @pytest.mark.parametrize("key", [KEY, b""])
@@ -50,7 +50,7 @@ def test_both_sides_hear_what_the_other_says_and_then_go_on(key):
 def test_who_does_not_know_the_key_is_told_nothing_but_that(key):
     with _reception() as (address, admitted):
         stranger = _link(address)
-        with pytest.raises(Imposter):
+        with pytest.raises(AuthenticationError):
             call(stranger, key, {"I am": "caller"}, _soon())
         stranger.close()
         friend = call(_link(address), KEY, {"I am": "friend"}, _soon())
@@ -62,7 +62,7 @@ def test_who_does_not_know_the_key_is_told_nothing_but_that(key):
 def test_a_called_that_does_not_know_the_key_is_an_imposter():
     def pretend(listener):
         connection, _ = listener.accept()
-        link = Link(connection)
+        link = JsonConnection(connection)
         link.send({"muster": "hello", "nonce": link.receive(_soon())["nonce"]})
         heard = link.receive(_soon())  # A caller's own words, thrown back at it.
         link.send(heard)
@@ -73,7 +73,7 @@ def test_a_called_that_does_not_know_the_key_is_an_imposter():
         pretending = threading.Thread(target=pretend, args=(listener,), daemon=True)
         pretending.start()
         link = _link(listener.getsockname())
-        with pytest.raises(Imposter):
+        with pytest.raises(AuthenticationError):
             call(link, KEY, {"I am": "caller"}, _soon())
         link.close()
         pretending.join(PATIENCE_S)
@@ -82,7 +82,7 @@ def test_a_called_that_does_not_know_the_key_is_an_imposter():
 def test_what_was_heard_on_the_wire_cannot_be_said_again():
     heard = []
 
-    class Overheard(Link):
+    class Overheard(JsonConnection):
         def send(self, message):
             heard.append(message)
             super().send(message)
@@ -105,7 +105,7 @@ def test_what_was_heard_on_the_wire_cannot_be_said_again():
         assert not admitted.done()
         friend = call(_link(address), KEY, {}, _soon())
         friend.link.send(heard[2])  # Not signed for this connection.
-        with pytest.raises(Imposter):
+        with pytest.raises(AuthenticationError):
             admitted.result(PATIENCE_S).receive(_soon())
         for link in (friend.link, admitted.result().link):
             link.close()

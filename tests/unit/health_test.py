@@ -47,7 +47,7 @@ def test_a_task_that_has_not_begun_is_not_well_yet(tmp_path):
 
 def test_a_run_that_stands_still_stops_being_well_before_it_is_ended(tmp_path):
     file = tmp_path / "health"
-    with watchdog.StallWatch(60.0, on_progress=Health(str(file)).note) as watch:
+    with watchdog.Watchdog(60.0, on_progress=Health(str(file)).note) as watch:
         _await(file.exists)
         os.utime(file, (0, 0))
         with pytest.raises(AssertionError):

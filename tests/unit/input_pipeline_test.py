@@ -45,7 +45,10 @@ def _pipeline(split, placement, num_replicas=1, replicas=None, steps_per_loop=4,
 def _slabs(pipeline, loops):
     """[loop][replica] -> (features, targets, example weights) as arrays."""
     return [
-        [tuple(np.asarray(part) for part in pipeline.slab(pipeline.resident, one)) for one in each]
+        [
+            tuple(np.asarray(part) for part in pipeline.stacked_batches(pipeline.resident, one))
+            for one in each
+        ]
         for each in pipeline.elements(loops)
     ]
 

@@ -18,7 +18,7 @@ LINES = [
 def test_lines_up_to_the_step_are_kept(last_step, kept, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"".join(LINES))
-    jsonl.cut_back(path, last_step)
+    jsonl.truncate_after_step(path, last_step)
     assert path.read_bytes() == b"".join(LINES[:kept])
 
 
@@ -26,7 +26,7 @@ def test_lines_up_to_the_step_are_kept(last_step, kept, tmp_path):
 def test_a_line_cut_short_or_damaged_ends_the_file(tail, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(LINES[0] + tail)
-    jsonl.cut_back(path, 99)
+    jsonl.truncate_after_step(path, 99)
     assert path.read_bytes() == LINES[0]
 
 
@@ -34,11 +34,11 @@ def test_who_has_the_file_open_goes_on_at_its_new_end(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with open(path, "ab", buffering=0) as file:
         file.write(b"".join(LINES))
-        jsonl.cut_back(path, 5)
+        jsonl.truncate_after_step(path, 5)
         file.write(b'{"step": 6}\n')
     assert path.read_bytes() == LINES[0] + b'{"step": 6}\n'
 
 
 def test_a_file_that_is_not_there_needs_no_cutting(tmp_path):
-    jsonl.cut_back(tmp_path / "none.jsonl", 5)
+    jsonl.truncate_after_step(tmp_path / "none.jsonl", 5)
     assert not (tmp_path / "none.jsonl").exists()

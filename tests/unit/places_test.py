@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies.cluster import hostlist, local_address, resolve, slurm
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
 
@@ -29,7 +29,7 @@ PORT = 10_000 + 7 * 128  # The first of the step's share.
 
 
 def found(cluster="", task="", ps=0, **environ):
-    return resolve.find(Asked(cluster, task, ps), environ)
+    return resolve.find(ClusterFlags(cluster, task, ps), environ)
 
 
 def refused(*asked, **environ):

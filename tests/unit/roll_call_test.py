@@ -20,7 +20,7 @@ from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network import handshake
 from strategies.network import sockets as addresses_lib
-from strategies.network.connection import Link
+from strategies.network.connection import JsonConnection
 from strategies.rendezvous import roll_call
 from trainer.launch.ports import free_ports
 
@@ -184,8 +184,8 @@ def test_a_task_alone_and_an_evaluator_meet_nobody_and_wait_for_nothing():
     for cluster in (ClusterSpec(), evaluator):
         with roll_call.meet(cluster, HELLO, timeout_s=0) as membership:
             membership.watch(pytest.fail)
-            assert membership.finish(timeout_s=0) == 0
-            assert membership.wait_for_dismissal() == 0
+            assert membership.wait_for_all(timeout_s=0) == 0
+            assert membership.wait_for_exit() == 0
             assert membership.await_loss(timeout_s=10) is None
 
 
@@ -207,9 +207,9 @@ def test_tasks_that_met_leave_together(counts):
 
 def test_a_chief_dismisses_its_parameter_servers_and_workers_with_its_exit_code():
     with everyone(make_clusters(chief=1, worker=2, ps=1)) as (chief, *others):
-        waits = [lambda m=m: m.wait_for_dismissal(PATIENCE_S) for m in others]
-        assert in_threads(lambda: chief.dismiss(75), *waits) == [75] * 4
-        assert chief.dismiss(0) == 75
+        waits = [lambda m=m: m.wait_for_exit(PATIENCE_S) for m in others]
+        assert in_threads(lambda: chief.broadcast_exit(75), *waits) == [75] * 4
+        assert chief.broadcast_exit(0) == 75
         assert [m.dismissal for m in others] == [75] * 3
         assert not any(m.lost for m in (chief, *others))
 
@@ -422,8 +422,8 @@ def test_a_leader_that_is_restarted_before_all_are_here_may_call_again(start):
     worker.says("calling")
     host, port = second.address(second.task).split(":")
     with connected(host, int(port)) as leader_before:
-        says = {"task": ["worker", 0], "credentials": {}, "remaining_s": 60}
-        handshake.call(Link(leader_before), b"", says, time.monotonic() + PATIENCE_S)
+        says = {"task": ["worker", 0], "fingerprint": {}, "remaining_s": 60}
+        handshake.call(JsonConnection(leader_before), b"", says, time.monotonic() + PATIENCE_S)
     start(first)
     worker.says("met")
 
@@ -471,10 +471,10 @@ def test_a_short_stop_is_no_loss_on_either_side(start):
     second.process.send_signal(signal.SIGSTOP)
     time.sleep(2.5)  # More than two beats.
     second.process.send_signal(signal.SIGCONT)
-    second.does("finish 10")
-    first.does("finish 10")
-    first.says("finish 0")
-    second.says("finish 0")
+    second.does("wait_for_all 10")
+    first.does("wait_for_all 10")
+    first.says("wait_for_all 0")
+    second.says("wait_for_all 0")
 
 
 def test_a_peer_that_dies_between_the_roll_call_and_watch_is_told_by_watch():
@@ -498,7 +498,7 @@ def test_a_membership_may_be_closed_from_on_lost():
 def test_finish_names_who_was_lost_meanwhile(start):
     first, second, third = met_participants(start, make_clusters(worker=3))
     for participant in (first, second):
-        participant.does("finish 60")
+        participant.does("wait_for_all 60")
     third.process.kill()
     for participant in (first, second):
         assert participant.ends() == 75
@@ -525,12 +525,12 @@ def test_who_serves_survives_another_worker_but_not_the_chief():
         second.close()
         assert ps.await_loss(PATIENCE_S) == (Task("worker", 1), "its connection closed")
         ended = []
-        waiting = threading.Thread(target=lambda: ended.extend(in_threads(ps.wait_for_dismissal)))
+        waiting = threading.Thread(target=lambda: ended.extend(in_threads(ps.wait_for_exit)))
         waiting.start()
         chief.close()
         waiting.join(PATIENCE_S)
         assert str(ended[0]).startswith("chief 0 was lost (its connection closed)")
-        assert isinstance(in_threads(first.wait_for_dismissal)[0], Resumable)
+        assert isinstance(in_threads(first.wait_for_exit)[0], Resumable)
 
 
 def test_tensorflows_server_binds_the_port_while_the_membership_is_held(start):
@@ -540,9 +540,9 @@ def test_tensorflows_server_binds_the_port_while_the_membership_is_held(start):
         participant.does("bind")
         participant.says(f"grpc://{cluster.address(cluster.task)}")
     for participant in participants:
-        participant.does("finish 10")
+        participant.does("wait_for_all 10")
     for participant in participants:
-        participant.says("finish 0")
+        participant.says("wait_for_all 0")
 
 
 def test_probe_tells_who_answers():
@@ -597,9 +597,7 @@ def watched(membership):
 
 
 def serving(membership):
-    waiting = threading.Thread(
-        target=lambda: codes.append(membership.wait_for_dismissal()), daemon=True
-    )
+    waiting = threading.Thread(target=lambda: codes.append(membership.wait_for_exit()), daemon=True)
     codes = []
     waiting.start()
     return waiting, codes
@@ -614,7 +612,7 @@ def test_a_worker_that_was_lost_is_back_once_it_serves_again():
         for _ in range(2):  # And again after it was back.
             assert told.get(timeout=PATIENCE_S) == (task, "its connection closed")
             assert told_to_ps.get(timeout=PATIENCE_S) == (task, "its connection closed")
-            chief.bring_back(task)
+            chief.reconnect(task)
             meeting(clusters[1])().close()  # It met, and died before it could serve.
             again = meeting(clusters[1])()
             assert again.token == chief.token
@@ -631,11 +629,11 @@ def test_a_worker_that_is_back_is_dismissed_with_the_others():
         told = watched(chief)
         first.close()
         told.get(timeout=PATIENCE_S)
-        chief.bring_back(clusters[1].task)
+        chief.reconnect(clusters[1].task)
         with meeting(clusters[1])() as again:
             waiting, codes = serving(again)
             assert told.get(timeout=PATIENCE_S) == clusters[1].task
-            assert chief.dismiss(0) == 0
+            assert chief.broadcast_exit(0) == 0
             waiting.join(PATIENCE_S)
             assert codes == [0]
 
@@ -646,7 +644,7 @@ def test_a_worker_that_comes_back_with_something_else_is_told_and_the_next_is_ca
         told = watched(chief)
         first.close()
         told.get(timeout=PATIENCE_S)
-        chief.bring_back(clusters[1].task)
+        chief.reconnect(clusters[1].task)
         with pytest.raises(ClusterError, match='"1" on chief 0, "2" on worker 0'):
             meeting(clusters[1], {**HELLO, "version": "2"})()
         meeting(clusters[1])().close()
@@ -723,7 +721,7 @@ def test_a_task_that_comes_back_without_the_secret_is_not_taken_back():
     told = watched(chief)
     first.close()
     told.get(timeout=PATIENCE_S)
-    chief.bring_back(clusters[1].task)
+    chief.reconnect(clusters[1].task)
     with pytest.raises(ClusterError, match="does not know the secret of worker 0"):
         meeting(clusters[1], timeout_s=3, secret=OTHER)()
     meeting(clusters[1], secret=SECRET)().close()
@@ -738,8 +736,8 @@ def test_only_the_leader_can_say_go():
     waiting.start()
     host, port = second.address(second.task).split(":")
     with connected(host, int(port)) as other:
-        says = {"task": ["worker", 1], "credentials": {}, "remaining_s": 60}
-        met = handshake.call(Link(other), b"", says, time.monotonic() + PATIENCE_S)
+        says = {"task": ["worker", 1], "fingerprint": {}, "remaining_s": 60}
+        met = handshake.call(JsonConnection(other), b"", says, time.monotonic() + PATIENCE_S)
         met.send({"verdict": "go", "run": "0"})
         assert other.recv(1) == b""
     meeting(first)().close()

@@ -26,7 +26,7 @@ def _run(code):
 def test_a_task_that_stands_still_shows_its_stacks_and_ends_with_75():
     code, errors, seconds = _run(
         """
-with stall.StallWatch(0.5) as watch:
+with stall.Watchdog(0.5) as watch:
     watch.progress("training at step 7")
     waits_for_ever()
 """
@@ -44,7 +44,7 @@ with stall.StallWatch(0.5) as watch:
 def test_native_code_that_holds_pythons_lock_does_not_keep_it_from_ending():
     code, errors, seconds = _run(
         """
-with stall.StallWatch(0.5):
+with stall.Watchdog(0.5):
     time.sleep(0.2)  # In which the watch looks, and winds up the interpreter's timer.
     holds_the_lock_in_native_code()
 """
@@ -57,7 +57,7 @@ with stall.StallWatch(0.5):
 def test_a_task_that_comes_on_is_left_alone():
     code, errors, _ = _run(
         """
-with stall.StallWatch(0.5) as watch:
+with stall.Watchdog(0.5) as watch:
     for step in range(20):
         time.sleep(0.1)
         watch.progress(f"step {step}")

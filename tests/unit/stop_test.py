@@ -98,7 +98,7 @@ def test_threads_started_later_cannot_take_the_signal_away(start):
 
 
 def test_during_training_the_first_signal_only_asks(start):
-    process = start("stop.give_grace(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED)
+    process = start("stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED)
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
     assert _line(process) == "asked"
@@ -108,7 +108,9 @@ def test_during_training_the_first_signal_only_asks(start):
 
 
 def test_a_stop_that_is_heard_from_two_sides_is_one(start):
-    process = start("stop.give_grace(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED + _SAVING)
+    process = start(
+        "stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED + _SAVING
+    )
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
     assert _line(process) == "asked"
@@ -120,7 +122,9 @@ def test_a_stop_that_is_heard_from_two_sides_is_one(start):
 
 def test_a_second_signal_ends_the_process_at_once(start):
     process = start(
-        "stop.give_grace(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED + _IN_NATIVE_CODE
+        "stop.set_grace_period(60)\nprint('training', flush=True)\n"
+        + _UNTIL_ASKED
+        + _IN_NATIVE_CODE
     )
     assert _line(process) == "training"
     process.send_signal(signal.SIGINT)
@@ -136,7 +140,7 @@ def test_a_second_signal_ends_the_process_at_once(start):
 
 
 def test_a_stop_that_outlasts_the_grace_ends_the_process(start):
-    process = start("stop.give_grace(0.2)\nprint('training', flush=True)\n" + _IN_NATIVE_CODE)
+    process = start("stop.set_grace_period(0.2)\nprint('training', flush=True)\n" + _IN_NATIVE_CODE)
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
     exit_code, errors, seconds = _end(process)
@@ -159,7 +163,7 @@ def test_a_signal_ends_a_process_whose_screen_is_gone(start):
 def test_a_process_whose_screen_is_gone_is_still_asked_first(start, tmp_path):
     wait = "while not stop.requested:\n    time.sleep(0.01)\n"
     save = f"open({str(tmp_path / 'saved')!r}, 'x')\n"
-    training = "stop.give_grace(60)\nprint('training', flush=True)\n"
+    training = "stop.set_grace_period(60)\nprint('training', flush=True)\n"
     process = start(training + wait + save + _IN_NATIVE_CODE)
     assert _line(process) == "training"
     process.stdout.close()

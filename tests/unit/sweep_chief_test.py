@@ -17,13 +17,13 @@ import pytest
 
 from strategies.errors import ClusterError, Resumable
 from strategies.network import handshake
-from strategies.network.connection import Link, Stranger
-from strategies.network.signed_channel import CHIEF, CLIENT, Wire
+from strategies.network.connection import JsonConnection, ProtocolError
+from strategies.network.signed_channel import CHIEF, CLIENT, SignedChannel
 from trainer.launch.ports import free_ports
 from trainer.tune.machines import messages
 from trainer.tune.machines.client import Client
-from trainer.tune.machines.server import Chief
-from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+from trainer.tune.machines.server import SweepServer
+from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -73,7 +73,7 @@ class Trials:
                 return None
             trial = self.waiting.popleft()
             self.runners[trial] = runner
-            return Assignment(trial, {"train": {"seed": 1}}, ("--workers=2",), "0000")
+            return TrialSpec(trial, {"train": {"seed": 1}}, ("--workers=2",), "0000")
 
     def note(self, trial, progress):
         self.noted.append((trial, progress))
@@ -99,7 +99,9 @@ class Served:
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
         self.stop = threading.Event()
-        chief = Chief(search, self.address, "", SETTINGS, secret, peer_timeout_s, self.lines.put)
+        chief = SweepServer(
+            search, self.address, "", SETTINGS, secret, peer_timeout_s, self.lines.put
+        )
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self.end = self._pool.submit(chief.serve, startup_timeout_s, self.stop.is_set)
         self.says(f"listens at {self.address}")
@@ -117,9 +119,9 @@ class Served:
 
     def stranger(self, name="a", secret=b""):
         """The wire of a client that was let in, on which anything can be said."""
-        link = Link(socket.create_connection(address_of(self)))
-        says = {"sweep": "client", "name": name, "credentials": SETTINGS}
-        wire = Wire(handshake.call(link, secret, says, soon()), CLIENT)
+        link = JsonConnection(socket.create_connection(address_of(self)))
+        says = {"sweep": "client", "name": name, "fingerprint": SETTINGS}
+        wire = SignedChannel(handshake.call(link, secret, says, soon()), CLIENT)
         assert "welcome" in wire.receive(soon())
         return wire
 
@@ -181,7 +183,7 @@ def test_all_trials_reach_a_client_whole_and_their_outcomes_the_search(serve):
     chief = serve(search)
     with chief.client() as client:
         first = client.ask("0")
-        assert first == Assignment("0000", {"train": {"seed": 1}}, ("--workers=2",), "0000")
+        assert first == TrialSpec("0000", {"train": {"seed": 1}}, ("--workers=2",), "0000")
         assert search.runners == {"0000": "a/0"}
         assert client.note("0000", Progress(5, 0.5, {"final_loss": float("nan")})) is False
         assert client.note("0000", Progress(6, 0.5, {})) is True
@@ -465,29 +467,29 @@ def test_a_client_that_sends_what_none_sends_is_lost_and_nobody_else(serve, mess
         (messages.outcome, WON, {"seconds": [-1, float("inf"), None], "metrics": [None]}),
         (
             messages.assignment,
-            Assignment("0", {}),
+            TrialSpec("0", {}),
             {"id": ["", ".", "..", "a/b", "a\n", "a" * 65, 1]},
         ),
         (
             messages.assignment,
-            Assignment("0", {}),
+            TrialSpec("0", {}),
             {"continues": ["../a", 1], "config": ["recipe.py"]},
         ),
         (
             messages.assignment,
-            Assignment("0", {}),
+            TrialSpec("0", {}),
             {"flags": ["--ps=1", ["evaluate"], ["--ps=1\n"]]},
         ),
         (
             messages.assignment,
-            Assignment("0", {}),
+            TrialSpec("0", {}),
             {"flags": [["--ps"], ["--ps=1"] * 101, [["--ps=1"]]]},
         ),
-        (messages.assignment, Assignment("0", {}), {"flags": [["--config=/tmp/recipe.py"]]}),
-        (messages.assignment, Assignment("0", {}), {"flags": [["--config.data.dir=/tmp"]]}),
+        (messages.assignment, TrialSpec("0", {}), {"flags": [["--config=/tmp/recipe.py"]]}),
+        (messages.assignment, TrialSpec("0", {}), {"flags": [["--config.data.dir=/tmp"]]}),
         (
             messages.assignment,
-            Assignment("0", {}),
+            TrialSpec("0", {}),
             {"flags": [["--workdir=/tmp"], ["--secret_file=a"]]},
         ),
     ],
@@ -497,9 +499,9 @@ def test_a_message_that_is_not_as_it_must_be_is_a_strangers(read, sound, changes
     assert read(said) == sound
     for name, values in changes.items():
         for value in values:
-            with pytest.raises(Stranger):
+            with pytest.raises(ProtocolError):
                 read({**said, name: value})
-    with pytest.raises(Stranger):
+    with pytest.raises(ProtocolError):
         read([said])
 
 
@@ -517,7 +519,7 @@ def test_a_stranger_at_the_door_holds_up_nobody(serve, said):
     chief.end.result(PATIENCE_S)
 
 
-class Overheard(Link):
+class Overheard(JsonConnection):
     def __init__(self, connection):
         super().__init__(connection)
         self.sent = []
@@ -531,8 +533,8 @@ def test_what_was_said_on_a_connection_cannot_be_said_again_on_it(serve):
     search = Trials(2)
     chief = serve(search, KEY)
     link = Overheard(socket.create_connection(address_of(chief)))
-    says = {"sweep": "client", "name": "a", "credentials": SETTINGS}
-    wire = Wire(handshake.call(link, KEY, says, soon()), CLIENT)
+    says = {"sweep": "client", "name": "a", "fingerprint": SETTINGS}
+    wire = SignedChannel(handshake.call(link, KEY, says, soon()), CLIENT)
     wire.receive(soon())
     wire.send({"call": "ask", "number": 0, "runner": "0"})
     wire.receive(soon())
@@ -550,9 +552,9 @@ def pretender(*messages, sweep=CHIEF):
     gone = threading.Event()
 
     def receive(listener):
-        with handshake.Reception(listener, b"", {"sweep": sweep}) as reception:
+        with handshake.AuthenticatingListener(listener, b"", {"sweep": sweep}) as reception:
             met = reception.next_caller(soon())
-        wire = Wire(met, CHIEF)
+        wire = SignedChannel(met, CHIEF)
         for message in messages:
             wire.send(message)
         gone.wait(PATIENCE_S)
@@ -598,7 +600,7 @@ def test_a_chief_that_is_gone_is_lost_at_once_and_one_whose_sweep_is_over_is_no_
 def test_a_trial_that_would_do_more_than_train_here_is_not_run(serve):
     class Rogue(Trials):
         def ask(self, runner):
-            return Assignment("../elsewhere", {})
+            return TrialSpec("../elsewhere", {})
 
     lost = pytest.raises(Resumable, match="was lost .it sent what is no trial.; run the same")
     with serve(Rogue(1)).client() as client, lost:
@@ -641,7 +643,7 @@ def test_a_client_tells_which_chief_did_not_answer_in_time_and_why():
     ],
 )
 def test_where_a_chief_cannot_listen_is_told(address, bind, message):
-    chief = Chief(Trials(1), address, bind, {}, b"", 1.0, pytest.fail)
+    chief = SweepServer(Trials(1), address, bind, {}, b"", 1.0, pytest.fail)
     with pytest.raises(ClusterError) as caught:
         chief.serve(1.0, lambda: False)
     assert str(caught.value) == message
@@ -649,7 +651,7 @@ def test_where_a_chief_cannot_listen_is_told(address, bind, message):
 
 def test_a_port_in_use_is_told(serve):
     chief = serve(Trials(1))
-    second = Chief(Trials(1), chief.address, "", {}, b"", 1.0, pytest.fail)
+    second = SweepServer(Trials(1), chief.address, "", {}, b"", 1.0, pytest.fail)
     with pytest.raises(ClusterError) as caught:
         second.serve(1.0, lambda: False)
     assert str(caught.value) == (
@@ -660,13 +662,13 @@ def test_a_port_in_use_is_told(serve):
 
 def test_a_chief_behind_another_address_listens_where_bind_says():
     lines, port = [], free_ports(1)[0]
-    chief = Chief(Trials(0), f"192.0.2.1:{port}", "127.0.0.1", {}, KEY, 1.0, lines.append)
+    chief = SweepServer(Trials(0), f"192.0.2.1:{port}", "127.0.0.1", {}, KEY, 1.0, lines.append)
     chief.serve(1.0, lambda: False)
     assert lines == [f"the sweep's chief listens at 127.0.0.1:{port}"]
 
 
 def test_a_chief_without_a_secret_says_so(serve):
-    warned = Chief(
+    warned = SweepServer(
         Trials(0), f"127.0.0.1:{free_ports(1)[0]}", "", {}, b"", 1.0, (said := []).append
     )
     warned.serve(1.0, lambda: False)

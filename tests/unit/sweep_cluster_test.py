@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from strategies.errors import ClusterError
 from trainer.tune.machines.role import SweepCluster
 
@@ -25,7 +25,7 @@ def tf(cluster, task_type="worker", index=0):
 
 
 def found(environ, cluster="", task=""):
-    return SweepCluster.find(Asked(cluster, task), environ)
+    return SweepCluster.find(ClusterFlags(cluster, task), environ)
 
 
 SWEEP = {"chief": ["c:1"], "worker": ["a:1", "b:2"]}

@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_gr
 from tensorboard.plugins.hparams.backend_context import Context
 
 from trainer.tune.results import tensorboard as hparams
-from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, TrialRecord
 from trainer.tune.space.dimension import between, choice
 
 ACCURACY = Objective.named("test_accuracy")
@@ -34,10 +34,12 @@ VALUES = {
     "--workers": None,
 }
 RECORDS = [
-    Record("0000", VALUES, COMPLETED, 0.9, {"test_loss": 0.25, "steps": 7}, seconds=2.0, step=7),
-    Record("0001", VALUES, STOPPED, 0.5),  # The same values, as Hyperband has them.
-    Record("0002", {"optimizer.learning_rate": 0.1}, FAILED, error="loss is nan"),
-    Record("0003", VALUES, RUNNING, 0.1),
+    TrialRecord(
+        "0000", VALUES, COMPLETED, 0.9, {"test_loss": 0.25, "steps": 7}, seconds=2.0, step=7
+    ),
+    TrialRecord("0001", VALUES, STOPPED, 0.5),  # The same values, as Hyperband has them.
+    TrialRecord("0002", {"optimizer.learning_rate": 0.1}, FAILED, error="loss is nan"),
+    TrialRecord("0003", VALUES, RUNNING, 0.1),
 ]
 
 
@@ -139,7 +141,7 @@ def test_a_trial_told_anew_is_there_once_as_it_was_told_last(tmp_path):
 
 @pytest.mark.parametrize("figure, scalar", [(math.nan, None), (math.inf, None), (1e300, 3.4e38)])
 def test_a_figure_that_no_scalar_holds_is_left_out_or_cut(figure, scalar, tmp_path):
-    record = Record("0000", {}, COMPLETED, figure)
+    record = TrialRecord("0000", {}, COMPLETED, figure)
     hparams.write(tmp_path, ACCURACY, [record], [])
     found = _metrics(_read(tmp_path)[1]["0000"]).get("test_accuracy")
     assert found == (scalar and pytest.approx(scalar, rel=1e-6))
@@ -150,7 +152,7 @@ def test_tensorflow_is_not_needed_to_write(tmp_path):
         "import pathlib, sys\n"
         "from trainer.sweep import hparams, record\n"
         "objective = record.Objective.named('test_loss')\n"
-        "done = record.Record('0000', {}, record.COMPLETED, 0.5)\n"
+        "done = record.TrialRecord('0000', {}, record.COMPLETED, 0.5)\n"
         f"hparams.write(pathlib.Path({str(tmp_path)!r}), objective, [done], [])\n"
         "print('tensorflow' in sys.modules)\n"
     )

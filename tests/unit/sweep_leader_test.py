@@ -12,7 +12,7 @@ from tests.unit.sweep_chief_test import PATIENCE_S, SETTINGS, WON, Trials, run_a
 from trainer.launch.ports import free_ports
 from trainer.tune.machines.client import Client
 from trainer.tune.machines.leader import lead
-from trainer.tune.machines.server import Chief
+from trainer.tune.machines.server import SweepServer
 
 
 class Leading:
@@ -22,7 +22,7 @@ class Leading:
         self.search = Trials(count)
         self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
-        self._chief = Chief(
+        self._chief = SweepServer(
             self.search, self.address, "", SETTINGS, b"", 5.0, self.lines.put, ["b"], expect_for_s
         )
 

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from trainer.tune.results.progress import Live
-from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, Record
+from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, TrialRecord
 
 ACCURACY = Objective.named("test_accuracy")
-DONE = Record("0000", {"optimizer.learning_rate": 0.1}, COMPLETED, 0.9633)
+DONE = TrialRecord("0000", {"optimizer.learning_rate": 0.1}, COMPLETED, 0.9633)
 FORMS = re.compile(r"\x1b\[(\d*)([A-Za-z])|(.)", re.DOTALL)
 
 
@@ -117,12 +117,12 @@ def terminal(monkeypatch):
 def _running(number, epoch=6.0, **known):
     values = {"optimizer.learning_rate": 0.00316, "model.hidden_units": (128, 64)}
     metrics = {"loss": 0.25, "test_accuracy": 0.9512}
-    return Record(f"{number:04}", values, metrics=metrics, epoch=epoch, epochs=20.0, **known)
+    return TrialRecord(f"{number:04}", values, metrics=metrics, epoch=epoch, epochs=20.0, **known)
 
 
 def test_the_block_tells_of_the_sweep_and_of_each_running_trial(terminal, clock):
     live = Live(terminal.stream, clock)
-    records = [DONE, Record("0001", {}, FAILED), Record("0002", {}, STOPPED), _running(3)]
+    records = [DONE, TrialRecord("0001", {}, FAILED), TrialRecord("0002", {}, STOPPED), _running(3)]
     live.show(records, 16, DONE, ACCURACY)
     clock.now += 80
     live.show(records, 16, DONE, ACCURACY)
@@ -143,10 +143,10 @@ def test_a_block_that_shrinks_or_grows_leaves_nothing_behind(terminal, clock):
 
 def test_a_long_line_is_cut_and_a_short_one_hides_all_of_it(terminal, clock):
     live = Live(terminal.stream, clock)
-    many = Record("0001", {f"field_{number}": 0.5 for number in range(30)})
+    many = TrialRecord("0001", {f"field_{number}": 0.5 for number in range(30)})
     live.show([many], 16, None, ACCURACY)
     assert [len(row) for row in terminal.seen()] == [27, 119]
-    live.show([Record("0001", {})], 16, None, ACCURACY)
+    live.show([TrialRecord("0001", {})], 16, None, ACCURACY)
     assert terminal.seen()[1] == "0001 [----------]       0  0 s"
 
 
@@ -219,7 +219,7 @@ def test_the_best_is_coloured_unless_nobody_wants_colours(terminal, clock, monke
 def test_what_cannot_be_printed_does_not_reach_the_terminal(terminal, clock):
     live = Live(terminal.stream, clock)
     live.say("a\x1b[2Jb\rc\td\x07 \u6570")
-    odd = Record("0001", {"data.dir": "x\x1b[10A\ny\u202e"}, metrics={"lo\x1bss": 1.0})
+    odd = TrialRecord("0001", {"data.dir": "x\x1b[10A\ny\u202e"}, metrics={"lo\x1bss": 1.0})
     live.show([odd], None, None, ACCURACY)
     rows = terminal.seen()
     assert rows[0] == "a [2Jb c d  \\u6570"

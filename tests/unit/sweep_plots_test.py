@@ -14,7 +14,7 @@ from trainer.tune.results.plots import over_trials, parallel, slices
 from trainer.tune.results.plots import write as plots
 from trainer.tune.results.plots.axes import Axis
 from trainer.tune.results.plots.common import Sweep
-from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, TrialRecord
 from trainer.tune.space.dimension import between, choice
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
@@ -55,7 +55,7 @@ def _records(count, dimensions, reach=lambda chance: chance.random()):
             values.pop("optimizer.momentum", None)
         status = (COMPLETED, COMPLETED, STOPPED, FAILED)[number % 4]
         figure = reach(chance) if status != FAILED else None
-        records.append(Record(f"{number:04}", values, status, figure))
+        records.append(TrialRecord(f"{number:04}", values, status, figure))
     return records
 
 
@@ -105,7 +105,7 @@ def test_no_text_lies_over_another(draw, num_dimensions, num_trials):
 
 
 def _failed(count):
-    return [Record(f"{number:04}", {RATE.name: 0.01}, FAILED) for number in range(count)]
+    return [TrialRecord(f"{number:04}", {RATE.name: 0.01}, FAILED) for number in range(count)]
 
 
 def _reaching(reach):
@@ -121,8 +121,8 @@ def _reaching(reach):
         (LOSS, _reaching(lambda _: math.nan)),
         (LOSS, _reaching(lambda chance: 10 ** chance.uniform(-3, 30))),
         (LOSS, _reaching(lambda chance: chance.uniform(-1, 1))),
-        (ACCURACY, [Record("0000", {}, COMPLETED, 0.5)]),
-        (ACCURACY, [Record("0000", {RATE.name: "odd", MOMENTUM.name: None}, STOPPED, 0.5)]),
+        (ACCURACY, [TrialRecord("0000", {}, COMPLETED, 0.5)]),
+        (ACCURACY, [TrialRecord("0000", {RATE.name: "odd", MOMENTUM.name: None}, STOPPED, 0.5)]),
     ],
 )
 def test_whatever_came_of_the_trials_there_are_plots(objective, records, tmp_path):
@@ -134,7 +134,7 @@ def test_whatever_came_of_the_trials_there_are_plots(objective, records, tmp_pat
 
 
 def test_without_a_trial_that_ended_there_is_nothing_to_see(tmp_path):
-    under_way = Record("0000", {RATE.name: 0.1}, RUNNING, 0.5)
+    under_way = TrialRecord("0000", {RATE.name: 0.1}, RUNNING, 0.5)
     assert plots.write(tmp_path, ACCURACY, [], [RATE]) == []
     assert plots.write(tmp_path, ACCURACY, [under_way], [RATE]) == []
 
@@ -158,7 +158,7 @@ def test_the_best_so_far_is_a_staircase_of_completed_trials():
     figures = [0.5, 0.9, 0.4, 0.7, 0.8]
     statuses = [COMPLETED, STOPPED, COMPLETED, COMPLETED, COMPLETED]
     records = [
-        Record(f"{number:04}", {}, status, figure)
+        TrialRecord(f"{number:04}", {}, status, figure)
         for number, (status, figure) in enumerate(zip(statuses, figures, strict=True))
     ]
     for objective, heights in ((ACCURACY, [0.5, 0.5, 0.7, 0.8, 0.8]), (LOSS, [0.5] + [0.4] * 4)):

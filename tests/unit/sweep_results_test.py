@@ -9,7 +9,7 @@ import pytest
 from trainer.reporting import format as format_lib
 from trainer.storage.atomic_files import WorkdirError
 from trainer.tune.results import table as results_table
-from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, Record
+from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, TrialRecord
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
 NAMES = ("optimizer.learning_rate", "model.hidden_units")
@@ -17,11 +17,11 @@ NAMES = ("optimizer.learning_rate", "model.hidden_units")
 
 def _done(number, objective, status=COMPLETED, **known):
     values = {"optimizer.learning_rate": 10.0**-number, "model.hidden_units": (128, 64)}
-    return Record(f"{number:04}", values, status, objective, **known)
+    return TrialRecord(f"{number:04}", values, status, objective, **known)
 
 
 def test_a_program_finds_every_trial_in_the_order_of_ids(tmp_path):
-    failed = Record("0001", {"--workers": 2}, FAILED, error="out of memory", continues="0000")
+    failed = TrialRecord("0001", {"--workers": 2}, FAILED, error="out of memory", continues="0000")
     best = _done(0, 0.9, metrics={"loss": math.nan}, seconds=2.5, epochs=3.0, workdir="trials/0")
     results_table.write(tmp_path, ACCURACY, [failed, best, _done(2, math.nan)], None)
     found = json.loads((tmp_path / "trials.json").read_text())
@@ -76,10 +76,12 @@ def test_a_thousand_trials_are_written_in_a_moment(tmp_path):
 def test_the_table_is_best_first_and_what_failed_last():
     records = [
         _done(0, 0.5),
-        Record("0001", {"optimizer.learning_rate": 9.0}, FAILED, error="loss is nan\nat step 3"),
+        TrialRecord(
+            "0001", {"optimizer.learning_rate": 9.0}, FAILED, error="loss is nan\nat step 3"
+        ),
         _done(2, 0.75, seconds=80, epoch=20.0),
         _done(3, 0.99, STOPPED),
-        Record("0004", {}, COMPLETED, 0.25),
+        TrialRecord("0004", {}, COMPLETED, 0.25),
     ]
     assert results_table.table(ACCURACY, records, NAMES).splitlines() == [
         "   trial  test_accuracy  epochs        time   status  learning_rate  hidden_units",
@@ -104,8 +106,8 @@ def test_where_less_is_better_the_least_comes_first():
 
 def test_the_table_has_at_most_120_columns_whatever_is_in_it():
     values = {f"section{number}.some_field": "value " * 9 for number in range(30)}
-    records = [Record(f"{number:04}", values, COMPLETED, 0.5) for number in range(3)]
-    records.append(Record("0003", values, FAILED, error="x" * 500))
+    records = [TrialRecord(f"{number:04}", values, COMPLETED, 0.5) for number in range(3)]
+    records.append(TrialRecord("0003", values, FAILED, error="x" * 500))
     lines = results_table.table(ACCURACY, records, tuple(values)).splitlines()
     assert len(lines) == 5 and max(map(len, lines)) <= 120
     assert "section0.some_field=value" in lines[1] and "xxx..." in lines[4]
@@ -113,7 +115,7 @@ def test_the_table_has_at_most_120_columns_whatever_is_in_it():
 
 def test_a_long_table_is_cut_and_says_by_how_many_trials():
     records = [_done(number, 0.5) for number in range(40)]
-    records += [Record(f"{number:04}", {}, FAILED, error="nan") for number in range(40, 60)]
+    records += [TrialRecord(f"{number:04}", {}, FAILED, error="nan") for number in range(40, 60)]
     lines = results_table.table(ACCURACY, records, NAMES, limit=8).splitlines()
     assert len(lines) == 1 + 8 + 2 + 1
     assert lines[-1] == "  and 50 more in trials.json"
@@ -121,7 +123,7 @@ def test_a_long_table_is_cut_and_says_by_how_many_trials():
 
 def test_a_sweep_without_trials_or_with_failed_ones_alone_has_a_table():
     assert results_table.table(ACCURACY, [], NAMES) == "  no trial yet"
-    failed = Record("0000", {}, FAILED)
+    failed = TrialRecord("0000", {}, FAILED)
     assert results_table.table(ACCURACY, [failed], NAMES) == "  0000 failed: no reason was told"
 
 

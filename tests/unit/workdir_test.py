@@ -37,7 +37,7 @@ def _files(folder):
 
 def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
     workdir = Workdir(tmp_path / "a" / "b")
-    workdir.claim(_config())
+    workdir.initialize(_config())
     assert workdir.read_config() == _config()
     assert _files(workdir.path) == ["config.json"]
     assert workdir.config.stat().st_mode & 0o777 == 0o644
@@ -45,10 +45,10 @@ def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
 
 def test_a_run_of_the_same_config_goes_on_and_keeps_what_it_wrote(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(_config())
+    workdir.initialize(_config())
     write_json(workdir.summary, {"steps": 480})
     workdir.metrics.write_text("kept\n")
-    workdir.claim(_config())
+    workdir.initialize(_config())
     assert workdir.finished_steps() == 480
     assert workdir.metrics.read_text() == "kept\n"
 
@@ -59,7 +59,7 @@ def test_a_run_without_a_summary_has_finished_no_steps(tmp_path):
 
 def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(_config())
+    workdir.initialize(_config())
     before = workdir.config.read_text()
     workdir.summary.write_text("{}")
     expected = (
@@ -93,11 +93,11 @@ def _changed(config, name, value):
 def test_a_field_may_change_in_a_workdir_only_if_the_weights_do_not_depend_on_it(tmp_path, field):
     workdir = Workdir(tmp_path)
     config = ExperimentConfig("x")
-    workdir.claim(config)
+    workdir.initialize(config)
     changed = _changed(config, field.name, _another(field))
     assert config_lib.differences(config, changed) == [field.name]
     if field.name in config_lib.TRAJECTORY_FREE:
-        workdir.claim(changed)
+        workdir.initialize(changed)
         assert json.loads(workdir.config.read_text()) == json.loads(config_lib.to_json(changed))
     else:
         assert f"`{field.name}` was" in _message(workdir.claim, changed)
@@ -123,7 +123,7 @@ def test_examining_says_what_would_happen_and_writes_nothing(tmp_path):
     assert fresh.examine(_config()) == f"{fresh.path}: would be made"
     assert not fresh.path.exists()
     assert Workdir(tmp_path).examine(_config()) == f"{tmp_path}: there"
-    fresh.claim(_config())
+    fresh.initialize(_config())
     assert fresh.examine(_config()) == f"{fresh.path}: a run of this config, which would go on"
 
 
@@ -146,7 +146,7 @@ def test_a_damaged_config_is_named_and_not_overwritten(tmp_path, text):
     workdir = Workdir(tmp_path)
     workdir.config.write_text(text)
     with pytest.raises(ConfigError, match="config.json"):
-        workdir.claim(_config())
+        workdir.initialize(_config())
     assert workdir.config.read_text() == text
 
 
@@ -180,7 +180,7 @@ def test_a_folder_that_nobody_may_write_to_is_refused():
 HOLD = """
 import sys
 from trainer.storage.workdir import Workdir
-Workdir(sys.argv[1]).hold(60)
+Workdir(sys.argv[1]).acquire_lock(60)
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -206,7 +206,7 @@ def test_a_run_that_does_not_end_is_not_waited_for_beyond_the_timeout(tmp_path):
     with _holder(tmp_path) as first:
         assert first.stdout.readline() == "held\n"
         with pytest.raises(Resumable) as caught:
-            Workdir(tmp_path).hold(0.3)
+            Workdir(tmp_path).acquire_lock(0.3)
         assert (
             f"is another run's, which is still at work there. Received: {str(tmp_path)!r}"
             in str(caught.value)
@@ -218,7 +218,7 @@ def test_a_run_that_does_not_end_is_not_waited_for_beyond_the_timeout(tmp_path):
 def test_a_workdir_that_is_no_folder_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WorkdirError) as caught:
-        locate.at(path)
+        locate.open_workdir(path)
     assert str(caught.value) == (
         "`--workdir` must be a folder of this machine or of a bucket of Google Cloud "
         f"(gs://bucket/folder). Received: '{path}'; train in a folder here and copy it there and back: "

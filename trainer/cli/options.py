@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from trainer.cli.tuners import RULES, TUNERS
 from trainer.config.fields import option
 
@@ -85,9 +85,9 @@ class TrainOptions:
     overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ClusterFlags:
         """What the flags say of the cluster."""
-        return Asked(self.cluster, self.task, self.ps)
+        return ClusterFlags(self.cluster, self.task, self.ps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,9 +263,9 @@ class TuneOptions:
     trainer_args: tuple[str, ...] = ()
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ClusterFlags:
         """What the flags say of the sweep's machines."""
-        return Asked(self.cluster, self.task)
+        return ClusterFlags(self.cluster, self.task)
 
 
 VERBS: dict[str, type] = {

@@ -10,7 +10,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from trainer import __version__
 from trainer.cli import help as help_lib
 from trainer.cli.options import VERBS, EvaluateOptions, LaunchOptions, TrainOptions, TuneOptions
@@ -219,7 +219,7 @@ def _unknown_flag(name: str, known: Mapping[str, Field], schema: type) -> Config
         owner = owners[0] if owners else "train"
         is_for_tasks = schema.verb in _TAKES_TRAINER_ARGS and owner == "train"
         way_out = "put it after `--`"
-        if bare in vars(Asked()):
+        if bare in vars(ClusterFlags()):
             way_out = f"leave it out, as `{schema.verb}` makes the clusters that it trains on"
         hint = f"it is a flag of `{owner}`" + (f": {way_out}." if is_for_tasks else ".")
     else:

@@ -117,7 +117,7 @@ class _Check:
         config = self._known(self._config, "config")
         if not self._options.workdir:
             return "a fresh folder under runs/"
-        return locate.at(self._options.workdir).examine(config)
+        return locate.open_workdir(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")

@@ -15,7 +15,7 @@ from trainer.task.evaluator import create_evaluator
 
 def evaluate_once(options: EvaluateOptions) -> int:
     """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
-    with locate.at(options.workdir).followed() as workdir:
+    with locate.open_workdir(options.workdir).open_readonly() as workdir:
         print(json.dumps(_evaluated(options, workdir)))
     return EXIT_DONE
 
@@ -30,7 +30,7 @@ def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
         options.startup_timeout_s,
     )
     # A TPU that is called and does not answer keeps native code waiting without end.
-    with watchdog.StallWatch(options.stall_timeout_s):
+    with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
         step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
         return {"step": step, **evaluator.evaluate(step)}

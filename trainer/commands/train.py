@@ -7,13 +7,13 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.network import shared_secret
 from trainer.cli.options import TrainOptions
 from trainer.config import load as config_load
-from trainer.process.guardian import Guard
+from trainer.process.guardian import Guardian
 from trainer.process.signals import StopRequest
 from trainer.task.run import TaskRun
 from trainer.training import batch_split
 
 
-def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
+def run(options: TrainOptions, cluster: ClusterSpec, guard: Guardian) -> int:
     """Runs this process's task of the cluster to its end and returns its exit code.
 
     Raises:
@@ -28,4 +28,4 @@ def run(options: TrainOptions, cluster: ClusterSpec, guard: Guard) -> int:
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     batch_split.check_sync_mode(config, choice)
     task = TaskRun(options, config, cluster, choice, key, stop, guard)
-    return task.follow() if cluster.is_evaluator else task.take_part()
+    return task.run_evaluator() if cluster.is_evaluator else task.run_member()

@@ -23,7 +23,7 @@ from trainer.tune.folder import claimed
 from trainer.tune.local import START_S, own_slots, run_trials
 from trainer.tune.machines.role import CLIENT, SweepCluster
 from trainer.tune.search.search import Search
-from trainer.tune.sweep import Plan
+from trainer.tune.sweep import SweepSpec
 from trainer.tune.trials import compile_cache
 from trainer.tune.trials import process as trial_process
 from trainer.tune.trials.trial import command
@@ -37,7 +37,7 @@ def run(options: TuneOptions) -> int:
     """
     cluster = SweepCluster.find(options.asked, os.environ)
     gpus.take_own_share(cluster.source)
-    plan = Plan.of(options)
+    plan = SweepSpec.of(options)
     key = shared_secret.read(options.secret_file)
     slots = own_slots(options, cluster) if cluster.runs_trials else []
     stop = StopRequest()
@@ -54,17 +54,17 @@ def run(options: TuneOptions) -> int:
                 show.look()
                 health.note()
 
-            stop.give_grace(options.grace_s + START_S)
+            stop.set_grace_period(options.grace_s + START_S)
             run = functools.partial(run_trials, options, search, workdir.path, slots, stop, {})
             if cluster.hands_out:
                 serve(plan, cluster, key, search, show.say, look, stop, run)
             else:
                 run(look)
-        workdir.settle()
+        workdir.flush()
         return _conclude(options, search, workdir, stop)
 
 
-def _shown(plan: Plan, search: Search, folder: pathlib.Path):
+def _shown(plan: SweepSpec, search: Search, folder: pathlib.Path):
     from trainer.tune.results.show import Show
 
     return Show(folder, search, plan.space.dimensions, plan.num_trials)
@@ -73,7 +73,7 @@ def _shown(plan: Plan, search: Search, folder: pathlib.Path):
 def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
     again = "" if options.workdir else f" with --workdir={workdir}"
     if stop.requested and not search.is_over:
-        console.say(f"tune: stopped; run the same command again{again} to go on")
+        console.print_line(f"tune: stopped; run the same command again{again} to go on")
         return EXIT_RESUME
     records, found = search.records(), search.best()
     if found is None:

@@ -24,7 +24,7 @@ _LOOPS_AHEAD = 2
 
 
 class InputPipeline:
-    """Elements for this process's replicas. Implements `strategies.runtime.Feed`.
+    """Elements for this process's replicas. Implements `strategies.runtime.ReplicaInput`.
 
     An element is `(indices int32 [k, b],)` where the data is resident, and else `(indices,
     features [k, b, ...], targets [k, b, ...])`: k = `steps_per_loop` rows, of which a short loop
@@ -62,7 +62,7 @@ class InputPipeline:
             while ahead:
                 yield ahead.popleft().result()
 
-    def slab(self, resident: tuple, element: tuple) -> tuple:
+    def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
         indices = element[0]
         examples = element[1:] if self._streams else _gather(resident, indices)
         return (*examples, tf.cast(indices != PADDING, tf.float32))
@@ -105,7 +105,8 @@ def choose_steps_per_loop(
 ) -> int:
     """Steps in one call, never more than an epoch has.
 
-    As many as `wanted`; where that is 0 the strategy's `default`, or what fits the slab if less.
+    `wanted` steps; where that is 0 the strategy's `default`, or fewer where a loop's batches would
+    not fit in memory.
     """
     bytes_per_step = split.features[:1].nbytes * order.global_batch_size // num_replicas
     fitting = max(1, SLAB_BYTES // max(1, bytes_per_step))

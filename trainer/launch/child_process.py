@@ -43,7 +43,7 @@ class Command:
     environ: Mapping[str, str]
 
 
-class Screen:
+class TaskOutput:
     """Whole lines on stdout, each headed by its task."""
 
     def __init__(self, tasks: Sequence[Task]):
@@ -68,7 +68,7 @@ class Process:
     reads the screen any more, it puts SIGTERM there.
     """
 
-    def __init__(self, task: Task, command: Command, screen: Screen, events: queue.SimpleQueue):
+    def __init__(self, task: Task, command: Command, screen: TaskOutput, events: queue.SimpleQueue):
         self.task = task
         self.code: int | None = None
         self.last_line = ""

@@ -5,7 +5,7 @@ import time
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 
-class Budget:
+class RestartBudget:
     """How often what does not get on may be started again."""
 
     def __init__(self, max_restarts: int):
@@ -27,7 +27,7 @@ class Budget:
         return min(_FIRST_PAUSE_S * 2 ** (self.spent - 1), _LONGEST_PAUSE_S)
 
 
-class Roster:
+class WorkerRoster:
     """Which workers of all there are make up the cluster, and when the others are tried again.
 
     A worker is known by its place in the whole cluster, from 0, whatever it is called in a smaller
@@ -78,7 +78,7 @@ class Roster:
         self._rejoin_at = time.monotonic() + self._wait_s
         return self._wait_s
 
-    def bring_back(self) -> None:
+    def restore_all(self) -> None:
         self._on_trial = {*self._everyone} - {*self.present}
         self._suspect = None
         self.present = self._everyone

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME, InputError
 from trainer.cli.options import LaunchOptions
-from trainer.launch.child_process import ERROR_MARK, Command, Process, Screen
-from trainer.launch.restarts import Budget, Roster
+from trainer.launch.child_process import ERROR_MARK, Command, Process, TaskOutput
+from trainer.launch.restarts import RestartBudget, WorkerRoster
 from trainer.process import console
 from trainer.storage import locate
 from trainer.storage.workdir import saved_steps
@@ -70,21 +70,21 @@ class Supervisor:
         self._leader = tasks[0]
         self._command_each = form
         self._smaller = smaller
-        self._checkpoints = locate.at(workdir).checkpoints
+        self._checkpoints = locate.open_workdir(workdir).checkpoints
         self._hint = hint
-        self._screen = Screen(tasks)
+        self._screen = TaskOutput(tasks)
         self._events: queue.SimpleQueue = queue.SimpleQueue()  # A signal handler may put into it.
         self._alarms: dict[str | Task, tuple[float, Callable[[], None]]] = {}
         self._phase = _Phase.PAUSED
         self._when_parted = self._go_on
-        self._budget = Budget(options.max_restarts)
-        self._roster = Roster(options.workers, options.rejoin_after_s)
+        self._budget = RestartBudget(options.max_restarts)
+        self._roster = WorkerRoster(options.workers, options.rejoin_after_s)
         self._step = -1  # Of the newest checkpoint when the cluster was formed.
         self._commands: Mapping[Task, Command] = {}
         self._running: dict[Task, Process] = {}
         self._lost: dict[Task, Process] = {}  # Of this cluster, the last of each task.
         self._failures: list[Process] = []  # Of this cluster, in the order of their ends.
-        self._lone: dict[Task, Budget] = {}  # Of the tasks that were started again alone.
+        self._lone: dict[Task, RestartBudget] = {}  # Of the tasks that were started again alone.
         self._given_up: list[Process] = []
         self._is_done = False
         self._signal: signal.Signals | None = None
@@ -154,7 +154,7 @@ class Supervisor:
             self._kill()
             return
         self._signal = number
-        console.say(f"launch: {number.name}, stopping; once more to kill")
+        console.print_line(f"launch: {number.name}, stopping; once more to kill")
         self._stop()
 
     def _note_end(self, process: Process) -> None:
@@ -204,8 +204,8 @@ class Supervisor:
         """Starts a cluster's tasks, and with the first of all the evaluator."""
         is_first = not self._commands
         if not self._roster.is_whole and not self._roster.left_s:
-            self._roster.bring_back()
-            console.say(
+            self._roster.restore_all()
+            console.print_line(
                 f"launch: going on with all {self._options.workers} workers, {self._whence()}"
             )
         self._enter(_Phase.RUNNING)
@@ -253,12 +253,12 @@ class Supervisor:
         if self._leave_out(blamed):
             self._budget.renew()
         elif self._budget.spend():
-            console.say(
+            console.print_line(
                 f"launch: {_end(process)}; {self._restart(self._budget)}: every task starts again, "
                 f"{self._whence()}"
             )
         else:
-            console.say(
+            console.print_line(
                 f"launch: no restart of {self._options.max_restarts} is left, and since the last no "
                 f"new checkpoint came; {self._whence()}"
             )
@@ -278,17 +278,19 @@ class Supervisor:
         try:
             fewer = self._smaller(len(present))
         except InputError as error:
-            console.say(f"launch: {task} stays away, and there is no going on without it: {error}")
+            console.print_line(
+                f"launch: {task} stays away, and there is no going on without it: {error}"
+            )
             return False
         wait_s = self._roster.leave_out(worker, fewer)
-        console.say(
+        console.print_line(
             f"launch: {task} stays away; going on with {fewer} of {self._options.workers} workers, "
             f"{self._whence()}; all are tried again in {wait_s:g} s"
         )
         return True
 
     def _grow(self) -> None:
-        console.say(
+        console.print_line(
             "launch: the smaller cluster is asked to stop, so that all workers can be tried again"
         )
         self._part(0.0, self._form)
@@ -303,7 +305,7 @@ class Supervisor:
             return process, process.task
         return self._lost.get(named, process), named
 
-    def _restart(self, budget: Budget) -> str:
+    def _restart(self, budget: RestartBudget) -> str:
         return f"restart {budget.spent} of {budget.max_restarts} in {budget.pause_s:g} s"
 
     def _newest_step(self) -> int:
@@ -317,14 +319,18 @@ class Supervisor:
 
     def _start_again_alone(self, process: Process) -> None:
         task = process.task
-        budget = self._lone.setdefault(task, Budget(self._options.max_restarts))
+        budget = self._lone.setdefault(task, RestartBudget(self._options.max_restarts))
         if process.lived_s > _SETTLED_S:
             budget.renew()
         if process.code != EXIT_BAD_INPUT and budget.spend():
-            console.say(f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone")
+            console.print_line(
+                f"launch: {_end(process)}; {self._restart(budget)}: it starts again alone"
+            )
             self._set_alarm(task, budget.pause_s, functools.partial(self._start, task))
         elif task.type == "evaluator" or any(self._living("worker")):
-            console.say(f"launch: {_end(process)}; it is given up, and the others go on without it")
+            console.print_line(
+                f"launch: {_end(process)}; it is given up, and the others go on without it"
+            )
             if task.type == "evaluator":
                 self._given_up.append(process)
         else:
@@ -369,9 +375,11 @@ class Supervisor:
             return EXIT_DONE
         process, _ = self._culprit()
         if process.code == EXIT_RESUME and self._hint:
-            console.say(f"launch: to go on, run the same command with {self._hint}")
+            console.print_line(f"launch: to go on, run the same command with {self._hint}")
         last = process.last_line.removeprefix(ERROR_MARK)
-        console.say(f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}")
+        console.print_line(
+            f"launch: {_end(process)}: {last}" if last else f"launch: {_end(process)}"
+        )
         return process.code if process.code > 0 else 128 - process.code
 
     def _conclude_interrupted(self, number: signal.Signals) -> int:
@@ -380,9 +388,11 @@ class Supervisor:
         can_go_on = self._codes <= {EXIT_DONE, EXIT_RESUME, -signal.SIGTERM}
         if can_go_on and (EXIT_RESUME in self._codes or not self._codes):
             more = f" with {self._hint}" if self._hint else ""
-            console.say(f"launch: stopped by {number.name}; run the same command{more} to go on")
+            console.print_line(
+                f"launch: stopped by {number.name}; run the same command{more} to go on"
+            )
             return EXIT_RESUME
-        console.say(f"launch: stopped by {number.name}")
+        console.print_line(f"launch: stopped by {number.name}")
         return 128 + number
 
 

@@ -32,7 +32,7 @@ class ExamplesLog:
     def go_back(self, step: int) -> None:
         """Forgets what was consumed from `step` on: it is about to be consumed again."""
         for file in self._files.values():
-            jsonl.cut_back(pathlib.Path(file.name), step - 1)
+            jsonl.truncate_after_step(pathlib.Path(file.name), step - 1)
 
     def close(self) -> None:
         for file in self._files.values():

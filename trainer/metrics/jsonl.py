@@ -8,7 +8,7 @@ import json
 import pathlib
 
 
-def cut_back(path: pathlib.Path, last_step: int) -> None:
+def truncate_after_step(path: pathlib.Path, last_step: int) -> None:
     """Takes off the end of a file of JSON lines what is of later steps, or is no whole line.
 
     Raises OSError; a file that is not there needs no cutting.

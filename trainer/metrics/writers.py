@@ -48,7 +48,7 @@ class MetricWriter:
         """Forgets what was written of later steps: they are about to be taken again."""
         if self._file:
             with self._explained():
-                jsonl.cut_back(pathlib.Path(self._file.name), step)
+                jsonl.truncate_after_step(pathlib.Path(self._file.name), step)
 
     def _append(self, line: str) -> None:
         with self._explained():

@@ -19,7 +19,7 @@ of threads mattered (100-100-10). XLA has no switch for it that TensorFlow heeds
 from collections.abc import Sequence
 from typing import Any
 
-from strategies.collectives.tree_sum import add_pairwise
+from strategies.collectives.tree_sum import tree_sum
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 
@@ -68,7 +68,7 @@ def split(batch: tuple, size: int) -> list[tuple]:
 
 def added(gradients: Sequence[tuple[list, Any]]) -> tuple[list, Any]:
     """The pairwise sum of each block's gradients and sums."""
-    return add_pairwise(gradients, _add)
+    return tree_sum(gradients, _add)
 
 
 def _add(a: tuple[list, Any], b: tuple[list, Any]) -> tuple[list, Any]:

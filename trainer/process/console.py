@@ -8,7 +8,7 @@ import contextlib
 import sys
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """The line on stderr, at once, and in one piece: others write to the same pipe."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{line}\n")

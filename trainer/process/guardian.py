@@ -32,7 +32,7 @@ _MAX_LAST_BYTES = 1 << 15
 _AGAIN = "run the same command again to go on"
 
 
-class Guard:
+class Guardian:
     """The child's side. Without a channel, for a process alone, nothing is guarded."""
 
     def __init__(self, channel: socket.socket | None = None):
@@ -47,7 +47,7 @@ class Guard:
         if self._channel:
             self._channel.send(_LAST + line.encode()[:_MAX_LAST_BYTES])
         else:
-            console.say(line)
+            console.print_line(line)
 
     @contextlib.contextmanager
     def deaf(self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float):
@@ -84,7 +84,7 @@ class Guard:
             self._channel.send(_HEARS)
 
 
-def split_off() -> Guard:
+def split_off() -> Guardian:
     """Returns in a child process; the caller's own process guards it and ends with its exit code.
 
     Call it before there are threads.
@@ -100,7 +100,7 @@ def split_off() -> Guard:
     os.setpgid(0, 0)  # Ctrl-C on a terminal reaches the parent alone, which passes it on, once.
     parent_death.end_with(parent, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Guard(childs)
+    return Guardian(childs)
 
 
 class _Parent:
@@ -154,17 +154,17 @@ class _Parent:
             return  # The child was stopped or continued.
         self._hear_child()
         if self._last_line:
-            console.say(self._last_line)
+            console.print_line(self._last_line)
         if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
-            console.say(f"muster: error: the task was killed by {name}; {_AGAIN}")
+            console.print_line(f"muster: error: the task was killed by {name}; {_AGAIN}")
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
     def _end(self, message: str) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
         self._hear_child()
-        console.say(self._last_line or f"muster: error: {message}")
+        console.print_line(self._last_line or f"muster: error: {message}")
         os._exit(EXIT_RESUME)
 
 

@@ -19,10 +19,10 @@ _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and its guard or `launch` passes its own signal on. So
 # what comes so soon is the same stop, heard from another side.
 _SAME_S = 1.0
-_say: Callable[[str], None] = console.say
+_say: Callable[[str], None] = console.print_line
 
 
-def hold() -> None:
+def block_signals() -> None:
     """Keeps both signals waiting until a `StopRequest` takes them.
 
     Call it before numpy is imported: its library starts threads, and one that has not blocked a
@@ -37,24 +37,26 @@ class StopRequest:
     def __init__(self):
         self.requested = False
         self._grace_s = 0.0
-        hold()
+        block_signals()
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
 
-    def give_grace(self, seconds: float) -> None:
+    def set_grace_period(self, seconds: float) -> None:
         """From now on a first signal leaves `seconds` to save and end; a later one ends at once."""
         self._grace_s = seconds
 
     def _listen(self) -> None:
         name = signal.Signals(signal.sigwait(_SIGNALS)).name
         if not self._grace_s:
-            leave(
+            exit_now(
                 EXIT_RESUME, f"stopped by {name} before the first step; run the same command again"
             )
         self.requested = True
-        console.say(f"muster: {name}: saving, then stopping")
+        console.print_line(f"muster: {name}: saving, then stopping")
         if _comes_again(self._grace_s):
-            leave(EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe")
-        leave(
+            exit_now(
+                EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe"
+            )
+        exit_now(
             EXIT_RESUME,
             f"did not come to an end within --stop_grace_s={self._grace_s:g} s of {name}; "
             "what the last checkpoint holds is safe",
@@ -77,7 +79,7 @@ def speak_through(say: Callable[[str], None]) -> None:
     _say = say
 
 
-def leave(exit_code: int, message: str) -> None:
+def exit_now(exit_code: int, message: str) -> None:
     """Ends the process from any thread, at once, even while native code holds the main one."""
     _say(f"muster: error: {message}")
     console.flush()

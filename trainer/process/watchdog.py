@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
-from trainer.process.signals import leave
+from trainer.process.signals import exit_now
 
 _LOOKS = 10  # In one timeout, at least.
 _LONGEST_LOOK_S = 1.0
 EXTRA_S = 10.0  # For this thread to be first, whose end says most.
 
 
-class StallWatch:
+class Watchdog:
     """A context manager: inside it `progress` must be called at least every `timeout_s`.
 
     `awaited` names whom the run waits for, or "". `on_progress` is called soon after the run came on.
@@ -65,7 +65,7 @@ class StallWatch:
                 peers = self._awaited()
                 doing += f", waiting for {peers}" if peers else ""
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-                leave(
+                exit_now(
                     EXIT_RESUME,
                     f"no progress for --stall_timeout_s={self._timeout_s:g} s while {doing}; where "
                     "every thread stands is above; run the same command again to go on",

@@ -12,7 +12,7 @@ _REMOTE = re.compile(r"[a-z][a-z0-9+.-]+:/")  # As in s3://bucket/run.
 _BUCKET = "gs:"
 
 
-def at(path: str | os.PathLike) -> "Workdir":
+def open_workdir(path: str | os.PathLike) -> "Workdir":
     """The workdir of that name, which may be `gs://bucket/folder`. Nothing is looked at yet.
 
     Raises WorkdirError, BucketError for a name that cannot be one's.

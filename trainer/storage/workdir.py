@@ -45,7 +45,7 @@ class Workdir:
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
 
-    def claim(self, config: ExperimentConfig) -> None:
+    def initialize(self, config: ExperimentConfig) -> None:
         """Makes the folder this config's, or finds that it is.
 
         Raises:
@@ -60,29 +60,29 @@ class Workdir:
             raise unwritable(self.path, error.strerror) from None
 
     @contextlib.contextmanager
-    def held(self, timeout_s: float) -> Iterator[None]:
-        """While the body runs the folder is this process's. Raises as `hold` does."""
-        lock = self.hold(timeout_s)
+    def lock(self, timeout_s: float) -> Iterator[None]:
+        """While the body runs the folder is this process's. Raises as `acquire_lock` does."""
+        lock = self.acquire_lock(timeout_s)
         try:
             yield
         finally:
             os.close(lock)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Returns once all that was written until now lies where it shall stay; held meanwhile.
 
         Raises Resumable where it cannot be brought there.
         """
 
     @contextlib.contextmanager
-    def followed(self) -> Iterator["Workdir"]:
+    def open_readonly(self) -> Iterator["Workdir"]:
         """This workdir, for who reads what another process writes there."""
         yield self
 
     def refresh(self) -> None:
         """Shows what has come meanwhile, and brings what an evaluator wrote where it shall stay."""
 
-    def hold(self, timeout_s: float) -> int:
+    def acquire_lock(self, timeout_s: float) -> int:
         """Keeps other runs out of the folder until the returned descriptor is closed.
 
         The system closes it with the process, however that ends. A run that was told to stop may still
@@ -111,7 +111,7 @@ class Workdir:
         return lock
 
     def examine(self, config: ExperimentConfig) -> str:
-        """What `claim` would find, without writing. Raises WorkdirError as it would."""
+        """What `initialize` would find, without writing. Raises WorkdirError as it would."""
         try:
             if self.config.exists():
                 self._check_owner(self.read_config(), config)

@@ -25,7 +25,7 @@ def is_over(path: str, config: ExperimentConfig) -> bool:
     if not path:
         return False
     try:
-        workdir = locate.at(path)
+        workdir = locate.open_workdir(path)
         begun, summary = workdir.read_config(), json.loads(workdir.summary.read_text())
         if config.train.steps:
             is_whole = summary["steps"] >= config.train.steps

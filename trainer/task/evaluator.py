@@ -42,7 +42,7 @@ def create_evaluator(
     return CheckpointEvaluator(choice, devices, config, workdir)
 
 
-def follow(
+def run_evaluator(
     options: TrainOptions,
     choice: Choice,
     config: ExperimentConfig,
@@ -55,7 +55,7 @@ def follow(
       ClusterError: there is nothing here to evaluate on.
       Resumable: no checkpoint came for `SILENCE_S`.
     """
-    with watchdog.StallWatch(options.stall_timeout_s):
+    with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
     writer, health = None, Health.from_env()
     last, heard = _last_evaluated(workdir), time.monotonic()

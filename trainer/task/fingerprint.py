@@ -10,7 +10,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 
 
-def credentials(
+def fingerprint(
     config: ExperimentConfig, choice: Choice, num_devices: int, dataset: Dataset | None
 ) -> dict:
     """What all tasks of a job must have in common. Where the data lies may differ.

@@ -8,16 +8,16 @@ from absl import logging
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
 from strategies.network.sockets import cut
-from trainer.process.signals import leave
+from trainer.process.signals import exit_now
 
 
 class LostTasks:
     """Decides which losses this task bears, and has who was lost brought back."""
 
-    def __init__(self, cluster: ClusterSpec, serves: bool, bring_back: Callable[[Task], None]):
+    def __init__(self, cluster: ClusterSpec, serves: bool, reconnect: Callable[[Task], None]):
         self._cluster = cluster
         self._serves = serves
-        self._bring_back = bring_back
+        self._bring_back = reconnect
         self._workers = set(cluster.trainers()) if cluster.has_ps else set()
         self.started = False  # Before that even a worker's loss would leave TensorFlow waiting.
 
@@ -32,7 +32,7 @@ class LostTasks:
             logging.warning("%s was lost (%s); the others take over its work", task, reason)
             self._bring_back(task)
             return
-        leave(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")
+        exit_now(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")
 
     def on_back(self, task: Task) -> None:
         self._workers.add(task)

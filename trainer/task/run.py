@@ -23,7 +23,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
 from trainer.data.dataset import Dataset
 from trainer.process import watchdog
-from trainer.process.guardian import Guard
+from trainer.process.guardian import Guardian
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
 from trainer.storage import locate
@@ -46,9 +46,9 @@ class TaskRun:
     choice: Choice
     key: bytes
     stop: StopRequest
-    guard: Guard
+    guard: Guardian
 
-    def follow(self) -> int:
+    def run_evaluator(self) -> int:
         """The task of an evaluator."""
         if not self.options.workdir:
             raise ConfigError(
@@ -57,16 +57,18 @@ class TaskRun:
             )
         from trainer.task import evaluator
 
-        with locate.at(self.options.workdir).followed() as workdir:
-            return evaluator.follow(self.options, self.choice, self.config, workdir, self.stop)
+        with locate.open_workdir(self.options.workdir).open_readonly() as workdir:
+            return evaluator.run_evaluator(
+                self.options, self.choice, self.config, workdir, self.stop
+            )
 
-    def take_part(self) -> int:
+    def run_member(self) -> int:
         """The task of a trainer, a coordinator or a server."""
         if not self.cluster.is_leader:
             return self._prepare_and_meet(None)
-        workdir = locate.at(_workdir(self.options, self.config))
-        workdir.claim(self.config)
-        with workdir.held(self.options.startup_timeout_s):
+        workdir = locate.open_workdir(_workdir(self.options, self.config))
+        workdir.initialize(self.config)
+        with workdir.lock(self.options.startup_timeout_s):
             logging.info("workdir %s", workdir)
             return self._prepare_and_meet(workdir)
 
@@ -81,15 +83,17 @@ class TaskRun:
             logging.warning("%s", word)
         choice = choose.with_transport(self.choice, options.transport, devices)
         if choice.transport:
-            logging.info("transport %s: gradients travel %s", choice.transport, choice.way)
+            logging.info(
+                "transport %s: gradients travel %s", choice.transport, choice.transport_description
+            )
         batch_split.check_batch(config, choice, cluster, len(devices))
         theirs = None if cluster.has_ps else dataset
-        carried = fingerprint.credentials(config, choice, len(devices), theirs)
+        carried = fingerprint.fingerprint(config, choice, len(devices), theirs)
         membership = self._meet(carried)
         if not membership:
             return EXIT_DONE
         with membership:
-            return self._go_together(membership, choice, devices, dataset, workdir)
+            return self._run_with_peers(membership, choice, devices, dataset, workdir)
 
     def _meet(self, carried: dict) -> Membership | None:
         """All tasks, or None where some are missing and nothing is left to do."""
@@ -103,7 +107,7 @@ class TaskRun:
             logging.info("done | the run in %s was over before, so that nobody is missed", where)
             return None
 
-    def _go_together(
+    def _run_with_peers(
         self,
         membership: Membership,
         choice: Choice,
@@ -115,22 +119,22 @@ class TaskRun:
         options, cluster = self.options, self.cluster
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
-        lost = LostTasks(cluster, self._serves, membership.bring_back)
+        lost = LostTasks(cluster, self._serves, membership.reconnect)
         membership.watch(lost.on_lost, options.peer_timeout_s, lost.on_back)
         try:
             runtime = self._start(membership, choice, devices)
             if runtime.serves_only:
                 with Health.from_env().kept():
-                    return runtime.serve(membership.wait_for_dismissal)
+                    return runtime.serve(membership.wait_for_exit)
             lost.started = True
             exit_code = self._train(dataset, runtime, workdir)
-            return membership.finish(FINISH_TIMEOUT_S, exit_code)
+            return membership.wait_for_all(FINISH_TIMEOUT_S, exit_code)
         except InputError as error:
             if cluster.is_leader:
-                membership.dismiss(error.exit_code)
+                membership.broadcast_exit(error.exit_code)
             else:  # What is wrong for all, the leader ends for all: to leave first would be a loss.
                 with contextlib.suppress(Resumable):
-                    membership.wait_for_dismissal(FAREWELL_TIMEOUT_S)
+                    membership.wait_for_exit(FAREWELL_TIMEOUT_S)
             raise
         except Exception as error:
             if isinstance(error, Resumable) or type(error).__module__.startswith("tensorflow"):
@@ -148,11 +152,13 @@ class TaskRun:
             options.peer_timeout_s,
         )
         # A TPU that is called and does not answer keeps native code waiting without end.
-        still = watchdog.StallWatch(options.stall_timeout_s)
+        still = watchdog.Watchdog(options.stall_timeout_s)
         with still, deaf if choice.starts_servers else contextlib.nullcontext():
             runtime = choose.create(choice, self.cluster, devices, membership)
         batch_split.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
-        self.stop.give_grace(options.stop_grace_s)  # A server's too: the leader saves through it.
+        self.stop.set_grace_period(
+            options.stop_grace_s
+        )  # A server's too: the leader saves through it.
         return runtime
 
     def _train(self, dataset: Dataset, runtime: Runtime, workdir: Workdir | None) -> int:
@@ -161,9 +167,9 @@ class TaskRun:
 
         began, config = time.monotonic(), self.config
         timeout_s = self.options.stall_timeout_s
-        runtime.give_up_after(timeout_s + watchdog.EXTRA_S)
+        runtime.set_peer_timeout(timeout_s + watchdog.EXTRA_S)
         on_progress = Health.from_env().note
-        with watchdog.StallWatch(timeout_s, runtime.awaited, on_progress) as watch:
+        with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = self._examples_dir(workdir)
             result = loop.train_and_evaluate(
                 config, dataset, runtime, workdir, self.stop, watch, examples_dir
@@ -171,7 +177,7 @@ class TaskRun:
         if workdir and result.finished:
             summary.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
         if workdir:
-            workdir.settle()
+            workdir.flush()
         if not result.finished:
             logging.warning("stopped at step %d; run the same command again to go on", result.step)
             return EXIT_RESUME
@@ -186,7 +192,7 @@ class TaskRun:
         where = self.options.workdir
         if workdir or not (where and self.config.train.log_examples):
             return workdir and workdir.path
-        elsewhere = locate.at(where)
+        elsewhere = locate.open_workdir(where)
         elsewhere.make()
         return elsewhere.path
 

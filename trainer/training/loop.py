@@ -24,7 +24,7 @@ from trainer.metrics.writers import MetricWriter
 from trainer.model.step import TrainingProgram
 from trainer.order.schedule import Loop
 from trainer.process.signals import StopRequest
-from trainer.process.watchdog import StallWatch
+from trainer.process.watchdog import Watchdog
 from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.workdir import Workdir
@@ -51,7 +51,7 @@ def train_and_evaluate(
     runtime: Runtime,
     workdir: Workdir | None,
     stop: StopRequest,
-    watch: StallWatch,
+    watch: Watchdog,
     examples_dir: pathlib.Path | None = None,
 ) -> Result:
     """Trains to the config's last step, from the newest checkpoint in `workdir` if there is one.

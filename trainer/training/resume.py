@@ -63,7 +63,7 @@ def resume(
         )
     skipped = np.full(room, -1)  # Of one shape on all tasks, as what is shared must be.
     skipped[: len(found.skipped)] = found.skipped
-    place, weights, slots, sums, skipped = runtime.share(
+    place, weights, slots, sums, skipped = runtime.broadcast(
         (
             np.array([found.step, found.test is not None]),
             found.state.weights,

@@ -7,21 +7,21 @@ from trainer.task import fingerprint
 from trainer.tune.local import START_S, run_trials
 from trainer.tune.machines.role import LEADER
 from trainer.tune.search import finished
-from trainer.tune.sweep import FREE, Plan
+from trainer.tune.sweep import FREE, SweepSpec
 
 
-def take_part(plan: Plan, cluster, key, folder, slots, stop) -> int:
+def take_part(plan: SweepSpec, cluster, key, folder, slots, stop) -> int:
     """A client's part, unless the sweep is over and nobody gives out trials any more."""
     try:
         return _run_as_client(plan, cluster, key, folder, slots, stop)
     except Resumable:
         if not finished.is_over(folder, plan.search_in):
             raise
-        console.say(f"tune: the sweep in {folder} is over, so that nobody is missed")
+        console.print_line(f"tune: the sweep in {folder} is over, so that nobody is missed")
         return EXIT_DONE
 
 
-def _run_as_client(plan: Plan, cluster, key, folder, slots, stop) -> int:
+def _run_as_client(plan: SweepSpec, cluster, key, folder, slots, stop) -> int:
     from trainer.tune.machines.client import Client
 
     options = plan.options
@@ -36,20 +36,20 @@ def _run_as_client(plan: Plan, cluster, key, folder, slots, stop) -> int:
     carried = fingerprint.versions() | plan.asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(cluster.name, cluster.address, carried, key, *timeouts, lost.append) as source:
-        console.say(f"tune: {cluster}; its trials are in {folder}")
-        stop.give_grace(options.grace_s + START_S)
+        console.print_line(f"tune: {cluster}; its trials are in {folder}")
+        stop.set_grace_period(options.grace_s + START_S)
         # Where the data lies is each machine's own affair, and not the chief's.
         own = {name: text for name, text in options.overrides.items() if name in FREE}
         run_trials(options, source, folder, slots, stop, own, look)
     return EXIT_RESUME if stop.requested else EXIT_DONE
 
 
-def serve(plan: Plan, cluster, key, search, say, look, stop, run) -> None:
+def serve(plan: SweepSpec, cluster, key, search, say, look, stop, run) -> None:
     from trainer.tune.machines.leader import lead
-    from trainer.tune.machines.server import Chief
+    from trainer.tune.machines.server import SweepServer
 
     options = plan.options
-    chief = Chief(
+    chief = SweepServer(
         search,
         cluster.address,
         options.bind,

@@ -19,12 +19,12 @@ def claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator[
     Of a bucket they use the folder on their own machine, which only the search brings in there.
     """
     default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    workdir = locate.at(options.workdir or default)
+    workdir = locate.open_workdir(options.workdir or default)
     workdir.make()
     if cluster.role == CLIENT:
         yield workdir
         return
-    with workdir.held(options.startup_timeout_s):
+    with workdir.lock(options.startup_timeout_s):
         if workdir.config.exists():
             raise InputError(
                 f"`--workdir` holds a run, and not a sweep. Received: {workdir.name!r}; choose another "

@@ -9,7 +9,7 @@ from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse
 from trainer.process.signals import StopRequest
 from trainer.tune.machines.role import SweepCluster
-from trainer.tune.search.trial_source import Source
+from trainer.tune.search.trial_source import TrialSource
 from trainer.tune.trials.runner import Runner
 from trainer.tune.trials.slots import Slot, share
 from trainer.tune.trials.trial import Limits
@@ -29,7 +29,7 @@ def own_slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
 
 def run_trials(
     options: TuneOptions,
-    source: Source,
+    source: TrialSource,
     folder: pathlib.Path,
     slots: Sequence[Slot],
     stop: StopRequest,

@@ -29,7 +29,7 @@ FREE = ("data.dir", "data.placement", "data.download_timeout_s")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SweepSpec:
     """The sweep that the flags ask for: trials of `base`, over a space, by an objective."""
 
     options: TuneOptions
@@ -38,7 +38,7 @@ class Plan:
     objective: Objective
 
     @classmethod
-    def of(cls, options: TuneOptions) -> "Plan":
+    def of(cls, options: TuneOptions) -> "SweepSpec":
         """Raises InputError where there is no such sweep."""
         _check_no_tpu(options)
         base = config_load.resolve(options.config, options.overrides)

@@ -19,7 +19,7 @@ class Unreachable(Resumable):
     """The bucket did not answer in time, or answered that it cannot now."""
 
 
-class Changed(Exception):
+class PreconditionFailed(Exception):
     """Somebody else has written or removed the object meanwhile."""
 
 
@@ -40,10 +40,10 @@ def explained(place: object, done: str, name: str = "") -> Iterator[None]:
     try:
         yield
     except api.PreconditionFailed as error:
-        raise Changed(name) from error
+        raise PreconditionFailed(name) from error
     except api.NotFound as error:
         if name:  # A bucket that is not there is found by listing it, which comes first.
-            raise Changed(name) from error
+            raise PreconditionFailed(name) from error
         raise BucketError(
             f"`--workdir` is in a bucket that is not there. Received: {place}; make it, or correct the "
             "name."

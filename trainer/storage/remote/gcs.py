@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from strategies.packages import exact_version
-from trainer.storage.remote.errors import OPENED, BucketError, Changed, explained
+from trainer.storage.remote.errors import OPENED, BucketError, PreconditionFailed, explained
 
 SCHEME = "gs://"
 _PACKAGE = "google-cloud-storage"
@@ -93,7 +93,7 @@ class Objects:
         return int(found.generation) if found else ABSENT
 
     def read(self, name: str, generation: int) -> bytes:
-        """What the object held at that generation. Raises Changed, BucketError, Unreachable."""
+        """The object at that generation. Raises PreconditionFailed, BucketError, Unreachable."""
         with self._explained("read", name):
             return self._blob(name).download_as_bytes(
                 if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
@@ -102,7 +102,7 @@ class Objects:
     def write(self, name: str, content: bytes, generation: int) -> int:
         """Puts it in the place of that generation, and returns the new one.
 
-        Raises Changed, BucketError, Unreachable.
+        Raises PreconditionFailed, BucketError, Unreachable.
         """
         blob = self._blob(name)
         try:
@@ -115,25 +115,25 @@ class Objects:
                     timeout=_ANSWER_S,
                     retry=_retry(),
                 )
-        except Changed:
+        except PreconditionFailed:
             return self._own(name, content)  # By a try of this call whose answer was lost?
         return int(blob.generation)
 
     def remove(self, name: str, generation: int) -> None:
-        """Takes the object away, unless it is gone. Raises Changed, BucketError, Unreachable."""
+        """Deletes the object, unless it is gone. Raises PreconditionFailed, BucketError, Unreachable."""
         try:
             with self._explained("removed", name):
                 self._blob(name).delete(
                     if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
                 )
-        except Changed:
+        except PreconditionFailed:
             if self.generation(name):
                 raise
 
     def _own(self, name: str, content: bytes) -> int:
         generation = self.generation(name)
         if not generation or self.read(name, generation) != content:
-            raise Changed(name)
+            raise PreconditionFailed(name)
         return generation
 
     @functools.cached_property

@@ -15,7 +15,7 @@ import time
 from absl import logging
 
 from strategies.errors import Resumable
-from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.gcs import ABSENT, Objects
 
 NAME = ".holder"
@@ -25,7 +25,7 @@ EXPIRY_S = 45.0
 _LOOK_EVERY_S = 1.0
 
 
-class Lost(Exception):
+class LeaseLost(Exception):
     """Another run has taken the folder."""
 
 
@@ -85,10 +85,10 @@ class Lease:
         return time.monotonic() - self._beaten < EXPIRY_S
 
     def beat(self) -> None:
-        """Shows that the holder lives. Raises Lost, BucketError, Unreachable."""
+        """Shows that the holder lives. Raises LeaseLost, BucketError, Unreachable."""
         with self._lock:
             if not self._write(self._generation, True):
-                raise Lost
+                raise LeaseLost
 
     def give_back(self) -> None:
         """Lets others have the folder at once. Raises BucketError, Unreachable."""
@@ -106,7 +106,7 @@ class Lease:
         began = time.monotonic()
         try:
             self._generation = self._objects.write(NAME, json.dumps(content).encode(), generation)
-        except Changed:
+        except PreconditionFailed:
             return False
         self._beaten = began
         return True
@@ -118,6 +118,6 @@ class Lease:
         try:
             found = json.loads(self._objects.read(NAME, generation))
             return _Seen(generation, found["holder"], found["place"], found["is_at_work"])
-        except (Changed, ValueError, KeyError, TypeError):
+        except (PreconditionFailed, ValueError, KeyError, TypeError):
             # Written in this moment, or by something else: what does not change is not at work.
             return _Seen(generation, place="it does not say who", is_at_work=True)

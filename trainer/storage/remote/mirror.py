@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from trainer.storage.atomic_files import write_whole
-from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.gcs import ABSENT, Objects
 
 _MANIFEST = "manifest.json"
@@ -90,7 +90,7 @@ class Mirror:
                     self._known[name] = _File(generation)
 
     def push(self) -> None:
-        """Makes it there as it is here. Raises Changed, BucketError, Unreachable, OSError."""
+        """Makes it there as it is here. Raises PreconditionFailed, BucketError, Unreachable, OSError."""
         # These first: what they tell of is then among what is found after.
         early = {name: stat for name, stat in self._scan().items() if _is_conclusion(name)}
         now = self._scan()
@@ -135,7 +135,7 @@ class Mirror:
     def _fetch(self, name: str, generation: int) -> None:
         try:
             content = self._there.read(name, generation)
-        except Changed:
+        except PreconditionFailed:
             return  # Removed in this moment, where this is done beside who writes there.
         path = self._here / name
         path.parent.mkdir(parents=True, exist_ok=True)

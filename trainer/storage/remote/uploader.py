@@ -12,9 +12,9 @@ from collections.abc import Callable
 from absl import logging
 
 from strategies.errors import EXIT_RESUME, InputError, Resumable
-from trainer.process.signals import leave
+from trainer.process.signals import exit_now
 from trainer.storage.remote import lease as lease_lib
-from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
 
@@ -39,7 +39,7 @@ class Keeper:
             for name, work in (("lease", self._beat), ("bucket", self._follow))
         ]
 
-    def settle(self, timeout_s: float) -> None:
+    def flush(self, timeout_s: float) -> None:
         """Returns once the bucket holds all that was written until now.
 
         Raises:
@@ -76,7 +76,7 @@ class Keeper:
         while not self._is_over.wait(lease_lib.BEAT_EVERY_S):
             try:
                 self._lease.beat()
-            except lease_lib.Lost:
+            except lease_lib.LeaseLost:
                 _leave_to_another()
             except (InputError, Resumable):
                 pass  # The pushes tell of it.
@@ -104,7 +104,7 @@ class Keeper:
                 if not self._lease.is_fresh:  # This process slept, or was cut off.
                     self._lease.beat()
                 self._mirror.push()
-            except (Changed, lease_lib.Lost):
+            except (PreconditionFailed, lease_lib.LeaseLost):
                 _leave_to_another()
             except (InputError, Resumable) as error:
                 return str(error)
@@ -114,7 +114,7 @@ class Keeper:
 
 
 def _leave_to_another() -> None:
-    leave(
+    exit_now(
         EXIT_RESUME,
         "another run has taken the `--workdir` of this one, which it had not heard from; what that "
         "one writes is kept. Run the same command again to go on after it",

@@ -19,7 +19,7 @@ from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 from trainer.storage.remote import local_copy
-from trainer.storage.remote.errors import Changed
+from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.gcs import Address, Objects
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
@@ -52,7 +52,7 @@ class BucketWorkdir(Workdir):
         local_copy.make_root()
         super().make()
 
-    def claim(self, config: ExperimentConfig) -> None:
+    def initialize(self, config: ExperimentConfig) -> None:
         """Finds that the folder there can be this config's; it becomes so once it is held."""
         self._find(config)
         self._config = config
@@ -71,13 +71,13 @@ class BucketWorkdir(Workdir):
             return "there" if there else "would be made"
         try:
             begun = self._objects.read(_CONFIG, there[_CONFIG])
-        except Changed:
+        except PreconditionFailed:
             return "there"  # It is written in this moment, and looked at once it is held.
         self._check_owner(config_load.from_json(begun.decode(errors="replace")), config)
         return "a run of this config, which would go on"
 
     @contextlib.contextmanager
-    def held(self, timeout_s: float) -> Iterator[None]:
+    def lock(self, timeout_s: float) -> Iterator[None]:
         """While the body runs the folder is this process's, here and there, and there follows here.
 
         Raises:
@@ -86,19 +86,19 @@ class BucketWorkdir(Workdir):
         """
         began = time.monotonic()
         self.make()
-        with super().held(timeout_s):
+        with super().lock(timeout_s):
             holder = self._holder() or secrets.token_hex(16)
             lease = Lease(self._objects, holder)
             is_newest = lease.take(timeout_s - (time.monotonic() - began))
             try:
                 mirror = self._made_alike(is_newest, holder)
                 if self._config:
-                    super().claim(self._config)
+                    super().initialize(self._config)
             except BaseException as error:
                 _give_back(lease)
                 if isinstance(error, OSError):
                     raise unwritable(self.path, error.strerror) from None
-                if isinstance(error, Changed):
+                if isinstance(error, PreconditionFailed):
                     raise Resumable(
                         f"`--workdir` is written by somebody else. Received: {self.name}; see that "
                         "nobody does, and run again."
@@ -107,11 +107,11 @@ class BucketWorkdir(Workdir):
             with Keeper(lease, mirror, self._newest) as self._keeper:
                 yield
 
-    def settle(self) -> None:
-        self._keeper.settle(SETTLE_S)
+    def flush(self) -> None:
+        self._keeper.flush(SETTLE_S)
 
     @contextlib.contextmanager
-    def followed(self) -> Iterator[Workdir]:
+    def open_readonly(self) -> Iterator[Workdir]:
         """A copy of its own, so that it is not in the way of a run on this machine."""
         with tempfile.TemporaryDirectory(prefix="muster-") as folder:
             copy = _Copy(pathlib.Path(folder), self.name, self._objects)
@@ -176,7 +176,7 @@ class _Copy(Workdir):
         """What an evaluator wrote. Raises WorkdirError, BucketError, Unreachable."""
         try:
             self._own.push()
-        except Changed:
+        except PreconditionFailed:
             raise WorkdirError(
                 f"`--workdir` has another evaluator. Received: {self.name!r}; start one alone."
             ) from None

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strategies.errors import ClusterError, Resumable
-from strategies.network.connection import Stranger
-from strategies.network.signed_channel import CLIENT, Wire
+from strategies.network.connection import ProtocolError
+from strategies.network.signed_channel import CLIENT, SignedChannel
 from strategies.rendezvous.mismatch import difference, plain
 from trainer.tune.machines import messages
-from trainer.tune.machines.client_session import Guest
+from trainer.tune.machines.client_session import ClientSession
 from trainer.tune.machines.role import IS_NAME
 
 _LOOK_EVERY_S = 0.1
@@ -18,26 +18,26 @@ _TAKEOVER_S = 5.0  # A client silent for so long gives way to another of its nam
 _MAX_GUESTS = 250
 
 
-class Door:
-    """Lets in clients that carry these credentials, and no two of one name. Safe from any thread."""
+class Admission:
+    """Lets in clients that carry this fingerprint, and no two of one name. Safe from any thread."""
 
     def __init__(
         self,
-        credentials: Mapping[str, Any],
-        make_guest: Callable[[Wire, str], Guest],
+        fingerprint: Mapping[str, Any],
+        make_guest: Callable[[SignedChannel, str], ClientSession],
         peer_timeout_s: float,
     ):
         self.was_used = False  # Somebody was let in.
         self.heard_of: set[str] = set()  # The names of all who came, let in or not.
-        self._credentials = plain(credentials)
+        self._fingerprint = plain(fingerprint)
         self._make_guest = make_guest
         self._takeover_s = min(_TAKEOVER_S, peer_timeout_s)
-        self._guests: dict[str, Guest] = {}
+        self._guests: dict[str, ClientSession] = {}
         self._changed = threading.Condition()
         self._is_open = True
         self._alone_since = time.monotonic()
 
-    def guests(self) -> list[Guest]:
+    def guests(self) -> list[ClientSession]:
         with self._changed:
             return [*self._guests.values()]
 
@@ -46,20 +46,20 @@ class Door:
         with self._changed:
             return 0.0 if self._guests else time.monotonic() - self._alone_since
 
-    def let_in(self, wire: Wire, said: Mapping[str, Any]) -> Guest:
+    def let_in(self, wire: SignedChannel, said: Mapping[str, Any]) -> ClientSession:
         """The guest that a caller is after what it said in its handshake. Somebody sees to its `leave`.
 
         Raises:
-          ClusterError: it carries other credentials than the chief, or another's name.
+          ClusterError: it carries another fingerprint than the server, or another's name.
           Resumable: nobody is let in any more.
-          Stranger: it is no client.
+          ProtocolError: it is no client.
         """
-        name, theirs = said.get("name"), said.get("credentials")
+        name, theirs = said.get("name"), said.get("fingerprint")
         if said.get("sweep") != CLIENT or not isinstance(theirs, dict):
-            raise Stranger
+            raise ProtocolError
         if not isinstance(name, str) or not IS_NAME.fullmatch(name):
-            raise Stranger
-        if error := _difference({"the chief": self._credentials, f"client {name}": theirs}):
+            raise ProtocolError
+        if error := _difference({"the chief": self._fingerprint, f"client {name}": theirs}):
             self.heard_of.add(name)
             raise ClusterError(messages.line(error))
         guest = self._make_guest(wire, name)
@@ -75,13 +75,13 @@ class Door:
             self.was_used = True
         return guest
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: ClientSession) -> None:
         with self._changed:
             del self._guests[guest.name]
             self._alone_since = time.monotonic()
             self._changed.notify_all()
 
-    def close(self, send_away: Callable[[Guest], None], timeout_s: float) -> None:
+    def close(self, send_away: Callable[[ClientSession], None], timeout_s: float) -> None:
         """Lets in nobody any more, and returns when everyone has left, or after `timeout_s`."""
         with self._changed:
             self._is_open = False
@@ -90,7 +90,7 @@ class Door:
         with self._changed:
             self._changed.wait_for(lambda: not self._guests, timeout_s)
 
-    def _outlast(self, first: Guest, second: Guest) -> None:
+    def _outlast(self, first: ClientSession, second: ClientSession) -> None:
         """Returns when the first of that name has left. Raises ClusterError when it is heard again.
 
         A client that was cut off may be back before its silence counts as a loss.
@@ -111,4 +111,4 @@ def _difference(everyone: Mapping[str, Mapping[str, Any]]) -> str:
     try:
         return str(difference(everyone) or "")
     except RecursionError:
-        raise Stranger from None  # Nested so deep as no settings are.
+        raise ProtocolError from None  # Nested so deep as no settings are.

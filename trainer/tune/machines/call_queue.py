@@ -15,7 +15,7 @@ AT_ONCE, LATER, _NEVER = 0, 1, 2
 _CLOSE_S = 30.0
 
 
-class Desk:
+class CallQueue:
     """Makes calls, one after another, in a thread of its own; a context manager while it does.
 
     Leaving it returns when all that was submitted is done, or after half a minute.

@@ -14,13 +14,13 @@ from typing import Any
 
 from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret as secret_lib
-from strategies.network.connection import Link, Message, Stranger
-from strategies.network.handshake import Imposter, call, reason
-from strategies.network.signed_channel import CHIEF, CLIENT, Wire
+from strategies.network.connection import JsonConnection, Message, ProtocolError
+from strategies.network.handshake import AuthenticationError, call, reason
+from strategies.network.signed_channel import CHIEF, CLIENT, SignedChannel
 from strategies.network.sockets import connect
 from strategies.rendezvous.mismatch import plain
 from trainer.tune.machines import messages
-from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 
 _BEAT_EVERY_S = 1.0
 _CONNECT_TIMEOUT_S = 2.0
@@ -30,12 +30,12 @@ _FAREWELL_S = 5.0
 
 
 class Client:
-    """A `Source` on another machine. Making one connects; it is a context manager, or has `close`.
+    """A `TrialSource` on another machine. Making one connects; it is a context manager, or has `close`.
 
     Args:
       name: by which the chief knows this machine.
       address: host:port of the chief.
-      credentials: what must be as it is there, as JSON.
+      fingerprint: what must be as it is there, as JSON.
       secret: empty for none.
       startup_timeout_s: for the chief to be there.
       peer_timeout_s: for it to answer a call, or a beat.
@@ -50,7 +50,7 @@ class Client:
         self,
         name: str,
         address: str,
-        credentials: Mapping[str, Any],
+        fingerprint: Mapping[str, Any],
         secret: bytes,
         startup_timeout_s: float,
         peer_timeout_s: float,
@@ -58,7 +58,7 @@ class Client:
     ):
         self.is_over = False
         self._name, self._address, self._secret = name, address, secret
-        self._says = {"sweep": CLIENT, "name": name, "credentials": plain(credentials)}
+        self._says = {"sweep": CLIENT, "name": name, "fingerprint": plain(fingerprint)}
         self._peer_timeout_s = peer_timeout_s
         self._on_lost = on_lost
         self._lock = threading.Lock()
@@ -76,13 +76,13 @@ class Client:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def ask(self, runner: str) -> Assignment | None:
+    def ask(self, runner: str) -> TrialSpec | None:
         if self.is_over:
             return None
         said = self._call("ask", runner=runner).get("assignment")
         try:
             return None if said is None else messages.assignment(said)
-        except Stranger:
+        except ProtocolError:
             raise self._lose("it sent what is no trial") from None
 
     def note(self, trial_id: str, progress: Progress) -> bool:
@@ -108,16 +108,16 @@ class Client:
 
     # Until the chief has let this client in.
 
-    def _connect(self, timeout_s: float) -> Wire:
+    def _connect(self, timeout_s: float) -> SignedChannel:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
                 return self._call_once(min(deadline, time.monotonic() + _ANSWER_TIMEOUT_S))
-            except Imposter:
+            except AuthenticationError:
                 raise secret_lib.differ(
                     f"none that client {self._name} shares with the sweep's chief at {self._address}"
                 ) from None
-            except (OSError, EOFError, Stranger, UnicodeError) as error:
+            except (OSError, EOFError, ProtocolError, UnicodeError) as error:
                 why = reason(error)
             if time.monotonic() + _RETRY_EVERY_S > deadline:
                 raise Resumable(
@@ -126,13 +126,13 @@ class Client:
                 )
             time.sleep(_RETRY_EVERY_S)
 
-    def _call_once(self, deadline: float) -> Wire:
-        link = Link(connect(self._address, _CONNECT_TIMEOUT_S))
+    def _call_once(self, deadline: float) -> SignedChannel:
+        link = JsonConnection(connect(self._address, _CONNECT_TIMEOUT_S))
         try:
             met = call(link, self._secret, self._says, deadline)
             if met.said.get("sweep") != CHIEF:
-                raise Stranger
-            wire = Wire(met, CLIENT)
+                raise ProtocolError
+            wire = SignedChannel(met, CLIENT)
             self._hear_verdict(wire.receive(deadline))
             return wire
         except BaseException:
@@ -144,7 +144,7 @@ class Client:
             kind = ClusterError if verdict.get("input") is True else Resumable
             raise kind(messages.line(verdict["refused"]))
         if "welcome" not in verdict:
-            raise Stranger
+            raise ProtocolError
         self.is_over = verdict.get("over") is True
 
     # From then on.
@@ -179,7 +179,7 @@ class Client:
             self._listen()
         except TimeoutError:
             self._lose(f"not heard from for {self._peer_timeout_s:g} s")
-        except Stranger:
+        except ProtocolError:
             self._lose("it sent what no chief sends")
         except (EOFError, OSError):
             self._lose("its connection closed")

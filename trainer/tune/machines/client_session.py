@@ -11,12 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from strategies.network.connection import Message, Stranger
-from strategies.network.handshake import Imposter
-from strategies.network.signed_channel import Wire
+from strategies.network.connection import Message, ProtocolError
+from strategies.network.handshake import AuthenticationError
+from strategies.network.signed_channel import SignedChannel
 from trainer.tune.machines import messages
-from trainer.tune.machines.call_queue import AT_ONCE, LATER, Desk
-from trainer.tune.search.trial_source import Assignment, Source
+from trainer.tune.machines.call_queue import AT_ONCE, LATER, CallQueue
+from trainer.tune.search.trial_source import TrialSource, TrialSpec
 
 _HOLD_S = 0.5  # As long an asking client is kept waiting for an answer at most.
 _MAX_TRIALS = 1000
@@ -26,11 +26,16 @@ class SearchFailed(Exception):
     """The search raised what is this one's cause: no client is to blame."""
 
 
-class Guest:
+class ClientSession:
     """A client that was let in. `trials` are its own, with the times they were given to it."""
 
     def __init__(
-        self, wire: Wire, name: str, search: Source, desk: Desk, is_over: Callable[[], bool]
+        self,
+        wire: SignedChannel,
+        name: str,
+        search: TrialSource,
+        desk: CallQueue,
+        is_over: Callable[[], bool],
     ):
         self.name = name
         self.host = wire.host
@@ -67,9 +72,9 @@ class Guest:
                 self._answer(message)
         except TimeoutError:
             return f"not heard from for {peer_timeout_s:g} s"
-        except Imposter:
+        except AuthenticationError:
             return "it sent what it could not prove to be its own"
-        except Stranger:
+        except ProtocolError:
             return "it sent what no client sends"
         except (EOFError, OSError):
             return "its connection closed"
@@ -96,7 +101,7 @@ class Guest:
     def _answer(self, message: Message) -> None:
         call, number = message.get("call"), message.get("number")
         if not isinstance(call, str) or call not in self._calls or type(number) is not int:
-            raise Stranger
+            raise ProtocolError
         said = self._calls[call](message)
         self.wire.send({**said, "number": number, "over": self._is_over()})
 
@@ -118,7 +123,7 @@ class Guest:
         assignment = self._take(_result(asked))
         return {"assignment": assignment and messages.spelled(assignment)}
 
-    def _take(self, assignment: Assignment | None) -> Assignment | None:
+    def _take(self, assignment: TrialSpec | None) -> TrialSpec | None:
         if assignment:
             self.trials[assignment.id] = time.monotonic()
         return assignment

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from trainer.tune.machines.server import Chief
+from trainer.tune.machines.server import SweepServer
 
 _LOOK_EVERY_S = 0.2
 _LISTEN_S = 10.0  # A name of its own is looked up by the system, which may take a while.
 
 
 def lead(
-    chief: Chief,
+    chief: SweepServer,
     run: Callable[[Callable[[], None]], None],
     on_look: Callable[[], None],
     stop_requested: Callable[[], bool],

@@ -1,6 +1,6 @@
 """What may a sweep's chief and its clients say to each other?
 
-What comes from another machine is taken apart here, and what is not as it must be raises Stranger: a
+What comes from another machine is taken apart here, and what is not as it must be raises ProtocolError: a
 trial's id becomes a folder's name, its flags a command line, its error a line on a screen.
 """
 
@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from strategies.network.connection import Message, Stranger
+from strategies.network.connection import Message, ProtocolError
 from trainer.tune.search.record import COMPLETED, FAILED, STOPPED
-from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.space.dimension import FLAGS
 
 _IS_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
@@ -20,18 +20,18 @@ _IS_FLAG = re.compile(r"(--[a-z_]+)=[!-~]{0,200}")
 _MAX_FLAGS, _MAX_METRICS, _MAX_TEXT = 100, 1000, 1000
 
 
-def spelled(value: Assignment | Progress | Outcome) -> Message:
+def spelled(value: TrialSpec | Progress | Outcome) -> Message:
     """The value as JSON."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def assignment(said: Any) -> Assignment:
+def assignment(said: Any) -> TrialSpec:
     said = _mapping(said)
     flags = said.get("flags")
     if not isinstance(flags, list) or len(flags) > _MAX_FLAGS:
-        raise Stranger
+        raise ProtocolError
     continues = said.get("continues")
-    return Assignment(
+    return TrialSpec(
         trial_id(said.get("id")),
         _mapping(said.get("config")),
         tuple(map(_flag, flags)),
@@ -49,7 +49,7 @@ def progress(said: Any) -> Progress:
 def outcome(said: Any) -> Outcome:
     said = _mapping(said)
     if said.get("status") not in (COMPLETED, STOPPED, FAILED):
-        raise Stranger
+        raise ProtocolError
     return Outcome(
         said["status"],
         _metrics(said.get("metrics")),
@@ -62,7 +62,7 @@ def outcome(said: Any) -> Outcome:
 
 def trial_id(said: Any) -> str:
     if not isinstance(said, str) or not _IS_ID.fullmatch(said):
-        raise Stranger
+        raise ProtocolError
     return said
 
 
@@ -73,7 +73,7 @@ def seconds(said: Any) -> float:
 def line(said: Any) -> str:
     """A text as one line that does no harm on a screen, cut where it is long."""
     if not isinstance(said, str):
-        raise Stranger
+        raise ProtocolError
     shown = "".join(
         one if one.isprintable() else " " for one in " ".join(said[: 4 * _MAX_TEXT].split())
     )
@@ -85,41 +85,41 @@ def _flag(said: Any) -> str:
     # They say of what shape the trial is. Where it writes, which recipe it executes and which files it
     # reads is not the chief's to say.
     if not match or match[1] not in FLAGS:
-        raise Stranger
+        raise ProtocolError
     return said
 
 
 def _metrics(said: Any) -> dict[str, float]:
     said = _mapping(said)
     if len(said) > _MAX_METRICS:
-        raise Stranger
+        raise ProtocolError
     return {line(name): _number(value) for name, value in said.items()}
 
 
 def _mapping(said: Any) -> Mapping[str, Any]:
     if not isinstance(said, dict):
-        raise Stranger
+        raise ProtocolError
     return said
 
 
 def _count(said: Any) -> int:
     if type(said) is not int or not 0 <= said < 2**63:
-        raise Stranger
+        raise ProtocolError
     return said
 
 
 def _span(said: Any) -> float:
     number = _number(said)
     if not math.isfinite(number) or number < 0:
-        raise Stranger
+        raise ProtocolError
     return number
 
 
 def _number(said: Any) -> float:
     """A float, be it NaN, as a metric may well be."""
     if type(said) not in (int, float):
-        raise Stranger
+        raise ProtocolError
     try:
         return float(said)
     except OverflowError:
-        raise Stranger from None
+        raise ProtocolError from None

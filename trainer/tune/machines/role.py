@@ -14,7 +14,7 @@ import socket
 from collections.abc import Mapping
 
 from strategies.cluster import resolve, tf_config
-from strategies.cluster.flags import Asked
+from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 from trainer.config.fields import brief
@@ -41,7 +41,7 @@ class SweepCluster:
     clients: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
-    def find(cls, asked: Asked, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
+    def find(cls, asked: ClusterFlags, environ: Mapping[str, str] = os.environ) -> "SweepCluster":
         """The part that flags and environment give to this process; alone where none says anything.
 
         Raises:
@@ -70,7 +70,7 @@ class SweepCluster:
         }[self.role]
 
 
-def _refuse_two(given: Mapping[str, str], asked: Asked, written: ClusterSpec) -> None:
+def _refuse_two(given: Mapping[str, str], asked: ClusterFlags, written: ClusterSpec) -> None:
     flags = {f"--{flag}": brief(value) for flag, value in vars(asked).items() if value}
     if not written.is_alone or written.is_evaluator:
         flags[TF_CONFIG] = f"a TF_CONFIG for {written.task}"

@@ -19,29 +19,29 @@ from typing import Any
 from strategies.cluster.spec import split_address
 from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret as secret_lib
-from strategies.network.connection import Stranger
-from strategies.network.handshake import Met, Reception
-from strategies.network.signed_channel import CHIEF, Wire
+from strategies.network.connection import ProtocolError
+from strategies.network.handshake import AuthenticatedConnection, AuthenticatingListener
+from strategies.network.signed_channel import CHIEF, SignedChannel
 from strategies.network.sockets import listen_at
 from strategies.rendezvous.mismatch import listed
-from trainer.tune.machines.admission import Door
-from trainer.tune.machines.call_queue import AT_ONCE, Desk
-from trainer.tune.machines.client_session import Guest, SearchFailed
-from trainer.tune.search.trial_source import Source
+from trainer.tune.machines.admission import Admission
+from trainer.tune.machines.call_queue import AT_ONCE, CallQueue
+from trainer.tune.machines.client_session import ClientSession, SearchFailed
+from trainer.tune.search.trial_source import TrialSource
 
 _LOOK_EVERY_S = 0.1
 _FAREWELL_S = 10.0  # For clients to hear that the sweep is over, and to leave.
 _WAY_OUT = "correct it, or say with --bind where to listen"
 
 
-class Chief:
-    """Hands out the trials of `search` to whoever has the same `credentials` and knows the `secret`.
+class SweepServer:
+    """Hands out the trials of `search` to whoever has the same `fingerprint` and knows the `secret`.
 
     Args:
       search: the sweep itself. It is called from one thread, and never twice at a time.
       address: host:port, where the others reach the chief.
       bind: the host on which to listen, if it is not that of `address`.
-      credentials: what every task must have in common, as JSON: versions, the sweep's settings.
+      fingerprint: what every task must have in common, as JSON: versions, the sweep's settings.
       secret: empty for none.
       peer_timeout_s: seconds of silence after which a client is lost.
       say: tells a person who came and went, line by line, from any thread.
@@ -52,10 +52,10 @@ class Chief:
 
     def __init__(
         self,
-        search: Source,
+        search: TrialSource,
         address: str,
         bind: str,
-        credentials: Mapping[str, Any],
+        fingerprint: Mapping[str, Any],
         secret: bytes,
         peer_timeout_s: float,
         say: Callable[[str], None],
@@ -68,8 +68,8 @@ class Chief:
         self._secret = secret
         self._peer_timeout_s = peer_timeout_s
         self._say = say
-        self._desk = Desk()
-        self._door = Door(credentials, self._make_guest, peer_timeout_s)
+        self._desk = CallQueue()
+        self._door = Admission(fingerprint, self._make_guest, peer_timeout_s)
         self._failure: Exception | None = None
         self._looking: Future | None = None
         self._is_over = self._is_leaving = self._said_late = False
@@ -92,7 +92,7 @@ class Chief:
         """
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(self._listen())
-            reception = Reception(listener, self._secret, {"sweep": CHIEF})
+            reception = AuthenticatingListener(listener, self._secret, {"sweep": CHIEF})
             stack.enter_context(reception)
             stack.enter_context(self._desk)
             stack.callback(self._leave)
@@ -153,7 +153,7 @@ class Chief:
             self._say(f"the sweep is over; waiting for {listed(late)} to hear so")
         return True
 
-    def _check_alone(self, reception: Reception, startup_timeout_s: float) -> None:
+    def _check_alone(self, reception: AuthenticatingListener, startup_timeout_s: float) -> None:
         if self._door.alone_s() < startup_timeout_s:
             return
         if reception.imposters and not self._door.was_used:
@@ -173,24 +173,24 @@ class Chief:
 
     # One client's thread.
 
-    def _welcome(self, met: Met) -> None:
-        wire = Wire(met, CHIEF)
+    def _welcome(self, met: AuthenticatedConnection) -> None:
+        wire = SignedChannel(met, CHIEF)
         try:
             guest = self._door.let_in(wire, met.said)
         except (ClusterError, Resumable) as error:
             with contextlib.suppress(OSError):
                 self._say(f"a client at {wire.host} was refused: {error}")
                 wire.send({"refused": str(error), "input": isinstance(error, ClusterError)})
-        except (OSError, Stranger):
+        except (OSError, ProtocolError):
             pass  # It is gone, or never was a client.
         else:
             self._attend(guest)
         wire.close()
 
-    def _make_guest(self, wire: Wire, name: str) -> Guest:
-        return Guest(wire, name, self._search, self._desk, lambda: self._is_over)
+    def _make_guest(self, wire: SignedChannel, name: str) -> ClientSession:
+        return ClientSession(wire, name, self._search, self._desk, lambda: self._is_over)
 
-    def _attend(self, guest: Guest) -> None:
+    def _attend(self, guest: ClientSession) -> None:
         try:
             self._say(f"{guest} takes part")
             lost = guest.serve(self._peer_timeout_s)

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from trainer.reporting import format as format_lib
 from trainer.reporting.terminal import Block, is_terminal, put
-from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record
+from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, TrialRecord
 
 _SAY_EVERY_S = 10.0
 _BAR_WIDTH = 10
@@ -45,9 +45,9 @@ class Live:
 
     def show(
         self,
-        records: Sequence[Record],
+        records: Sequence[TrialRecord],
         planned: int | None,
-        best: Record | None,
+        best: TrialRecord | None,
         objective: Objective,
     ) -> None:
         """How things stand; call it as often as anybody looks."""
@@ -69,12 +69,12 @@ class Live:
             if self._block:
                 self._block.clear()
 
-    def _seconds(self, record: Record) -> float:
+    def _seconds(self, record: TrialRecord) -> float:
         """Spent on a trial, also where nothing was noted since it began."""
         seen = self._first_seen.setdefault(record.id, self._clock())
         return max(record.seconds, self._clock() - seen)
 
-    def _news(self, running: Sequence[Record]) -> Iterator[Record]:
+    def _news(self, running: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
         """Those that came further since they were last told of, each of them now and then."""
         now = self._clock()
         for record in running:
@@ -84,13 +84,13 @@ class Live:
                 yield record
 
 
-def _told(best: Record | None, objective: Objective) -> str:
+def _told(best: TrialRecord | None, objective: Objective) -> str:
     if best is None:
         return ""
     return f"best {objective.name} {format_lib.figure(best.objective)} by trial {best.id}"
 
 
-def _head(records: Sequence[Record], planned: int | None, told: str, seconds: float) -> str:
+def _head(records: Sequence[TrialRecord], planned: int | None, told: str, seconds: float) -> str:
     """`16 trials | 5 done, 1 failed, 2 running | best test_accuracy 0.9633 by trial 0003 | 34 s`"""
     statuses = [record.status for record in records]
     counts = [
@@ -107,7 +107,7 @@ def _head(records: Sequence[Record], planned: int | None, told: str, seconds: fl
     return " | ".join(part for part in parts if part)
 
 
-def _line(record: Record, seconds: float, objective: Objective) -> str:
+def _line(record: TrialRecord, seconds: float, objective: Objective) -> str:
     """`0003 [===-------]    6/20  test_accuracy 0.9512  34 s  learning_rate=0.003`"""
     share = min(record.epoch / record.epochs, 1.0) if record.epochs else 0.0
     bar = "=" * int(share * _BAR_WIDTH)
@@ -119,18 +119,18 @@ def _line(record: Record, seconds: float, objective: Objective) -> str:
     return format_lib.printable("  ".join(parts))
 
 
-def _news_line(record: Record, objective: Objective, told: str) -> str:
+def _news_line(record: TrialRecord, objective: Objective, told: str) -> str:
     """`trial 0003 | epoch 6/20 | test_accuracy 0.9512 | learning_rate=0.003 | best …`"""
     parts = [f"trial {record.id}", f"epoch {_progress(record)}", *_metrics(record, objective)]
     parts += [told, format_lib.values(record.values)]
     return format_lib.line(" | ".join(part for part in parts if part), _MAX_LINE) + "\n"
 
 
-def _progress(record: Record) -> str:
+def _progress(record: TrialRecord) -> str:
     return f"{record.epoch:.4g}" + (f"/{record.epochs:.4g}" if record.epochs else "")
 
 
-def _metrics(record: Record, objective: Objective) -> list[str]:
+def _metrics(record: TrialRecord, objective: Objective) -> list[str]:
     """The newest figures, the one that is sought first."""
     names = sorted(record.metrics, key=lambda name: name != objective.name)
     return [f"{name} {format_lib.figure(record.metrics[name])}" for name in names[:_NUM_METRICS]]

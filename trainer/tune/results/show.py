@@ -9,7 +9,7 @@ from trainer.tune.results import table as results_table
 from trainer.tune.results import tensorboard as hparams
 from trainer.tune.results.plots import write as plots
 from trainer.tune.results.progress import Live
-from trainer.tune.search.record import COMPLETED, FAILED, Record
+from trainer.tune.search.record import COMPLETED, FAILED, TrialRecord
 from trainer.tune.search.search import Search
 
 _LOOK_EVERY_S = 0.5
@@ -51,7 +51,7 @@ class Show:
             search = self._search
             self._live.show(search.records(), self._planned, search.best(), search.objective)
 
-    def _note_end(self, record: Record) -> None:
+    def _note_end(self, record: TrialRecord) -> None:
         self._write_results()
         name = self._search.objective.name
         if record.status == FAILED:

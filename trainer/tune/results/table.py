@@ -6,14 +6,25 @@ from typing import Any
 
 from trainer.reporting import format as format_lib
 from trainer.storage.atomic_files import to_json, write_file
-from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record, best
+from trainer.tune.search.record import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    Objective,
+    TrialRecord,
+    best,
+)
 
 _WIDTH = 120
 _RANKS = {COMPLETED: 0, STOPPED: 1, RUNNING: 2}
 
 
 def write(
-    folder: pathlib.Path, objective: Objective, records: Sequence[Record], best_config: str | None
+    folder: pathlib.Path,
+    objective: Objective,
+    records: Sequence[TrialRecord],
+    best_config: str | None,
 ) -> None:
     """Writes trials.json, a trial a line, and best_config.json where there is a best.
 
@@ -29,7 +40,7 @@ def write(
 
 
 def table(
-    objective: Objective, records: Sequence[Record], names: Sequence[str], limit: int = 20
+    objective: Objective, records: Sequence[TrialRecord], names: Sequence[str], limit: int = 20
 ) -> str:
     """The trials, best first and marked, then those that failed; at most 120 columns wide.
 
@@ -46,16 +57,16 @@ def table(
     return "\n".join(lines) or "  no trial yet"
 
 
-def in_order(records: Sequence[Record]) -> list[Record]:
+def in_order(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The records in the order of their ids, 9999 before 10000."""
     return sorted(records, key=_place)
 
 
-def ranking(objective: Objective, records: Sequence[Record]) -> list[Record]:
+def ranking(objective: Objective, records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that did not fail: the completed, the stopped and the running, best first in each."""
     sign = -1 if objective.direction == "max" else 1
 
-    def key(record: Record) -> tuple:
+    def key(record: TrialRecord) -> tuple:
         figure = record.objective
         known = figure is not None and figure == figure
         return _RANKS[record.status], not known, sign * figure if known else 0, _place(record)
@@ -63,11 +74,11 @@ def ranking(objective: Objective, records: Sequence[Record]) -> list[Record]:
     return sorted((one for one in records if one.status != FAILED), key=key)
 
 
-def _place(record: Record) -> tuple[int, str]:
+def _place(record: TrialRecord) -> tuple[int, str]:
     return len(record.id), record.id
 
 
-def _as_json(record: Record) -> dict[str, Any]:
+def _as_json(record: TrialRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "values": dict(record.values),
@@ -84,7 +95,10 @@ def _as_json(record: Record) -> dict[str, Any]:
 
 
 def _ranked_lines(
-    objective: Objective, records: Sequence[Record], names: Sequence[str], top: Record | None
+    objective: Objective,
+    records: Sequence[TrialRecord],
+    names: Sequence[str],
+    top: TrialRecord | None,
 ) -> list[str]:
     head, rows = _figures(objective, records, top)
     values = [[*row, *_cells(record, names)] for row, record in zip(rows, records, strict=True)]
@@ -101,7 +115,7 @@ def _ranked_lines(
 
 
 def _figures(
-    objective: Objective, records: Sequence[Record], top: Record | None
+    objective: Objective, records: Sequence[TrialRecord], top: TrialRecord | None
 ) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of what every sweep has: what it sought, how far and how long."""
     rows = [
@@ -115,15 +129,15 @@ def _figures(
     return head, rows
 
 
-def _note(record: Record) -> str:
+def _note(record: TrialRecord) -> str:
     return "" if record.status == COMPLETED else record.status
 
 
-def _of(record: Record, names: Sequence[str]) -> Mapping[str, Any]:
+def _of(record: TrialRecord, names: Sequence[str]) -> Mapping[str, Any]:
     return {name: record.values[name] for name in names if name in record.values}
 
 
-def _cells(record: Record, names: Sequence[str]) -> list[str]:
+def _cells(record: TrialRecord, names: Sequence[str]) -> list[str]:
     return [
         format_lib.value(record.values[name]) if name in record.values else "" for name in names
     ]
@@ -135,7 +149,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
 
 
-def _failed_line(record: Record) -> str:
+def _failed_line(record: TrialRecord) -> str:
     error = format_lib.line(record.error or "no reason was told", 60)
     said = f"{record.id} failed: {error}  {format_lib.values(record.values)}"
     return f"  {format_lib.line(said, _WIDTH - 2)}"

@@ -18,7 +18,7 @@ from typing import Any
 
 from trainer.reporting import format as format_lib
 from trainer.storage.atomic_files import to_json, write_file
-from trainer.tune.search.record import FAILED, RUNNING, Objective, Record
+from trainer.tune.search.record import FAILED, RUNNING, Objective, TrialRecord
 
 _METRICS = ("test_", "final_loss", "examples_per_s", "seconds")  # Or what begins so.
 _LARGEST = 3.4e38  # Scalars are float32.
@@ -27,7 +27,7 @@ _LARGEST = 3.4e38  # Scalars are float32.
 def write(
     folder: pathlib.Path,
     objective: Objective,
-    records: Sequence[Record],
+    records: Sequence[TrialRecord],
     dimensions: Sequence[Any],
 ) -> None:
     """Writes what is not there yet of the trials that are over.
@@ -75,7 +75,7 @@ def _events(summaries: Iterable[tuple[int, Any]]) -> bytes:
 
 
 def _session(
-    record: Record, values: Mapping[str, Any], figures: Mapping[str, float]
+    record: TrialRecord, values: Mapping[str, Any], figures: Mapping[str, float]
 ) -> list[tuple[int, Any]]:
     from tensorboard.plugins.hparams import summary_v2
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
@@ -87,7 +87,7 @@ def _session(
     return [(0, start), *scalars, (record.step, _end(record, now))]
 
 
-def _end(record: Record, now: float) -> Any:
+def _end(record: TrialRecord, now: float) -> Any:
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
@@ -144,7 +144,7 @@ def _of(kind: type, value: Any) -> Any:
     return float(value) if kind is float else format_lib.exact(value)
 
 
-def _values(record: Record, dimensions: Sequence[Any]) -> dict[str, Any]:
+def _values(record: TrialRecord, dimensions: Sequence[Any]) -> dict[str, Any]:
     """Those that the trial has, typed as their dimension is."""
     found = {}
     for dimension in dimensions:
@@ -154,7 +154,7 @@ def _values(record: Record, dimensions: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _figures(objective: Objective, record: Record) -> dict[str, float]:
+def _figures(objective: Objective, record: TrialRecord) -> dict[str, float]:
     """The objective and the main metrics, as far as they are numbers that a scalar can hold."""
     main = {name: one for name, one in record.metrics.items() if name.startswith(_METRICS)}
     told = main | {"seconds": record.seconds, objective.name: record.objective}

@@ -29,7 +29,7 @@ _RUNNING, _COMPLETED, _FAILED = "RUNNING", "COMPLETED", "FAILED"
 _MOST_COLLISIONS = 10_000
 
 
-class Mended(keras_tuner.Oracle):
+class ReplayableOracle(keras_tuner.Oracle):
     """What all have in common. Ids are those of the sweep, in the order in which trials are given out."""
 
     waits = False  # Whether the end of a trial can bring another one.
@@ -87,11 +87,11 @@ class Mended(keras_tuner.Oracle):
         return random.Random(self._seed_state).choice(left) if left else None
 
 
-class Random(Mended, oracles.RandomSearchOracle):
+class Random(ReplayableOracle, oracles.RandomSearchOracle):
     """Values at random, as they are."""
 
 
-class Grid(Mended, oracles.GridSearchOracle):
+class Grid(ReplayableOracle, oracles.GridSearchOracle):
     """All values in turn. A range without steps is cut into eleven."""
 
     def check(self, max_trials: float) -> None:
@@ -109,7 +109,7 @@ class Grid(Mended, oracles.GridSearchOracle):
         return response
 
 
-class Bayesian(Mended, oracles.BayesianOptimizationOracle):
+class Bayesian(ReplayableOracle, oracles.BayesianOptimizationOracle):
     """Values at random at first, and then where a Gaussian process expects the most.
 
     It begins with three trials for each dimension, as in keras-tuner, but with no more than eight.
@@ -155,7 +155,7 @@ class Bayesian(Mended, oracles.BayesianOptimizationOracle):
         return {name: trial for name, trial in self.trials.items() if trial.status == _COMPLETED}
 
 
-class Hyperband(Mended, oracles.HyperbandOracle):
+class Hyperband(ReplayableOracle, oracles.HyperbandOracle):
     """Many trials for few epochs, the best of which go on for more, in brackets of their own."""
 
     waits = True

@@ -14,7 +14,7 @@ from trainer.tune.search.record import Objective
 from trainer.tune.space.space import Space
 
 if TYPE_CHECKING:
-    from trainer.tune.search.keras_tuner_oracles import Mended
+    from trainer.tune.search.keras_tuner_oracles import ReplayableOracle
 from trainer.cli.tuners import TUNERS
 
 _OWN = "tuner/"  # What Hyperband adds to the values of a trial.
@@ -39,7 +39,7 @@ class Oracle:
     nothing more to say, whatever the trials under way come to.
     """
 
-    def __init__(self, tuner: "Mended", space: Space, max_trials: float):
+    def __init__(self, tuner: "ReplayableOracle", space: Space, max_trials: float):
         self.is_exhausted = False
         self._tuner, self._space = tuner, space
         self._max_trials = max_trials

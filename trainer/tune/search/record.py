@@ -42,7 +42,7 @@ class Objective:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class TrialRecord:
     """One trial, under way or over.
 
     `values` are those that were searched, by dotted name. `metrics` are all figures of its summary, or
@@ -66,7 +66,7 @@ class Record:
     runner: str = ""  # Which slot of which machine has it.
 
 
-def best(objective: Objective, records: Iterable[Record]) -> Record | None:
+def best(objective: Objective, records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The best completed trial, of equal ones the first; None where none is completed."""
     found = None
     for record in records:

@@ -17,14 +17,22 @@ from trainer.config.schema import ExperimentConfig
 from trainer.tune.search import ledger, median_stopping
 from trainer.tune.search.ledger import Ledger
 from trainer.tune.search.oracle import Oracle, Suggestion
-from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, Record, best
-from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+from trainer.tune.search.record import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    STOPPED,
+    Objective,
+    TrialRecord,
+    best,
+)
+from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 
 MakeTrial = Callable[[Suggestion], tuple[ExperimentConfig, tuple[str, ...]]]
 
 
 class Search:
-    """The trials of a sweep; a `Source` of them, safe to call from several threads.
+    """The trials of a sweep; a `TrialSource` of them, safe to call from several threads.
 
     Args:
       objective: what is sought.
@@ -44,11 +52,11 @@ class Search:
         early_stop: str = "never",
     ):
         self.objective = objective
-        self.on_end: Callable[[Record], None] = lambda record: None
+        self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self._oracle, self._ledger, self._make_trial = oracle, ledger, make_trial
         self._early_stop = early_stop
         self._lock = threading.RLock()
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, TrialRecord] = {}
         self._made: dict[str, tuple[ExperimentConfig, tuple[str, ...]] | ConfigError] = {}
         self._curves: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
         for event in ledger.events:
@@ -63,12 +71,12 @@ class Search:
             running = any(record.status == RUNNING for record in self._records.values())
             return self._oracle.is_exhausted and not running
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """All trials, in the order in which they began."""
         with self._lock:
             return list(self._records.values())
 
-    def best(self) -> Record | None:
+    def best(self) -> TrialRecord | None:
         return best(self.objective, self.records())
 
     def config(self, trial_id: str) -> tuple[ExperimentConfig, tuple[str, ...]]:
@@ -78,7 +86,7 @@ class Search:
             raise made
         return made
 
-    def ask(self, runner: str) -> Assignment | None:
+    def ask(self, runner: str) -> TrialSpec | None:
         with self._lock:
             while trial_id := self._next():
                 try:
@@ -167,7 +175,7 @@ class Search:
             epochs = 0.0 if config.train.steps else float(config.train.epochs)
         except ConfigError as error:
             self._made[suggestion.id] = error
-        self._records[suggestion.id] = Record(
+        self._records[suggestion.id] = TrialRecord(
             suggestion.id,
             suggestion.values,
             epochs=epochs,
@@ -175,11 +183,11 @@ class Search:
             workdir=f"trials/{suggestion.id}",
         )
 
-    def _assign(self, trial_id: str, runner: str) -> Assignment:
+    def _assign(self, trial_id: str, runner: str) -> TrialSpec:
         config, flags = self.config(trial_id)
         record = dataclasses.replace(self._records[trial_id], runner=runner)
         self._records[trial_id] = record
-        return Assignment(trial_id, dataclasses.asdict(config), flags, record.continues)
+        return TrialSpec(trial_id, dataclasses.asdict(config), flags, record.continues)
 
     def _interrupt(self, trial_id: str, seconds: float) -> None:
         record = self._records[trial_id]

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
-class Assignment:
+class TrialSpec:
     """A trial to run. All of it is JSON, as it may travel to another machine.
 
     `config` is a whole config, as in a config.json; `flags` are those of `launch` and `train` that the
@@ -44,7 +44,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Source(Protocol):
+class TrialSource(Protocol):
     """Where a machine has its trials from: the sweep itself, or its chief on another machine.
 
     Every call may raise Resumable, where the sweep is out of reach.
@@ -52,7 +52,7 @@ class Source(Protocol):
 
     is_over: bool  # No trial is to be had any more, now or later.
 
-    def ask(self, runner: str) -> Assignment | None:
+    def ask(self, runner: str) -> TrialSpec | None:
         """The next trial, which is then `runner`'s; None while there is none, be it for now."""
 
     def note(self, trial_id: str, progress: Progress) -> bool:

@@ -8,7 +8,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from trainer.tune.search.trial_source import Source
+from trainer.tune.search.trial_source import TrialSource
 from trainer.tune.trials import process as trial_process
 from trainer.tune.trials.slots import Slot
 from trainer.tune.trials.trial import Limits, Trial
@@ -30,7 +30,7 @@ class Runner:
 
     def __init__(
         self,
-        source: Source,
+        source: TrialSource,
         folder: pathlib.Path,
         slots: Sequence[Slot],
         trainer_args: Sequence[str],

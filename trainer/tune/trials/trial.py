@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 
 from strategies.errors import EXIT_DONE, EXIT_RESUME
 from trainer.config import load as config_load
-from trainer.launch.restarts import Budget
+from trainer.launch.restarts import RestartBudget
 from trainer.tune.search.record import FAILED, STOPPED
-from trainer.tune.search.trial_source import Assignment, Outcome, Progress
+from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.trials.folder import TrialFolder
 from trainer.tune.trials.process import TrialProcess
 from trainer.tune.trials.slots import Slot
@@ -44,7 +44,7 @@ class Trial:
 
     def __init__(
         self,
-        assignment: Assignment,
+        assignment: TrialSpec,
         folder: pathlib.Path,
         slot: Slot,
         trainer_args: Sequence[str],
@@ -55,7 +55,7 @@ class Trial:
         self.process: TrialProcess | None = None
         self._limits = limits
         self._folder = TrialFolder(folder, assignment.id)
-        self._budget = Budget(limits.max_restarts)
+        self._budget = RestartBudget(limits.max_restarts)
         self._seconds_before = 0.0
         self._start_at = 0.0
         self._is_hopeless = False

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from trainer.reporting import format as format_lib
 from trainer.tune.results.plots.axes import Axis
-from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, Record, best
+from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, TrialRecord, best
 
 POINT, BEST, FAINT = "#3b6fb6", "#d1495b", "#8a8a8a"
 _ABSENT = -0.2  # Below an axis, where a trial lies whose values left this one out.
@@ -20,24 +20,24 @@ class Sweep:
     """Its trials, as every plot shows them."""
 
     objective: Objective
-    records: list[Record]
+    records: list[TrialRecord]
     dimensions: list[Any]
 
     @functools.cached_property
-    def ended(self) -> list[Record]:
+    def ended(self) -> list[TrialRecord]:
         """In the order of ids. Those under way would move until the next look."""
         return [record for record in self.records if record.status in (COMPLETED, STOPPED, FAILED)]
 
     @functools.cached_property
-    def scored(self) -> list[Record]:
+    def scored(self) -> list[TrialRecord]:
         return [record for record in self.ended if _has_figure(record)]
 
     @functools.cached_property
-    def failed(self) -> list[Record]:
+    def failed(self) -> list[TrialRecord]:
         return [record for record in self.ended if not _has_figure(record)]
 
     @functools.cached_property
-    def best(self) -> Record | None:
+    def best(self) -> TrialRecord | None:
         return best(self.objective, self.scored)
 
     @functools.cached_property
@@ -66,7 +66,7 @@ class Sweep:
         figure = format_lib.figure(self.best.objective)
         return f"best {self.objective.name} {figure} by trial {self.best.id}"
 
-    def badness(self, record: Record) -> float:
+    def badness(self, record: TrialRecord) -> float:
         """0 for the best objective, 1 for the worst."""
         place = self.axis.place(record.objective)
         return 1 - place if self.objective.direction == "max" else place
@@ -79,7 +79,7 @@ class Column(NamedTuple):
     ticks: dict[float, str]
 
 
-def _has_figure(record: Record) -> bool:
+def _has_figure(record: TrialRecord) -> bool:
     figure = record.objective
     return record.status != FAILED and figure is not None and math.isfinite(figure)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from trainer.reporting import format as format_lib
 from trainer.tune.results.plots.common import BEST, FAINT, Column, Sweep, wrapped
-from trainer.tune.search.record import Record
+from trainer.tune.search.record import TrialRecord
 
 _APART = 0.07
 _INCHES_APART = 1.35
@@ -60,7 +60,7 @@ def _lines(axes, sweep: Sweep, columns: Sequence[Column]) -> None:
         axes.plot(across, heights, color=BEST, linewidth=2.6, zorder=4)
 
 
-def _path(record: Record, columns: Sequence[Column]) -> list[tuple[int, float]]:
+def _path(record: TrialRecord, columns: Sequence[Column]) -> list[tuple[int, float]]:
     return [(place, column.places[record.id]) for place, column in enumerate(columns)]
 
 

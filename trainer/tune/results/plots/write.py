@@ -17,7 +17,7 @@ from trainer.storage.atomic_files import write_file
 from trainer.tune.results.plots import over_trials, parallel, slices
 from trainer.tune.results.plots.common import Sweep
 from trainer.tune.results.table import in_order
-from trainer.tune.search.record import Objective, Record
+from trainer.tune.search.record import Objective, TrialRecord
 
 _STYLE = {
     "axes.spines.top": False,
@@ -39,7 +39,7 @@ _STYLE = {
 def write(
     folder: pathlib.Path,
     objective: Objective,
-    records: Sequence[Record],
+    records: Sequence[TrialRecord],
     dimensions: Sequence[Any],
 ) -> list[pathlib.Path]:
     """Writes the plots of a sweep; the files it wrote, none where matplotlib is missing.
