@@ -28,7 +28,8 @@ test-containers: $(INSTALLED)  ## Build the image and run the compose files, whe
 	$(BIN)/python -m pytest tests/containers --timeout=900 $(ARGS)
 
 test-tpu: .venv-tpu  ## Compile and run the TPU's programs without one; needs 500 MB of packages of its own
-	.venv-tpu/bin/python -m pytest tests/tpu tests/unit/tpu_step_test.py tests/unit/tpu_connect_test.py $(ARGS)
+	.venv-tpu/bin/python -m pytest tests/tpu tests/unit/strategies/tpu/runtime_test.py \
+	  tests/unit/strategies/tpu/connect_test.py $(ARGS)
 
 lint: $(INSTALLED)  ## Check the style alone
 	$(BIN)/ruff check .

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.bucket_server import BucketServer
+from tests.paths import ROOT
 from trainer.data import registry
 from trainer.data.sources.mnist import locate as mnist_locate
-
-_ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_addoption(parser):
@@ -60,7 +59,7 @@ def bucket(monkeypatch):
 def mnist_dir() -> Path:
     """The folder with the four original MNIST files: MUSTER_MNIST_DIR, or beside the checkout."""
     named = os.environ.get("MUSTER_MNIST_DIR")
-    folder = Path(named) if named else _ROOT.parent / "shared" / "data" / "mnist"
+    folder = Path(named) if named else ROOT.parent / "shared" / "data" / "mnist"
     missing = [name for name in mnist_locate.RAW_FILES if not (folder / name).is_file()]
     if missing:
         pytest.skip(f"needs the four original MNIST files; {folder} lacks {', '.join(missing)}")
@@ -73,7 +72,7 @@ def prepared_mnist(mnist_dir, pytestconfig) -> Path:
 
     What this very code has prepared in an earlier session is taken: both halves of `make test` need it.
     """
-    sources = sorted((_ROOT / "trainer").glob("mnist*.py"))
+    sources = sorted((ROOT / "trainer").glob("mnist*.py"))
     of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
     folder = pytestconfig.cache.mkdir(f"prepared_mnist_{of}")
     with pytest.MonkeyPatch.context() as patch:

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from strategies.cluster.spec import ClusterSpec, Task
+from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0  # For what should take 15 s, on a machine that is busy with other work.
 TRAINER = ("-m", "trainer")
 

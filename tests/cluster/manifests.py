@@ -1,10 +1,10 @@
 """What do Kubernetes' manifests say, object by object?"""
 
-import pathlib
-
 import yaml
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "docker" / "kubernetes"
+from tests.paths import ROOT
+
+FOLDER = ROOT / "docker" / "kubernetes"
 DOCUMENTS = [
     (path.stem, document)
     for path in sorted(FOLDER.glob("*.yaml"))

@@ -2,19 +2,18 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
 from strategies.tpu import preflight
+from tests.paths import ROOT
 
-_ROOT = Path(__file__).resolve().parents[2]
 _PIN = re.compile(r"(?:tensorflow-tpu|libtpu|keras|jax(?:\[tpu\])?)[=<>~]=?[\d.]*\d")
 
 
 def _listed(name):
     """The requirements in a list of setup.py, without those of another list."""
-    for node in ast.parse((_ROOT / "setup.py").read_text()).body:
+    for node in ast.parse((ROOT / "setup.py").read_text()).body:
         if isinstance(node, ast.Assign) and node.targets[0].id == name:
             return [one.value for one in node.value.elts if isinstance(one, ast.Constant)]
     raise AssertionError(f"setup.py has no {name}")
@@ -39,6 +38,6 @@ def test_the_libtpu_asked_for_is_none_with_which_tensorflow_aborts():
     ],
 )
 def test_who_installs_for_a_tpu_asks_for_setups_extra_and_has_no_versions_of_its_own(file, asked):
-    text = (_ROOT / file).read_text()
+    text = (ROOT / file).read_text()
     assert asked in text and re.search(r"\btpu(check)?[\]' ]", text)
     assert not _PIN.findall(text)

@@ -1,0 +1,5 @@
+"""Where is the tree under test?"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]

@@ -1,0 +1,207 @@
+"""Is what a TPU would be given a program that its compiler takes, with one exchange a step?
+
+The trainer's own loop and evaluation, traced by a real TPUStrategy over 8 cores that are not there. Which
+operations the TPU's compiler has kernels for stands in `xla_tpu_kernels.txt`, as tensorflow-tpu says;
+`tests/tpu` compares the two. `make test-tpu` traces the same on tensorflow-tpu's own, older TensorFlow.
+"""
+
+import functools
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from strategies.choose import Choice
+from strategies.errors import Resumable
+from strategies.runtime import State
+from strategies.tpu.trace import Traced, trace_only_strategy
+from tests.paths import ROOT
+from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
+from trainer.data import registry
+from trainer.estimate.tpu_program import trace
+from trainer.storage.workdir import Workdir
+from trainer.training.checkpoint_evaluator import CheckpointEvaluator
+
+_LISTED = ROOT / "tests" / "tpu" / "xla_tpu_kernels.txt"
+_CORES = 8
+_BATCH = {"data.global_batch_size": "96"}
+# Every recipe whose data is at hand, every optimizer, and each way to feed and to clip.
+_CASES = {
+    "digits_dense": {},
+    "dense_100": {},
+    "linear_100": {},
+    "relu_regression": {},
+    "digits_dense, streamed": {"data.placement": "stream"},
+    "digits_dense, clipped": {"optimizer.global_clipnorm": "0.5"},
+    "digits_dense, adamw": {"optimizer.name": "adamw"},
+    "digits_dense, rmsprop": {"optimizer.name": "rmsprop"},
+    "digits_dense, adagrad": {"optimizer.name": "adagrad"},
+}
+
+
+@functools.cache
+def _program(case="digits_dense"):
+    config = config_load.resolve(case.partition(",")[0], _CASES[case] | _BATCH)
+    return trace(config, registry.load(config.data), _CORES)
+
+
+def _elements(program):
+    """The first loop's, one per core."""
+    return next(program.feed.elements(program.schedule.loops(0)))
+
+
+@pytest.fixture(scope="session")
+def with_kernel():
+    return set(_LISTED.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_every_operation_of_a_loop_has_a_tpu_kernel_and_every_shape_is_known(case, with_kernel):
+    loop = _program(case).loop
+    assert set(loop.counts()) - with_kernel == set()
+    assert loop.open_shapes() == []
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_a_step_exchanges_one_vector_of_all_gradients_and_sums(case):
+    program = _program(case)
+    exchanges = [op for op in program.loop.walk() if op.type == "CrossReplicaSum"]
+    weights = sum(weight.size for weight in program.runtime.state().weights)
+    assert [op.inputs[0].shape for op in exchanges] == [weights + 3]
+    assert exchanges[0] not in program.loop.operations  # But in the body of the loop over steps.
+
+
+@pytest.mark.parametrize("case", _CASES)
+def test_an_evaluation_exchanges_nothing_on_the_cores(case, with_kernel):
+    evaluation = _program(case).evaluation
+    assert set(evaluation.counts()) - with_kernel == set()
+    assert evaluation.open_shapes() == []
+    assert evaluation.counts()["CrossReplicaSum"] == 0
+
+
+def test_gradients_are_clipped_after_they_were_added():
+    def before(case):
+        (exchange,) = (op for op in _program(case).loop.walk() if op.type == "CrossReplicaSum")
+        return sorted(op.type for op in _ancestors(exchange))
+
+    clipped, plain = "digits_dense, clipped", "digits_dense"
+    assert before(clipped) == before(plain)
+    assert _program(clipped).loop.counts() != _program(plain).loop.counts()
+
+
+def _ancestors(operation):
+    found, rest = set(), [operation]
+    while rest:
+        operation = rest.pop()
+        found.add(operation)
+        rest += [tensor.op for tensor in operation.inputs if tensor.op not in found]
+    return found
+
+
+@pytest.mark.parametrize("case, arrays", [("digits_dense", 1), ("digits_dense, streamed", 3)])
+def test_only_indices_travel_with_a_call_where_the_data_is_resident(case, arrays):
+    inputs = [op.outputs[0] for op in _program(case).loop.inputs]
+    sent = [tensor for tensor in inputs if tensor.dtype != tf.resource]
+    # The number of the replica and the number of steps are there always.
+    assert len(sent) == 2 + arrays
+    indices = _elements(_program(case))[0][0]
+    assert (indices.dtype, indices.shape) in [(one.dtype, one.shape) for one in sent]
+
+
+def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, with_kernel):
+    monkeypatch.setattr(
+        "strategies.tpu.runtime.connect", lambda *unused: trace_only_strategy(_CORES)
+    )
+    config = config_load.resolve("digits_dense", {})
+    evaluator = CheckpointEvaluator(
+        Choice("tpu", "asked for", "local"), [], config, Workdir(tmp_path)
+    )
+    test = evaluator._test
+    assert test.loops[0].num_steps * _CORES >= 2  # Two blocks of 300 examples, and padding.
+    traced = Traced(evaluator._runtime.traced_evaluation(next(test.pipeline.elements(test.loops))))
+    assert set(traced.counts()) - with_kernel == set()
+    assert traced.open_shapes() == []
+
+
+def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held():
+    config = config_load.resolve("digits_dense", _BATCH)
+    dataset = registry.load(config.data)
+    bare = trace(config, dataset, _CORES, with_values=False)
+    assert bare.loop.counts() == _program().loop.counts()
+    assert bare.evaluation.counts() == _program().evaluation.counts()
+    inputs = [
+        [(op.outputs[0].dtype, op.outputs[0].shape) for op in program.loop.inputs]
+        for program in (bare, _program())
+    ]
+    assert inputs[0] == inputs[1]
+    large = config_load.resolve("digits_dense", _BATCH | {"model.hidden_units": "50000"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    held = trace(large, dataset, _CORES, with_values=False).state
+    weights = sum(weight.nbytes for weight in held.weights)
+    assert weights > 150e6  # And 24 times as much, with the slots, on all cores.
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < weights
+
+
+def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():
+    runtime = _program().runtime
+    state = runtime.state()
+    runtime.restore(
+        State([w + 1 for w in state.weights], [[s * 0 for s in o] for o in state.slots])
+    )
+    for variable, weight in zip(runtime._weights, state.weights, strict=True):
+        copies = runtime._strategy.experimental_local_results(variable)
+        assert len(copies) == _CORES
+        assert all(np.array_equal(copy, weight + 1) for copy in copies)
+    assert not any(np.any(slot) for own in runtime.state().slots for slot in own)
+    runtime.restore(state)
+
+
+def test_a_batch_that_does_not_divide_among_the_cores_is_refused():
+    config = config_load.resolve("digits_dense", {"data.global_batch_size": "100"})
+    with pytest.raises(ConfigError) as caught:
+        trace(config, registry.load(config.data), _CORES)
+    assert str(caught.value) == (
+        "`data.global_batch_size` must divide evenly among replicas. Received: 100 for 8 replicas; "
+        "try 96 or 104."
+    )
+
+
+@pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_a_tpu_that_is_lost_on_the_way_can_be_gone_on_from(error, monkeypatch):
+    def lost(*unused):
+        raise error(None, None, "socket closed")
+
+    program = _program()
+    monkeypatch.setattr(program.runtime, "_loop", lost)
+    with pytest.raises(Resumable, match=rf"the TPU was lost, or preempted \({error.__name__}\); "):
+        program.runtime.run(0, 1, _elements(program), False)
+
+
+@pytest.mark.parametrize(
+    "slip, found",
+    [
+        (lambda x: tf.numpy_function(np.sin, [x], tf.float32), "PyFunc"),
+        (lambda x: tf.random.experimental.index_shuffle(3, [1, 2], 9), "RandomIndexShuffle"),
+    ],
+)
+def test_an_operation_of_the_host_would_be_found(slip, found, with_kernel):
+    assert _traced(slip).counts().keys() - with_kernel == {found}
+
+
+def test_a_shape_that_depends_on_values_would_be_found():
+    assert "Where:0 (None, 1)" in _traced(lambda x: tf.where(x > 0)).open_shapes()
+
+
+def _traced(body):
+    strategy = trace_only_strategy(2)
+
+    def replica(x):  # A lambda breaks TPUStrategy.
+        return body(x)
+
+    @tf.function(autograph=False)
+    def step(x):
+        return strategy.run(replica, args=(x,))
+
+    return Traced(step.get_concrete_function(tf.ones([4])))

@@ -1,0 +1,741 @@
+"""A launched cluster of stand-in tasks: real processes, real signals, real pipes."""
+
+import contextlib
+import json
+import os
+import queue
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from strategies.cluster import tf_config
+from strategies.cluster.spec import Task
+from strategies.errors import InputError
+from tests.paths import ROOT
+from trainer.cli.options import LaunchOptions
+from trainer.commands import launch as launch_command
+from trainer.launch import cluster_plan
+from trainer.launch import ports as ports_lib
+
+PATIENCE_S = 30.0
+
+# What a task does follows its name in a flag, --worker0=<Python>, or stands in SCRIPTS where the flags
+# are to be train's own. `nth` counts the starts of the task, from 1.
+STAND_IN = """
+import json, os, signal, socket, sys, threading, time
+config = json.loads(os.environ["TF_CONFIG"])
+name = config["task"]["type"] + str(config["task"]["index"])
+flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in sys.argv[1:])
+scripts = flags | json.loads(os.environ["SCRIPTS"])
+with open(os.path.join(os.path.dirname(__file__), name + ".starts"), "a") as file:
+    file.write("x")
+    file.flush()
+    nth = file.tell()
+
+def address(name):
+    host, port = config["cluster"][name[:-1]][int(name[-1])].split(":")
+    return host, int(port)
+
+def greet(count=1):
+    listener = socket.create_server(address(name))
+    return [listener.accept() for _ in range(count)]
+
+def lose(peer):
+    while True:
+        try:
+            connection = socket.create_connection(address(peer))
+            break
+        except OSError:
+            time.sleep(.02)
+    try:
+        connection.recv(1)
+    except OSError:
+        pass
+
+def follow(peer):
+    lose(peer)
+    print(f"muster: error: {peer[:-1]} {peer[-1]} was lost.", flush=True)
+    os._exit(75)
+
+def checkpoint(step):
+    os.makedirs(f"{flags['workdir']}/checkpoints/step-{step:010d}")
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+exec(scripts.get(name, scripts.get("all", "")))
+"""
+WAIT = "print('ready'); threading.Event().wait()"
+LEAVE = "signal.signal(signal.SIGTERM, lambda *_: os._exit(75))"
+IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+RESUMABLE, DEAF = f"{LEAVE}; {WAIT}", f"{IGNORE}; {WAIT}"
+LAUNCHER = """
+import json, sys
+from trainer.launch import cluster_plan as launch
+from trainer.cli.options import LaunchOptions
+options, args = json.loads(sys.argv[1])
+sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
+"""
+
+
+class Launched:
+    """A launcher in a process of its own, and what it has said so far."""
+
+    def __init__(self, folder, options, args, errors, scripts):
+        (folder / "stand_in.py").write_text(STAND_IN)
+        path = os.pathsep.join([str(ROOT), str(folder)])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, json.dumps([options, args])],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path, "SCRIPTS": json.dumps(scripts)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        self.said = []
+        self._lines = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+        self._lines.put(None)
+
+    def says(self, pattern):
+        """The match of the first further line that has the pattern."""
+        while (line := self._lines.get(timeout=PATIENCE_S)) is not None:
+            self.said.append(line)
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"{pattern!r} was never said: {self.said}")
+
+    def ends(self):
+        """The exit code, once everything that was said has been read."""
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        while (line := self._lines.get()) is not None:
+            self.said.append(line)
+        return code
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Launches a cluster of stand-ins; it is ended after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(*args, errors=subprocess.STDOUT, scripts=None, **options):
+            launched = Launched(tmp_path, options, list(args), errors, scripts or {})
+            stack.callback(launched.end)
+            return launched
+
+        yield start_one
+
+
+def has_ended(pid):
+    """Waits for a process that is nobody's child here; True once it is gone."""
+    try:
+        with contextlib.closing(os.fdopen(os.pidfd_open(pid), "rb")) as process:
+            return bool(select.select([process], [], [], PATIENCE_S)[0])
+    except ProcessLookupError:
+        return True
+
+
+def test_every_task_learns_who_it_is_and_whom_it_is_with(start):
+    say = "print(os.environ['TF_CONFIG'], json.dumps(sys.argv[1:]))"
+    launched = start(f"--all={say}", "--workdir=here", workers=2, ps=1, evaluator=True)
+    assert launched.ends() == 0
+    assert launched.said[0] == "launch: 1 chief, 2 workers, 1 ps, 1 evaluator on this machine"
+    said = [re.fullmatch(r"\[(.*)\] +(\{.*\}) (\[.*\])", line) for line in launched.said[1:]]
+    configs = {match[1]: json.loads(match[2]) for match in said}
+    assert sorted(configs) == ["chief 0", "evaluator 0", "ps 0", "worker 0", "worker 1"]
+    assert len({json.dumps(config["cluster"]) for config in configs.values()}) == 1
+    for name, config in configs.items():
+        cluster = tf_config.parse(json.dumps(config))
+        assert str(cluster.task) == name
+        assert [len(cluster.jobs[job]) for job in ("chief", "worker", "ps")] == [1, 2, 1]
+    assert {match[3] for match in said} == {
+        json.dumps([f"--all={say}", "--workdir=here", "--devices=1"])
+    }
+
+
+def test_tasks_without_a_workdir_share_one_fresh_folder(start, tmp_path):
+    launched = start("--all=print('in', flags['workdir'])", "--config=configs/mnist_dense.py")
+    assert launched.ends() == 0
+    workdirs = {line.split(" in ")[1] for line in launched.said if " in " in line}
+    (workdir,) = workdirs
+    assert re.fullmatch(r"runs/mnist_dense-\d{8}-\d{6}", workdir)
+    assert [str(path.relative_to(tmp_path)) for path in (tmp_path / "runs").iterdir()] == [workdir]
+    assert launched.said[0] == f"launch: 2 workers on this machine, workdir {workdir}"
+
+
+def test_devices_go_to_every_task_unless_given(start):
+    show = "--all=print('devices', flags['devices'])"
+    four = start(show, "--workdir=d", workers=1, devices_per_worker=4)
+    assert four.says("devices (.)")[1] == "4"
+    given = start(show, "--workdir=d", "--devices=3", workers=1, devices_per_worker=4)
+    assert given.says("devices (.)")[1] == "3"
+
+
+def test_lines_stay_whole_aligned_and_in_order(start):
+    noise = "[print(f'{i:03}', 'x' * 5000) for i in range(200)]"
+    launched = start(f"--all={noise}", "--workdir=d", workers=2, ps=1)
+    assert launched.ends() == 0
+    for head in ("[chief 0]  ", "[worker 0] ", "[worker 1] ", "[ps 0]     "):
+        mine = [line[len(head) :] for line in launched.said if line.startswith(head)]
+        assert mine == [f"{i:03} " + "x" * 5000 for i in range(200)]
+    assert len(launched.said) == 1 + 4 * 200
+
+
+def test_output_that_is_no_text_or_ends_without_a_newline_is_shown(start):
+    odd = r"sys.stdout.buffer.write(b'\xff\n\nlast')"
+    launched = start(f"--worker0={odd}", "--workdir=d", workers=1)
+    assert launched.ends() == 0
+    assert launched.said[1:] == ["[worker 0] \ufffd", "[worker 0] ", "[worker 0] last"]
+
+
+def test_a_task_that_fails_ends_all_and_its_error_is_the_last_on_the_screen(start):
+    fail = "print('muster: error: `x` is wrong.', file=sys.stderr); print('more'); sys.exit(2)"
+    launched = start(f"--worker1={fail}", f"--all={RESUMABLE}", "--workdir=d", workers=3, ps=1)
+    assert launched.ends() == 2
+    assert launched.said[-1] == "launch: worker 1 failed with exit code 2: `x` is wrong."
+    assert "[worker 1] more" in launched.said
+
+
+def test_tasks_that_can_go_on_are_told_in_which_workdir(start):
+    launched = start(
+        "--worker0=print('muster: error: lost.'); os._exit(75)", workers=1, max_restarts=0
+    )
+    assert launched.ends() == 75
+    assert launched.said[-1] == "launch: worker 0 failed with exit code 75: lost."
+    workdir = launched.said[0].split(", workdir ")[1]
+    assert launched.said[-2] == f"launch: to go on, run the same command with --workdir={workdir}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal as Linux has it")
+def test_heads_are_coloured_on_a_terminal_alone(start, tmp_path):
+    piped = start("--all=print('hello')", "--workdir=d")
+    assert piped.ends() == 0
+    assert not any("\x1b" in line for line in piped.said)
+    command = [sys.executable, "-c", LAUNCHER, json.dumps([{}, ["--all=print(1)", "--workdir=d"]])]
+    environ = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environ["SCRIPTS"] = "{}"
+    ours, theirs = os.openpty()
+    with os.fdopen(ours, "rb", 0) as screen:
+        ended = subprocess.run(command, stdout=theirs, env=environ, timeout=PATIENCE_S, check=False)
+        os.close(theirs)
+        assert ended.returncode == 0
+        assert b"\x1b[36m[worker 0]\x1b[0m 1" in screen.read(1 << 16)
+
+
+def test_a_traceback_ends_with_the_error_on_the_screen(start):
+    fail = "--worker0=raise ValueError('broken')"
+    launched = start(fail, f"--worker1={WAIT}", "--workdir=d", max_restarts=0)
+    assert launched.ends() == 1
+    assert launched.said[-1] == "launch: worker 0 failed with exit code 1: ValueError: broken"
+
+
+def test_a_killed_task_is_named_with_its_signal(start):
+    killed = f"print('pid', os.getpid()); {WAIT}"
+    launched = start(f"--worker1={killed}", f"--all={RESUMABLE}", "--workdir=d", max_restarts=0)
+    os.kill(int(launched.says(r"worker 1\] pid (\d+)")[1]), signal.SIGKILL)
+    assert launched.ends() == 128 + signal.SIGKILL
+    assert launched.said[-1].startswith("launch: worker 1 was killed by SIGKILL")
+
+
+def test_the_exit_code_is_75_only_where_every_failure_is(start):
+    leave = "print('gone'); os._exit(75)"
+    both = start(f"--worker0={leave}", f"--worker1={RESUMABLE}", "--workdir=d", max_restarts=0)
+    assert both.ends() == 75
+    assert both.said[-1] == "launch: worker 0 failed with exit code 75: gone"
+    fault = "signal.signal(signal.SIGTERM, lambda *_: os._exit(3)); print('ready');"
+    fault += "threading.Event().wait()"
+    wait_for_other = "time.sleep(1); os._exit(75)"
+    one = start(f"--worker0={wait_for_other}", f"--worker1={fault}", "--workdir=d", max_restarts=0)
+    assert one.ends() == 3
+
+
+def test_a_task_deaf_to_sigterm_is_killed_after_the_grace(start):
+    launched = start(f"--worker0={DEAF}", "--worker1=time.sleep(.5); sys.exit(2)", grace_s=0.5)
+    assert launched.ends() == 2
+
+
+def await_ready(launched, count):
+    for _ in range(count):
+        launched.says(r"\] ready")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_signal_stops_all_tasks_and_the_exit_code_says_resumable(start, number):
+    launched = start(f"--all={RESUMABLE}")
+    await_ready(launched, 2)
+    launched.process.send_signal(number)
+    assert launched.ends() == 75
+    assert re.fullmatch(
+        f"launch: stopped by {number.name}; run the same command with "
+        r"--workdir=runs/digits_dense-\d{8}-\d{6} to go on",
+        launched.said[-1],
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tasks_that_cannot_be_resumed_leave_the_signals_exit_code(start, number):
+    launched = start(f"--all={WAIT}", "--workdir=d")
+    await_ready(launched, 2)
+    launched.process.send_signal(number)
+    assert launched.ends() == 128 + number
+    assert launched.said[-1] == f"launch: stopped by {number.name}"
+
+
+def test_a_second_ctrl_c_kills_at_once(start):
+    launched = start(f"--all={DEAF}", "--workdir=d", grace_s=600)
+    await_ready(launched, 2)
+    launched.process.send_signal(signal.SIGINT)
+    launched.says("once more to kill")
+    launched.process.send_signal(signal.SIGINT)
+    assert launched.ends() == 130
+
+
+def test_a_task_is_killed_with_what_it_started(start):
+    child = "import subprocess; child = subprocess.Popen(['sleep', '600'])"
+    launched = start(f"--worker0={child}; print('child', child.pid); {DEAF}", workers=1, grace_s=0)
+    pid = int(launched.says(r"child (\d+)")[1])
+    await_ready(launched, 1)
+    launched.process.send_signal(signal.SIGINT)
+    assert launched.ends() == 130
+    assert has_ended(pid)
+
+
+def test_parameter_servers_that_stay_after_training_are_stopped_and_no_failure(start):
+    launched = start(f"--ps0={RESUMABLE}", "--workdir=d", workers=1, ps=1, grace_s=1)
+    assert launched.ends() == 0
+
+
+def test_a_process_left_behind_with_the_pipe_does_not_hold_the_launcher(start):
+    leave = "import subprocess; print('left', subprocess.Popen(['sleep', '600']).pid)"
+    launched = start(f"--worker0={leave}", workers=1, errors=subprocess.DEVNULL)
+    pid = int(launched.says(r"left (\d+)")[1])
+    assert launched.ends() == 0
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's own")
+def test_tasks_end_with_a_launcher_that_was_killed(start):
+    launched = start(f"--all=print('pid', os.getpid()); {WAIT}", "--workdir=d")
+    pids = [int(launched.says(r"pid (\d+)")[1]) for _ in range(2)]
+    launched.process.kill()
+    assert all(has_ended(pid) for pid in pids)
+
+
+def starts(folder, name):
+    """How often a task was started."""
+    return len((folder / f"{name}.starts").read_text())
+
+
+def tf_configs(launched, name):
+    """The TF_CONFIG of each start of a task that printed it."""
+    said = (re.match(rf"\[{name}\] +config (.*)", line) for line in launched.said)
+    return [match[1] for match in said if match]
+
+
+SHOW = "print('config', os.environ['TF_CONFIG']); "
+
+
+@pytest.mark.parametrize(
+    "death, how",
+    [
+        ("die()", "was killed by SIGKILL"),
+        ("sys.exit(1)", "failed with exit code 1"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was killed by SIGTERM"),
+        ("sys.exit(137)", "was killed by SIGKILL"),
+    ],
+)
+def test_a_task_that_dies_is_started_again_with_all_others_on_fresh_ports(
+    start, tmp_path, death, how
+):
+    scripts = [
+        f"--worker1={SHOW} nth == 1 and (greet(), {death})",
+        f"--worker0={SHOW} nth == 1 and (checkpoint(40), follow('worker1'))",
+    ]
+    launched = start(*scripts, "--workdir=d")
+    assert launched.ends() == 0
+    assert (
+        f"launch: worker 1 {how}; restart 1 of 3 in 0.5 s: every task starts again, from the "
+        "checkpoint of step 40"
+    ) in launched.said
+    for index in (0, 1):
+        before, after = map(json.loads, tf_configs(launched, f"worker {index}"))
+        assert before["task"] == after["task"] == {"type": "worker", "index": index}
+        assert not {*before["cluster"]["worker"]} & {*after["cluster"]["worker"]}
+    assert starts(tmp_path, "worker0") == starts(tmp_path, "worker1") == 2
+
+
+def test_a_task_that_somebody_asked_to_stop_is_started_again(start):
+    launched = start(
+        f"--worker0=nth == 1 and print('pid', os.getpid()); {RESUMABLE.replace(WAIT, '')}"
+        "nth == 1 and threading.Event().wait()",
+        workers=1,
+    )
+    os.kill(int(launched.says(r"pid (\d+)")[1]), signal.SIGTERM)
+    launched.says("worker 0 failed with exit code 75; restart 1 of 3")
+    assert launched.ends() == 0
+
+
+def test_a_run_that_never_gets_on_ends_after_its_restarts_with_its_first_failure(start, tmp_path):
+    scripts = ["--worker1=greet(); sys.exit('muster: error: broken.')", "--all=follow('worker1')"]
+    launched = start(*scripts, "--workdir=d", max_restarts=2)
+    assert launched.ends() == 1
+    assert launched.said[-2:] == [
+        "launch: no restart of 2 is left, and since the last no new checkpoint came; from the "
+        "beginning",
+        "launch: worker 1 failed with exit code 1: broken.",
+    ]
+    assert starts(tmp_path, "worker1") == 3
+
+
+def test_a_newer_checkpoint_starts_a_new_count_of_restarts(start):
+    script = "--worker0=nth != 4 and checkpoint(nth); nth < 6 and sys.exit(1)"
+    launched = start(script, "--workdir=d", workers=1, max_restarts=2)
+    assert launched.ends() == 0
+    told = [line for line in launched.said if "; restart" in line]
+    assert [re.search(r"restart (.*) s:.* (\d)$", line).groups() for line in told] == [
+        ("1 of 2 in 0.5", "1"),
+        ("1 of 2 in 0.5", "2"),
+        ("1 of 2 in 0.5", "3"),
+        ("2 of 2 in 1", "3"),
+        ("1 of 2 in 0.5", "5"),
+    ]
+
+
+def test_bad_input_after_a_restart_ends_all(start, tmp_path):
+    script = f"--worker1=print('muster: error: `x`.'); sys.exit(75 if nth == 1 else 2); {WAIT}"
+    launched = start(script, f"--all={RESUMABLE}", "--workdir=d", grace_s=1)
+    assert launched.ends() == 2
+    assert launched.said[-1] == "launch: worker 1 failed with exit code 2: `x`."
+    assert starts(tmp_path, "worker1") == 2
+
+
+@pytest.mark.parametrize("handler", [LEAVE, IGNORE])
+def test_a_survivor_that_does_not_notice_is_asked_to_stop_and_then_killed(start, handler):
+    launched = start(
+        f"--worker0={handler}; nth == 1 and (lose('worker1'), threading.Event().wait())",
+        "--worker1=nth == 1 and (greet(), die())",
+        grace_s=0.5,
+    )
+    launched.says("worker 1 was killed by SIGKILL; restart 1 of 3")
+    assert launched.ends() == 0
+
+
+def test_a_task_that_hangs_and_that_the_others_name_is_killed_without_being_asked(start):
+    lost = "print('muster: error: worker 1 was lost (silent)'); os._exit(75)"
+    asked = "signal.signal(signal.SIGTERM, lambda *_: print('asked'))"
+    launched = start(
+        f"--worker0=if nth == 1: greet(); {lost}",
+        f"--worker1={asked}; nth == 1 and (lose('worker0'), threading.Event().wait())",
+        grace_s=0.5,
+    )
+    launched.says("launch: worker 1 was killed by SIGKILL; restart 1 of 3")
+    assert launched.ends() == 0
+    assert "asked" not in "".join(launched.said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_a_restart_stops_as_before_one(start, tmp_path, number):
+    launched = start(f"--worker0=nth == 1 and die(); {RESUMABLE}", "--workdir=d", workers=1)
+    await_ready(launched, 1)
+    launched.process.send_signal(number)
+    assert launched.ends() == 75
+    assert launched.said[-1] == f"launch: stopped by {number.name}; run the same command to go on"
+    assert starts(tmp_path, "worker0") == 2
+
+
+def test_a_signal_in_the_pause_before_a_restart_stops_at_once(start, tmp_path):
+    launched = start("--worker0=die()", "--workdir=d", workers=1)
+    launched.says("restart 3 of 3 in 2 s")
+    launched.process.send_signal(signal.SIGTERM)
+    assert launched.ends() == 75
+    assert starts(tmp_path, "worker0") == 3
+
+
+def test_a_signal_while_the_others_end_allows_no_restart(start, tmp_path):
+    dying = "--worker0=print('ready', flush=True); die()"
+    launched = start(dying, f"--worker1={DEAF}", "--workdir=d", grace_s=3)
+    await_ready(launched, 2)
+    launched.process.send_signal(signal.SIGINT)
+    launched.says("once more to kill")
+    launched.process.send_signal(signal.SIGINT)
+    assert launched.ends() == 130
+    assert starts(tmp_path, "worker0") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's own")
+def test_tasks_that_were_started_again_end_with_a_launcher_that_was_killed(start):
+    launched = start(f"--all=nth == 1 and die(); print('pid', os.getpid()); {WAIT}", workers=2)
+    pids = [int(launched.says(r"pid (\d+)")[1]) for _ in range(2)]
+    launched.process.kill()
+    assert all(has_ended(pid) for pid in pids)
+
+
+def test_a_task_lost_once_the_leader_ended_well_is_no_failure(start, tmp_path):
+    launched = start("--worker0=greet()", "--worker1=lose('worker0'); die()", "--workdir=d")
+    assert launched.ends() == 0
+    assert starts(tmp_path, "worker1") == 1
+
+
+def test_a_worker_with_parameter_servers_is_started_again_alone_where_it_was(start, tmp_path):
+    launched = start(
+        f"--worker1={SHOW} greet(); nth == 1 and die()",
+        "--chief0=lose('worker1'); lose('worker1'); greet(2)",
+        "--all=lose('chief0')",
+        "--workdir=d",
+        ps=1,
+    )
+    launched.says("worker 1 was killed by SIGKILL; restart 1 of 3 in 0.5 s: it starts again alone")
+    assert launched.ends() == 0
+    before, after = tf_configs(launched, "worker 1")
+    assert before == after
+    assert [starts(tmp_path, name) for name in ("chief0", "worker0", "ps0", "worker1")] == [
+        1,
+        1,
+        1,
+        2,
+    ]
+
+
+GO = "signal.signal(signal.SIGUSR1, lambda *_: os._exit(0)); print('pid', os.getpid());"
+
+
+def test_a_worker_that_keeps_failing_is_given_up_where_others_train(start, tmp_path):
+    launched = start(
+        f"--chief0={GO} {WAIT}", "--worker1=sys.exit(1)", f"--all={RESUMABLE}",
+        "--workdir=d", ps=1, max_restarts=2, grace_s=1,
+    )  # fmt: skip
+    chief = int(launched.says(r"pid (\d+)")[1])
+    launched.says(
+        "launch: worker 1 failed with exit code 1; it is given up, and the others go on without it"
+    )
+    os.kill(chief, signal.SIGUSR1)
+    assert launched.ends() == 0
+    assert starts(tmp_path, "worker1") == 3
+
+
+def test_the_last_worker_that_keeps_failing_ends_the_run(start, tmp_path):
+    launched = start(
+        "--worker0=print('no'); sys.exit(3)", f"--all={RESUMABLE}", workers=1, ps=1, max_restarts=1
+    )
+    assert launched.ends() == 3
+    assert launched.said[-1] == "launch: worker 0 failed with exit code 3: no"
+    assert starts(tmp_path, "worker0") == 2
+
+
+@pytest.mark.parametrize("lost, other", [("chief0", "ps0"), ("ps0", "chief0")])
+def test_a_lost_chief_or_server_has_all_start_again(start, tmp_path, lost, other):
+    launched = start(
+        f"--{lost}=nth == 1 and (greet(3), die())",
+        f"--all=nth == 1 and follow('{lost}')",
+        "--workdir=d",
+        ps=1,
+    )
+    assert launched.ends() == 0
+    name = f"{lost[:-1]} 0"
+    assert f"launch: {name} was killed by SIGKILL; restart 1 of 3 in 0.5 s" in "\n".join(
+        launched.said
+    )
+    assert {starts(tmp_path, task) for task in ("chief0", "worker0", "worker1", "ps0")} == {2}
+
+
+def test_a_dead_evaluator_is_started_again_alone(start, tmp_path):
+    launched = start(
+        f"--worker0={GO} {WAIT}",
+        "--evaluator0=nth == 1 and die(); print('again')",
+        "--workdir=d",
+        workers=1,
+        evaluator=True,
+    )
+    trainer = int(launched.says(r"pid (\d+)")[1])
+    launched.says(r"evaluator 0\] again")
+    os.kill(trainer, signal.SIGUSR1)
+    assert launched.ends() == 0
+    assert starts(tmp_path, "worker0") == 1 and starts(tmp_path, "evaluator0") == 2
+
+
+def test_an_evaluator_that_dies_after_the_leader_ended_still_evaluates(start, tmp_path):
+    script = "--evaluator0=nth == 1 and (lose('worker0'), die())"
+    launched = start(script, "--worker0=greet()", "--workdir=d", workers=1, evaluator=True)
+    assert launched.ends() == 0
+    assert starts(tmp_path, "evaluator0") == 2
+
+
+def test_an_evaluator_that_keeps_failing_ends_no_run_but_leaves_its_exit_code(start, tmp_path):
+    launched = start(
+        f"--worker0={GO} {WAIT}", "--evaluator0=print('dim'); sys.exit(1)",
+        "--workdir=d", workers=1, evaluator=True, max_restarts=1,
+    )  # fmt: skip
+    trainer = int(launched.says(r"pid (\d+)")[1])
+    launched.says("evaluator 0 failed with exit code 1; it is given up, and the others go on")
+    os.kill(trainer, signal.SIGUSR1)
+    assert launched.ends() == 1
+    assert launched.said[-1] == "launch: evaluator 0 failed with exit code 1: dim"
+
+
+def test_an_evaluator_outlives_a_cluster(start, tmp_path):
+    scripts = [f"--evaluator0={GO} {WAIT}", "--worker0=nth == 1 and die(); print('again')"]
+    launched = start(*scripts, "--workdir=d", workers=1, evaluator=True)
+    evaluator = int(launched.says(r"pid (\d+)")[1])
+    launched.says(r"worker 0\] +again")
+    os.kill(evaluator, signal.SIGUSR1)
+    assert launched.ends() == 0
+    assert starts(tmp_path, "worker0") == 2 and starts(tmp_path, "evaluator0") == 1
+
+
+# Worker 1 cannot stay while the file is there, and the other loses it. A cluster without it trains on
+# until it is asked to stop.
+UNSTEADY = {
+    "worker1": "os.path.exists('away') and (greet(), die())",
+    "worker0": f"""
+if len(config["cluster"]["worker"]) == 1:
+    {RESUMABLE}
+elif os.path.exists("away"):
+    follow("worker1")
+""",
+}
+
+
+def test_a_worker_that_stays_away_is_left_out_and_tried_again(start, tmp_path):
+    away = tmp_path / "away"
+    away.touch()
+    launched = start("--workdir=d", scripts=UNSTEADY, min_workers=1, rejoin_after_s=1)
+    launched.says("launch: worker 1 was killed by SIGKILL; restart 1 of 3")
+    launched.says("worker 1 stays away; going on with 1 of 2 workers, from the beginning; all are "
+                  "tried again in 1 s")  # fmt: skip
+    launched.says("smaller cluster is asked to stop, so that all workers can be tried again")
+    launched.says("going on with all 2 workers, from the beginning")
+    launched.says(
+        "worker 1 stays away; going on with 1 of 2 workers, .*; all are tried again in 2 s"
+    )
+    away.unlink()
+    launched.says("going on with all 2 workers")
+    assert launched.ends() == 0
+    # Two tries, one when it was back in vain, and one when it stayed.
+    assert starts(tmp_path, "worker1") == 4
+
+
+def test_a_smaller_cluster_may_lose_a_task_and_end_the_run(start, tmp_path):
+    (tmp_path / "away").touch()
+    alone = "len(config['cluster']['worker']) == 1"
+    scripts = UNSTEADY | {
+        "worker0": f"if {alone}: nth == 3 and die()\nelse: follow('worker1')",
+    }
+    launched = start("--workdir=d", scripts=scripts, min_workers=1)
+    launched.says("going on with 1 of 2 workers")
+    launched.says("worker 0 was killed by SIGKILL; restart 1 of 3")
+    assert launched.ends() == 0
+    assert starts(tmp_path, "worker0") == 4
+
+
+def test_where_no_smaller_cluster_can_run_all_are_tried_until_the_restarts_are_used_up(start):
+    scripts = {"worker1": "greet(); die()", "worker0": "follow('worker1')"}
+    launched = start("--workdir=d", scripts=scripts, min_workers=2, max_restarts=2)
+    assert launched.ends() == 128 + signal.SIGKILL
+    why = (
+        "launch: worker 1 stays away, and there is no going on without it: --min_workers=2 leaves no "
+        "number of workers below 2 among which data.global_batch_size=64 divides evenly"
+    )
+    assert launched.said.count(why) == 2
+
+
+def test_a_chief_is_never_left_out(start, tmp_path):
+    scripts = {"chief0": "greet(); die()", "worker0": "follow('chief0')"}
+    launched = start(
+        "--workdir=d", scripts=scripts, workers=1, chief=True, min_workers=1, max_restarts=2
+    )
+    assert launched.ends() == 128 + signal.SIGKILL
+    assert "away" not in "\n".join(launched.said)
+    assert starts(tmp_path, "chief0") == 3
+
+
+def test_of_several_workers_the_one_that_the_others_name_is_left_out(start, tmp_path):
+    words = "print('muster: error: worker 1 at 127.0.0.1:1 (refused) did not answer'); os._exit(75)"
+    scripts = {
+        "worker0": f"if len(config['cluster']['worker']) == 3: {words}",
+        "worker1": f"if len(config['cluster']['worker']) == 3: {RESUMABLE}",
+    }
+    launched = start(
+        "--workdir=d", "--config.data.global_batch_size=12", scripts=scripts,
+        workers=3, min_workers=1, grace_s=0.2,
+    )  # fmt: skip
+    launched.says("worker 1 stays away; going on with 2 of 3 workers")
+    assert launched.ends() == 0
+
+
+def test_free_ports_can_be_bound_and_are_none_the_system_hands_out():
+    ports = ports_lib.free_ports(20)
+    assert len(set(ports)) == 20
+    for port in ports:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        assert max(ports) < other.getsockname()[1]
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(InputError, match="`--workdir` must be a folder that can be written"):
+        launch_command.run(LaunchOptions(), [])
+
+
+def clusters_of(**options):
+    return cluster_plan.plan(LaunchOptions(**options), range(2000, 2010))
+
+
+def test_gpus_are_shared_out_to_the_tasks_that_train():
+    clusters = clusters_of(workers=2, ps=1)
+    shares = cluster_plan.share_gpus(clusters[0], 2, ["0", "1", "2", "3", "4"])
+    assert shares == {Task("worker", 0): "0,1", Task("worker", 1): "2,3"}
+    assert cluster_plan.share_gpus(clusters[0], 2, []) == {}
+
+
+def test_a_chief_without_parameter_servers_gets_gpus():
+    cluster = clusters_of(workers=1, chief=True)[0]
+    shares = cluster_plan.share_gpus(cluster, 1, ["GPU-a", "GPU-b"])
+    assert shares == {Task("chief", 0): "GPU-a", Task("worker", 0): "GPU-b"}
+
+
+def test_a_worker_in_a_smaller_cluster_keeps_its_gpus():
+    cluster = clusters_of(workers=3, chief=True)[0]
+    shares = cluster_plan.share_gpus(cluster, 1, ["0", "1", "2", "3"])
+    assert cluster_plan.shares_of(shares, [0, 2]) == {
+        Task("chief", 0): "0",
+        Task("worker", 0): "1",
+        Task("worker", 1): "3",
+    }
+    assert cluster_plan.shares_of({}, [0, 2]) == {}
+
+
+def test_too_few_gpus_are_told_with_how_many_there_are():
+    with pytest.raises(InputError) as caught:
+        cluster_plan.share_gpus(clusters_of(workers=2)[0], 2, ["0", "1", "2"])
+    assert str(caught.value) == (
+        "`--devices_per_worker` asks for more GPUs than the 3 of this machine. Received: 2 for each "
+        'of 2 tasks; lower it or `--workers`, or set CUDA_VISIBLE_DEVICES="-1" to train on the CPU.'
+    )

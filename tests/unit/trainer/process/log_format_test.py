@@ -1,0 +1,35 @@
+"""Which lines reach the screen?"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+SAY = """
+import sys
+from absl import logging
+from trainer.process import log_format as logs
+
+logs.set_up()
+exec(compile("logging.info('seen')", sys.argv[1], "exec"))
+"""
+
+
+def _said(path: Path) -> str:
+    """What the log shows of an INFO line that is written in the file at `path`."""
+    run = subprocess.run(
+        [sys.executable, "-c", SAY, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return run.stderr
+
+
+@pytest.mark.parametrize("folder", ["trainer", "trainer/bucket", "trainer/a/b", "strategies/a"])
+def test_info_lines_of_a_package_and_of_its_sub_packages_are_shown(folder):
+    assert "seen" in _said(ROOT / folder / "some_module.py")
+
+
+def test_info_lines_of_other_packages_are_not_shown():
+    assert "seen" not in _said(ROOT / "configs" / "some_recipe.py")

@@ -1,0 +1,343 @@
+"""Is a checkpoint what was saved, bit for bit, or nothing at all?"""
+
+import hashlib
+import io
+import json
+import pickle
+import random
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from absl import logging
+
+from strategies.runtime import State
+from tests.paths import ROOT
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+
+LAYOUT = Layout(
+    ["hidden_1/kernel", "hidden_1/bias"],
+    [["iteration", "momentum"], ["iteration", "momentum"]],
+)
+
+
+def _state(seed=0):
+    numbers = np.random.default_rng(seed)
+    kernel, bias = numbers.normal(size=(5, 3)), numbers.normal(size=3)
+    weights = [kernel.astype(np.float32), bias.astype(np.float32)]
+    weights[0][0] = [np.nan, -0.0, np.inf]  # Which a comparison of values would let pass.
+    weights[1][0] = np.float32(1e-45)
+    return State(weights, [[np.array(seed, np.int64), weight * 2] for weight in weights])
+
+
+def _checkpoint(step):
+    return Checkpoint(step, _state(step), {"loss": step / 7, "accuracy": 0.5})
+
+
+def _store(folder, keep=3, layout=LAYOUT):
+    return CheckpointStore(folder / "checkpoints", layout, keep)
+
+
+def _place(folder, step):
+    return folder / "checkpoints" / f"step-{step:010d}"
+
+
+def _assert_equal(checkpoint, expected):
+    assert checkpoint.step == expected.step and checkpoint.metrics == expected.metrics
+    arrays = [*checkpoint.state.weights, *sum(checkpoint.state.slots, [])]
+    others = [*expected.state.weights, *sum(expected.state.slots, [])]
+    for mine, theirs in zip(arrays, others, strict=True):
+        assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
+        assert mine.tobytes() == theirs.tobytes()
+
+
+def _message(function, *args):
+    with pytest.raises(CheckpointError) as caught:
+        function(*args)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.fixture
+def warnings_logged(monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
+    return lines
+
+
+def test_what_is_read_is_what_was_saved_bit_for_bit(tmp_path):
+    store = _store(tmp_path)
+    store.save(_checkpoint(7))
+    _assert_equal(store.read(7), _checkpoint(7))
+    _assert_equal(store.newest(), _checkpoint(7))
+    _assert_equal(_store(tmp_path).newest(), _checkpoint(7))
+
+
+def test_the_arrays_are_named_for_people_and_other_programs(tmp_path):
+    _store(tmp_path).save(_checkpoint(7))
+    with np.load(_place(tmp_path, 7) / "arrays.npz", allow_pickle=False) as file:
+        assert file.files == [
+            "weights/hidden_1/kernel",
+            "weights/hidden_1/bias",
+            "optimizer/hidden_1/kernel/iteration",
+            "optimizer/hidden_1/kernel/momentum",
+            "optimizer/hidden_1/bias/iteration",
+            "optimizer/hidden_1/bias/momentum",
+        ]
+    manifest = json.loads((_place(tmp_path, 7) / "manifest.json").read_text())
+    assert manifest["step"] == 7 and manifest["metrics"] == {"loss": 1.0, "accuracy": 0.5}
+
+
+def test_a_store_without_checkpoints_has_no_newest(tmp_path):
+    assert _store(tmp_path).newest() is None
+    assert _store(tmp_path).steps() == []
+    folder = _place(tmp_path, 5)
+    assert _message(_store(tmp_path).read, 5) == (
+        f"the checkpoint {str(folder)!r} cannot be used: No such file or directory."
+    )
+
+
+@pytest.mark.parametrize("keep, left", [(1, [50]), (2, [40, 50]), (9, [10, 20, 30, 40, 50])])
+def test_the_newest_are_kept(tmp_path, keep, left):
+    store = _store(tmp_path, keep)
+    for step in (10, 20, 30, 40, 50):
+        store.save(_checkpoint(step))
+    assert store.steps() == left
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == [f"step-{step:010d}" for step in left]
+
+
+def test_a_step_saved_again_is_the_new_one(tmp_path):
+    store = _store(tmp_path)
+    store.save(_checkpoint(7))
+    other = Checkpoint(7, _state(8), {})
+    store.save(other)
+    _assert_equal(store.read(7), other)
+
+
+def test_a_checkpoint_saved_below_damaged_ones_is_not_the_one_thrown_away(
+    tmp_path, warnings_logged
+):
+    store = _store(tmp_path, keep=2)
+    for step in (10, 20):
+        store.save(_checkpoint(step))
+        (_place(tmp_path, step) / "arrays.npz").write_bytes(b"damaged")
+    assert store.newest() is None
+    store.save(_checkpoint(5))  # The run began again, and saves where it now is.
+    _assert_equal(store.newest(), _checkpoint(5))
+    for step in (10, 20):
+        store.save(_checkpoint(step))
+    assert store.steps() == [10, 20]
+    _assert_equal(store.newest(), _checkpoint(20))
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "manifest.json"])
+def test_every_single_bit_of_a_checkpoint_counts(tmp_path, name):
+    store = _store(tmp_path)
+    store.save(_checkpoint(20))
+    path = _place(tmp_path, 20) / name
+    data = path.read_bytes()
+    for place in range(0, len(data) * 8, 7):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            _assert_equal(store.read(20), _checkpoint(20))
+        except CheckpointError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "damage, why",
+    [
+        (lambda folder: (folder / "arrays.npz").unlink(), "No such file or directory"),
+        (lambda folder: (folder / "manifest.json").unlink(), "No such file or directory"),
+        (lambda folder: (folder / "arrays.npz").write_bytes(b"x"), "its checksum differs"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "its manifest is damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path, warnings_logged, damage, why
+):
+    store = _store(tmp_path)
+    for step in (10, 20):
+        store.save(_checkpoint(step))
+    damage(_place(tmp_path, 20))
+    _assert_equal(store.newest(), _checkpoint(10))
+    assert warnings_logged == [
+        f"the checkpoint {str(_place(tmp_path, 20))!r} cannot be used: {why}. "
+        "Going on from the one before."
+    ]
+
+
+def test_a_checkpoint_of_another_step_does_not_pass_for_this_one(tmp_path):
+    store = _store(tmp_path)
+    store.save(_checkpoint(10))
+    _place(tmp_path, 10).rename(_place(tmp_path, 11))
+    assert _message(store.read, 11).endswith("cannot be used: it is of step 10.")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    _store(tmp_path).save(_checkpoint(10))
+    other = Layout(["output/kernel", *LAYOUT.weights[1:]], LAYOUT.slots)
+    message = _message(_store(tmp_path, layout=other).read, 10)
+    assert "weights/output/kernel" in message
+
+
+class _Bomb:
+    """What runs if anything unpickles it."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a checkpoint was unpickled",)
+
+
+def _plant(folder, step, arrays):
+    """A checkpoint with a valid checksum around arrays that somebody else made."""
+    store = CheckpointStore(folder / "checkpoints", LAYOUT, 3)
+    store.save(_checkpoint(step))
+    place = _place(folder, step)
+    (place / "arrays.npz").write_bytes(arrays)
+    _edit_manifest(place, sha256={"arrays.npz": hashlib.sha256(arrays).hexdigest()})
+    return store
+
+
+def _edit_manifest(place, **changes):
+    """Other values, and a seal that fits them."""
+    manifest = json.loads((place / "manifest.json").read_text()) | changes
+    del manifest["seal"]
+    text = json.dumps(manifest, sort_keys=True)
+    manifest["seal"] = hashlib.sha256(text.encode()).hexdigest()
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _npz_of_objects():
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.array([_Bomb()]) for name in LAYOUT.named(_state())})
+    return buffer.getvalue()
+
+
+def _npy():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+def _zip_of_text():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name in LAYOUT.named(_state()):
+            file.writestr(f"{name}.npy", "not an array")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [_npz_of_objects(), pickle.dumps(_Bomb()), _npy(), _zip_of_text(), b"", b"PK\3\4", b"x"],
+    ids=["objects", "pickle", "npy", "text", "nothing", "half a zip", "a letter"],
+)
+def test_what_is_no_archive_of_plain_arrays_is_refused_though_its_checksum_is_right(
+    tmp_path, arrays
+):
+    store = _plant(tmp_path, 10, arrays)
+    assert "cannot be used: " in _message(store.read, 10)
+    assert store.newest() is None
+
+
+def test_a_later_format_is_not_read_as_this_one(tmp_path):
+    store = _store(tmp_path)
+    store.save(_checkpoint(10))
+    _edit_manifest(_place(tmp_path, 10), format=3)
+    assert _message(store.read, 10).endswith(": its format is 3, and 2 is what is read here.")
+
+
+@pytest.mark.parametrize("manifest", ["[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])
+def test_a_manifest_of_another_form_is_refused(tmp_path, manifest):
+    store = _store(tmp_path)
+    store.save(_checkpoint(10))
+    (_place(tmp_path, 10) / "manifest.json").write_bytes(manifest.encode("latin-1"))
+    assert "cannot be used: " in _message(store.read, 10)
+
+
+_SAVING = """
+import sys
+from pathlib import Path
+import numpy as np
+from strategies.runtime import State
+from trainer.storage.checkpoints import Checkpoint
+from trainer.storage.checkpoints import CheckpointStore
+from trainer.storage.checkpoints import Layout
+store = CheckpointStore(Path(sys.argv[1]), Layout(["w"], [["m"]]), 2)
+first = max(store.steps(), default=0) + 1
+print("saving", flush=True)
+for step in range(first, 1_000_000):
+    arrays = np.full(200_000, step, np.float32)
+    store.save(Checkpoint(step, State([arrays], [[arrays]]), {"step": step}))
+"""
+
+
+def test_a_save_that_is_killed_leaves_whole_checkpoints_only(tmp_path):
+    numbers, seen = random.Random(0), set()
+    store = CheckpointStore(tmp_path, Layout(["w"], [["m"]]), 2)
+    for _ in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SAVING, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        with process:
+            assert process.stdout.readline() == b"saving\n"
+            time.sleep(numbers.uniform(0.01, 0.12))  # A moment that nothing announces.
+            process.kill()
+        for step in store.steps():
+            found = store.read(step)
+            assert found.metrics == {"step": step}
+            assert np.unique(found.state.weights[0]).tolist() == [step]
+            assert np.unique(found.state.slots[0][0]).tolist() == [step]
+            seen.add(step)
+        assert len(store.steps()) <= 3  # Two, and one that was not yet removed.
+    assert len(seen) > 3
+
+
+def test_the_next_save_clears_away_what_a_killed_one_was_building(tmp_path):
+    store = _store(tmp_path)
+    leftover = tmp_path / "checkpoints" / ".building-abc"
+    leftover.mkdir(parents=True)
+    (leftover / "arrays.npz").write_bytes(b"half")
+    assert store.steps() == [] and store.newest() is None
+    store.save(_checkpoint(1))
+    assert not leftover.exists() and store.steps() == [1]
+
+
+def test_files_of_others_in_the_folder_are_left_alone(tmp_path):
+    folder = tmp_path / "checkpoints"
+    for name in ("step-best", "step-1", "notes"):
+        (folder / name).mkdir(parents=True)
+    store = _store(tmp_path, keep=1)
+    for step in (10, 20):
+        store.save(_checkpoint(step))
+    assert store.steps() == [20]
+    assert all((folder / name).is_dir() for name in ("step-best", "step-1", "notes"))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file is here")
+    assert _message(_store(tmp_path).save, _checkpoint(3)) == (
+        "`--workdir` took no checkpoint of step 3 (File exists). Received: "
+        f"{str(tmp_path / 'checkpoints')!r}; make room there and run the same command again."
+    )
+
+
+def test_a_full_disk_costs_the_new_checkpoint_and_none_of_the_old(tmp_path):
+    store = _store(tmp_path, keep=1)
+    store.save(_checkpoint(10))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # As a disk that takes no more.
+    try:
+        message = _message(store.save, _checkpoint(20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert message.startswith("`--workdir` took no checkpoint of step 20 (File too large).")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000000010"]
+    _assert_equal(store.newest(), _checkpoint(10))
