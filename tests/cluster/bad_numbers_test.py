@@ -23,10 +23,10 @@ FLAGS = (
 # The trainer, on data of which one example is no number.
 POISONED_TRAINER = f"""
 import dataclasses
-from trainer.data import dataset as datasets
+from trainer.data import registry
 from trainer.__main__ import main
 
-load = datasets.load
+load = registry.load
 
 def poisoned(config):
     dataset = load(config)
@@ -34,7 +34,7 @@ def poisoned(config):
     features[{POISONED}] = float("nan")
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, features=features))
 
-datasets.load = poisoned
+registry.load = poisoned
 main()
 """
 ALONE, WORKERS, SERVERS = {}, {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}

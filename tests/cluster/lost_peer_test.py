@@ -18,16 +18,16 @@ import json, os, signal, sys, threading
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer.task import fingerprint as in_common
-from trainer.config import schema as config
-from trainer.data import dataset as datasets
+from trainer.task import fingerprint
+from trainer.config import load as config_load
+from trainer.data import registry
 
 cluster = tf_config.from_env()
-recipe = config.resolve("digits_dense", {})
-dataset = None if cluster.has_ps else datasets.load(recipe.data)
+recipe = config_load.resolve("digits_dense", {})
+dataset = None if cluster.has_ps else registry.load(recipe.data)
 choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])
-fingerprint = in_common.fingerprint(recipe, choice, 1, dataset)
-membership = roll_call.meet(cluster, fingerprint, 100)
+carried = fingerprint.fingerprint(recipe, choice, 1, dataset)
+membership = roll_call.meet(cluster, carried, 100)
 print("met", flush=True)
 if sys.argv[1]:
     os.kill(os.getpid(), signal.Signals[sys.argv[1]])

@@ -83,21 +83,21 @@ import sys, threading, time
 from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
-from trainer.task import fingerprint as in_common
-from trainer.training import loop as train
-from trainer.cli import parser as cli
-from trainer.config import schema as config
-from trainer.data import dataset as datasets
-from trainer.process import watchdog as stall
+from trainer.task import fingerprint
+from trainer.training import loop
+from trainer.cli import parser
+from trainer.config import load as config_load
+from trainer.data import registry
+from trainer.process import watchdog
 from trainer.process.signals import StopRequest
 from trainer.storage.workdir import Workdir
 
-options = cli.parse(sys.argv[1:])
-recipe = config.resolve(options.config, options.overrides)
+options = parser.parse(sys.argv[1:])
+recipe = config_load.resolve(options.config, options.overrides)
 cluster = tf_config.from_env()
 choice = choose.choose(cluster)
 back = threading.Event()
-with roll_call.meet(cluster, in_common.fingerprint(recipe, choice, 1, None), 100) as membership:
+with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 100) as membership:
     membership.watch(lambda one, _: membership.reconnect(one), 30, lambda one: back.set())
     runtime = choose.create(choice, cluster, ["CPU:0"], membership)
     collect, reports = runtime.collect, []
@@ -115,9 +115,9 @@ with roll_call.meet(cluster, in_common.fingerprint(recipe, choice, 1, None), 100
     runtime.collect = pausing_collect
     workdir = Workdir(options.workdir)
     workdir.initialize(recipe)
-    with stall.Watchdog(600) as watch:
-        result = train.train_and_evaluate(
-            recipe, datasets.load(recipe.data), runtime, workdir, StopRequest(), watch
+    with watchdog.Watchdog(600) as watch:
+        result = loop.train_and_evaluate(
+            recipe, registry.load(recipe.data), runtime, workdir, StopRequest(), watch
         )
     print("applied", result.step, flush=True)
     raise SystemExit(membership.wait_for_all(60))

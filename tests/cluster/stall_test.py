@@ -12,14 +12,14 @@ from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from strategies.collectives.all_reduce import SocketAllReduce
-from trainer.task import fingerprint as in_common
-from trainer.config import schema as config
-from trainer.data import dataset as datasets
+from trainer.task import fingerprint
+from trainer.config import load as config_load
+from trainer.data import registry
 
 cluster = tf_config.from_env()
-recipe = config.resolve("digits_dense", {})
+recipe = config_load.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
-carried = in_common.fingerprint(recipe, choice, 1, datasets.load(recipe.data))
+carried = fingerprint.fingerprint(recipe, choice, 1, registry.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
 exchange = SocketAllReduce.connect(cluster, membership.token, 100)
 print("connected", flush=True)

@@ -25,7 +25,7 @@ LEARNING = "epoch   9.00"  # After two checkpoints, and long before the end.
 CHIEF, SERVER, FIRST, SECOND = Task("chief", 0), Task("ps", 0), Task("worker", 0), Task("worker", 1)
 ELASTIC = """
 import json, sys
-from trainer.launch import cluster_plan as launch
+from trainer.commands import launch
 from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="tests.cluster.unsteady"))

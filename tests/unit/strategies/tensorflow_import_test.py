@@ -5,7 +5,7 @@ import sys
 
 _SCRIPT = """
 import sys
-from trainer import tensorflow_import
+from strategies import tensorflow_import
 
 with tensorflow_import.quietly():
     import keras, tensorflow

@@ -30,14 +30,14 @@ _EXAMPLE = f"{NAME}=chief {HOST}=10.0.0.1 {PORT}=9000"
 class SweepCluster:
     """`role` is one of the above; `address` is that of who hands out the trials, host:port, for all.
 
-    `place` is where this was said, and makes no difference. `clients` are the names of all of them, where
+    `source` is where this was said, and makes no difference. `clients` are the names of all of them, where
     they are known.
     """
 
     role: str = ALONE
     name: str = ""
     address: str = ""
-    place: str = dataclasses.field(default="", compare=False)
+    source: str = dataclasses.field(default="", compare=False)
     clients: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod

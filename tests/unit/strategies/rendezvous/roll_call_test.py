@@ -196,7 +196,7 @@ def test_tasks_that_met_leave_together(counts):
         lost = []
         for membership in memberships:
             membership.watch(lambda *loss: lost.append(loss))
-        codes = in_threads(*(lambda m=m: m.finish(PATIENCE_S) for m in memberships))
+        codes = in_threads(*(lambda m=m: m.wait_for_all(PATIENCE_S) for m in memberships))
         assert codes == [0] * len(memberships)
         for membership in memberships:
             membership.close()
@@ -511,7 +511,7 @@ def test_finish_names_who_was_lost_meanwhile(start):
 
 def test_finish_names_who_does_not_come_within_its_time():
     with everyone(make_clusters(worker=3)) as (first, second, _):
-        errors = in_threads(lambda: first.finish(0.5), lambda: second.finish(0.5))
+        errors = in_threads(lambda: first.wait_for_all(0.5), lambda: second.wait_for_all(0.5))
         assert [str(error) for error in errors] == [
             f"{name} did not come to the end of the run within 0.5 s; run the same command again "
             "to go on."

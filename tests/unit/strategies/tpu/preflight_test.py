@@ -174,7 +174,7 @@ def test_a_port_that_is_none_is_told_as_an_endpoint_that_does_not_answer(bus, po
 
 
 def test_nothing_is_asked_of_tensorflow():
-    code = "import sys; import strategies.tpu_preflight; print('tensorflow' in sys.modules)"
+    code = "import sys; import strategies.tpu.preflight; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT,
         capture_output=True, text=True, timeout=60, check=True,

@@ -151,7 +151,7 @@ def test_find_says_in_one_line_that_no_network_is_needed(name):
 
 def test_finding_and_loading_import_no_tensorflow():
     code = (
-        "import sys, types; from trainer import datasets\n"
+        "import sys, types; from trainer.data import registry as datasets\n"
         "for name in ('digits', 'dense_100'):\n"
         "    config = types.SimpleNamespace(name=name, dir='', train_examples=0)\n"
         "    datasets.find(config), datasets.load(config)\n"

@@ -60,7 +60,7 @@ def test_the_least_of_what_machine_container_and_process_may_have_counts(tmp_pat
 
 def test_a_limit_of_the_process_counts_less_what_it_uses():
     code = (
-        "import resource; from trainer import tpu_fit\n"
+        "import resource; from trainer.estimate import tpu_memory as tpu_fit\n"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
         "print(tpu_fit.available_bytes())\n"
     )

@@ -77,7 +77,7 @@ IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 RESUMABLE, DEAF = f"{LEAVE}; {WAIT}", f"{IGNORE}; {WAIT}"
 LAUNCHER = """
 import json, sys
-from trainer.launch import cluster_plan as launch
+from trainer.commands import launch
 from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))

@@ -188,7 +188,7 @@ def test_sizes_that_cannot_be_are_refused(num_examples, batch_size, message):
 
 
 def test_the_sample_order_needs_numpy_alone():
-    code = "import sys, trainer.sample_order; print('tensorflow' in sys.modules)"
+    code = "import sys, trainer.order.sample_order; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -67,7 +67,7 @@ def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_pat
         f"0.5 for {str(tmp_path)!r}; choose another folder, or give the old value."
     )
     other = _config(optimizer__learning_rate=0.5, train__seed=3)
-    assert _message(workdir.claim, other) == expected
+    assert _message(workdir.initialize, other) == expected
     assert _message(workdir.examine, other) == expected
     assert workdir.config.read_text() == before and workdir.summary.exists()
 
@@ -100,7 +100,7 @@ def test_a_field_may_change_in_a_workdir_only_if_the_weights_do_not_depend_on_it
         workdir.initialize(changed)
         assert json.loads(workdir.config.read_text()) == json.loads(config_lib.to_json(changed))
     else:
-        assert f"`{field.name}` was" in _message(workdir.claim, changed)
+        assert f"`{field.name}` was" in _message(workdir.initialize, changed)
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "x" * 300])
@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_a_folder_is_named_with_its_reason(tmp_path, plac
     reason = {"file": "File exists", "file/below": "Not a directory"}.get(
         place, "File name too long"
     )
-    assert _message(workdir.claim, _config()) == (
+    assert _message(workdir.initialize, _config()) == (
         f"`--workdir` cannot be written ({reason}). Received: {str(workdir.path)!r}; choose a "
         "folder that you may write to."
     )
@@ -174,7 +174,7 @@ def test_a_disk_without_room_leaves_the_old_file_and_no_other(tmp_path):
 
 def test_a_folder_that_nobody_may_write_to_is_refused():
     workdir = Workdir("/proc/self/run")  # Where not even root may make a folder.
-    assert _message(workdir.claim, _config()).startswith("`--workdir` cannot be written (")
+    assert _message(workdir.initialize, _config()).startswith("`--workdir` cannot be written (")
 
 
 HOLD = """

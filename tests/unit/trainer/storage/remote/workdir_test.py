@@ -267,12 +267,12 @@ def test_a_run_that_another_took_over_ends_and_writes_no_more(bucket, machine):
     """It was silent for too long: its machine slept, or was cut off."""
     program = f"""
 import tempfile, time
-from trainer.storage import workdir as workdir_lib
-from trainer.config import schema as config_lib
+from trainer.storage import locate
+from trainer.config import load as config_load
 from trainer.storage.remote import lease
 lease.BEAT_EVERY_S = 1.0
-workdir = workdir_lib.at({URL!r})
-workdir.initialize(config_lib.resolve("digits_dense", {{}}))
+workdir = locate.open_workdir({URL!r})
+workdir.initialize(config_load.resolve("digits_dense", {{}}))
 with workdir.lock(30):
     workdir.flush()
     print("held", flush=True)

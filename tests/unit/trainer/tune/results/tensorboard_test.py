@@ -150,7 +150,7 @@ def test_a_figure_that_no_scalar_holds_is_left_out_or_cut(figure, scalar, tmp_pa
 def test_tensorflow_is_not_needed_to_write(tmp_path):
     code = (
         "import pathlib, sys\n"
-        "from trainer.sweep import hparams, record\n"
+        "from trainer.tune.results import tensorboard as hparams; from trainer.tune.search import record\n"
         "objective = record.Objective.named('test_loss')\n"
         "done = record.TrialRecord('0000', {}, record.COMPLETED, 0.5)\n"
         f"hparams.write(pathlib.Path({str(tmp_path)!r}), objective, [done], [])\n"

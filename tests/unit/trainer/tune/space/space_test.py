@@ -55,7 +55,7 @@ MOMENTUM = """
 
 def test_importing_a_space_imports_neither_tensorflow_nor_keras_tuner():
     code = (
-        "import sys, trainer.sweep.space, trainer.sweep.oracle; "
+        "import sys, trainer.tune.space.space, trainer.tune.search.oracle; "
         "sys.exit(bool({'tensorflow', 'keras_tuner', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

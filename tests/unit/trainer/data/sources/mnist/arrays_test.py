@@ -299,7 +299,7 @@ def test_preparing_leaves_tensorflow_datasets_own_folder_and_nothing_half_done(p
 
 def test_a_later_start_takes_under_a_second_and_no_tensorflow(prepared_mnist):
     code = (
-        "import sys, time, types; from trainer import datasets\n"
+        "import sys, time, types; from trainer.data import registry as datasets\n"
         f"config = types.SimpleNamespace(name='mnist', dir={str(prepared_mnist)!r},\n"
         "    train_examples=0, download_timeout_s=300)\n"
         "begun = time.process_time(); datasets.load(config)\n"
