@@ -31,9 +31,17 @@ class DifferentWork(Exception):
 
 
 def median(cell: Cell, value: str) -> float | None:
-    """The median of one value over a cell's rounds; None where there is none."""
-    values = [one[value] for one in cell["rounds"] if value in one]
-    return statistics.median(values) if values else None
+    """The median of one value over a cell's rounds, or over all their slices; None without any."""
+    found = values(cell, value)
+    return statistics.median(found) if found else None
+
+
+def values(cell: Cell, value: str) -> list[float]:
+    """What was measured: each timed slice of every round, or what each round found as a whole."""
+    rounds = cell["rounds"]
+    if value == "examples_per_s" and all("slices" in one for one in rounds):
+        return [speed for one in rounds for speed in one["slices"]]
+    return [one[value] for one in rounds if value in one]
 
 
 def check_same_work(table: Table, losses: Mapping[str, Mapping[str, float]]) -> None:
@@ -71,8 +79,8 @@ def _line(table: Table, name: str, cell: Cell, reference: float | None) -> str:
     middle = median(cell, table.value)
     if middle is None:
         return f"{name:<{_NAME}} not run: {cell['failure']}"
-    values = [one[table.value] for one in cell["rounds"]]
-    shown = "".join(f" {_number(value)}" for value in (middle, min(values), max(values)))
+    found = values(cell, table.value)
+    shown = "".join(f" {_number(value)}" for value in (middle, min(found), max(found)))
     ratio = reference and (reference / middle if table.higher else middle / reference)
     shown += f"{ratio:>20.2f} x" if ratio else " " * 22
     peak = median(cell, "peak_mib") if table.shows_memory else None

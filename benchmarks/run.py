@@ -118,7 +118,8 @@ def _measure_column(table: Table, column: Column, file: str, cells: dict[str, re
         cell = cells[peer.name]
         if cell["failure"] and not cell["rounds"]:
             continue  # It never ran, and would take its time to fail again.
-        work = Work(file, column.batch_per_worker * peer.replicas, column.epochs)
+        batch = column.batch_per_worker * peer.replicas
+        work = Work(file, batch, column.epochs, column.min_seconds)
         where = f"{table.name}, {column.name}, {peer.name}"
         began = time.monotonic()
         try:

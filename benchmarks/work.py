@@ -10,9 +10,10 @@ import dataclasses
 import functools
 import json
 import resource
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,6 +24,7 @@ LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.001, 0.9, 0.999, 1e-7  # Keras's defa
 class Work:
     """`epochs` passes in steps of `global_batch_size`; the first pass is not timed.
 
+    A peer that is done before `min_seconds` of timed passes repeats those after the first.
     `file` holds images uint8 [n, 784], labels int32 [n], order int32 [epochs or more, examples an
     epoch], which is the same at any batch size that divides an epoch, and the four first weights.
     """
@@ -30,6 +32,7 @@ class Work:
     file: str
     global_batch_size: int
     epochs: int
+    min_seconds: float = 0.0
 
     @classmethod
     def from_args(cls) -> "Work":
@@ -86,17 +89,28 @@ class Work:
 
 
 def report(work: Work, train: Callable[[int, int], float]) -> None:
-    """Times `train(first_step, end_step)`, which returns the mean loss of those steps."""
+    """Times `train(first_step, end_step)`, which returns the mean loss of those steps, epoch by epoch.
+
+    The loss is that of the work's own epochs. Passes that only fill `min_seconds` repeat them.
+    """
     first_loss = train(0, work.warm_up)
-    began = time.perf_counter()
-    loss = train(work.warm_up, work.steps)
-    seconds = time.perf_counter() - began
+    losses, seconds = [], []
+    while len(seconds) < work.epochs - 1 or sum(seconds) < work.min_seconds:
+        first_step = work.warm_up * (1 + len(seconds) % (work.epochs - 1))
+        began = time.perf_counter()
+        losses.append(train(first_step, first_step + work.warm_up))
+        seconds.append(time.perf_counter() - began)
     say(
-        examples_per_s=(work.steps - work.warm_up) * work.global_batch_size / seconds,
+        **speed([work.num_examples / one for one in seconds]),
         first_loss=first_loss,
-        loss=loss,
+        loss=statistics.mean(losses[: work.epochs - 1]),
         peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
+
+
+def speed(slices: Sequence[float]) -> dict[str, object]:
+    """What a peer says of its speed: examples a second in each timed epoch, and their median."""
+    return {"examples_per_s": statistics.median(slices), "slices": [*slices]}
 
 
 def say(**found: object) -> None:

@@ -257,7 +257,7 @@ def test_muster_and_keras_do_the_same_work_which_is_that_of_the_file(work, tmp_p
     )
     said, _ = trained.communicate(timeout=60)
     assert trained.returncode == 0, said.decode()
-    mine = muster.measured(workdir)
+    mine = muster.measured(workdir, work)
     assert mine["first_loss"] == pytest.approx(keras["first_loss"], abs=1e-5)
     assert mine["loss"] == pytest.approx(keras["loss"], abs=1e-5)
     log = (workdir / "examples-0.jsonl").read_text().splitlines()
