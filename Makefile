@@ -17,7 +17,7 @@ help:  ## Show this list
 train: $(INSTALLED)  ## Train the default recipe; ARGS="--config=mnist_dense" for another
 	$(BIN)/python -m trainer $(ARGS)
 
-test: lint  ## Check the style and run every test; ARGS="-k config" for some
+test: lint  ## Check the code and run every test; ARGS="-k config" for some
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --dist=loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/cluster tests/faults $(ARGS)
 
@@ -31,22 +31,24 @@ test-tpu: .venv-tpu  ## Compile and run the TPU's programs without one; needs 50
 	.venv-tpu/bin/python -m pytest tests/tpu tests/unit/strategies/tpu/runtime_test.py \
 	  tests/unit/strategies/tpu/connect_test.py $(ARGS)
 
-lint: $(INSTALLED)  ## Check the style alone
+lint: $(INSTALLED)  ## Check style, types and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
 
 bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=one_process --rounds=1" for less
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:  ## Remove what make and the tools left, but no runs
-	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
-	  { echo 'Muster needs Python 3.10 to 3.13. Received: $(PYTHON); try make PYTHON=python3.12' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo 'Muster needs Python 3.11 to 3.13. Received: $(PYTHON); try make PYTHON=python3.12' >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@# The pip that comes with Python 3.10 searches for minutes, in vain, for versions that agree.
+	@# Before 23.3 pip does not find an extra of two words.
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@

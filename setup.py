@@ -46,10 +46,14 @@ setup(
     name="muster",
     version=version(),
     description="One Keras 3 trainer for whatever cluster TF_CONFIG describes",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
     packages=find_packages(
         include=["configs", "strategies", "strategies.*", "trainer", "trainer.*"]
     ),
-    python_requires=">=3.10,<3.14",  # What TensorFlow has wheels for.
+    package_data={"trainer": ["py.typed"], "strategies": ["py.typed"]},
+    # TensorFlow has wheels for 3.10 to 3.13. 3.10 gets an older Keras than the others, and ends in 2026.
+    python_requires=">=3.11,<3.14",
     install_requires=[
         f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that steps.py was tried with.
         "keras>=3.10",  # Models, losses, metrics and optimizers.
@@ -76,6 +80,11 @@ setup(
             "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
             "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.
             "ruff",
+            "mypy",  # Types over the whole tree, in `make lint`.
+            "types-requests",
+            "types-PyYAML",
+            "codespell",  # Misspelt words in code and documents.
+            "pre-commit",  # The checks of `make lint` before each commit, for those who install it.
             "kubernetes-validate",  # Kubernetes' own schemas: a misspelt field is otherwise ignored.
             "PyYAML",  # The manifests as their tests read them.
         ],

@@ -137,7 +137,7 @@ def save(path: pathlib.Path, results: Mapping[str, tuple[Table, Cells]], rounds:
     """Writes every round's numbers with the machine, versions and commit that they belong to."""
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "versions": versions(),
         "commit": _git("rev-parse", "HEAD"),

@@ -23,8 +23,8 @@ ROOMS = """
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.
 STRATEGIES = """
     create for_strategy tpu parameter_server multi_worker_mirrored multi_worker mirrored replicated
-    compiled_loop runtime choose rendezvous collectives sync network devices cluster tensorflow_import packages
-    errors
+    compiled_loop runtime choose rendezvous collectives sync network devices cluster tensorflow_import
+    packages errors
 """.split()
 MAX_LINES = 300
 

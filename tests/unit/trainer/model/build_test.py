@@ -37,7 +37,8 @@ def test_a_seed_decides_the_weights_and_another_gives_others():
 
 def test_another_process_builds_the_same_weights():
     code = (
-        "import hashlib; from trainer.model import build as models; from trainer.config.schema import ModelConfig\n"
+        "import hashlib; from trainer.model import build as models\n"
+        "from trainer.config.schema import ModelConfig\n"
         "model = models.build(ModelConfig(), (28, 28), 10, 3)\n"
         "print(hashlib.sha256(model.trainable_variables[0].numpy().tobytes()).hexdigest())"
     )
