@@ -1,7 +1,7 @@
 """In which Python does a peer run?
 
-Muster's own, or a virtual environment of the peer's under `.venv-bench/`, which is made when a peer first
-asks for it. Versions are pinned, so that two runs of a benchmark measure the same peers. pip's own
+It runs in Muster's own, or in a virtual environment under `.venv-bench/`, which is created when a peer
+first needs it. Versions are pinned, so that two runs of a benchmark measure the same peers. pip's own
 settings apply: PyPI's PyTorch for Linux brings CUDA along, and an index of its wheels for the CPU saves
 that download.
 """
@@ -26,12 +26,12 @@ _DEADLINE_S = 1200.0
 
 
 class EnvironmentFailed(Exception):
-    """It could not be made; the message says why in a line."""
+    """It could not be created; the message gives the reason in one line."""
 
 
 @functools.cache
 def python(name: str, folder: pathlib.Path = _FOLDER) -> str:
-    """The path of an environment's Python, which may first have to be made.
+    """The path of an environment's Python, which is created first where it is missing.
 
     Raises EnvironmentFailed where that fails.
     """

@@ -1,10 +1,10 @@
-"""What do all peers find on the disk before the first of them starts?
+"""Which files do all peers read?
 
     python -m benchmarks.prepare FOLDER NUM_EXAMPLES EPOCHS
 
-One file with the work, for peers that read numpy; and the same examples where the trainer looks for
-MNIST, so that it is measured through its own command line. They are not MNIST, so that the benchmark
-runs anywhere: ten noisy prototypes, of MNIST's size and type. One label in ten is wrong, or the loss
+One file has the work, for peers that read NumPy. The same examples are also stored where the trainer
+looks for MNIST, so that it is measured through its own command line. They are not MNIST, so that the benchmark
+runs anywhere: ten noisy prototypes, of MNIST's size and type. One label in ten is wrong; otherwise the loss
 would reach zero, where all trainings look the same.
 """
 
@@ -45,7 +45,7 @@ def prototypes() -> Dataset:
 
 
 def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
-    # It brings TensorFlow, which `prototypes` does without.
+    # Imported here: it needs TensorFlow, which `prototypes` does not.
     from trainer.model.step import TrainingProgram
 
     config = config_load.resolve("mnist_dense")
@@ -56,7 +56,7 @@ def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: 
         images=dataset.train.features.reshape(-1, 784),
         labels=dataset.train.targets,
         order=order.steps_batches(0, epochs),
-        **{f"weight_{place}": weight for place, weight in enumerate(weights)},
+        **{f"weight_{place}": weight for place, weight in enumerate(weights)},  # type: ignore[arg-type]
     )
 
 

@@ -1,8 +1,8 @@
-"""How does one peer run: a process, or a cluster of them?
+"""How does one peer run: as a process, or as a cluster of them?
 
-Each is started in a session of its own and told its place by TF_CONFIG and by the variables that PyTorch
-reads. The first of them leads: its last line is what the peer found. When it ends, the others are given a
-moment to do so too, and then ended; when one of them fails, or the deadline passes, all are.
+Each process starts in a session of its own and gets its task from TF_CONFIG and from the variables that
+PyTorch reads. The first one leads: its last line has the peer's results. When it ends, the others get a
+moment to end too, and are then killed; when one of them fails, or the deadline passes, all are killed.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _POLL_S = 0.02
 
 
 class PeerFailed(Exception):
-    """A peer did not come to its end; the message says why in a line."""
+    """A peer did not complete; the message gives the reason in one line."""
 
 
 @dataclasses.dataclass
@@ -38,16 +38,16 @@ class _Task:
 def run(
     command: Sequence[str], jobs: Sequence[str] = (), pinned: bool = False, deadline_s: float = 120
 ) -> dict[str, float]:
-    """What the leader of `command` found, as it said in its last line.
+    """The results of the leader of `command`, from its last line.
 
     Args:
       command: what every task runs.
-      jobs: the job of each task of a cluster, the leader's first; empty for one process alone.
+      jobs: the job of each task of a cluster, the leader's first; empty for a single process.
       pinned: each task is kept on one core of its own.
       deadline_s: seconds for all of it.
 
     Raises:
-      PeerFailed: a task ended with an error, the deadline passed, or the leader said nothing.
+      PeerFailed: a task ended with an error, the deadline passed, or the leader printed nothing.
     """
     deadline = time.monotonic() + deadline_s
     with contextlib.ExitStack() as stack:
@@ -56,11 +56,11 @@ def run(
             with _on_core(place if pinned else None):
                 tasks.append(_start(command, environ, stack))
         _await(tasks, deadline, deadline_s)
-        return _said(tasks[0])
+        return _results(tasks[0])
 
 
 def _environs(jobs: Sequence[str]) -> list[dict[str, str]]:
-    """What each task's environment has beside this one's."""
+    """What each task's environment has in addition to this process's."""
     if len(jobs) < 2:
         return [{}]
     ports = free_ports(len(jobs))
@@ -84,7 +84,7 @@ def _environs(jobs: Sequence[str]) -> list[dict[str, str]]:
 
 @contextlib.contextmanager
 def _on_core(place: int | None) -> Iterator[None]:
-    """What is started meanwhile inherits this core, and takes as many threads as it has cores."""
+    """Processes started within this context inherit this core, and use one thread for it."""
     if place is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -99,7 +99,7 @@ def _on_core(place: int | None) -> Iterator[None]:
 def _start(command: Sequence[str], more: dict[str, str], stack: contextlib.ExitStack) -> _Task:
     environ = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     environ |= {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", **more}
-    # Files, because a pipe that nobody reads would stop its writer.
+    # Files, because a pipe that is not read would block its writer.
     stdout, stderr = (stack.enter_context(tempfile.TemporaryFile("w+")) for _ in "oe")  # noqa: SIM115
     process = subprocess.Popen(
         command, cwd=_ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
@@ -136,19 +136,19 @@ def _check(tasks: Sequence[_Task]) -> None:
 
 
 def _last(task: _Task) -> str:
-    """The last line of stderr that says something."""
+    """The last line of stderr that is not blank."""
     task.stderr.seek(0)
     lines = [line.strip() for line in task.stderr if line.strip()]
     return lines[-1] if lines else "nothing on stderr"
 
 
-def _said(leader: _Task) -> dict[str, float]:
+def _results(leader: _Task) -> dict[str, float]:
     leader.stdout.seek(0)
     lines = leader.stdout.read().splitlines()
     try:
         return json.loads(lines[-1])
     except (IndexError, ValueError):
-        raise PeerFailed(f"it said nothing; on stderr: {_last(leader)}") from None
+        raise PeerFailed(f"it printed no results; on stderr: {_last(leader)}") from None
 
 
 def module(python: str, name: str, *args: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""What did the rounds come to, for people and for other programs?
+"""What do the rounds show, for people and for other programs?
 
-Medians over rounds, ratios of medians within this run, and the aims. Nothing measured in one run can be
-compared with what was measured in another.
+The report has medians over all rounds, ratios of medians within this run, and the aims. Nothing measured
+in one run can be compared with what was measured in another.
 """
 
 import datetime
@@ -21,7 +21,7 @@ from benchmarks.tables import AIMS, Aim, Table
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAME = 38
 
-# What one table came to: by column and peer, the rounds that came to their end, and the last failure.
+# The results of one table: by column and peer, the rounds that completed, and the last failure.
 Cell = dict[str, Any]
 Cells = Mapping[str, Mapping[str, Cell]]
 
@@ -37,7 +37,7 @@ def median(cell: Cell, value: str) -> float | None:
 
 
 def values(cell: Cell, value: str) -> list[float]:
-    """What was measured: each timed slice of every round, or what each round found as a whole."""
+    """The measured values: each timed slice of every round, or one result a round."""
     rounds = cell["rounds"]
     if value == "examples_per_s" and all("slices" in one for one in rounds):
         return [speed for one in rounds for speed in one["slices"]]
@@ -45,11 +45,11 @@ def values(cell: Cell, value: str) -> list[float]:
 
 
 def check_same_work(table: Table, losses: Mapping[str, Mapping[str, float]]) -> None:
-    """Raises DifferentWork unless all that one round of one work found agrees.
+    """Raises DifferentWork unless all results of one round of one work agree.
 
     Args:
       table: says how far losses may differ.
-      losses: by peer, what it found; a peer without a loss, such as the floor, is left out.
+      losses: by peer, its results; a peer without a loss, such as the floor, is left out.
     """
     tolerances = {"first_loss": table.first_loss_tolerance, "loss": table.loss_tolerance}
     for value, tolerance in tolerances.items():
@@ -122,7 +122,9 @@ def _bound(aim: Aim) -> str:
 def _reached(aim: Aim, ratio: float | None) -> bool | None:
     if ratio is None or aim.at_least is aim.at_most is None:
         return None
-    return ratio >= aim.at_least if aim.at_least is not None else ratio <= aim.at_most
+    if aim.at_least is not None:
+        return ratio >= aim.at_least
+    return aim.at_most is not None and ratio <= aim.at_most
 
 
 def aim_lines(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:

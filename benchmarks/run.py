@@ -3,12 +3,12 @@
     make bench
     make bench ARGS="--tables=one_process,two_workers --rounds=3"
 
-Every peer does the same work, in processes of its own, in rounds that go through all of them, so that a
-busy moment of the machine falls on each. The tables show medians, and ratios within this run: nothing
-else can be compared. A peer that fails is shown with its reason. A peer whose loss is not that of the
-others has not done the same work, and ends the run.
+Every peer does the same work, in processes of its own. Each round runs all peers in turn, so that a busy
+moment of the machine affects all of them, and times each in short slices. The tables show medians of
+slices, and ratios within this run: nothing else can be compared. A peer that fails is shown with its
+reason. A peer whose loss differs from the others' has not done the same work, and ends the run.
 
-What was learned, by profile (two cores, batch 64 unless said):
+What profiles showed (two cores, and batch 64 unless stated):
 
 - XLA fuses a matrix product into a concatenation and then computes it element by element, 30 times
   slower, so gradients are flattened outside compiled code. A slice's index that is an argument of
@@ -16,7 +16,7 @@ What was learned, by profile (two cores, batch 64 unless said):
 - Half of a step, 250 of 500 us, was page faults: the C library gave XLA's packing buffers back to
   the kernel after each product. Whether it did depended on what was allocated before
   (strategies/devices/malloc.py).
-- What is left of 245 us: 95 and 62 in the two large products (NumPy's BLAS: 90 and 76), 32 in
+- The remaining 245 us are 95 and 62 in the two large products (NumPy's BLAS: 90 and 76), 32 in
   Adam's three sweeps, 16 in converting uint8, 23 in the small products, and some 40 kernels of
   under 3 us. JAX compiles to the same kernels, and is given floats in order, which it need not
   gather or convert.
@@ -27,7 +27,7 @@ What was learned, by profile (two cores, batch 64 unless said):
   exchange, 80 in calling Python from the graph, the rest in TensorFlow's executor. State held in
   variables, updated in place, beats state carried round the loop by a sixth. Slicing inside
   compiled code was slower.
-- At 1,024 examples a worker the same 1.2 ms stand beside 5.0 ms of arithmetic, which is why weak
+- At 1,024 examples a worker the same 1.2 ms are added to 5.0 ms of arithmetic, which is why weak
   scaling ends near 0.8. The cores are not the reason: two workers that exchange nothing reach 0.98.
 - A sweep's trial of 232 steps was 4.9 s as a process of its own: 2.8 of them imports, which a fork server
   makes once, and 1.1 compiling, which XLA's cache on the disk saves where only numbers differ: 1.6 s.
@@ -86,7 +86,7 @@ def _prepare(folder: str, tables: Sequence[Table]) -> dict[int, str]:
     """The file with the work, by the number of examples in its epoch."""
     files = {}
     for num_examples in {column.num_examples for table in tables for column in table.columns}:
-        # A process of its own: what a child's peak memory is counted from is its parent's.
+        # In a process of its own: a child's peak memory starts at its parent's.
         subprocess.run(
             [sys.executable, "-m", "benchmarks.prepare", folder, str(num_examples), str(MAX_EPOCHS)],
             check=True, capture_output=True,
@@ -96,7 +96,7 @@ def _prepare(folder: str, tables: Sequence[Table]) -> dict[int, str]:
 
 
 def measure(table: Table, files: Mapping[int, str], rounds: int) -> report.Cells:
-    """By column and peer, what each round found. Raises DifferentWork."""
+    """By column and peer, the results of each round. Raises DifferentWork."""
     cells = {
         column.name: {peer.name: {"rounds": [], "failure": ""} for peer in table.peers}
         for column in table.columns
@@ -117,7 +117,7 @@ def _measure_column(table: Table, column: Column, file: str, cells: dict[str, re
     for peer in table.peers:
         cell = cells[peer.name]
         if cell["failure"] and not cell["rounds"]:
-            continue  # It never ran, and would take its time to fail again.
+            continue  # It never ran, and would only take time to fail again.
         batch = column.batch_per_worker * peer.replicas
         work = Work(file, batch, column.epochs, column.min_seconds)
         where = f"{table.name}, {column.name}, {peer.name}"
@@ -137,14 +137,14 @@ def _measure_column(table: Table, column: Column, file: str, cells: dict[str, re
 
 
 def run_peer(peer: Peer, work: Work, deadline_s: float) -> dict[str, float]:
-    """What one peer found. Raises PeerFailed or EnvironmentFailed."""
+    """The results of one peer. Raises PeerFailed or EnvironmentFailed."""
     python = environments.python(peer.environment)
     command = processes.module(python, peer.module, work.to_arg(), *peer.args)
     return processes.run(command, peer.jobs, peer.pinned, deadline_s)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # On the way out peers are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # On exit peers are ended.
     try:
         main()
     except report.DifferentWork as error:

@@ -1,14 +1,14 @@
-"""What is measured, who measures, and what is aimed at? All of it as data.
+"""What is measured, with which peers, and what are the aims?
 
-A table has a column for each work and a row for each peer. Its first peer is this trainer, with which the
-others are compared.
+All of it is data: a table has a column for each work and a row for each peer. Its first peer is this
+trainer, with which the others are compared.
 """
 
 import dataclasses
 
 from benchmarks.environments import MUSTER
 
-ALL_EXAMPLES = 59_392  # Of MNIST's 60,000: so many that every batch below divides an epoch.
+ALL_EXAMPLES = 59_392  # Of MNIST's 60,000: every batch below divides this number.
 FEW_EXAMPLES = ALL_EXAMPLES // 4  # Where a step is slow, or the warm-up would take the most time.
 MAX_EPOCHS = 8
 
@@ -32,15 +32,15 @@ class Peer:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A work but for its file: whole epochs, of which the first is not timed."""
+    """A work without its file: whole epochs, of which the first is not timed."""
 
     name: str
     batch_per_worker: int
     epochs: int
     num_examples: int = ALL_EXAMPLES
-    max_rounds: int = 100  # What no aim rests on is measured less often.
+    max_rounds: int = 100  # Columns without an aim are measured less often.
     # The machine may be slower for seconds at a time, so a peer of one process is timed for longer, in
-    # slices of an epoch, over several rounds. Tasks of a cluster must agree on their epochs: none.
+    # slices of an epoch, over several rounds. 0 for clusters, whose tasks must take the same epochs.
     min_seconds: float = 0.0
 
 
@@ -161,7 +161,7 @@ TABLES = (
         ),
         value="seconds",
         higher=False,
-        loss_tolerance=0.03,  # keras-tuner shuffles by itself, so the order is another.
+        loss_tolerance=0.03,  # keras-tuner shuffles on its own, so the order differs.
         deadline_s=600.0,
     ),
     Table(

@@ -1,9 +1,9 @@
 """What is the work that every peer of a benchmark does?
 
-One net, 784-128-10, with Adam at 0.001, from the same first weights, over the same batches in the same
-order, for whole epochs. So all must end at the same loss, up to rounding, and only the time may differ.
-`benchmarks.prepare` wrote it to a file, which this reads with numpy alone: a peer may live where there is
-no TensorFlow.
+One net, 784-128-10, is trained with Adam at 0.001, from the same first weights, over the same batches in
+the same order, for whole epochs. So all peers must end at the same loss, up to rounding, and only the
+time may differ. `benchmarks.prepare` wrote the work to a file, which this module reads with NumPy alone:
+a peer may run in an environment without TensorFlow.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Work:
 
     @classmethod
     def from_args(cls) -> "Work":
-        """The work that `benchmarks.run` named on a peer's command line."""
+        """The work that `benchmarks.run` passed on a peer's command line."""
         return cls(**json.loads(sys.argv[1]))
 
     def to_arg(self) -> str:
@@ -75,7 +75,7 @@ class Work:
     def in_order(self, rank: int = 0, num_ranks: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """`pixels` as float32 in [0, 1].
 
-        Peers are given their input gathered, converted and scaled, which none of them has to time.
+        Peers get their input gathered, converted and scaled, so this is not part of their time.
         """
         pixels, labels = self.pixels(rank, num_ranks)
         images = pixels.astype(np.float32)
@@ -94,7 +94,8 @@ def report(work: Work, train: Callable[[int, int], float]) -> None:
     The loss is that of the work's own epochs. Passes that only fill `min_seconds` repeat them.
     """
     first_loss = train(0, work.warm_up)
-    losses, seconds = [], []
+    losses: list[float] = []
+    seconds: list[float] = []
     while len(seconds) < work.epochs - 1 or sum(seconds) < work.min_seconds:
         first_step = work.warm_up * (1 + len(seconds) % (work.epochs - 1))
         began = time.perf_counter()
@@ -109,10 +110,10 @@ def report(work: Work, train: Callable[[int, int], float]) -> None:
 
 
 def speed(slices: Sequence[float]) -> dict[str, object]:
-    """What a peer says of its speed: examples a second in each timed epoch, and their median."""
+    """A peer's result for its speed: examples a second in each timed epoch, and their median."""
     return {"examples_per_s": statistics.median(slices), "slices": [*slices]}
 
 
 def say(**found: object) -> None:
-    """Prints what a peer found, as the line that `benchmarks.processes` reads."""
+    """Prints a peer's results, as the line that `benchmarks.processes` reads."""
     print(json.dumps(found), flush=True)

@@ -15,7 +15,7 @@ import time
 
 from benchmarks.work import say
 
-# What stands in the line at which the clock stops.
+# The text of the line at which the clock stops.
 _MARKS = {"muster": r" train +\| ", "import": "imported", "keras": "first step"}
 
 
@@ -35,12 +35,13 @@ def command(what: str, workdir: str) -> list[str]:
 
 
 def seconds_until(mark: str, command: list[str]) -> float:
-    """Seconds until `command` says a line with `mark` in it. Raises SystemExit if it never does."""
+    """Seconds until `command` prints a line that matches `mark`. Raises SystemExit if it never does."""
     began = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     )
     with process:
+        assert process.stdout is not None
         lines = []
         for line in process.stdout:
             lines.append(line)

@@ -1,11 +1,11 @@
-"""The floor: a step's five matrix products and its Adam sweep by the fastest kernels found, nothing else.
+"""How fast could a step be? The sum of its five products and its Adam sweep, by the fastest kernels.
 
-No loop, no activation, no loss, no bias and no gathering: each part is timed alone, on the work's own
-batches one after the other, and a step is taken to be the sum of the fastest. So no training can be
-faster with these kernels. Every candidate's seconds are saved with the results, by part. A first look at
-batch 64 had XLA's sweep ahead of PyTorch's fused Adam, PyTorch, NumPy and XLA close together on the two
-large products, and no candidate ahead on all the small ones. NumPy's and PyTorch's threads wait for each
-other by spinning, and are many times slower while another process has the cores.
+It has no loop, no activation, no loss, no bias and no gathering: each part is timed separately, on the
+work's own batches one after the other, and a step is the sum of the fastest. So no training can be faster
+with these kernels. The seconds of every candidate are saved with the results, by part. Measured first
+at batch 64, XLA's sweep was ahead of PyTorch's fused Adam; PyTorch, NumPy and XLA were close together on
+the two large products; and no candidate was ahead on all the small ones. NumPy's and PyTorch's threads
+wait for each other by spinning, and are many times slower while another process uses the cores.
 """
 
 import os
@@ -47,7 +47,7 @@ def products(work: Work, images: np.ndarray) -> Iterator[tuple[str, tuple]]:
 
     batch = work.global_batch_size
     kernel_1, _, kernel_2, _ = work.first_weights()
-    # Several of each: XLA would take what is the same in every turn out of a loop.
+    # Several of each: XLA would move what is the same in every iteration out of a loop.
     hidden, logits = normal(4, batch, 128), normal(4, batch, 10)
     yield "hidden", (images, kernel_1)
     yield "logits", (hidden, kernel_2)
@@ -62,8 +62,8 @@ def timed(kernels: Iterator[tuple[str, Callable[[int], None]]]) -> dict[str, flo
 
 
 def _seconds(kernel: Callable[[int], None]) -> float:
-    """The best of several trials: what another process takes away is no part of a floor."""
-    times, calls = 0, 1
+    """The best of several trials: time that another process takes is not part of a floor."""
+    times, calls = 0.0, 1
     kernel(calls)
     while times < _TRIAL_S / 4:
         calls *= 2
@@ -96,15 +96,15 @@ def of_product(lefts: np.ndarray, right: np.ndarray) -> Iterator[tuple[str, Call
 
 def _by_torch(lefts: np.ndarray, rights: np.ndarray, threads: int) -> Callable[[int], None]:
     """Either factor may be several, taken in turn."""
-    lefts = list(torch.from_numpy(lefts))
-    rights = list(torch.from_numpy(rights)) if rights.ndim == 3 else [torch.from_numpy(rights)]
-    out = torch.empty(lefts[0].shape[0], rights[0].shape[1])
+    firsts = list(torch.from_numpy(lefts))
+    seconds = list(torch.from_numpy(rights)) if rights.ndim == 3 else [torch.from_numpy(rights)]
+    out = torch.empty(firsts[0].shape[0], seconds[0].shape[1])
 
     def run(calls: int) -> None:
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         for i in range(calls):
-            torch.mm(lefts[i % len(lefts)], rights[i % len(rights)], out=out)
+            torch.mm(firsts[i % len(firsts)], seconds[i % len(seconds)], out=out)
         torch.set_num_threads(before)
 
     return run
@@ -112,7 +112,7 @@ def _by_torch(lefts: np.ndarray, rights: np.ndarray, threads: int) -> Callable[[
 
 def _by_xla(lefts: np.ndarray, right: np.ndarray) -> Callable[[int], None]:
     """A compiled loop that keeps the last product alone."""
-    # On the device in the order it has here, so that a transposed factor costs what it would.
+    # Keeps the memory order that it has here, so that a transposed factor costs the same.
     is_transposed = not lefts[0].flags.c_contiguous
     lefts = jnp.asarray(lefts.transpose(0, 2, 1) if is_transposed else lefts)
     right = jnp.asarray(right)

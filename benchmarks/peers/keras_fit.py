@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def strategy(num_devices: int) -> tf.distribute.Strategy:
-    """MirroredStrategy over so many logical devices of the CPU; TensorFlow's default for one."""
+    """MirroredStrategy over this number of logical devices of the CPU; TensorFlow's default for one."""
     if num_devices == 1:
         return tf.distribute.get_strategy()
     cpu = tf.config.list_physical_devices("CPU")[0]

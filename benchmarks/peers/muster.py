@@ -1,4 +1,4 @@
-"""This trainer, through its own command line, whose flags follow the work.
+"""How fast is this trainer, through its own command line? Flags after the work are passed on.
 
 Its speed is that of each epoch after the first, as it logged them: gathering examples and converting
 them is timed. In a cluster the task that has the summary reports.
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def command(work: Work, workdir: str, flags: list[str]) -> list[str]:
-    # As many epochs as the fastest machine so far would need to fill the time.
+    # Enough epochs to fill the time at the highest speed seen so far.
     epochs = max(
         work.epochs, 1 + math.ceil(work.min_seconds * _MOST_EXAMPLES_PER_S / work.num_examples)
     )

@@ -21,7 +21,7 @@ class Trainer(orbit.StandardTrainer):
         options = orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True)
         super().__init__(dataset.prefetch(tf.data.AUTOTUNE), options)
         self.step = tf.Variable(0, dtype=tf.int64)
-        self.losses = []
+        self.losses: list[float] = []
         self._model = keras_model(tf_keras, work)
         self._optimizer = tf_keras.optimizers.Adam()
         self._optimizer.build(self._model.trainable_variables)
