@@ -1,10 +1,10 @@
-# Two commands do all their set-up themselves: `make train` and `make test`.
+# `make train` and `make test` set up everything they need.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 BIN := $(VENV)/bin
-# Newer than setup.py once what it asks for is installed.
+# Newer than setup.py once its packages are installed.
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ test: lint  ## Check the code and run every test; ARGS="-k config" for some
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --dist=loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/cluster tests/faults $(ARGS)
 
-test-faults: $(INSTALLED)  ## Kill, cut and damage many more runs, for most of an hour
+test-faults: $(INSTALLED)  ## Kill, cut off and damage many more runs; most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)
 
 test-containers: $(INSTALLED)  ## Build the image and run the compose files, where a Docker engine answers
@@ -37,10 +37,10 @@ lint: $(INSTALLED)  ## Check style, types and spelling
 	$(BIN)/mypy
 	$(BIN)/codespell
 
-bench: $(INSTALLED)  ## Measure this trainer beside its peers; ARGS="--tables=one_process --rounds=1" for less
+bench: $(INSTALLED)  ## Measure this trainer and its peers; ARGS="--tables=one_process --rounds=1" for less
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
-clean:  ## Remove what make and the tools left, but no runs
+clean:  ## Remove what make and the tools created, but no runs
 	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -53,7 +53,7 @@ $(INSTALLED): setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Apart, as tensorflow-tpu writes the files of tensorflow.
+# In an environment of its own, as tensorflow-tpu overwrites the files of tensorflow.
 .venv-tpu: .venv-tpu/.installed
 .venv-tpu/.installed: setup.py
 	test -x .venv-tpu/bin/python || $(PYTHON) -m venv .venv-tpu

@@ -10,36 +10,36 @@ HERE = Path(__file__).resolve().parent
 
 
 def version():
-    """`__version__` as text: importing the package would need what is not installed yet."""
+    """`__version__` as text: importing the package would need packages that are not installed yet."""
     source = (HERE / "trainer" / "__init__.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)[1]
 
 
-# Another build of it, where the one who installs says so, as the images do: tensorflow-cpu is smaller.
+# Another build of it, if this variable names one, as in the images: tensorflow-cpu is smaller.
 TENSORFLOW = os.environ.get("MUSTER_TENSORFLOW", "tensorflow")
 
 TUNE = [
-    "keras-tuner>=1.4.8,<1.5",  # Whose oracles propose a sweep's values; oracle.py mends this version's.
-    "threadpoolctl",  # Small fits, which one thread does fastest; scikit-learn brings it.
-    "matplotlib",  # The pictures of a sweep; without it there are none, and it says so.
+    "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values; keras_tuner_oracles.py fixes this version's.
+    "threadpoolctl",  # Limits small fits to one thread, which is fastest; scikit-learn brings it.
+    "matplotlib",  # The plots of a sweep; without it there are none, and a line says so.
 ]
 
 GS = [
-    "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's own way there knows no generations.
+    "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's file system lacks generations.
 ]
 
-# A TPU's, with MUSTER_TENSORFLOW=tensorflow-tpu. That ends at 2.20 and aborts with a newer libtpu.
+# For a TPU, with MUSTER_TENSORFLOW=tensorflow-tpu. It ends at 2.20 and aborts with a newer libtpu.
 TPU = [
     "tensorflow-tpu==2.20.0",
     "libtpu==0.0.24",
     "keras==3.15.1",
 ]
-# To look a TPU up by its name, as one of several hosts is.
+# To find a TPU by its name, as needed with several hosts.
 TPU_NAME = ["google-api-python-client", "oauth2client"]
 TPU_CHECK = [  # As `tpucheck`: before 23.3 pip does not find an extra of two words.
     *TPU,
     *TPU_NAME,
-    "jax[tpu]==0.8.0",  # Of that libtpu's age: by it the TPU's compiler is called, in tpu_compiler.py.
+    "jax[tpu]==0.8.0",  # As old as that libtpu; tpu/compiler.py calls the TPU's compiler through it.
 ]
 
 setup(
@@ -55,15 +55,15 @@ setup(
     # TensorFlow has wheels for 3.10 to 3.13. 3.10 gets an older Keras than the others, and ends in 2026.
     python_requires=">=3.11,<3.14",
     install_requires=[
-        f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that steps.py was tried with.
+        f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that model/optimizers.py was tested with.
         "keras>=3.10",  # Models, losses, metrics and optimizers.
         "tensorboard",  # tf.summary writes nothing without it, and no longer brings it.
         "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not declare it.
         "absl-py",  # One aligned log line for each event, in TensorFlow's own format.
-        "numpy",  # The sample order and the data sets, which do without TensorFlow.
-        "requests",  # Whether MNIST's server answers, asked before its builder retries for minutes.
-        "scikit-learn",  # The embedded digits, so that a first run needs no network.
+        "numpy",  # The sample order and the data sets, which need no TensorFlow.
+        "requests",  # Checks that MNIST's server answers, before its builder retries for minutes.
+        "scikit-learn",  # The embedded digits: a first run needs no network.
     ],
     extras_require={
         "tune": TUNE,
@@ -76,17 +76,17 @@ setup(
             *GS,
             "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
-            "pytest-xdist",  # The unit tests on two cores at once: `make test` has 20 minutes.
-            "pytest-timeout",  # No test may hang: what is tested here is waiting for others.
-            "hypothesis",  # Any override, any JSON, any TF_CONFIG: an error in words, or none.
+            "pytest-xdist",  # The unit tests on two cores at once.
+            "pytest-timeout",  # No test may hang: many test how tasks wait for others.
+            "hypothesis",  # Any override, JSON or TF_CONFIG gives a clear error or none.
             "ruff",
             "mypy",  # Types over the whole tree, in `make lint`.
             "types-requests",
             "types-PyYAML",
             "codespell",  # Misspelt words in code and documents.
-            "pre-commit",  # The checks of `make lint` before each commit, for those who install it.
-            "kubernetes-validate",  # Kubernetes' own schemas: a misspelt field is otherwise ignored.
-            "PyYAML",  # The manifests as their tests read them.
+            "pre-commit",  # The checks of `make lint` before each commit, where installed.
+            "kubernetes-validate",  # Kubernetes' schemas: it ignores a misspelt field.
+            "PyYAML",  # Tests parse the manifests.
         ],
     },
     entry_points={"console_scripts": ["muster=trainer.__main__:main"]},
