@@ -15,11 +15,11 @@ def version():
     return re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)[1]
 
 
-# Another build of it, if this variable names one, as in the images: tensorflow-cpu is smaller.
+# Another build of it, if this variable names one: the images use tensorflow-cpu, which is smaller.
 TENSORFLOW = os.environ.get("MUSTER_TENSORFLOW", "tensorflow")
 
 TUNE = [
-    "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values; keras_tuner_oracles.py fixes this version's.
+    "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values, as keras_tuner_oracles.py wraps them.
     "threadpoolctl",  # Limits small fits to one thread, which is fastest; scikit-learn brings it.
     "matplotlib",  # The plots of a sweep; without it there are none, and a line says so.
 ]

@@ -2,10 +2,10 @@
 
     python -m benchmarks.prepare FOLDER NUM_EXAMPLES EPOCHS
 
-One file has the work, for peers that read NumPy. The same examples are also stored where the
-trainer looks for MNIST, so that it is measured through its own command line. They are not MNIST, so that the benchmark
-runs anywhere: ten noisy prototypes, of MNIST's size and type. One label in ten is wrong; otherwise the loss
-would reach zero, where all trainings look the same.
+One file has the work, for peers that read NumPy. The same examples are also stored where the trainer
+looks for MNIST, so that it is measured through its own command line. They are not MNIST, so that the
+benchmark runs anywhere: ten noisy prototypes, of MNIST's size and type. One label in ten is wrong;
+otherwise the loss would reach zero, where all trainings look the same.
 """
 
 import pathlib
