@@ -48,9 +48,9 @@ class _Cores:
 
     def __init__(self, program):
         runtime = program.runtime
-        variables = [*runtime._weights, *(slot for own in runtime._slots for slot in own)]
-        variables += [*runtime._resident, *runtime._test_resident]
-        self._weights = [_handle(variable) for variable in runtime._weights]
+        variables = [*runtime.weights, *(slot for own in runtime.slots for slot in own)]
+        variables += [*runtime.resident, *runtime.test_resident]
+        self._weights = [_handle(variable) for variable in runtime.weights]
         self._held = {
             _handle(variable): np.stack([copy.numpy() for copy in variable.values])
             for variable in variables

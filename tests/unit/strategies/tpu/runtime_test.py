@@ -150,8 +150,8 @@ def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():
     runtime.restore(
         State([w + 1 for w in state.weights], [[s * 0 for s in o] for o in state.slots])
     )
-    for variable, weight in zip(runtime._weights, state.weights, strict=True):
-        copies = runtime._strategy.experimental_local_results(variable)
+    for variable, weight in zip(runtime.weights, state.weights, strict=True):
+        copies = runtime.strategy.experimental_local_results(variable)
         assert len(copies) == _CORES
         assert all(np.array_equal(copy, weight + 1) for copy in copies)
     assert not any(np.any(slot) for own in runtime.state().slots for slot in own)
