@@ -29,8 +29,8 @@ from strategies.parameter_server.worker_recovery import (
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
 
-# Kept until the process exits: when a coordinator is freed, TensorFlow disconnects from every server. That
-# takes long, and logs errors where a server has exited already.
+# Kept until the process exits: when a coordinator is freed, TensorFlow disconnects from every server,
+# which takes long and logs errors where a server has exited already.
 _KEPT: list["ParameterServerRuntime"] = []
 
 # Steps in a unit where the config leaves it open. A unit costs about 15 ms of CPU time, however short.
