@@ -27,7 +27,7 @@ class ReplicatedRuntime(Runtime):
     A subclass defines `run` and `evaluate_blocks`. It may use, once `start` has been called:
       strategy: the tf.distribute strategy over all tasks' devices.
       devices: the names of the local devices, in the order of their replicas.
-      first_device: the place of the first of them among all tasks' devices.
+      first_device: the index of the first of them among all tasks' devices.
       replicas_per_device: how many replicas share a device, their batches side by side.
       program, train, test: the arguments of `start`.
       weights, slots: the variables, nested as in `State`.
