@@ -1,22 +1,16 @@
 """How will this cluster's replicas work together, and why so?
 
-`choose` decides from values alone, without TensorFlow, so a wrong start costs milliseconds.
-`create` then makes the runtime. A new strategy is a new row in each.
+`choose` decides from values alone, without TensorFlow, so a wrong start costs milliseconds. `create.py`
+then makes the runtime.
 """
 
 import dataclasses
-import importlib
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from strategies.cluster import slurm
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
-
-if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
-    from strategies.rendezvous.membership import Membership
-    from strategies.runtime import Runtime
 
 STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
 TRANSPORTS = ("auto", "direct", "tensorflow")
@@ -188,25 +182,3 @@ def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
             f"takes one CPU device per worker. Received: {len(devices)}; leave out --transport."
         )
     return dataclasses.replace(choice, transport=transport)
-
-
-# By strategy and transport: the module in this folder, and its class.
-_RUNTIMES = {
-    ("mirrored", ""): ("mirrored", "MirroredRuntime"),
-    ("multi_worker", "direct"): ("multi_worker", "MultiWorkerRuntime"),
-    ("multi_worker", "tensorflow"): ("multi_worker_mirrored", "MultiWorkerMirroredRuntime"),
-    ("parameter_server", ""): ("parameter_server.runtime", "ParameterServerRuntime"),
-    ("tpu", ""): ("tpu.runtime", "TpuRuntime"),
-}
-
-
-def create(
-    choice: Choice, cluster: ClusterSpec, devices: list[str], peers: "Membership | None" = None
-) -> "Runtime":
-    """The runtime of a choice, on these local devices.
-
-    It may start servers or call the `peers`, so meet them first; None is for a task alone.
-    """
-    module, name = _RUNTIMES[choice.strategy, choice.transport]
-    runtime = getattr(importlib.import_module(f"strategies.{module}"), name)
-    return runtime.create(choice, cluster, devices, peers)

@@ -1,24 +1,23 @@
 """What ends a run on purpose, and with which exit code?
 
-An error here is a message for the person at the keyboard: one line that names the field, the value
-received and a way out. Anything else that is raised is a fault of the program, and keeps its
-traceback.
+The errors here carry a message for the user: one line that names the field, the value received and how
+to fix it. Any other exception is a fault of the program, and is shown with its traceback.
 """
 
 EXIT_DONE = 0
 EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
-EXIT_RESUME = 75  # EX_TEMPFAIL: run the same command again and the run goes on.
+EXIT_RESUME = 75  # EX_TEMPFAIL: run the same command again to resume.
 
 
 class InputError(ValueError):
-    """Flags, config, TF_CONFIG, data or workdir are wrong; running again unchanged cannot help."""
+    """Flags, config, TF_CONFIG, data or workdir are wrong; the same command would fail again."""
 
     exit_code = EXIT_BAD_INPUT
 
 
 class ClusterError(InputError):
-    """TF_CONFIG, or a flag about the cluster, describes something that cannot run."""
+    """TF_CONFIG, or a flag about the cluster, describes a cluster that cannot run."""
 
 
 class Resumable(RuntimeError):

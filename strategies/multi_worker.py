@@ -1,9 +1,9 @@
 """How do workers on several machines train together, without parameter servers?
 
-Each keeps its own copy of the state, as in `mirrored.py`, and computes the gradients of its share of
-the batch in compiled code; between one step's gradients and their update comes a `SocketAllReduce`,
-over connections of this program's own. One compiled call does a step's update and the next one's
-gradients, so that what is not arithmetic is paid once a step.
+Each holds a copy of the state (`replicated.py`) and computes the gradients of its share of the batch in
+compiled code; between one step's gradients and their update a `SocketAllReduce` adds those of all
+workers, over this program's own connections. One compiled call computes a step's update and the next
+step's gradients, so that the cost of a call is paid once a step.
 """
 
 from typing import Any
@@ -14,14 +14,15 @@ import tensorflow as tf
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
-from strategies.mirrored import MirroredRuntime
+from strategies.compiled_loop import TAIL, CompiledProgram
 from strategies.rendezvous.membership import Membership
+from strategies.replicated import ReplicatedRuntime
 from strategies.runtime import NUM_SUMS, Program, ReplicaInput, State
 
-_CONNECT_TIMEOUT_S = 60.0  # All are here, and running: that much the roll call has shown.
+_CONNECT_TIMEOUT_S = 60.0  # Short: the roll call has shown that every worker is running.
 
 
-class MultiWorkerRuntime(MirroredRuntime):
+class MultiWorkerRuntime(ReplicatedRuntime):
     """Synchronous data parallelism over the chief and workers of a cluster."""
 
     name = "multi_worker"
@@ -30,7 +31,7 @@ class MultiWorkerRuntime(MirroredRuntime):
         self, reason: str, device: str, replicas: int, rank: int, exchange: SocketAllReduce
     ):
         one = tf.distribute.MirroredStrategy([device])
-        super().__init__(reason, one, first_device=0, replicas_per_device=replicas)
+        super().__init__(reason, one, replicas_per_device=replicas)
         self.num_replicas = replicas * exchange.num_workers
         self.local_replicas = range(rank * replicas, (rank + 1) * replicas)
         self._rank = rank
@@ -65,47 +66,65 @@ class MultiWorkerRuntime(MirroredRuntime):
         num_steps: int,
     ) -> None:
         super().start(program, state, train, test, num_steps)
+        self._compiled = CompiledProgram(program)
         size = sum(weight.size for weight in state.weights)
-        self._total = aligned(size + NUM_SUMS + 1)
+        self._total = aligned(size + TAIL)
         # Without tf.distribute's wrapping compiled code updates them in place.
-        self._weights, self._slots = tf.nest.map_structure(
-            lambda variable: self._strategy.experimental_local_results(variable)[0],
-            (self._weights, self._slots),
-        )
+        self.weights, self.slots = tf.nest.map_structure(self._local, (self.weights, self.slots))
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
-        if self._exchange.num_workers == 1:
-            return super().run(first_step, num_steps, elements, stop)
-        (element,) = self._joined(elements)
-        (resident,) = self._strategy.experimental_local_results(self._resident)
+        loop = self._fused_loop if self._exchange.num_workers == 1 else self._exchanging_loop
+        (element,) = self.join_replicas(elements)
         try:
-            sums, stops = self._loop(
-                resident, element, tf.constant(num_steps), tf.constant(float(stop))
+            sums, stops = loop(
+                self._local(self.resident),
+                element,
+                tf.constant(num_steps),
+                tf.constant(float(stop)),
             )
         except tf.errors.OpError:
             if self._failure:
                 raise self._failure from None
             raise
-        self._pending.append(sums)
+        self.pending.append(sums)
         return bool(stops > 0)
 
-    def _blocks(self, elements: tuple) -> np.ndarray:
-        """The blocks of every worker's replicas, in order."""
-        mine = super()._blocks(elements).reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
+    def evaluate_blocks(self, elements: tuple) -> np.ndarray:
+        (element,) = self.join_replicas(elements)
+        mine = self._evaluation(self._local(self.test_resident), element).numpy()
+        mine = mine.reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
         own = np.zeros((len(mine), self._exchange.num_workers, *mine.shape[2:]), np.float32)
         own[:, self._rank : self._rank + 1] = mine
         blocks = np.empty(own.size, np.float32)
         self._exchange.sum([own.reshape(-1)], blocks)
         return blocks.reshape(-1, NUM_SUMS)
 
+    def _local(self, value):
+        """What tf.distribute holds for the one device here."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    # A single worker: nothing leaves the compiled function.
+
     @tf.function(autograph=False)
-    def _loop(self, resident, element, num_steps, stop):
-        stacked_batches = self._train.stacked_batches(resident, element)
-        gradients, sums = self._compiled_gradients(self._read()[0], _row(stacked_batches, 0))
-        so_far = tf.zeros([NUM_SUMS + 1])
+    def _fused_loop(self, resident, element, num_steps, stop):
+        with tf.device(self.devices[0]):
+            stacked_batches = self.train.stacked_batches(resident, element)
+            weights, slots, sums = self._compiled.fused_steps(
+                *self.read_state(), stacked_batches, num_steps
+            )
+            self.assign_state(weights, slots)
+            return sums, stop
+
+    # Several workers: an exchange between compiled gradients and their compiled update.
+
+    @tf.function(autograph=False)
+    def _exchanging_loop(self, resident, element, num_steps, stop):
+        stacked_batches = self.train.stacked_batches(resident, element)
+        gradients, sums = self._compiled.gradients(self.read_state()[0], _row(stacked_batches, 0))
+        so_far = tf.zeros([TAIL])
 
         def step(i, gradients, sums, so_far):
-            total = self._summed(gradients, sums, stop)
+            total = self._all_reduce(gradients, sums, stop)
             return i + 1, *self._compiled_turn(total, so_far, _row(stacked_batches, i))
 
         _, gradients, sums, so_far = tf.while_loop(
@@ -114,39 +133,47 @@ class MultiWorkerRuntime(MirroredRuntime):
             (tf.constant(1), gradients, sums, so_far),
             parallel_iterations=1,
         )
-        total = self._summed(gradients, sums, stop)
+        total = self._all_reduce(gradients, sums, stop)
         self._compiled_step(total)
-        so_far += total[-(NUM_SUMS + 1) :]
+        so_far += total[-TAIL:]
         return so_far[:NUM_SUMS], so_far[NUM_SUMS]
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_turn(self, total, so_far, batch):
         """One step's update, and the gradients of the next."""
         weights = self._compiled_step(total)
-        gradients, sums = self._program.gradients(weights, batch)
-        return gradients, sums, so_far + total[-(NUM_SUMS + 1) :]
+        gradients, sums = self.program.gradients(weights, batch)
+        return gradients, sums, so_far + total[-TAIL:]
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_step(self, total):
-        """Updates the state, and gives the weights."""
-        weights, slots = self._compiled_update(*self._read(), total)
-        self._assign(weights, slots)
+        """Updates the state and returns the weights."""
+        weights, slots = self._compiled.update(*self.read_state(), total)
+        self.assign_state(weights, slots)
         return weights
 
-    def _summed(self, gradients, sums, stop):
+    def _all_reduce(self, gradients, sums, stop):
+        """float32 [n + TAIL]: all gradients, sums and `stop`, added over the workers."""
         total = tf.numpy_function(
-            self._sum, [*gradients, sums, stop[tf.newaxis]], tf.float32, stateful=True
+            self._exchange_parts, [*gradients, sums, stop[tf.newaxis]], tf.float32, stateful=True
         )
         total.set_shape([self._total.size])
         return total
 
-    def _sum(self, *parts: np.ndarray) -> np.ndarray:
+    def _exchange_parts(self, *parts: np.ndarray) -> np.ndarray:
         try:
             self._exchange.sum(parts, self._total)
         except PeerLost as error:
-            self._failure = error  # TensorFlow would make another error of it.
+            self._failure = error  # TensorFlow would raise another error in its place.
             raise
         return self._total
+
+    @tf.function(autograph=False)
+    def _evaluation(self, resident, element):
+        """float32 [k * local replicas, NUM_SUMS]: the sums of the blocks of this worker's replicas."""
+        with tf.device(self.devices[0]):
+            blocks = self.split_replicas(self.test.stacked_batches(resident, element))
+            return self._compiled.block_sums(self.read_state()[0], blocks)
 
 
 def _row(stacked_batches: tuple, i) -> tuple:

@@ -1,8 +1,8 @@
 """How do workers train together through TensorFlow's own collectives?
 
-As the devices of one machine do, with the all-reduce going over the network: NCCL between GPUs, gRPC
-between CPUs. What is added: each process feeds its own replicas, and reading the state is local, since
-all copies are equal.
+As the devices of one machine do (`mirrored.py`), but the all-reduce crosses the network: by NCCL between
+GPUs, by gRPC between CPUs. Each process feeds its own replicas, and reading the state is local, since all
+copies are equal.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class MultiWorkerMirroredRuntime(MirroredRuntime):
     def create(
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "MultiWorkerMirroredRuntime":
-        del peers  # TensorFlow makes connections of its own.
+        del peers  # TensorFlow makes its own connections.
         resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec(cluster.as_dict()),
             task_type=cluster.task.type,
@@ -54,18 +54,18 @@ class MultiWorkerMirroredRuntime(MirroredRuntime):
         return tf.nest.pack_sequence_as(values, arrays)
 
     def _sum_over_tasks(self, words: np.ndarray) -> np.ndarray:
-        """int32 [n]: the sum of what each task gave, the first of its replicas speaking for it."""
+        """int32 [n]: the sum over all tasks; a task's other replicas than its first add zeros."""
 
         def add(value):
             context = tf.distribute.get_replica_context()
-            with tf.device(self._device_of(context)):
+            with tf.device(self.device_of(context)):
                 value = tf.identity(value)
             return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
         @tf.function(autograph=False)
         def total(values):
-            return self._strategy.run(add, args=(values,))
+            return self.strategy.run(add, args=(values,))
 
-        mine = [words] + [np.zeros_like(words)] * (len(self._devices) - 1)
-        summed = total(self._on_devices(tuple(mine)))
-        return self._strategy.experimental_local_results(summed)[0].numpy()
+        mine = [words] + [np.zeros_like(words)] * (len(self.devices) - 1)
+        summed = total(self.per_device(tuple(mine)))
+        return self.strategy.experimental_local_results(summed)[0].numpy()

@@ -1,19 +1,22 @@
-"""Which version of a package is installed?"""
+"""Which version of a package is installed?
+
+`version` reads it from the package's metadata, without importing it.
+"""
 
 import importlib.metadata
 
-# Builds of one and the same package; they write the same files, so that there is one of them at most.
+# Builds of the same package. They install the same files, so only one of them can be present.
 TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tensorflow-tpu")
 
 
 def version(package: str) -> str | None:
-    """The installed version, of `tensorflow` in whichever build; None where there is none."""
+    """The installed version, for `tensorflow` that of any of its builds; None if not installed."""
     builds = TENSORFLOW if package == "tensorflow" else (package,)
     return next(filter(None, map(exact_version, builds)), None)
 
 
 def exact_version(package: str) -> str | None:
-    """The installed version of this very build; None where it is not installed."""
+    """The installed version of exactly this build; None if not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

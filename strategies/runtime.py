@@ -1,8 +1,8 @@
 """What does the trainer ask of every strategy?
 
-`Runtime` is the interface, one file per strategy fills it in, and nothing outside this folder asks
-which one it holds. A runtime is given mathematics (`Program`) and input (`ReplicaInput`) and keeps the
-training state between calls; the trainer decides when to run, to look and to save.
+`Runtime` is the interface: each strategy implements it in a file of its own, and nothing outside this
+folder asks which one it has. A runtime is given mathematics (`Program`) and input (`ReplicaInput`) and
+keeps the training state between calls; the trainer decides when to run, to evaluate and to save.
 """
 
 import abc
@@ -11,13 +11,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from strategies.choose import Choice
+from strategies.cluster.spec import ClusterSpec
+from strategies.rendezvous.membership import Membership
+
 NUM_SUMS = 3  # Per batch: sum of losses, sum of the metric, number of examples.
 
 
 class State:
     """What training changes: weights and, for each of them, its optimizer's slots, as host arrays.
 
-    `weights[i]` has any shape; `slots[i]` are the scalars and same-shaped arrays that its optimizer
+    `weights[i]` has any shape; `slots[i]` are the scalars and the arrays of that shape that its optimizer
     keeps. A strategy may cut and join them, since every optimizer offered works element by element.
     """
 
@@ -29,8 +33,8 @@ class State:
 class Program(Protocol):
     """The mathematics of one step, as pure functions of tensors: callable on any device.
 
-    A batch is `(features [b, ...], targets [b, ...], example_weights [b])`; sums are float32
-    [NUM_SUMS] over the batch, so that replicas can add theirs.
+    A batch is `(features [b, ...], targets [b, ...], example_weights float32 [b])`, where padding has the
+    weight 0. Sums are float32 [NUM_SUMS] over the batch, so that replicas can add theirs.
     """
 
     def gradients(self, weights: list, batch: tuple) -> tuple[list, Any]:
@@ -40,7 +44,7 @@ class Program(Protocol):
         """Gradients of the mean loss over `count` examples, clipped where the config says so."""
 
     def update(self, weights: list, slots: list, gradients: list) -> tuple[list, list]:
-        """Weights and slots after the optimizer took these mean gradients."""
+        """Weights and slots after the optimizer applied these mean gradients."""
 
     def sums(self, weights: list, batch: tuple) -> Any:
         """The batch's sums, without gradients."""
@@ -50,44 +54,73 @@ class Program(Protocol):
 
 
 class ReplicaInput(Protocol):
-    """One replica's share of the input, loop by loop."""
+    """One replica's share of the input, an element for each loop."""
 
     resident: tuple[np.ndarray, ...]
     """Arrays to keep on every device for the whole run; empty where batches are streamed."""
 
     def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
-        """`(features [k, b, ...], targets [k, b, ...], example_weights [k, b])` of one element."""
+        """`(features [k, b, ...], targets [k, b, ...], example_weights [k, b])` of one element.
+
+        A graph function: `resident` are the arrays of that name as tensors, on the replica's device.
+        """
 
 
 class Runtime(abc.ABC):
-    """How this process trains: on which devices, and what it exchanges with whom."""
+    """How this process trains: on which devices, and what it exchanges with which tasks.
+
+    Every call that waits for other tasks may raise `Resumable`: a peer, a server or the TPU was lost.
+    """
 
     name: str
+    """The strategy."""
     reason: str
+    """Why it was chosen, in one sentence."""
     num_replicas: int
+    """How many replicas share the global batch of a step, over all tasks."""
     local_replicas: range
-    serves_only = False  # True: this task only waits for another to send it work.
+    """Those of them whose input this process reads."""
     sync_mode: str
+    """What the replicas exchange: one of the values of `sync.mode`."""
+    serves_only = False
+    """True: this task only serves others (`serve`), and the methods from `start` on are not for it."""
     device_type = "CPU"
-    adds_in_order = True  # Replicas' gradients are added pairwise, in the order of the replicas.
+    """TensorFlow's name for the kind of the local devices."""
+    adds_in_order = True
+    """Whether replicas' gradients are added pairwise, in the order of the replicas."""
+
+    @classmethod
+    @abc.abstractmethod
+    def create(
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
+    ) -> "Runtime":
+        """The runtime of a choice of this strategy; the arguments are those of `create.create`."""
 
     def broadcast(self, values: Any) -> Any:
-        """The leader's values on every task: a nest of arrays, of equal shapes everywhere."""
+        """The leader's values on every task.
+
+        Args:
+          values: a nest of arrays, whose shapes and dtypes are the same on every task.
+        """
         return values
 
     def steps_per_loop(self, report_every: int) -> int | None:
-        """Steps of a loop where the config leaves it open; None: as many as its data allows.
+        """Steps in one loop where the config leaves it open; None: as many as the input allows.
 
-        `report_every`: how many steps there are at most between two calls of `collect`.
+        Args:
+          report_every: the most steps there are between two calls of `collect`.
         """
         return None
 
     def waiting_for(self) -> str:
-        """The peers for which what is under way waits now, as in "worker 1"; "" where it cannot tell."""
+        """The peers that the call in progress waits for, as in "worker 1"; "" where it is unknown.
+
+        Any thread may ask.
+        """
         return ""
 
     def set_peer_timeout(self, seconds: float) -> None:  # noqa: B027, most have nothing to bound.
-        """Bounds its own waits for peers that live and do not come on, where it has such waits."""
+        """Limits how long a call waits for a live peer that sends nothing, where the runtime can."""
 
     @abc.abstractmethod
     def start(
@@ -98,31 +131,53 @@ class Runtime(abc.ABC):
         test: ReplicaInput,
         num_steps: int,
     ) -> None:
-        """Places state and resident data. `num_steps`: steps of the whole run, done ones included."""
+        """Places state and resident data on the devices.
+
+        Args:
+          program: the mathematics of a step.
+          state: where training starts, the same on every task.
+          train: the input of `run`.
+          test: the input of `evaluate`.
+          num_steps: how many steps the whole run has, including those before a resume.
+        """
 
     @abc.abstractmethod
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
-        """Takes steps [first_step, first_step + num_steps); `elements` has one per local replica.
+        """Takes the steps [first_step, first_step + num_steps), and may return before they are done.
 
-        May return before they are done. True where any task was asked to `stop`: all agree.
+        Args:
+          first_step: counted from 0 over the whole run.
+          num_steps: at most the k of the stacked batches.
+          elements: one element of `train` for each local replica, in their order.
+          stop: whether this task was asked to stop.
+
+        Returns:
+          Whether any task was asked to stop. All tasks get the same answer.
         """
 
     @abc.abstractmethod
     def collect(self) -> np.ndarray:
-        """Waits for the steps under way: float64 [NUM_SUMS] over all since the last call."""
+        """float64 [NUM_SUMS] over all steps since the last call, once those in progress are done."""
 
     @abc.abstractmethod
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
-        """Float64 [blocks, NUM_SUMS]: the sums of each block of the test set, in its order."""
+        """float64 [blocks, NUM_SUMS]: the sums of each block of the test set, in its order.
+
+        Args:
+          batches: tuples of one element of `test` for each local replica; their batches are the blocks.
+        """
 
     @abc.abstractmethod
     def restore(self, state: State) -> None:
-        """Replaces the state by one of the same shapes."""
+        """Replaces the state by one of the same shapes. Call it between `collect` and `run`."""
 
     @abc.abstractmethod
     def state(self) -> State:
-        """The state after the last collected step."""
+        """The state after the last step. Call `collect` first."""
 
     def serve(self, wait: Callable[[], int]) -> int:
-        """Serves until `wait` returns; its value is the exit code. Only where `serves_only`."""
+        """Serves the other tasks until `wait` returns, and returns its value, the exit code.
+
+        Raises AssertionError where the runtime is not `serves_only`.
+        """
         raise AssertionError(f"{self.name} has no task that only serves")

@@ -1,7 +1,8 @@
-"""How does TensorFlow come into the process, quickly and quietly?
+"""How is TensorFlow imported quickly and quietly?
 
-Keras looks for scikit-learn, to wrap models for it, and imports all of it where it is installed: a fifth
-of the time that TensorFlow's import takes, for what nothing here uses.
+Import it under `quietly()`, which hides its native log lines and scikit-learn. Keras would import all of
+scikit-learn where it is installed, to wrap models for it: a fifth of the time of TensorFlow's import, and
+nothing here uses it.
 """
 
 import contextlib
@@ -15,40 +16,40 @@ from strategies.errors import InputError
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Holds back what TensorFlow's native code says of itself while it is imported.
+    """Hides what TensorFlow's native code prints while it is imported, and scikit-learn from Keras.
 
-    No level hides those lines: they are written before its log is set up. If the start fails they
-    are shown after all. TF_CPP_MIN_LOG_LEVEL=0 shows them at once.
+    No log level hides those lines: they are written before TensorFlow's log is set up. If the import
+    fails they are shown. TF_CPP_MIN_LOG_LEVEL=0 shows them at once.
     """
-    with _without("sklearn"), _held_back():
+    with _hidden("sklearn"), _stderr_held_back():
         yield
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
+def _stderr_held_back() -> Iterator[None]:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
         yield
         return
     sys.stderr.flush()
-    screen = os.dup(2)
+    stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
         except InputError:
-            raise  # Its one line says all.
+            raise  # Its message is enough.
         except BaseException:
             held.seek(0)
-            os.write(screen, held.read())
+            os.write(stderr, held.read())
             raise
         finally:
-            os.dup2(screen, 2)
-            os.close(screen)
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 @contextlib.contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Makes the package look as if it were not installed, unless it is imported already."""
+def _hidden(package: str) -> Iterator[None]:
+    """Makes imports of the package fail as if it were not installed, unless it is already imported."""
     if package in sys.modules:
         yield
         return

@@ -1,12 +1,12 @@
 """How do the workers of a cluster add their vectors?
 
-Over connections of their own, one between each two, made once after the roll call. TensorFlow's
-collectives take milliseconds for the gradients of a small net; this takes what the bytes take. The
-sum is the same on every worker and in every run: its terms are added pairwise in the order of the
-ranks, ((0 + 1) + (2 + 3)), whoever was fastest.
+`SocketAllReduce` adds them over one connection between each two workers, made once after the roll call.
+TensorFlow's collectives take milliseconds for the gradients of a small net; this takes little more than
+the transfer of the bytes. The sum is the same on every worker and in every run: its terms are added
+pairwise in the order of the ranks, ((0 + 1) + (2 + 3)), not in the order of arrival.
 
-Two workers swap their vectors. More than two divide the work: each adds up one part of all vectors and
-hands it round, so that every vector travels about twice, however many workers there are.
+Two workers swap their vectors. More than two divide the work: each adds one part of all vectors and sends
+the sum to the others, so that a worker sends about two vectors, however many workers there are.
 """
 
 import select
@@ -24,7 +24,7 @@ from strategies.network.handshake import AuthenticatingListener, call
 from strategies.network.sockets import connect, listen
 
 _BUFFER_BYTES = 4 << 20
-_ALIGNMENT = 64  # TensorFlow takes over an array without copying it if it begins so.
+_ALIGNMENT = 64  # TensorFlow uses an array without copying it if it is aligned so.
 _RETRY_EVERY_S = 0.1
 _CONNECT_TIMEOUT_S = 2.0
 
@@ -32,18 +32,18 @@ Views = list[memoryview]
 
 
 class PeerLost(Resumable):
-    """A connection to another worker ended, or nothing came from it."""
+    """A connection to another worker was closed, or the worker sent nothing in time."""
 
 
 class SocketAllReduce:
-    """This worker's connections to all others. Not for use by two threads at once.
+    """This worker's connections to all others. Not thread-safe, except for `waiting_for`.
 
-    `silence_s`: how long to wait for a peer that lives and sends nothing. One that is dead or stopped is
-    noticed by the membership, and sooner. `awaited`: whom it waits for now, for any thread to read.
+    `silence_s`: how long to wait for a live peer that sends nothing. The membership notices sooner when a
+    peer is dead or stopped. `waiting_for`: the peers it waits for now, for any thread to read.
     """
 
     silence_s = 600.0
-    awaited: tuple[Task, ...] = ()
+    waiting_for: tuple[Task, ...] = ()
 
     def __init__(self, tasks: Sequence[Task], rank: int, connections: Mapping[int, socket.socket]):
         self._tasks = tasks
@@ -57,15 +57,15 @@ class SocketAllReduce:
 
     @classmethod
     def connect(cls, cluster: ClusterSpec, token: str, timeout_s: float) -> "SocketAllReduce":
-        """The connections among the tasks that train, each of which calls this.
+        """Connects the tasks that train. Each of them calls this.
 
         Args:
-          cluster: a task listens on its own address there, and calls those that rank higher.
-          token: known to the tasks of this run alone. Whoever does not know it is turned away.
+          cluster: a task listens on its own address there, and calls the tasks of higher rank.
+          token: a secret of this run's tasks. A connection without it is refused.
           timeout_s: seconds until all are connected.
 
         Raises:
-          PeerLost: a worker did not answer in time.
+          PeerLost: a worker did not connect in time.
           ClusterError: this task cannot listen on its own address.
         """
         tasks = cluster.trainers()
@@ -85,11 +85,15 @@ class SocketAllReduce:
         return len(self._tasks)
 
     def sum(self, parts: Sequence[np.ndarray], total: np.ndarray) -> None:
-        """Fills `total`, float32 [n], with the sum over all workers of their parts, end to end.
+        """Fills `total` with the sum over all workers of their concatenated parts.
 
-        Every worker must call it, with parts of the same sizes. `parts` are float32 and contiguous.
+        Args:
+          parts: contiguous float32 arrays of n numbers in all, of the same sizes on every worker, each of
+            which must call this.
+          total: float32 [n].
 
-        Raises PeerLost.
+        Raises:
+          PeerLost: a peer closed its connection, or sent nothing for `silence_s`.
         """
         if self.num_workers == 2:
             return self._swap(parts, total)
@@ -110,9 +114,9 @@ class SocketAllReduce:
         )
 
     def broadcast(self, values: np.ndarray) -> None:
-        """Fills `values`, contiguous and of one shape everywhere, with those of rank 0.
+        """Fills `values`, contiguous and of the same shape on every worker, with those of rank 0.
 
-        Raises PeerLost.
+        Raises PeerLost as `sum` does.
         """
         if self._rank == 0:
             self._move({peer: [_bytes(values)] for peer in self._connections}, {})
@@ -120,7 +124,7 @@ class SocketAllReduce:
             self._move({}, {0: _bytes(values)})
 
     def close(self) -> None:
-        """Ends the connections, which the others notice."""
+        """Closes the connections; the other workers get PeerLost."""
         for connection in self._connections.values():
             connection.close()
 
@@ -133,7 +137,7 @@ class SocketAllReduce:
             start += part.size
 
     def _move(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
-        """Sends and receives all of it, in whatever order the connections allow."""
+        """Sends and receives all of it, in the order that the connections allow."""
         outgoing = {peer: views for peer, views in outgoing.items() if any(views)}
         incoming = {peer: view for peer, view in incoming.items() if len(view)}
         while outgoing or incoming:
@@ -182,15 +186,15 @@ class SocketAllReduce:
         if not any(select.select(readers, writers, [], self.silence_s)):
             names = " and ".join(map(str, self.waiting_for))
             raise PeerLost(
-                f"{names} took no part in the exchange for {self.silence_s:g} s; "
-                "run the same command again to go on."
+                f"{names} sent nothing in the all-reduce for {self.silence_s:g} s; "
+                "run the same command again to resume."
             )
         self.waiting_for = ()
 
     def _lost(self, peer: int) -> PeerLost:
         return PeerLost(
             f"{self._tasks[peer]} was lost (its connection closed); "
-            "run the same command again to go on."
+            "run the same command again to resume."
         )
 
 
@@ -205,7 +209,7 @@ def _bytes(array: np.ndarray) -> memoryview:
     return memoryview(array.reshape(-1)).cast("B")
 
 
-# Who calls and who is called show each other that they know the token, and say their ranks.
+# The caller and the called worker prove to each other that they know the token, and send their ranks.
 
 
 def _call(
@@ -218,7 +222,7 @@ def _call(
             time.sleep(_RETRY_EVERY_S)
             continue
         try:
-            # It answers when it has come to its own calls, which may take it until the deadline.
+            # A peer answers only once it has made its own calls, which may take until the deadline.
             if call(link, key, {"rank": rank}, deadline).said == {"rank": peer}:
                 return link.detach()
         except (OSError, EOFError, ProtocolError):
@@ -231,9 +235,9 @@ def _call(
 def _called(
     listener: socket.socket, key: bytes, rank: int, tasks: Sequence[Task], deadline: float
 ) -> dict[int, socket.socket]:
-    """The connections that all of lower rank make, by their ranks."""
+    """The connections from all tasks of lower rank, by rank."""
     connections: dict[int, socket.socket] = {}
-    # A byte at a time: what follows the handshake belongs to the exchange.
+    # A byte at a time: what follows the handshake belongs to the all-reduce.
     with AuthenticatingListener(listener, key, {"rank": rank}, at_a_time=1) as reception:
         while missing := set(range(rank)) - connections.keys():
             met = reception.next_caller(deadline)
@@ -249,5 +253,5 @@ def _called(
 def _absent(tasks: Sequence[Task]) -> PeerLost:
     names = " and ".join(str(task) for task in tasks)
     return PeerLost(
-        f"{names} did not connect in time for the exchange; run the same command again."
+        f"{names} did not connect in time for the all-reduce; run the same command again."
     )

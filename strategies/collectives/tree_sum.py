@@ -1,6 +1,7 @@
 """In which order is a sum of many terms added?
 
-Within a replica and between workers alike, or the bits of the total would depend on who added what.
+`tree_sum` adds neighbours in pairs, within a replica and between workers alike: otherwise the bits of the
+total would depend on how the terms are divided among workers.
 """
 
 import operator

@@ -22,7 +22,7 @@ def local_devices(count: int, choice: Choice) -> list[str]:
                 f"{count} with the TPU {choice.tpu!r}; leave it out."
             )
         preflight.preflight(choice.tpu)
-        preflight.keep_library_out(choice.tpu, os.environ)
+        preflight.disable_library(choice.tpu, os.environ)
         return []
     if for_tpus := version("tensorflow-tpu"):
         raise ClusterError(

@@ -1,4 +1,7 @@
-"""Which devices of this machine hold replicas?"""
+"""Which devices of this machine hold replicas?
+
+Its GPUs; without any, its CPU. Parameter servers' tasks use the CPU.
+"""
 
 import os
 
@@ -8,17 +11,19 @@ from strategies.devices.malloc import keep_freed_memory
 from strategies.devices.threads import wanted
 from strategies.errors import ClusterError
 
-_LEAST_AT_ONCE = 4  # Operations of a server.
+_MIN_INTEROP_THREADS = 4  # Of a server.
 
 
 def local_devices(count: int = 0) -> list[str]:
-    """The device of each replica: the first `count` GPUs, else the CPU so many times.
+    """The device of each local replica: `count` GPUs, or on a machine without GPUs the CPU `count` times.
 
-    `count` 0 means every GPU, or the CPU once. Must come before anything else makes TensorFlow look
-    at its devices.
+    Call it before TensorFlow lists its devices for any other reason.
+
+    Args:
+      count: the flag `--devices`; 0 means every GPU, or the CPU once.
 
     Raises:
-      ClusterError: more GPUs were asked for than there are.
+      ClusterError: `count` is larger than the number of GPUs.
     """
     keep_freed_memory()
     gpus = tf.config.list_physical_devices("GPU")
@@ -36,11 +41,11 @@ def local_devices(count: int = 0) -> list[str]:
 
 
 def server_devices() -> list[str]:
-    """The CPU, as a task of a parameter-server cluster takes it: its server finds GPUs itself."""
+    """The CPU, for a task of a parameter-server cluster: TensorFlow's server finds GPUs itself."""
     keep_freed_memory()
-    # With one, as TensorFlow takes on one core, an operation that waits for another waits for ever.
-    # Of the ways to say it a server knows only this one.
-    if wanted("TF_NUM_INTEROP_THREADS", os.environ) < _LEAST_AT_ONCE:
-        os.environ["TF_NUM_INTEROP_THREADS"] = str(_LEAST_AT_ONCE)
-    tf.config.list_physical_devices()  # Here and now, while what TensorFlow says of them is held back.
+    # With one thread, TensorFlow's default on one core, an operation that waits for another would wait
+    # forever. A server reads the number only from this variable.
+    if wanted("TF_NUM_INTEROP_THREADS", os.environ) < _MIN_INTEROP_THREADS:
+        os.environ["TF_NUM_INTEROP_THREADS"] = str(_MIN_INTEROP_THREADS)
+    tf.config.list_physical_devices()  # Now, while what TensorFlow prints about them is hidden.
     return ["CPU:0"]

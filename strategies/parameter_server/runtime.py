@@ -1,13 +1,13 @@
 """How do workers train through parameter servers that hold the weights?
 
-The chief coordinates: it hands out units of work, a window of steps each, and the workers take them
-as they come. A worker pulls weights and slots, takes all steps of its window by itself, and pushes
-what they came to: the delta-pushing of Downpour SGD (Dean et al., "Large Scale Distributed Deep
-Networks", 2012), with the optimizer's steps taken on the worker. Windows overlap, so what a worker
-starts from may be some windows old: that is the asynchrony. All weights are one vector, cut into as
-many shards as there are parameter servers; a shard's weights and slots travel as one vector.
+The chief coordinates: it schedules units of work, a window of steps each, on whichever worker is free. A
+worker pulls weights and slots, takes all steps of its window alone, and pushes the result: the
+delta-pushing of Downpour SGD (Dean et al., "Large Scale Distributed Deep Networks", 2012), with the
+optimizer's steps taken on the worker. Windows overlap, so a worker may start from weights that are some
+windows old: that is the asynchrony. All weights are one vector, cut into one shard for each parameter
+server; a shard's weights and slots are sent as one vector.
 
-What a server holds, and how a push changes it, stands in `shards.py`.
+`shards.py` has what a server holds and how a push changes it.
 """
 
 import contextlib
@@ -22,28 +22,28 @@ from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.errors import Resumable
 from strategies.parameter_server.shards import Shard, cut, join, split
 from strategies.parameter_server.worker_recovery import (
-    await_made,
-    made_on_every_worker,
-    recover_each_alone,
+    await_created,
+    create_on_every_worker,
+    recover_workers_independently,
 )
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
 
-# When it is freed TensorFlow takes leave of every server, at length and in errors where one is gone
-# already. The process ends without that.
-_UNTIL_THE_END: list["ParameterServerRuntime"] = []
+# Kept until the process exits: when a coordinator is freed, TensorFlow disconnects from every server,
+# which takes long and logs errors where a server has exited already.
+_KEPT: list["ParameterServerRuntime"] = []
 
-# Steps in a unit unless the config says. A unit costs some 15 ms of processor time, however short.
+# Steps in a unit where the config leaves it open. A unit costs about 15 ms of CPU time, however short.
 _WINDOW = 20
-_UNITS_PER_REPORT = 4  # Of each worker, at least: at a report all wait for the last one.
+_UNITS_PER_REPORT = 4  # Per worker, at least: at a report all wait for the last unit.
 
 
 class ParameterServerRuntime(Runtime):
-    """Asynchronous data parallelism. The chief holds one of these and drives; the rest serve."""
+    """Asynchronous data parallelism. The chief's drives the steps; those of all other tasks serve."""
 
     name = "parameter_server"
     sync_mode = "async"
-    num_replicas = 1  # Per step: a step is one worker's.
+    num_replicas = 1  # Per step: one worker takes it.
     local_replicas = range(1)
 
     def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership | None):
@@ -59,14 +59,14 @@ class ParameterServerRuntime(Runtime):
             )
             strategy = tf.distribute.ParameterServerStrategy(resolver)
             self._coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-            recover_each_alone(self._coordinator, peers)
-            _UNTIL_THE_END.append(self)
+            recover_workers_independently(self._coordinator, peers)
+            _KEPT.append(self)
 
     @classmethod
     def create(
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "ParameterServerRuntime":
-        del devices  # TensorFlow's server takes every device.
+        del devices  # TensorFlow's server uses every device.
         return cls(choice.reason, cluster, peers)
 
     def serve(self, wait: Callable[[], int]) -> int:
@@ -129,7 +129,7 @@ class ParameterServerRuntime(Runtime):
             applied = [int(shard.applied_steps.numpy()) for shard in self._shards]
             total = self._shards[0].sums.numpy()
         if applied != [self._scheduled] * len(applied):
-            raise AssertionError(f"{self._scheduled} steps were handed out, {applied} were applied")
+            raise AssertionError(f"{self._scheduled} steps were scheduled, {applied} were applied")
         sums = total - self._collected
         self._collected = total
         return sums
@@ -157,7 +157,7 @@ class ParameterServerRuntime(Runtime):
         return split(np.concatenate(parts), slots, self._shapes)
 
     def _on_every_worker(self, arrays: tuple):
-        """An iterator per worker that always gives the whole arrays, without copying them."""
+        """An iterator per worker that returns the whole arrays each time, without copying them."""
 
         def dataset():
             options = tf.data.Options()
@@ -171,20 +171,20 @@ class ParameterServerRuntime(Runtime):
         self._coordinator.schedule(self._unit, args=(self._resident, steps, element))
 
     def _warm_up(self, first_step: int, element: tuple) -> None:
-        """Has every worker compile before any of them takes a step, and again whenever it comes back.
+        """Compiles on every worker before any takes a step, and on a recovered one before it takes more.
 
-        A worker's first unit takes seconds, in which another takes a thousand steps. Pushed after
-        that, the first and largest steps of all would be added to weights long past them.
+        A worker's first unit takes seconds, in which another worker takes a thousand steps. The first,
+        largest steps of training would then be added to weights that are far ahead of them.
         """
         unit = (self._resident, tf.constant([first_step, 0]), element)
-        self._compiled = made_on_every_worker(self._coordinator, self._unit, unit)
+        self._compiled = create_on_every_worker(self._coordinator, self._unit, unit)
         with _lost_servers():
-            await_made(self._compiled)
+            await_created(self._compiled)
         self._is_warm = True
 
     @tf.function(autograph=False)
     def _unit(self, resident, steps, element):
-        """A window of steps, on the worker that was given it. `steps`: the first, and how many."""
+        """A window of steps, on one worker. `steps`: int32 [2], the first step and their number."""
         stacked_batches = self._train.stacked_batches(next(resident), element)
         pulled = [shard.pull() for shard in self._shards]
         values = [one.values for one in pulled]
@@ -196,7 +196,7 @@ class ParameterServerRuntime(Runtime):
 
     @tf.function(jit_compile=True, autograph=False)
     def _compiled_window(self, values, counts, stacked_batches, num_steps):
-        """What to push to each shard, after `num_steps` steps from these values of theirs."""
+        """For each shard the vector to push, after `num_steps` steps from these values."""
         parts = [
             shard.layout.unpack(own, counts)
             for shard, own in zip(self._shards, values, strict=True)
@@ -206,7 +206,7 @@ class ParameterServerRuntime(Runtime):
         weights, slots, sums = fused_steps(
             self._program, weights, slots, stacked_batches, num_steps
         )
-        # Joined only after the loop: XLA would fuse what it can see into a concatenation.
+        # Concatenated only after the loop: XLA would fuse the loop's arithmetic into the concatenation.
         kinds = [self._sharded(kind) for kind in (weights, *zip(*slots, strict=True))]
         return [
             tf.concat([shard.layout.pack(*own), sums], 0)
@@ -214,13 +214,13 @@ class ParameterServerRuntime(Runtime):
         ]
 
     def _joined(self, parts: tuple) -> list:
-        """One kind of slot, or the weights, from all shards: an array for each weight."""
+        """One kind of slot, or the weights, joined from all shards: an array for each weight."""
         if parts[0].shape.rank == 0:
             return [parts[0]] * len(self._shapes)
         return unflatten(tf.concat(parts, 0), self._shapes)
 
     def _sharded(self, arrays: list) -> list:
-        """One kind of slot, or the weights: a part for each shard."""
+        """One kind of slot, or the weights, cut into one part for each shard."""
         if arrays[0].shape.rank == 0:
             return [arrays[0]] * len(self._sizes)
         return tf.split(flatten(arrays), self._sizes)
@@ -236,11 +236,11 @@ class ParameterServerRuntime(Runtime):
 
 @contextlib.contextmanager
 def _lost_servers() -> Iterator[None]:
-    """TensorFlow's error about a parameter server that is gone, as one the user can act on."""
+    """Raises Resumable in place of TensorFlow's error about a lost parameter server."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise Resumable(
-            "a parameter server was lost; run the same command again to go on from the last "
+            "a parameter server was lost; run the same command again to resume from the last "
             f"checkpoint. ({str(error).splitlines()[0]})"
         ) from None

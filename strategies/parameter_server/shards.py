@@ -1,9 +1,9 @@
 """What does one parameter server hold, and how does a push change it?
 
-All weights are one vector, cut into as many shards as there are servers; so are the optimizer's slots.
-Nothing is lost or done twice. A push runs under its shard's lock, because merging reads before it
-writes and two pushes at once would lose one; and it is marked in the shard's record, because a unit
-whose worker died is handed out again and may have been applied in part.
+A `Shard`: its part of the vector of all weights, their slots, and a record of the steps it has applied.
+Every push is applied exactly once. It runs under the shard's lock, because merging reads before it
+writes, and of two concurrent pushes one would be lost. It is marked in the shard's record, because a unit
+whose worker died is scheduled again, and may have been applied on some shards already.
 """
 
 from typing import Any, NamedTuple
@@ -16,18 +16,18 @@ from strategies.runtime import NUM_SUMS, State
 
 
 class Pulled(NamedTuple):
-    """A shard as a unit of work found it."""
+    """A shard's values and counts, as a unit of work pulled them."""
 
     values: Any
     counts: Any
 
 
 class Shard:
-    """What one parameter server holds: its part of the weights, their slots, and its record."""
+    """What one parameter server holds: its part of the weights, their slots, and the applied steps."""
 
     def __init__(self, weights, slots, num_steps: int, num_workers: int, device: str, name: str):
         self.layout = Layout(weights, slots)
-        self._share = 1 / num_workers if self.layout.remembers else 1.0
+        self._share = 1 / num_workers if self.layout.has_moments else 1.0
         self._device = device
         values, counts = self.layout.arrays(weights, slots)
         with tf.device(device):
@@ -39,7 +39,7 @@ class Shard:
             self._lock = tf.CriticalSection(shared_name=name)
 
     def assign(self, weights, slots) -> None:
-        """Replaces what it holds, and forgets what it has applied: those steps may be taken again."""
+        """Replaces weights and slots, and clears the record: those steps may be taken again."""
         values, counts = self.layout.arrays(weights, slots)
         self._values.assign(values)
         self._counts.assign(counts)
@@ -47,28 +47,37 @@ class Shard:
             record.assign(tf.zeros_like(record))
 
     def arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Weights and slots, as `assign` takes them."""
+        """Weights float32 [n] and slots, as `assign` takes them."""
         weights, *slots = self.layout.unpack(self._values.read_value(), self._counts.read_value())
         return weights.numpy(), [slot.numpy() for slot in slots]
 
     def pull(self) -> Pulled:
-        """All a unit starts from, read on the server.
+        """What a unit starts from, read on the server.
 
-        Under the lock: Adam's moments from before a push and after it would not go together, and
-        where the second is still 0 and the first is not, a step is as large as its epsilon allows.
+        Under the lock: otherwise Adam's first moment could be from after a push and its second from
+        before. Where the second is still 0, such a step is as large as epsilon allows.
         """
         variables = Pulled(self._values, self._counts)
         with tf.device(self._device):
             return self._lock.execute(lambda: Pulled(*[one.read_value() for one in variables]))
 
     def push(self, steps, pulled: Pulled, pushed):
-        """Merges what a unit made of what it pulled, unless this shard has it. On the server."""
+        """Merges a unit's result on the server, unless this shard has merged it already.
+
+        Args:
+          steps: int32 [2], the unit's first step and the number of its steps.
+          pulled: what the unit started from.
+          pushed: float32 [m + NUM_SUMS], the values that it ended with, then its sums.
+
+        Returns:
+          A bool scalar: whether it was new.
+        """
         with tf.device(self._device):
             return self._lock.execute(lambda: self._apply(steps, pulled, pushed))
 
     def _apply(self, steps, pulled, pushed):
         first_step, num_steps = steps[0], steps[1]
-        # Selected rather than branched: a branch across machines costs more than the arithmetic.
+        # tf.where instead of a branch, which across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
         num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
         values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
@@ -88,19 +97,18 @@ class Shard:
 
     @tf.function(jit_compile=True, autograph=False)
     def _merged(self, is_new, current, pulled, pushed):
-        """The shard's values after a push, and the sums to count.
+        """The shard's values after a push, and the sums to add.
 
-        Where the update is the gradient alone, all of a unit's delta is added: the deltas of all are
-        what a single process would add too. An optimizer that remembers makes its steps as large as
-        if they were the only ones, and all workers together would go several times too far: Adam
-        diverged on windows of 10 steps. There a unit moves weights by its share, one of so many
-        workers, and slots as far towards its own: an average, so Adam's second moment stays positive.
-        A worker alone has all the share, and its values are taken over to the bit.
+        Where the update depends on the gradient only, a unit's whole delta is added: a single process
+        would add the deltas of all units too. An optimizer with moments takes steps of full size on every
+        worker, and N workers together would move N times too far: Adam diverged on windows of 10 steps.
+        There a unit moves weights by 1/N of its delta, and slots by 1/N of the way to its own: an
+        average, so Adam's second moment stays positive. A single worker's values are kept bit for bit.
         """
         n = self.layout.num_weights
         pushed, sums = pushed[:-NUM_SUMS], tf.cast(pushed[-NUM_SUMS:], tf.float64)
         if self._share == 1.0:
-            missed = current[:n] - pulled[:n]  # 0 unless somebody pushed since the pull.
+            missed = current[:n] - pulled[:n]  # 0 unless another unit was pushed since the pull.
             values = tf.concat([pushed[:n] + missed, pushed[n:]], 0)
         else:
             since = tf.concat([pulled[:n], current[n:]], 0)
@@ -109,16 +117,16 @@ class Shard:
 
 
 class Layout:
-    """How a shard's weights and slots lie in two vectors: float32 values, and int64 counts.
+    """The layout of a shard's weights and slots in two vectors: float32 values, and int64 counts.
 
-    A slot of whole numbers is a count of steps. In `values` the weights come first.
+    An integer slot is a count of steps. In `values` the weights come first.
     """
 
     def __init__(self, weights: np.ndarray, slots: list[np.ndarray]):
         self.num_weights = weights.size
         self._slots = [(slot.dtype, slot.shape) for slot in slots]
         self._is_count = [np.issubdtype(slot.dtype, np.integer) for slot in slots]
-        self.remembers = any(np.ndim(slot) for slot in slots)  # Something of earlier gradients.
+        self.has_moments = any(np.ndim(slot) for slot in slots)  # Averages of earlier gradients.
         self._lengths = [weights.size, *(np.size(slot) for slot in self._floats(slots))]
 
     def arrays(self, weights, slots) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +135,7 @@ class Layout:
         return np.concatenate([weights, *floats]), np.array(counts, np.int64)
 
     def pack(self, weights, *slots):
-        """The values of these tensors."""
+        """These tensors as one vector of values, without the counts."""
         return flatten([weights, *self._floats(slots)])
 
     def unpack(self, values, counts) -> list:
@@ -144,7 +152,7 @@ class Layout:
 
 
 def join(state: State) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All weights as one vector, and each kind of slot likewise; scalar slots as they are."""
+    """All weights as one vector, and each kind of slot too; scalar slots stay scalars."""
     flat = np.concatenate([weight.ravel() for weight in state.weights])
     kinds = zip(*state.slots, strict=True)
     slots = [
@@ -155,12 +163,12 @@ def join(state: State) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def cut(flat: np.ndarray, slots: list, start: int, end: int) -> tuple[np.ndarray, list]:
-    """One shard of what `join` gave."""
+    """The range [start, end) of what `join` returned."""
     return flat[start:end], [slot if slot.ndim == 0 else slot[start:end] for slot in slots]
 
 
 def split(flat: np.ndarray, shard_slots: list[list], shapes: list[tuple[int, ...]]) -> State:
-    """The state whose `join`, cut into shards, is this."""
+    """The inverse of `join` and `cut`: the state whose joined weights and cut slots these are."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
 
     def pieces(vector: np.ndarray) -> list[np.ndarray]:

@@ -1,11 +1,12 @@
-"""How does TensorFlow take a lost worker back while another stays away?
+"""How does TensorFlow recover a lost worker while another is still missing?
 
-Left alone its coordinator, once a worker failed, waits until every server of the cluster answers, in
-native code and without a deadline: a worker that stays away would keep all that come back from work.
-So each time it is told of the servers that live, and of those alone. Of a worker that is not among
-them it finds that its device is unknown, takes that for another failure, and waits again.
+By giving its coordinator a cluster definition without the lost tasks. After a worker fails, the
+coordinator waits in native code, without a deadline, until every server of the cluster answers: one
+missing worker would keep all recovered ones idle. So each attempt to recover is given only the live
+servers. A worker that is not among them has an unknown device for TensorFlow, which counts as another
+failure, and it waits again.
 
-This leans on the insides of tf.distribute, whose versions setup.py bounds.
+This relies on internals of tf.distribute, whose versions setup.py bounds.
 """
 
 import contextlib
@@ -18,79 +19,79 @@ from tensorflow.python.distribute.coordinator.cluster_coordinator import Closure
 from strategies.cluster.spec import Task
 from strategies.rendezvous.membership import Membership
 
-# TensorFlow would wait for who is lost in the moment that it is told who lives; and from its end to
-# the news of it a process takes a tenth of a second. So who lives must have stood for this long.
+# TensorFlow would block on a worker that dies just as it is given the list of live ones, and the end of a
+# process is known only after a tenth of a second. So the lost tasks must be the same for this long.
 _SETTLE_S = 1.0
-_TAKEN_BACK_WITHIN_S = 30.0
+_RECOVERY_TIMEOUT_S = 30.0
 
 
-def recover_each_alone(coordinator: Any, peers: Membership) -> None:
-    """From now on the coordinator takes every worker back as soon as it is not among `peers.lost`.
+def recover_workers_independently(coordinator: Any, peers: Membership) -> None:
+    """Makes the coordinator recover each worker as soon as it is no longer in `peers.lost`.
 
-    A worker that it nevertheless does not take back is given up as lost: nobody waits for it.
+    A worker that TensorFlow does not recover in time is given up as lost, and no longer waited for.
     """
     cluster = coordinator._cluster
     handler = cluster.failure_handler
-    handler._server_def = _LivingServers(handler._server_def, cluster.workers, peers)
+    handler._server_def = _LiveServers(handler._server_def, cluster.workers, peers)
     threading.Thread(
-        target=_give_up_who_is_not_taken_back, args=(cluster.workers, peers), daemon=True
+        target=_give_up_unrecovered, args=(cluster.workers, peers), daemon=True
     ).start()
 
 
-def made_on_every_worker(coordinator: Any, function: Any, args: tuple) -> list:
-    """What the function makes on each worker now, and again on one that is back, before other work.
+def create_on_every_worker(coordinator: Any, function: Any, args: tuple) -> list:
+    """Calls the function on each worker now, and on a recovered one before it gets other work.
 
-    It is made for as long as somebody holds what is returned.
+    Returns the results, one per worker. Recovered workers get the call while these are referenced.
     """
     return list(coordinator._create_per_worker_resources(function, args)._values)
 
 
-def await_made(values: list) -> None:
-    """Waits until each is made, or its worker failed, which is then for the recovery to mend."""
+def await_created(values: list) -> None:
+    """Waits for each result of `create_on_every_worker`, or until its worker has failed."""
     for value in values:
         with contextlib.suppress(ClosureAbortedError):
             value.fetch()
 
 
-class _LivingServers:
-    """A ServerDef to TensorFlow, which asks for its text at each try to recover, and may wait for it."""
+class _LiveServers:
+    """A ServerDef. TensorFlow serialises it for each attempt to recover, and may wait for that."""
 
-    def __init__(self, everyone: Any, workers: list, peers: Membership):
-        self._everyone = everyone
+    def __init__(self, server_def: Any, workers: list, peers: Membership):
+        self._server_def = server_def
         self._workers = workers
         self._peers = peers
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._everyone, name)
+        return getattr(self._server_def, name)
 
     def SerializeToString(self) -> bytes:
-        """The cluster without who is lost, once a worker that TensorFlow gave up is not."""
+        """The cluster without its lost tasks, once a failed worker is no longer among them."""
         before = None
         while (lost := {*self._peers.lost}) != before or not _failed(self._workers) - lost:
             before = lost
             time.sleep(_SETTLE_S)
-        living = type(self._everyone)()
-        living.CopyFrom(self._everyone)
-        for job in living.cluster.job:
+        live = type(self._server_def)()
+        live.CopyFrom(self._server_def)
+        for job in live.cluster.job:
             for task in lost:
                 if job.name == task.type:
                     job.tasks.pop(task.index, None)
-        return living.SerializeToString()
+        return live.SerializeToString()
 
 
-def _give_up_who_is_not_taken_back(workers: list, peers: Membership) -> None:
+def _give_up_unrecovered(workers: list, peers: Membership) -> None:
     since: dict[Task, float] = {}
     while True:
-        time.sleep(_SETTLE_S)  # TensorFlow tells of failures by an attribute alone.
+        time.sleep(_SETTLE_S)  # TensorFlow reports a failure only by an attribute.
         now = time.monotonic()
         since = {task: since.get(task, now) for task in _failed(workers) - {*peers.lost}}
         for task, failed_at in since.items():
-            if now - failed_at > _TAKEN_BACK_WITHIN_S:
+            if now - failed_at > _RECOVERY_TIMEOUT_S:
                 peers.give_up(
-                    task, f"TensorFlow did not take it back within {_TAKEN_BACK_WITHIN_S:g} s"
+                    task, f"TensorFlow did not recover it within {_RECOVERY_TIMEOUT_S:g} s"
                 )
 
 
 def _failed(workers: list) -> set[Task]:
-    """The workers that TensorFlow gives no work."""
+    """The workers that TensorFlow has stopped giving work."""
     return {Task("worker", worker.worker_index) for worker in workers if worker._is_dead_with_error}

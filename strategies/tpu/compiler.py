@@ -1,8 +1,8 @@
-"""What does the TPU's own compiler make of a program?
+"""Does the TPU's own compiler accept a program, and what does it report about it?
 
-`python -m strategies.tpu.compiler TOPOLOGY FILE...`, where each FILE holds the HLO of one replica,
-compiles them for all devices of a topology (v5e:2x4) and prints what it found as JSON. Needs jax and
-libtpu, but no TPU; a process of its own, as TensorFlow brings another copy of the same libraries.
+`python -m strategies.tpu.compiler TOPOLOGY FILE...` compiles the HLO of one replica in each FILE for all
+devices of a topology (v5e:2x4), and prints the results as JSON. It needs jax and libtpu, but no TPU, and
+runs in a separate process, because TensorFlow loads another copy of the same libraries.
 """
 
 import json
@@ -12,25 +12,25 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# A chip of v4 has two cores, which programs take as one unless they ask for each.
+# A chip of v4 has two cores, which programs use as one by default.
 _CHIPS = {"v4": {"chip_config_name": "megacore"}}
 
 
 def main(topology: str, *paths: str) -> None:
-    """Prints {"error": …}, or {"figures": […]} with the compiler's figures for one device."""
+    """Prints {"error": …}, or {"figures": […]}: for each file the compiler's figures for one device."""
     os.environ["TPU_SKIP_MDS_QUERY"] = (
-        "1"  # It would look for a Google Cloud around it, for minutes.
+        "1"  # Else it polls Google Cloud's metadata server for minutes.
     )
     os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = (
-        "1"  # Whoever started this may hold the library's lock.
+        "1"  # The parent process may hold the library's lock.
     )
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
     from jax.experimental import topologies
 
     try:
-        how = _CHIPS.get(topology.partition(":")[0], {})
-        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **how)
+        config = _CHIPS.get(topology.partition(":")[0], {})
+        found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **config)
         devices = found.devices
         print(json.dumps({"figures": [_compiled(path, devices) for path in paths]}))
     except (jax.errors.JaxRuntimeError, ValueError) as error:
@@ -57,7 +57,7 @@ def _compiled(path: str, devices: Sequence[Any]) -> dict[str, Any]:
 
 
 def load(path: str):
-    """The HLO in a file as the module that jax's compilers take."""
+    """The HLO in a file as a module for jax's compilers."""
     from jax._src.interpreters import mlir
     from jax._src.lib import _jax, xla_client
     from jax._src.lib.mlir import ir
@@ -72,31 +72,31 @@ def load(path: str):
 
 
 def _drop_copies(module, ir) -> None:
-    """HLO's copy gives what it is given, and the dialect that the compilers take has none."""
+    """HLO's copy returns its operand, and the dialect of jax's compilers has no such operation."""
     copies = []
 
-    def look(operation):
+    def visit(operation):
         if operation.operation.name == "mhlo.copy":
             copies.append(operation.operation)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(look)
+    module.operation.walk(visit)
     for copy in copies:
         copy.results[0].replace_all_uses_with(copy.operands[0])
         copy.erase()
 
 
 def options(devices: Sequence[Any]) -> tuple:
-    """What jax's compilers are told of devices that are a replica each."""
+    """The arguments of jax's compilers for devices that are one replica each."""
     import numpy as np
     from jax._src.lib import _jax, xla_client
 
-    told = xla_client.CompileOptions()
+    compile_options = xla_client.CompileOptions()
     assigned = np.array([[device.id] for device in devices], np.int32)
-    for one in (told, told.executable_build_options):
+    for one in (compile_options, compile_options.executable_build_options):
         one.num_replicas, one.num_partitions = len(devices), 1
         one.device_assignment = xla_client.DeviceAssignment.create(assigned)
-    return _jax.DeviceList(tuple(devices)), told
+    return _jax.DeviceList(tuple(devices)), compile_options
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What do TensorFlow's TPU kernels make of a replica's program?
+"""What do TensorFlow's TPU kernels lower a replica's program to?
 
-HLO, which a TPU's compiler takes, with its collectives. Needs the package tensorflow-tpu, but no TPU.
+To HLO, the input of the TPU's compiler, including its collectives: `lower` returns it. This needs the
+package tensorflow-tpu, but no TPU.
 
-A traced program refers to its variables by handles, which only a TPU's host can resolve. Here it is built
-once more with values in their place: each variable is an input, and its last value an output.
+A traced program refers to its variables by handles, which only a TPU's host can resolve. So it is built
+again with values in their place: each variable is an input, and its last value an output.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops
 from tensorflow.python.ops import handle_data_util
 
-from strategies.tpu.trace import Traced, is_around
+from strategies.tpu.trace import Traced, is_host_op
 
 _ASSIGNED = {
     "AssignVariableOp": lambda old, given: given,
@@ -24,11 +25,12 @@ _ASSIGNED = {
 
 @dataclasses.dataclass(frozen=True)
 class Lowered:
-    """The HLO of one replica: from `data` and then `variables` to `num_outputs` and then `assigned`.
+    """The HLO of one replica.
 
-    `data` are the specs of the replica's number, which TPUStrategy adds, and of the arguments in their
-    order. `variables` are the handles that the traced function captured, and `assigned` those among
-    them that the program assigns to.
+    Its inputs are `data`, then `variables`; its outputs are `num_outputs` results, then `assigned`.
+    `data`: specs of the replica's number, which TPUStrategy adds, and of the arguments in their order.
+    `variables`: the handles that the traced function captured. `assigned`: those of them that the
+    program assigns to.
     """
 
     hlo: bytes
@@ -39,7 +41,7 @@ class Lowered:
 
 
 def lower(traced: Traced) -> Lowered:
-    """The HLO of a traced replica. Raises what TensorFlow does where a kernel refuses."""
+    """The HLO of a traced replica. Raises TensorFlow's error where a kernel cannot be lowered."""
     data = [op for op in traced.inputs if op.outputs[0].dtype != tf.resource]
     handles = [op for op in traced.inputs if op.outputs[0].dtype == tf.resource]
 
@@ -66,25 +68,25 @@ def _spec(handle) -> tf.TensorSpec:
 
 
 class _Replay:
-    """The program built once more in the default graph. Tensors are known by their first names."""
+    """The program built again in the default graph. Tensors are found by their original names."""
 
     def __init__(self, traced: Traced, data: list, handles: list, values: tuple):
         self._traced = traced
         self._tensors = dict(zip(map(_name, data), values[: len(data)], strict=True))
         self._variables = dict(zip(map(_name, handles), values[len(data) :], strict=True))
-        self._handles = {name: name for name in self._variables}  # By each name that it goes under.
-        self.assigned = {}  # The last value of each variable that has a new one.
+        self._handles = {name: name for name in self._variables}  # The variable of each alias.
+        self.assigned = {}  # The last value of each assigned variable.
         self._graph = ops.get_default_graph()
         for name in traced.graph._functions:
             self._graph._add_function_recursive(traced.graph._get_function(name))
         for operation in traced.operations:
-            if not is_around(operation):
-                self._take(operation)
+            if not is_host_op(operation):
+                self._replay(operation)
 
     def outputs(self) -> list:
         return [self._tensors[op.inputs[0].name] for op in self._traced.outputs]
 
-    def _take(self, operation) -> None:
+    def _replay(self, operation) -> None:
         if not any(tensor.dtype == tf.resource for tensor in operation.inputs):
             self._copy(operation)
             return

@@ -1,7 +1,8 @@
-"""What would a TPU be given to do?
+"""Which program would a TPU run?
 
-A real TPUStrategy over cores that do not exist can trace a program, though not run it: where the cores
-are is asked of the resolver, and only running it asks the cores. Their variables are made on the CPU.
+`Traced` holds the operations of one replica's program. A real TPUStrategy over cores that do not exist
+(`trace_only_strategy`) can trace it, though not run it: only the resolver is asked for the cores. Their
+variables are created on the CPU.
 """
 
 import contextlib
@@ -14,8 +15,8 @@ from tensorflow.python.client import session
 from tensorflow.python.ops import resource_variable_ops
 from tensorflow.python.tpu import tpu_system_metadata
 
-# What says to the host how the replicas' program is called, and is not in that program.
-_AROUND = {
+# Operations that tell the host how to call the replicas' program, and are not part of it.
+_HOST_OPS = {
     "NoOp",
     "Placeholder",
     "TPUCompilationResult",
@@ -23,11 +24,14 @@ _AROUND = {
     "TPUReplicatedInput",
     "TPUReplicatedOutput",
 }
-_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}  # What they call counts, they do not.
+_CALLS = {
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+}  # Their functions' operations count instead.
 
 
 def trace_only_strategy(num_cores: int) -> tf.distribute.TPUStrategy:
-    """A TPUStrategy over so many cores of one host, none of which is there."""
+    """A TPUStrategy over `num_cores` cores of one host, none of which exists."""
     return tf.distribute.TPUStrategy(_Resolver(num_cores))
 
 
@@ -52,19 +56,19 @@ class _Resolver(tf.distribute.cluster_resolver.TPUClusterResolver):
 
 @contextlib.contextmanager
 def without_values() -> Iterator[None]:
-    """Variables that are made meanwhile have a shape and no value, so that they take no memory.
+    """Variables created in this context have a shape and no value, so that they use no memory.
 
-    A program is traced from shapes alone. With values a large model would take this machine, for as
-    many copies as there are cores, more memory than it takes of a TPU.
+    A program is traced from shapes alone. With values, a large model would need more memory here than on
+    a TPU: a copy for every core.
     """
-    with tf.variable_creator_scope(_bare):
+    with tf.variable_creator_scope(_valueless):
         yield
 
 
-def _bare(next_creator: Any, **settings: Any):
-    del next_creator  # It would hold a value.
+def _valueless(next_creator: Any, **settings: Any):
+    del next_creator  # It would create a value.
     value = settings.pop("initial_value")
-    with tf.Graph().as_default():  # Where nothing is computed.
+    with tf.Graph().as_default():  # A graph computes nothing.
         value = value() if callable(value) else value
     settings["shape"] = value.shape
     settings["dtype"] = settings.get("dtype") or value.dtype
@@ -82,22 +86,22 @@ class Traced:
     def __init__(self, concrete):
         self.graph = concrete.graph
         operations = self.graph.get_operations()
-        # In the order of their creation, which is that of the program.
+        # In the order of their creation, which is the program's.
         self.operations = [op for op in operations if "_tpu_replicate" in op.node_def.attr]
         self.inputs = [op for op in operations if op.type == "TPUReplicatedInput"]
         self.outputs = [op for op in operations if op.type == "TPUReplicatedOutput"]
         assert any(op.type == "TPUReplicateMetadata" for op in self.operations)
 
     def walk(self) -> Iterator[tf.Operation]:
-        """Every operation of the program, those of the functions it calls included."""
+        """Every operation of the program, including those of the functions it calls."""
         yield from (op for op in _with_callees(self.operations, set()) if op.type not in _CALLS)
 
     def counts(self) -> Counter:
-        """How often each type of operation stands in the program."""
+        """How many operations of each type are in the program."""
         return Counter(op.type for op in self.walk())
 
     def open_shapes(self) -> list[str]:
-        """The tensors whose shape is not known before the program runs, which a TPU cannot compile."""
+        """The tensors whose shape is unknown before the program runs: a TPU cannot compile them."""
         return [
             f"{tensor.name} {tensor.shape}"
             for op in self.walk()
@@ -106,14 +110,14 @@ class Traced:
         ]
 
 
-def is_around(operation: tf.Operation) -> bool:
-    """Whether it only tells the host how the program is called."""
-    return operation.type in _AROUND
+def is_host_op(operation: tf.Operation) -> bool:
+    """Whether it only tells the host how to call the program."""
+    return operation.type in _HOST_OPS
 
 
 def _with_callees(operations: list, seen: set[str]) -> Iterator[tf.Operation]:
     for operation in operations:
-        if not is_around(operation):
+        if not is_host_op(operation):
             yield operation
         for name in _callees(operation):
             if name not in seen:

@@ -54,12 +54,19 @@ def _apart(workdir: pathlib.Path, *flags: str) -> cluster.Process:
     return cluster.Process(["-c", APART, f"--workdir={workdir}", "--devices=2", *flags])
 
 
+def _single_worker(workdir: pathlib.Path, *flags: str) -> cluster.Process:
+    """A cluster of one task, with the strategy of several."""
+    (worker,) = cluster.clusters(worker=1)
+    return cluster.task(worker, workdir, "--strategy=multi_worker", "--devices=2", *flags)
+
+
 # Each layout's replicas, and how it is started.
 LAYOUTS = {
     "1 device": (1, cluster.training),
     "2 devices": (2, lambda *args: cluster.training(*args, "--devices=2")),
     "4 devices": (4, lambda *args: cluster.training(*args, "--devices=4")),
     "2 devices apart": (2, _apart),
+    "1 worker of 2 devices": (2, _single_worker),
     "2 workers": (2, functools.partial(cluster.launching, workers=2)),
     "3 workers": (3, functools.partial(cluster.launching, workers=3)),
     "chief and worker": (2, functools.partial(cluster.launching, workers=1, also=["--chief"])),

@@ -80,7 +80,7 @@ def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path)
 PAUSING = """
 import sys, threading, time
 
-from strategies import choose
+from strategies import choose, create
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from trainer.task import fingerprint
@@ -99,7 +99,7 @@ choice = choose.choose(cluster)
 back = threading.Event()
 with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 100) as membership:
     membership.watch(lambda one, _: membership.reconnect(one), 30, lambda one: back.set())
-    runtime = choose.create(choice, cluster, ["CPU:0"], membership)
+    runtime = create.create(choice, cluster, ["CPU:0"], membership)
     collect, reports = runtime.collect, []
 
     def pausing_collect():

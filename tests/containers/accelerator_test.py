@@ -11,7 +11,7 @@ from tests.containers.engine import PATIENCE_S
 
 pytestmark = pytest.mark.long  # Gigabytes of packages.
 
-NO_GPU = "no GPU was found, so the CPU trains; a container is given them by --gpus=all"
+NO_GPU = "no GPU was found, so the CPU trains; start a container with --gpus=all to use one"
 QUICK = "--config.train.epochs=1", "--workdir=/tmp/one"
 STRAY = re.compile(r"^[EFIW]\d{4} |Traceback|libcu|CUDA", re.MULTILINE)  # TensorFlow's own words.
 # The driver's library comes with the driver, and so with --gpus.

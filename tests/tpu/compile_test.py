@@ -1,4 +1,4 @@
-"""Does the TPU's own compiler take the trainer's programs, for every kind of TPU?"""
+"""Does the TPU's own compiler compile the trainer's programs, for every kind of TPU?"""
 
 import pathlib
 import sys
@@ -20,7 +20,7 @@ _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
 
 
 def _lowered(cores, recipe="digits_dense", **overrides):
-    """The HLO of a recipe's loop and of its evaluation, and the program they are of."""
+    """The HLO of a recipe's loop and of its evaluation, and the program they come from."""
     named = {name.replace("__", "."): value for name, value in overrides.items()}
     config = config_load.resolve(recipe, {"data.global_batch_size": "96", **named})
     program = tpu_program.trace(config, registry.load(config.data), cores)
@@ -29,16 +29,16 @@ def _lowered(cores, recipe="digits_dense", **overrides):
 
 @pytest.fixture(scope="module")
 def lowered():
-    """Of the default recipe, by the number of cores."""
+    """`_lowered` for the default recipe, by the number of cores."""
     return {cores: _lowered(cores) for cores in (4, 8, 16)}
 
 
-def test_the_list_of_operations_that_make_test_goes_by_is_that_of_tensorflow_tpu():
+def test_the_list_of_kernels_is_that_of_tensorflow_tpu():
     @tf.function(jit_compile=True)
-    def registers_them(x):
+    def register_kernels(x):
         return x + 1
 
-    registers_them.experimental_get_compiler_ir(tf.ones(()))(stage="hlo", platform_name="TPU")
+    register_kernels.experimental_get_compiler_ir(tf.ones(()))(stage="hlo", platform_name="TPU")
     found = kernels.get_all_registered_kernels().kernel
     names = {kernel.op for kernel in found if kernel.device_type == "XLA_TPU_JIT"}
     assert names == set(_LISTED.read_text(encoding="utf-8").split())
@@ -58,9 +58,9 @@ def test_the_default_recipe_compiles_for_4_to_16_cores_of_every_kind(topology, l
     state = program.runtime.state()
     arrays = [*state.weights, *(slot for own in state.slots for slot in own)]
     held = sum(array.nbytes for array in (*arrays, *program.feed.resident))
-    # A TPU lays arrays out in tiles, which cost up to 2 x (a bias of 10 takes a tile of 128) here.
+    # A TPU stores arrays in tiles, with up to 2x the memory here (a bias of 10 takes a tile of 128).
     assert held < loop.argument_bytes < 2 * held
-    # Three products of the two kernels and a batch, two operations for each multiplication.
+    # Three matrix products for each of the two kernels, two operations per multiplication.
     products = 3 * 2 * (96 // cores) * sum(w.size for w in state.weights if w.ndim == 2)
     first_layer = 2 * (96 // cores) * 784 * 128  # No gradient with respect to the images.
     assert products - first_layer < loop.flops < 2 * products
@@ -73,12 +73,12 @@ def _products(program):
     return [one for one in operations if one.opcode == "dot"]
 
 
-@pytest.mark.parametrize("asked, precise", [("false", False), ("true", True)])
-def test_factors_are_rounded_to_bfloat16_unless_exact_products_are_asked_for(asked, precise):
-    hlo, _ = _lowered(8, train__exact_products=asked)
+@pytest.mark.parametrize("exact, precise", [("false", False), ("true", True)])
+def test_factors_are_rounded_to_bfloat16_unless_exact_products_is_set(exact, precise):
+    hlo, _ = _lowered(8, train__exact_products=exact)
     for products in map(_products, hlo):
         assert products
-        # XLA's PrecisionConfig: 0 is a TPU's own way, and 2 the highest precision.
+        # XLA's PrecisionConfig: 0 is the TPU's default, and 2 the highest precision.
         given = {tuple(one.precision_config.operand_precision) or (0, 0) for one in products}
         assert given == {(2, 2) if precise else (0, 0)}
 
@@ -89,7 +89,7 @@ def test_every_recipe_compiles(recipe):
     assert (loop.exchanges, evaluation.exchanges) == (1, 0)
 
 
-def test_every_optimizer_compiles_and_so_do_streamed_data_and_clipped_gradients():
+def test_every_optimizer_streamed_data_and_clipped_gradients_compile():
     programs = [_lowered(8, optimizer__name=name)[0][0] for name in _OPTIMIZERS]
     programs.append(_lowered(8, data__placement="stream")[0][0])
     programs.append(_lowered(8, optimizer__global_clipnorm="0.5")[0][0])
@@ -97,7 +97,7 @@ def test_every_optimizer_compiles_and_so_do_streamed_data_and_clipped_gradients(
 
 
 @pytest.mark.parametrize("kind", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
-def test_what_does_not_fit_is_refused_in_words_and_the_compiler_knows_the_same_room(kind):
+def test_a_program_too_large_for_the_memory_is_refused_with_the_compilers_own_limit(kind):
     @tf.function(jit_compile=True)
     def sweep(x):
         return tf.cumsum(tf.sort(x))
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_refused_in_words_and_the_compiler_knows_the_same_r
     )
 
 
-def test_a_compiler_that_is_killed_is_told_in_one_line(monkeypatch, tmp_path):
+def test_a_killed_compiler_is_reported_in_one_line(monkeypatch, tmp_path):
     killed = tmp_path / "python"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
@@ -134,18 +134,18 @@ def test_a_model_larger_than_the_tpu_is_refused_before_it_is_compiled():
     assert "it needs 17.77 GiB of state and data alone, of 15.75 GiB. Received: 'v5e:2x4'; " in line
 
 
-def test_a_user_is_told_what_a_run_would_take(tmp_path):
+def test_check_reports_what_a_run_would_use(tmp_path):
     flags = ["--tpu_topology=v5e:2x4", f"--workdir={tmp_path / 'run'}"]
     with cluster.Process([*cluster.TRAINER, "check", *flags]) as check:
         assert check.wait() == 0, check.said
-    (start,) = [place for place, line in enumerate(check.screen) if "tpu       v5e" in line]
+    (start,) = [index for index, line in enumerate(check.screen) if "tpu       v5e" in line]
     compiled, step, memory = (line.strip() for line in check.screen[start : start + 3])
     assert compiled.startswith("ok    tpu       v5e:2x4, 8 cores of TPU v5 lite: it compiles, in ")
     assert step.startswith("a step on each core: ") and step.endswith(", 1 exchange of 0.41 MB")
     assert memory.startswith("memory of each core: ") and " for a loop of 24 steps, " in memory
 
 
-def test_a_topology_that_there_is_not_is_told():
+def test_an_unknown_topology_is_reported():
     with cluster.Process([*cluster.TRAINER, "check", "--tpu_topology=v5e:3x3"]) as check:
         assert check.wait() == 2, check.said
     (line,) = [line for line in check.screen if line.startswith("WRONG")]

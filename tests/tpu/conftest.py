@@ -1,12 +1,12 @@
 """What do the tests of TPU programs need?
 
-TensorFlow's TPU kernels and the TPU's compiler, in an environment of their own: `make test-tpu`.
+TensorFlow's TPU kernels and the TPU's compiler, in a separate environment: `make test-tpu`.
 
-What none of them can show, as only a real TPU can: that its cores initialise and run the program; how
-fast, and with which roundings in its matrix unit; that input reaches the cores in time; that a state is
-restored into memory of its own on each core; what a preemption looks like; that the hosts of a slice take
-programs and data from one client, which reaches them by the name of the slice; quotas, prices, and which
-machine images are offered on the day.
+Only a real TPU can show what these tests cannot: that its cores initialise and run the program; how fast,
+and with which rounding in its matrix unit; that input reaches the cores in time; that a state is restored
+into each core's own memory; what happens at a preemption; that the hosts of a slice accept programs and
+data from one client, which finds them by the name of the slice; quotas, prices, and which machine images
+are offered.
 """
 
 import os
@@ -16,12 +16,14 @@ import pytest
 from trainer.config.fields import ConfigError
 from trainer.estimate import tpu_compile
 
-os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # Or libtpu would look for a Google Cloud, for minutes.
+os.environ["TPU_SKIP_MDS_QUERY"] = (
+    "1"  # Else libtpu polls Google Cloud's metadata server for minutes.
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def tpu_packages():
-    """Skips where they are missing."""
+    """Skips the tests where the packages are missing."""
     try:
         tpu_compile.check_packages()
     except ConfigError as error:

@@ -1,6 +1,6 @@
-"""What does a machine of Google Cloud hear when it asks for a TPU by its name?
+"""What does Google Cloud answer to a machine that looks up a TPU's name?
 
-A metadata server and the Cloud TPU API on loopback, as far as Google's own clients ask them.
+A metadata server and the Cloud TPU API on loopback: the part that Google's own clients use.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from googleapiclient import discovery_cache
 
 _METADATA = "/computeMetadata/v1/"
-_TOLD = {
+_METADATA_VALUES = {
     "/": "computeMetadata/\n",
     f"{_METADATA}project/project-id": "p",
     f"{_METADATA}instance/zone": "projects/1/zones/z",
@@ -24,16 +24,16 @@ _TOKEN = {"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}
 
 @contextlib.contextmanager
 def serving(node: dict, silent_at: str = "") -> Iterator[dict[str, str]]:
-    """The environment in which TensorFlow finds them, and of the TPU `pod-1` what `node` says.
+    """Serves `node` as the TPU `pod-1`; yields the environment in which TensorFlow finds the servers.
 
-    Paths that begin with `silent_at` are not answered, where one is given.
+    Requests whose path begins with `silent_at` get no answer, unless it is empty.
     """
-    over = threading.Event()
+    is_over = threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             if silent_at and self.path.startswith(silent_at):
-                over.wait()
+                is_over.wait()
                 return
             body = _body(self.path, self.headers["Host"], node)
             self.send_response(200 if body else 404)
@@ -57,7 +57,7 @@ def serving(node: dict, silent_at: str = "") -> Iterator[dict[str, str]]:
                 "TPU_API_DISCOVERY_URL": f"http://{address}/discovery",
             }
         finally:
-            over.set()
+            is_over.set()
             server.shutdown()
 
 
@@ -69,11 +69,11 @@ def _body(path: str, host: str, node: dict) -> str:
         return json.dumps(node)
     if path.startswith(f"{_METADATA}instance/service-accounts/"):
         return json.dumps(_TOKEN if path.endswith("/token") else _ACCOUNT)
-    return _TOLD.get(path, "")
+    return _METADATA_VALUES.get(path, "")
 
 
 def _discovery(root: str) -> str:
-    """Google's own description of that API, with this server in the place of theirs."""
+    """Google's own description of the API, with the address of this server."""
     folder = pathlib.Path(discovery_cache.__file__).parent / "documents"
     described = json.loads((folder / "tpu.v1.json").read_text())
     described |= {"rootUrl": root, "baseUrl": root, "mtlsRootUrl": root}

@@ -1,8 +1,8 @@
-"""What does a replica's program compute, together with its like on as many virtual devices of the CPU?
+"""What do all replicas of a program compute, each on its own virtual device of the CPU?
 
 `python -m tests.tpu.virtual_devices HLO IN OUT`: IN has an array for each input, whose first axis is the
-replicas, and OUT gets those of the outputs. In a process of its own, as jax takes the number of devices
-when it starts.
+replicas; OUT gets the outputs in the same form. It runs in a separate process, because jax reads the
+number of devices when it starts.
 """
 
 import os
@@ -16,7 +16,7 @@ _TIMEOUT_S = 300
 
 
 def run(hlo: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """The outputs, each with an axis of replicas before it, as the inputs have."""
+    """The outputs. Like the inputs, each has the replicas as its first axis."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [os.path.join(folder, name) for name in ("hlo", "in.npz", "out.npz")]
         with open(paths[0], "wb") as file:
@@ -41,7 +41,7 @@ def main(hlo: str, source: str, target: str) -> None:
     from strategies.tpu.compiler import load, options
 
     devices = jax.devices("cpu")
-    # It says that all devices hold the same, which the program does not rely on.
+    # It declares equal values on all devices, which the program does not rely on.
     sharding = NamedSharding(Mesh(np.array(devices), "replica"), PartitionSpec())
 
     def placed(array):
@@ -56,7 +56,7 @@ def main(hlo: str, source: str, target: str) -> None:
 
 def _arrays(path: str) -> list[np.ndarray]:
     with np.load(path) as file:
-        return [file[f"arr_{place}"] for place in range(len(file.files))]
+        return [file[f"arr_{index}"] for index in range(len(file.files))]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Do the programs made for 8 cores of a TPU compute what one device does?
+"""Do the programs for 8 cores of a TPU compute what one device does?
 
-Both train four steps of 48 examples on 106: two whole batches, a short one of 10 that most cores get
-nothing of, and the first of the next epoch. What TensorFlow's TPU kernels made of the loop runs on 8
-virtual devices, with its exchange.
+Both train four steps of 48 of 106 examples: two whole batches, a short one of 10, of which most cores get
+no example, and the first of the next epoch. The HLO to which TensorFlow's TPU kernels lower the loop runs
+on 8 virtual devices, with its exchange.
 """
 
 import functools
@@ -32,7 +32,7 @@ _FLAGS = {
 _CASES = {
     "digits_dense": {},
     "linear_100": {},
-    # Of the gradients' norms, near 1, less than half is left.
+    # The gradients' norms are near 1, so clipping removes more than half.
     "digits_dense, clipped": {"optimizer.global_clipnorm": "0.3", "optimizer.name": "sgd"},
     "digits_dense, streamed": {"data.placement": "stream"},
 }
@@ -44,14 +44,14 @@ def _config(case):
 
 
 class _Cores:
-    """The state of each core, and the programs that change it."""
+    """The state of each core, changed by the programs that are called."""
 
     def __init__(self, program):
         runtime = program.runtime
-        variables = [*runtime._weights, *(slot for own in runtime._slots for slot in own)]
-        variables += [*runtime._resident, *runtime._test_resident]
-        self._weights = [_handle(variable) for variable in runtime._weights]
-        self._held = {
+        variables = [*runtime.weights, *(slot for own in runtime.slots for slot in own)]
+        variables += [*runtime.resident, *runtime.test_resident]
+        self._weights = [_handle(variable) for variable in runtime.weights]
+        self._values = {
             _handle(variable): np.stack([copy.numpy() for copy in variable.values])
             for variable in variables
         }
@@ -59,15 +59,15 @@ class _Cores:
     @property
     def weights(self) -> list[np.ndarray]:
         """[cores, ...] each."""
-        return [self._held[handle] for handle in self._weights]
+        return [self._values[handle] for handle in self._weights]
 
     def call(self, lowered, *arguments) -> list[np.ndarray]:
-        """The outputs of one call, [cores, ...] each, with the state changed."""
+        """Calls a program, which changes the state; returns its outputs, [cores, ...] each."""
         sent = [np.arange(_CORES, dtype=np.int32), *arguments]
-        held = [self._held[id(handle)] for handle in lowered.variables]
+        held = [self._values[id(handle)] for handle in lowered.variables]
         outputs = virtual_devices.run(lowered.hlo, [*sent, *held])
         last = outputs[lowered.num_outputs :]
-        self._held |= dict(zip(map(id, lowered.assigned), last, strict=True))
+        self._values |= dict(zip(map(id, lowered.assigned), last, strict=True))
         return outputs[: lowered.num_outputs]
 
 
@@ -127,8 +127,8 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(case):
 
 
 @_EACH
-def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
-    """Without the compiler: this build of TensorFlow has none for the CPU."""
+def test_one_device_with_the_same_tensorflow_is_within_rounding_too(case):
+    """Without XLA: this build of TensorFlow has no compiler for the CPU."""
     config, dataset = _config(case), registry.load(_config(case).data)
     program = TrainingProgram(config, dataset)
     weights = program.initial_weights()
@@ -149,7 +149,7 @@ def test_so_are_those_of_one_device_with_the_same_tensorflow(case):
     assert max(excess.values()) <= 1, excess
 
 
-def test_the_tolerance_would_show_gradients_that_each_core_clips_for_itself():
+def test_the_tolerance_would_detect_gradients_clipped_on_each_core():
     case = "digits_dense, clipped"
     config, dataset = _config(case), registry.load(_config(case).data)
     exact, largest = reference.Exact(), config.optimizer.global_clipnorm

@@ -8,7 +8,7 @@ import time
 
 from absl import logging
 
-from strategies import choose
+from strategies import choose, create
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
@@ -154,7 +154,7 @@ class TaskRun:
         # A TPU that is called and does not answer keeps native code waiting without end.
         still = watchdog.Watchdog(options.stall_timeout_s)
         with still, deaf if choice.starts_servers else contextlib.nullcontext():
-            runtime = choose.create(choice, self.cluster, devices, membership)
+            runtime = create.create(choice, self.cluster, devices, membership)
         batch_split.check_replicas(self.config, runtime.num_replicas)  # A TPU's are known only now.
         self.stop.set_grace_period(
             options.stop_grace_s

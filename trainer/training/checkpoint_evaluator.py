@@ -1,6 +1,6 @@
 """What do the weights in a checkpoint come to on the test set?"""
 
-from strategies import choose
+from strategies import create
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
@@ -18,7 +18,7 @@ class CheckpointEvaluator:
         self, choice: Choice, devices: list[str], config: ExperimentConfig, workdir: Workdir
     ):
         # First, as a TPU that is initialised forgets what was on it.
-        self._runtime = choose.create(choice, ClusterSpec(), devices)
+        self._runtime = create.create(choice, ClusterSpec(), devices)
         self._dataset = registry.load(config.data)
         self._program = TrainingProgram(config, self._dataset)
         self._test = evaluation.test_input(self._dataset, self._runtime)

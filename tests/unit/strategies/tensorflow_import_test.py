@@ -1,4 +1,4 @@
-"""Does TensorFlow come in without what nothing uses, and without harm to who does use it?"""
+"""Is TensorFlow imported without scikit-learn, which can still be imported afterwards?"""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(sys.modules["sklearn"].__version__, LinearRegression().fit([[0], [1]], [0,
 """
 
 
-def test_scikit_learn_is_left_out_until_somebody_imports_it():
+def test_scikit_learn_is_not_imported_until_it_is_imported_explicitly():
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, timeout=120, check=True
     )

@@ -16,6 +16,4 @@ with tensorflow_import.quietly():
     import tensorboard.summary  # noqa: F401, a quarter of a second, at a run's first report.
     import tensorflow  # noqa: F401
 
-    from strategies import (
-        multi_worker,  # noqa: F401
-    )
+    from strategies import mirrored, multi_worker  # noqa: F401

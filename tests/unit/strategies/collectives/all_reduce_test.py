@@ -1,4 +1,4 @@
-"""Do the workers of a cluster get the same sum, and an error where one is gone?"""
+"""Do the workers of a cluster get the same sum, and an error when one is lost?"""
 
 import concurrent.futures
 import contextlib
@@ -23,7 +23,7 @@ def _clusters(workers: int) -> list[ClusterSpec]:
 
 
 def _on_all(workers: int, act) -> list:
-    """What `act(exchange, rank)` returned on each of so many connected workers."""
+    """The results of `act(exchange, rank)` on each of N connected workers."""
     clusters = _clusters(workers)
 
     def one(rank: int):
@@ -35,7 +35,7 @@ def _on_all(workers: int, act) -> list:
 
 
 def _vectors(workers: int, size: int) -> np.ndarray:
-    """Of very different sizes, so that the order of a sum shows in its last bits."""
+    """Numbers of very different magnitudes, so that the last bits of a sum depend on its order."""
     random = np.random.default_rng(workers)
     return (random.normal(size=(workers, size)) * 10.0 ** random.integers(-6, 6, (workers, size))).astype(
         np.float32
@@ -59,7 +59,7 @@ def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
         parts = np.split(vectors[rank], [size // 3, size // 3, size // 2])
         exchange.sum(parts, total)
         first = total.copy()
-        exchange.sum(parts, total)  # Again, over the same connections and into the same place.
+        exchange.sum(parts, total)  # Again, over the same connections and into the same array.
         return first, total
 
     expected = _pairwise(list(vectors)).tobytes()
@@ -67,7 +67,7 @@ def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
         assert [total.tobytes() for total in totals] == [expected, expected]
 
 
-def test_vectors_larger_than_any_buffer_between_the_workers_pass():
+def test_vectors_larger_than_any_socket_buffer_are_added():
     size = 5_000_000
 
     def act(exchange, rank):
@@ -79,7 +79,7 @@ def test_vectors_larger_than_any_buffer_between_the_workers_pass():
     assert _on_all(3, act) == [(6, 6)] * 3
 
 
-def test_all_get_the_values_of_rank_0_whatever_their_type():
+def test_broadcast_gives_every_worker_the_values_of_rank_0_in_any_dtype():
     sent = [
         np.int64(-7).reshape(()),
         np.arange(6, dtype=np.float64).reshape(2, 3),
@@ -98,7 +98,7 @@ def test_all_get_the_values_of_rank_0_whatever_their_type():
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_a_worker_that_leaves_is_named_by_the_others(workers):
+def test_the_error_names_the_worker_that_closed_its_connection(workers):
     size = 1_000_000
 
     def act(exchange, rank):
@@ -111,30 +111,50 @@ def test_a_worker_that_leaves_is_named_by_the_others(workers):
     assert f"worker {workers - 1} was lost" in str(_on_all(workers, act))
 
 
-def test_a_worker_that_takes_no_part_is_named_within_the_bound(monkeypatch):
+def test_the_error_names_a_worker_that_sends_nothing_for_silence_s(monkeypatch):
     monkeypatch.setattr(SocketAllReduce, "silence_s", 0.3)
     done = threading.Event()
 
     def act(exchange, rank):
         if rank == 1:
             return done.wait(30)
-        with pytest.raises(PeerLost, match=r"worker 1 took no part in the exchange for 0\.3 s"):
+        with pytest.raises(PeerLost, match=r"worker 1 sent nothing in the all-reduce for 0\.3 s"):
             exchange.sum([np.ones(4, np.float32)], aligned(4))
         return done.set()
 
     _on_all(2, act)
 
 
-def test_whoever_cannot_show_the_token_is_turned_away():
+def test_waiting_for_names_the_peer_during_a_wait_and_none_before_and_after():
+    is_waited_for = threading.Event()
+
+    def watch(exchange):
+        while exchange.waiting_for != (Task("worker", 1),):
+            time.sleep(0.01)
+        is_waited_for.set()
+
+    def act(exchange, rank):
+        before = exchange.waiting_for
+        if rank == 0:
+            threading.Thread(target=watch, args=(exchange,), daemon=True).start()
+        else:
+            assert is_waited_for.wait(30)
+        exchange.sum([np.ones(4, np.float32)], aligned(4))
+        return before, exchange.waiting_for
+
+    assert _on_all(2, act) == [((), ())] * 2
+
+
+def test_a_connection_without_the_token_is_refused():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
         for said in (b"GET / HTTP/1.1\r\n\r\n" * 9, b"muster exchange " + b"0" * 39, b""):
-            with _connected(address) as stranger, contextlib.suppress(OSError):
-                stranger.sendall(said)
-                stranger.shutdown(socket.SHUT_WR)
-                assert stranger.recv(1) == b""
+            with _connected(address) as intruder, contextlib.suppress(OSError):
+                intruder.sendall(said)
+                intruder.shutdown(socket.SHUT_WR)
+                assert intruder.recv(1) == b""
         with (
             contextlib.closing(SocketAllReduce.connect(first, TOKEN, 30)),
             contextlib.closing(listening.result(30)) as connected,
@@ -142,13 +162,13 @@ def test_whoever_cannot_show_the_token_is_turned_away():
             assert connected.num_workers == 2
 
 
-def test_strangers_that_say_nothing_do_not_hold_up_the_workers():
+def test_silent_connections_do_not_delay_the_workers():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
-    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as strangers:
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as silent:
         listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
-        for _ in range(100):  # Each of them used to be given two seconds.
-            strangers.enter_context(_connected(address))
+        for _ in range(100):  # Each of them used to cost two seconds.
+            silent.enter_context(_connected(address))
         with (
             contextlib.closing(SocketAllReduce.connect(first, TOKEN, 10)),
             contextlib.closing(listening.result(30)) as connected,
@@ -156,7 +176,7 @@ def test_strangers_that_say_nothing_do_not_hold_up_the_workers():
             assert connected.num_workers == 2
 
 
-def test_a_worker_of_another_run_is_no_peer():
+def test_a_worker_of_another_run_is_not_accepted_as_a_peer():
     first, second = _clusters(2)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 2)
@@ -177,12 +197,12 @@ def _connected(address) -> socket.socket:
 
 
 @pytest.mark.parametrize("present", [0, 1])
-def test_a_worker_that_never_connects_is_named_at_the_deadline(present):
+def test_the_error_names_a_worker_that_has_not_connected_by_the_deadline(present):
     with pytest.raises(PeerLost, match=f"worker {1 - present} did not connect in time"):
         SocketAllReduce.connect(_clusters(2)[present], TOKEN, 0.5)
 
 
-def test_an_aligned_array_is_taken_over_by_tensorflow_without_a_copy():
+def test_tensorflow_uses_an_aligned_array_without_a_copy():
     import tensorflow as tf
 
     array = aligned(1000)

@@ -1,4 +1,4 @@
-"""Is it told that no GPU trains, to who may count on one and to nobody else?"""
+"""Is a user told why the CPU trains, but only where a GPU was expected?"""
 
 import pytest
 
@@ -14,30 +14,33 @@ def gpu(tmp_path):
     return str(tmp_path / "nvidia[0-9]*")
 
 
-def _said(files, packages, devices=CPU, **environ):
+def _why_none(files, packages, devices=CPU, **environ):
     return gpus.why_none(devices, environ, files, packages.get)
 
 
-def test_packages_for_gpus_without_one_are_told(tmp_path):
+def test_gpu_packages_without_a_gpu_are_reported(tmp_path):
     (tmp_path / "nvidiactl").touch()  # The driver's own, without a GPU.
-    said = _said(str(tmp_path / "nvidia[0-9]*"), CUDA)
-    assert said == "no GPU was found, so the CPU trains; a container is given them by --gpus=all"
+    reason = _why_none(str(tmp_path / "nvidia[0-9]*"), CUDA)
+    assert (
+        reason
+        == "no GPU was found, so the CPU trains; start a container with --gpus=all to use one"
+    )
 
 
-def test_a_gpu_without_its_packages_is_told(gpu):
-    assert "tensorflow[and-cuda]" in _said(gpu, {})
+def test_a_gpu_without_its_packages_is_reported(gpu):
+    assert "tensorflow[and-cuda]" in _why_none(gpu, {})
 
 
-def test_a_gpu_that_tensorflow_does_not_take_is_told(gpu):
-    assert _said(gpu, CUDA).startswith("TensorFlow cannot use the GPU here")
-    assert _said(gpu, CUDA, CUDA_VISIBLE_DEVICES="0")
+def test_a_gpu_that_tensorflow_cannot_use_is_reported(gpu):
+    assert _why_none(gpu, CUDA).startswith("TensorFlow cannot use the GPU here")
+    assert _why_none(gpu, CUDA, CUDA_VISIBLE_DEVICES="0")
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_gpus_that_somebody_hid_are_not_missed(gpu, hidden):
-    assert _said(gpu, CUDA, CUDA_VISIBLE_DEVICES=hidden) == ""
+def test_hidden_gpus_are_not_reported(gpu, hidden):
+    assert _why_none(gpu, CUDA, CUDA_VISIBLE_DEVICES=hidden) == ""
 
 
-def test_who_has_no_part_in_gpus_or_trains_on_them_hears_nothing(gpu, tmp_path):
-    assert _said(str(tmp_path / "none"), {}) == ""
-    assert _said(gpu, CUDA, ["GPU:0", "GPU:1"]) == _said(gpu, CUDA, []) == ""
+def test_nothing_is_reported_without_gpus_or_where_gpus_train(gpu, tmp_path):
+    assert _why_none(str(tmp_path / "none"), {}) == ""
+    assert _why_none(gpu, CUDA, ["GPU:0", "GPU:1"]) == _why_none(gpu, CUDA, []) == ""

@@ -36,8 +36,8 @@ print(faults(tf.constant(500)) / 500)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has the setting")
 def test_a_step_takes_no_fresh_pages_from_the_kernel():
-    # The scratch space of one matrix product is 98 pages: mapped anew, that many faults a step.
-    # What the process allocated before decides whether that happens; these make it certain.
+    # The scratch space of one matrix product has 98 pages: mapped again, they cost 98 faults a step.
+    # Whether that happens depends on earlier allocations; these settings make it certain.
     unlucky = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     done = subprocess.run(
         [sys.executable, "-c", _FAULTS], env={**os.environ, **unlucky},

@@ -1,4 +1,4 @@
-"""Is a state cut into shards and put together again the same state?"""
+"""Is a state that was cut into shards and joined again the same state?"""
 
 import numpy as np
 from hypothesis import given
@@ -13,7 +13,7 @@ _SHAPES = st.lists(
 
 
 def _state(shapes, num_scalars, num_moments):
-    """Weights, and slots as an optimizer keeps them: scalars that all share, and moments."""
+    """Weights and an optimizer's slots: scalars with the same value for each weight, and moments."""
     random = np.random.default_rng(0)
     scalars = [np.int64(17), np.float32(0.001)][:num_scalars]
     weights = [random.normal(size=shape).astype(np.float32) for shape in shapes]
@@ -26,7 +26,7 @@ def _state(shapes, num_scalars, num_moments):
 
 
 def _sharded(state, num_shards):
-    """(flat parts, slots of each shard), cut as the strategy cuts."""
+    """(flat parts, slots of each shard), cut as ParameterServerRuntime does."""
     flat, slots = join(state)
     sizes = [len(part) for part in np.array_split(flat, num_shards)]
     ends = np.cumsum(sizes)
@@ -51,7 +51,7 @@ def test_cutting_and_joining_again_changes_nothing(shapes, num_scalars, num_mome
 
 
 @given(_SHAPES, st.integers(1, 9))
-def test_every_weight_is_in_one_shard_and_the_shards_differ_by_one_at_most(shapes, num_shards):
+def test_every_weight_is_in_one_shard_and_shard_sizes_differ_by_at_most_one(shapes, num_shards):
     flat, _ = join(_state(shapes, 2, 1))
     parts, slots = _sharded(_state(shapes, 2, 1), num_shards)
     assert np.array_equal(np.concatenate(parts), flat)
@@ -62,7 +62,7 @@ def test_every_weight_is_in_one_shard_and_the_shards_differ_by_one_at_most(shape
         assert moment.shape == (size,)
 
 
-def test_two_shards_of_a_small_net_hold_these_numbers():
+def test_two_shards_of_a_small_net_hold_the_expected_numbers():
     weights = [np.arange(4, dtype=np.float32).reshape(2, 2), np.array([4], np.float32)]
     slots = [[np.asarray(1), 10 + weights[0]], [np.asarray(1), 10 + weights[1]]]
     parts, own = _sharded(State(weights, slots), 2)

@@ -1,4 +1,4 @@
-"""Does a shard take every push once, and make of late ones what it should?"""
+"""Does a shard apply every push once, and merge late ones correctly?"""
 
 import itertools
 
@@ -23,7 +23,7 @@ def _shard(num_workers, slots):
 
 @pytest.fixture
 def shard():
-    """Of a worker alone: weights with an iteration count, a rate and a moment, on this machine."""
+    """For a single worker: weights with an iteration count, a rate and a moment, on this machine."""
     return _shard(1, _slots(0, 0.1, [0, 0, 0]))
 
 
@@ -38,13 +38,13 @@ def _state(shard):
     return weights.tolist(), int(iteration), moment.tolist()
 
 
-def test_what_nobody_else_pushed_to_is_replaced_to_the_bit(shard):
+def test_the_values_of_a_single_worker_are_kept_bit_for_bit(shard):
     awkward = np.float32([0.1, 1e-30, -3e7])  # 1 + (0.1 - 1) is not 0.1 in float32.
     assert _push(shard, 0, 5, shard.pull(), awkward, [7, 8, 9])
     assert _state(shard) == (awkward.tolist(), 5, [7, 8, 9])
 
 
-def test_one_of_two_workers_moves_weights_and_moments_by_half():
+def test_each_of_two_workers_moves_weights_and_moments_by_half():
     shard = _shard(2, _slots(0, 0.1, [0, 0, 0]))
     first, second = shard.pull(), shard.pull()
     assert _push(shard, 0, 5, first, [2, 4, 6], [4, 4, 4])
@@ -53,7 +53,7 @@ def test_one_of_two_workers_moves_weights_and_moments_by_half():
     assert _state(shard) == ([2, 3, 4.5], 8, [3, 1, 5])
 
 
-def test_without_a_memory_of_gradients_the_deltas_of_all_workers_are_added():
+def test_without_moments_the_deltas_of_all_workers_are_added():
     shard = _shard(2, _slots(0, 0.1, [])[:2])
     first, second = shard.pull(), shard.pull()
     assert _push(shard, 0, 5, first, [2, 4, 6], [])
@@ -62,7 +62,7 @@ def test_without_a_memory_of_gradients_the_deltas_of_all_workers_are_added():
     assert weights.tolist() == [2.5, 4, 5] and iteration == 8 and rate == np.float32(0.1)
 
 
-def test_a_unit_handed_out_again_is_ignored(shard):
+def test_a_unit_pushed_again_is_ignored(shard):
     pulled = shard.pull()
     assert _push(shard, 10, 4, pulled, [2, 2, 2], [1, 1, 1])
     before = _state(shard)
@@ -73,7 +73,7 @@ def test_a_unit_handed_out_again_is_ignored(shard):
     assert shard.sums.numpy().tolist() == [1, 2, 3]
 
 
-def test_units_mark_their_own_steps_only(shard):
+def test_a_unit_marks_only_its_own_steps(shard):
     for first_step, num_steps in ((5, 5), (0, 5), (19, 1), (10, 9)):
         pulled = shard.pull()
         assert _push(shard, first_step, num_steps, pulled, [1, 2, 3], [0, 0, 0])
@@ -87,12 +87,12 @@ def test_a_unit_without_steps_changes_nothing(shard):
     assert _push(shard, 0, 5, shard.pull(), [2, 2, 2], [1, 1, 1])
 
 
-def test_a_layout_gives_back_what_was_laid_out():
+def test_unpacking_a_layout_returns_the_same_weights_and_slots():
     weights, slots = np.array([1, 2, 3], np.float32), _slots(17, 0.5, [4, 5, 6])
     layout = Layout(weights, slots)
     values, counts = layout.arrays(weights, slots)
     assert values.tolist() == [1, 2, 3, 0.5, 4, 5, 6] and counts.tolist() == [17]
     back = [part.numpy() for part in layout.unpack(tf.constant(values), tf.constant(counts))]
-    for found, laid_out in zip(back, (weights, *slots), strict=True):
-        assert np.array_equal(found, laid_out) and found.dtype == laid_out.dtype
+    for found, given in zip(back, (weights, *slots), strict=True):
+        assert np.array_equal(found, given) and found.dtype == given.dtype
     assert layout.pack(*back).numpy().tolist() == values.tolist()

@@ -1,4 +1,4 @@
-"""Is a TPU that cannot be reached told at once, or by a deadline, and with its cause?"""
+"""Is a TPU that cannot be reached reported with its cause, at once or at a deadline?"""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ _CPU = "or choose another --strategy to train without a TPU."
 
 
 class _Api:
-    """The Cloud TPU API, as far as TensorFlow asks it: what it says of one node."""
+    """The part of the Cloud TPU API that TensorFlow uses, with one node."""
 
     def __init__(self, node):
         self._node = node
@@ -43,28 +43,28 @@ def _refused(node, kind=ClusterError):
 
 
 @pytest.mark.parametrize("state", ["CREATING", "PREEMPTED", "TERMINATED"])
-def test_a_named_tpu_that_is_not_ready_can_be_gone_on_with_once_it_is(state):
+def test_a_named_tpu_that_is_not_ready_ends_the_run_with_a_resumable_error(state):
     assert _refused({"state": state}, Resumable) == (
         f"the TPU 'pod-1' is {state}, not READY; wait until it is, or create it again, and run the same "
         "command again"
     )
 
 
-def test_a_name_that_the_api_does_not_know_is_told():
-    said = _refused(KeyError("no such node"))
-    assert said.startswith("`--tpu` names a TPU that the Cloud TPU API did not tell of (")
-    assert "no such node" in said
-    assert said.endswith(
+def test_a_name_that_the_api_does_not_know_is_reported():
+    message = _refused(KeyError("no such node"))
+    assert message.startswith("`--tpu` names a TPU that the Cloud TPU API could not look up (")
+    assert "no such node" in message
+    assert message.endswith(
         "Received: 'pod-1'; correct the name, or give this machine's service account the role "
         f"tpu.viewer, {_CPU}"
     )
 
 
-def test_each_address_that_the_api_gives_has_to_take_a_connection_first():
+def test_each_address_from_the_api_must_accept_a_connection_first():
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         closed = stack.enter_context(socket.socket())
-        closed.bind(("127.0.0.1", 0))  # Held and not listening, so nobody else takes the port.
+        closed.bind(("127.0.0.1", 0))  # Bound and not listening, so no other process gets the port.
         ports = [one.getsockname()[1] for one in (listening, closed)]
         ends = [{"ipAddress": "127.0.0.1", "port": port} for port in ports]
         assert _refused({"state": "READY", "networkEndpoints": ends}) == (
@@ -73,21 +73,23 @@ def test_each_address_that_the_api_gives_has_to_take_a_connection_first():
         )
 
 
-def test_a_metadata_server_that_never_answers_is_waited_for_until_the_deadline(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # Takes connections, and says nothing.
+def test_a_metadata_server_that_never_answers_ends_the_wait_at_the_deadline(monkeypatch):
+    with socket.create_server(
+        ("127.0.0.1", 0)
+    ) as silent:  # Accepts connections, and sends nothing.
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         monkeypatch.setenv("GCE_METADATA_HOST", address)
         start = time.monotonic()
         with pytest.raises(Resumable) as caught:
             connect("pod-1", 0.5)
         assert 0.5 <= time.monotonic() - start < 5
-        asked, _ = silent.accept()
-        with asked:
-            assert asked.recv(1 << 16).startswith(b"GET /computeMetadata/v1/project/project-id ")
+        request, _ = silent.accept()
+        with request:
+            assert request.recv(1 << 16).startswith(b"GET /computeMetadata/v1/project/project-id ")
     assert str(caught.value) == (
-        "`--tpu` names a TPU that Google Cloud told nothing of within --startup_timeout_s=0.5 s. "
-        "Received: 'pod-1'; see whether this machine reaches its metadata server and tpu.googleapis.com, "
-        "or give the TPU's addresses as in grpc://10.0.0.2:8470, and run again"
+        "`--tpu` names a TPU, but Google Cloud gave no answer within --startup_timeout_s=0.5 s. "
+        "Received: 'pod-1'; check that this machine reaches its metadata server and tpu.googleapis.com, "
+        "or give the TPU's addresses as in grpc://10.0.0.2:8470, and run the same command again"
     )
 
 
@@ -96,6 +98,6 @@ def test_no_tpu_here_is_an_error_and_never_the_cpu():
         connect("local", 60)
     error = "InternalError" if exact_version("tensorflow-tpu") else "NotFoundError"
     assert str(caught.value) == (
-        f"`--tpu` could not be initialised ({error}). Received: 'local'; end whoever else uses it, "
+        f"`--tpu` could not be initialised ({error}). Received: 'local'; end the process that uses it, "
         f"or restart the TPU VM, {_CPU}"
     )

@@ -1,4 +1,4 @@
-"""Is the absence of a TPU told at once, with its cause?"""
+"""Is the absence of a TPU reported at once, with its cause?"""
 
 import socket
 import subprocess
@@ -8,7 +8,7 @@ import time
 import pytest
 
 from strategies.errors import ClusterError
-from strategies.tpu.preflight import keep_library_out, preflight
+from strategies.tpu.preflight import disable_library, preflight
 from tests.paths import ROOT
 
 _CPU = "or choose another --strategy to train without a TPU."
@@ -16,8 +16,8 @@ _READY = {"tensorflow-tpu": "2.20.0", "libtpu": "0.0.24"}
 _BY_NAME = {**_READY, "google-api-python-client": "2.202.0", "oauth2client": "4.1.3"}
 
 
-def _device(bus, place, vendor, device):
-    folder = bus / f"0000:00:{place:02x}.0"
+def _device(bus, slot, vendor, device):
+    folder = bus / f"0000:00:{slot:02x}.0"
     folder.mkdir(parents=True)
     (folder / "vendor").write_text(f"{vendor}\n")
     (folder / "device").write_text(f"{device}\n")
@@ -25,7 +25,7 @@ def _device(bus, place, vendor, device):
 
 @pytest.fixture
 def bus(tmp_path):
-    """A PCI bus with a network card, a Google device that is no TPU, and a broken entry."""
+    """A PCI bus with a network card, a Google device other than a TPU, and a broken entry."""
     _device(tmp_path, 3, "0x1af4", "0x1000")
     _device(tmp_path, 4, "0x1ae0", "0x0042")
     (tmp_path / "0000:00:05.0").mkdir()
@@ -52,12 +52,12 @@ def test_stock_tensorflow_cannot_use_a_tpu(bus, packages):
 @pytest.mark.parametrize("other", ["tensorflow", "tensorflow-cpu"])
 def test_two_builds_of_tensorflow_together_are_refused(bus, other):
     assert _message("local", bus, {**_READY, other: "2.21.0"}) == (
-        f"`--tpu` needs tensorflow-tpu alone, as the package {other} overwrites its files. "
+        f"`--tpu` needs tensorflow-tpu only, as the package {other} overwrites its files. "
         f"Received: 'local'; uninstall both and install tensorflow-tpu again, {_CPU}"
     )
 
 
-def test_a_machine_without_a_chip_is_no_tpu_vm(bus):
+def test_a_machine_without_a_chip_is_refused(bus):
     missing = (
         "`--tpu` found no TPU chip on this machine's PCI bus. Received: 'local'; run on a TPU VM, "
         f"{_CPU}"
@@ -72,29 +72,30 @@ def test_a_chip_on_the_bus_is_found(bus, chip):
     assert preflight("local", str(bus), _READY.get) is None
 
 
-def test_another_vendors_device_of_the_same_number_is_no_chip(bus):
+def test_another_vendors_device_with_the_same_id_is_not_a_chip(bus):
     _device(bus, 6, "0x10de", "0x0063")
     assert "found no TPU chip" in _message("local", bus, _READY)
 
 
-@pytest.mark.parametrize("there", ["google-api-python-client", "oauth2client"])
-def test_a_tpu_is_looked_up_by_name_only_with_the_packages_for_it(bus, there):
-    (missing,) = {"google-api-python-client", "oauth2client"} - {there}
-    assert _message("pod-1", bus, {**_READY, there: "4.0"}) == (
-        f"`--tpu` looks up a TPU by its name. Received: 'pod-1'; install {missing}, {_CPU}"
+@pytest.mark.parametrize("installed", ["google-api-python-client", "oauth2client"])
+def test_a_named_tpu_needs_the_packages_that_look_it_up(bus, installed):
+    (missing,) = {"google-api-python-client", "oauth2client"} - {installed}
+    assert _message("pod-1", bus, {**_READY, installed: "4.0"}) == (
+        "`--tpu` needs Google's API client to look up a TPU's name. Received: 'pod-1'; "
+        f"install {missing}, {_CPU}"
     )
 
 
 @pytest.mark.parametrize("product", ["VMware7,1", None])
-def test_a_name_off_google_cloud_is_refused_and_nobody_asked(tmp_path, product):
+def test_a_name_is_refused_outside_google_cloud_without_a_request(tmp_path, product):
     machine = tmp_path / "product_name"
     if product:
         machine.write_text(f"{product}\n")
     with pytest.raises(ClusterError) as caught:
         preflight("pod-1", version=_BY_NAME.get, product=str(machine), environ={})
     assert str(caught.value) == (
-        "`--tpu` looks up a TPU by its name, in the project and zone of a machine of Google Cloud, which "
-        "this is not. Received: 'pod-1'; run on a TPU VM, or give the TPU's addresses as in "
+        "`--tpu` looks up a TPU's name in this machine's project and zone, but this is not Google Cloud. "
+        "Received: 'pod-1'; run on a TPU VM, or give the TPU's addresses as in "
         f"grpc://10.0.0.2:8470, {_CPU}"
     )
 
@@ -113,24 +114,24 @@ def test_a_name_on_google_cloud_or_with_a_metadata_server_is_accepted(tmp_path, 
     assert found is None
 
 
-def test_the_tpu_of_this_machine_needs_the_library_that_a_slice_of_hosts_keeps_out(bus):
+def test_the_tpu_of_this_machine_needs_the_library(bus):
     _device(bus, 6, "0x1ae0", "0x0063")
     with pytest.raises(ClusterError) as caught:
         preflight("local", str(bus), _READY.get, environ={"TPU_LOAD_LIBRARY": "0"})
     assert str(caught.value) == (
-        "`--tpu` is the one of this machine, whose library TPU_LOAD_LIBRARY=0 keeps out. Received: "
-        f"'local'; unset that, or name the TPU where it has several hosts, {_CPU}"
+        "`--tpu` names this machine's TPU, but TPU_LOAD_LIBRARY=0 disables its library. Received: "
+        f"'local'; unset that, or name the TPU if it has several hosts, {_CPU}"
     )
 
 
-def test_one_host_of_several_is_not_taken_for_the_whole_tpu(bus):
+def test_one_host_of_several_is_not_the_whole_tpu(bus):
     _device(bus, 6, "0x1ae0", "0x0063")
     preflight("local", str(bus), _READY.get, environ={"TPU_WORKER_HOSTNAMES": "localhost"})
     with pytest.raises(ClusterError) as caught:
         preflight("local", str(bus), _READY.get, environ={"TPU_WORKER_HOSTNAMES": "t-0,t-1"})
     assert str(caught.value) == (
         "`--tpu` is one of the 2 hosts that TPU_WORKER_HOSTNAMES names. Received: 'local'; run on one "
-        f"alone, and name the TPU or give all addresses as in grpc://10.0.0.2:8470,..., {_CPU}"
+        f"host only, and name the TPU or all addresses as in grpc://10.0.0.2:8470,..., {_CPU}"
     )
 
 
@@ -143,9 +144,9 @@ def test_one_host_of_several_is_not_taken_for_the_whole_tpu(bus):
         ("pod-1", {"TPU_LOAD_LIBRARY": "1"}, {"TPU_LOAD_LIBRARY": "1"}),
     ],
 )
-def test_a_tpu_over_the_network_is_reached_without_the_library_of_chips(tpu, before, after):
+def test_the_library_is_disabled_for_a_tpu_over_the_network(tpu, before, after):
     environ = dict(before)
-    keep_library_out(tpu, environ)
+    disable_library(tpu, environ)
     assert environ == after
 
 
@@ -158,7 +159,7 @@ def test_an_endpoint_that_listens_is_accepted(bus):
 
 def test_the_endpoint_that_does_not_listen_is_the_one_named(bus):
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # Held and not listening, so nobody else takes the port.
+        closed.bind(("127.0.0.1", 0))  # Bound and not listening, so no other process gets the port.
         port = closed.getsockname()[1]
         tpu = f"grpc://127.0.0.1:{server.getsockname()[1]},grpc://127.0.0.1:{port}"
         assert _message(tpu, bus, _READY) == (
@@ -168,12 +169,12 @@ def test_the_endpoint_that_does_not_listen_is_the_one_named(bus):
 
 
 @pytest.mark.parametrize("port", ["x", "99999"])
-def test_a_port_that_is_none_is_told_as_an_endpoint_that_does_not_answer(bus, port):
+def test_an_endpoint_with_an_invalid_port_is_reported_as_one_that_does_not_answer(bus, port):
     tpu = f"grpc://127.0.0.1:{port}"
     assert _message(tpu, bus, _READY).startswith(f"`--tpu` got no answer from {tpu} (")
 
 
-def test_nothing_is_asked_of_tensorflow():
+def test_tensorflow_is_not_imported():
     code = "import sys; import strategies.tpu.preflight; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT,
@@ -183,7 +184,7 @@ def test_nothing_is_asked_of_tensorflow():
 
 
 @pytest.mark.parametrize("libtpu", ["0.0.32", "0.0.40", "0.1.0"])
-def test_a_libtpu_with_which_the_import_aborts_is_told_before_the_import(bus, libtpu):
+def test_a_libtpu_with_which_the_import_aborts_is_reported_before_the_import(bus, libtpu):
     assert _message("local", bus, {**_READY, "libtpu": libtpu}) == (
         f"`--tpu` cannot use libtpu {libtpu}, with which tensorflow-tpu 2.20.0 aborts. Received: "
         f"'local'; install tensorflow-tpu==2.20.0 and libtpu==0.0.24, {_CPU}"
@@ -193,13 +194,13 @@ def test_a_libtpu_with_which_the_import_aborts_is_told_before_the_import(bus, li
 @pytest.mark.parametrize(
     "tensorflow, libtpu", [("2.20.0", "0.0.31.dev20260101"), ("2.19.1", "0.0.32")]
 )
-def test_a_libtpu_that_fits_is_accepted(bus, tensorflow, libtpu):
+def test_a_compatible_libtpu_is_accepted(bus, tensorflow, libtpu):
     _device(bus, 6, "0x1ae0", "0x0063")
     packages = {"tensorflow-tpu": tensorflow, "libtpu": libtpu}
     assert preflight("local", str(bus), packages.get) is None
 
 
-def test_tensorflow_without_its_tpu_library_is_told(bus):
+def test_a_missing_libtpu_is_reported(bus):
     assert _message("local", bus, {"tensorflow-tpu": "2.20.0"}) == (
         "`--tpu` needs the package libtpu beside tensorflow-tpu 2.20.0. Received: 'local'; install "
         f"tensorflow-tpu==2.20.0 and libtpu==0.0.24, {_CPU}"

@@ -1,8 +1,8 @@
-"""Is what a TPU would be given a program that its compiler takes, with one exchange a step?
+"""Can the TPU's compiler compile the program that a TPU would run, with one exchange per step?
 
-The trainer's own loop and evaluation, traced by a real TPUStrategy over 8 cores that are not there. Which
-operations the TPU's compiler has kernels for stands in `xla_tpu_kernels.txt`, as tensorflow-tpu says;
-`tests/tpu` compares the two. `make test-tpu` traces the same on tensorflow-tpu's own, older TensorFlow.
+The trainer's own loop and evaluation, traced by a real TPUStrategy over 8 cores that do not exist.
+`xla_tpu_kernels.txt` lists the operations for which tensorflow-tpu has kernels; `tests/tpu` compares the
+list with the package. `make test-tpu` traces the same on tensorflow-tpu's own, older TensorFlow.
 """
 
 import functools
@@ -27,7 +27,7 @@ from trainer.training.checkpoint_evaluator import CheckpointEvaluator
 _LISTED = ROOT / "tests" / "tpu" / "xla_tpu_kernels.txt"
 _CORES = 8
 _BATCH = {"data.global_batch_size": "96"}
-# Every recipe whose data is at hand, every optimizer, and each way to feed and to clip.
+# Every recipe whose data needs no download, every optimizer, both placements, and clipping.
 _CASES = {
     "digits_dense": {},
     "dense_100": {},
@@ -48,7 +48,7 @@ def _program(case="digits_dense"):
 
 
 def _elements(program):
-    """The first loop's, one per core."""
+    """The first loop's elements, one per core."""
     return next(program.feed.elements(program.schedule.loops(0)))
 
 
@@ -70,7 +70,7 @@ def test_a_step_exchanges_one_vector_of_all_gradients_and_sums(case):
     exchanges = [op for op in program.loop.walk() if op.type == "CrossReplicaSum"]
     weights = sum(weight.size for weight in program.runtime.state().weights)
     assert [op.inputs[0].shape for op in exchanges] == [weights + 3]
-    assert exchanges[0] not in program.loop.operations  # But in the body of the loop over steps.
+    assert exchanges[0] not in program.loop.operations  # It is in the body of the loop over steps.
 
 
 @pytest.mark.parametrize("case", _CASES)
@@ -81,7 +81,7 @@ def test_an_evaluation_exchanges_nothing_on_the_cores(case, with_kernel):
     assert evaluation.counts()["CrossReplicaSum"] == 0
 
 
-def test_gradients_are_clipped_after_they_were_added():
+def test_gradients_are_clipped_after_the_exchange():
     def before(case):
         (exchange,) = (op for op in _program(case).loop.walk() if op.type == "CrossReplicaSum")
         return sorted(op.type for op in _ancestors(exchange))
@@ -101,31 +101,31 @@ def _ancestors(operation):
 
 
 @pytest.mark.parametrize("case, arrays", [("digits_dense", 1), ("digits_dense, streamed", 3)])
-def test_only_indices_travel_with_a_call_where_the_data_is_resident(case, arrays):
+def test_only_indices_are_sent_with_a_call_where_the_data_is_resident(case, arrays):
     inputs = [op.outputs[0] for op in _program(case).loop.inputs]
     sent = [tensor for tensor in inputs if tensor.dtype != tf.resource]
-    # The number of the replica and the number of steps are there always.
+    # The replica's number and the number of steps are always sent.
     assert len(sent) == 2 + arrays
     indices = _elements(_program(case))[0][0]
     assert (indices.dtype, indices.shape) in [(one.dtype, one.shape) for one in sent]
 
 
-def test_a_checkpoint_is_evaluated_by_the_cores_of_a_tpu(monkeypatch, tmp_path, with_kernel):
+def test_a_checkpoint_is_evaluated_on_the_cores_of_a_tpu(monkeypatch, tmp_path, with_kernel):
     monkeypatch.setattr(
         "strategies.tpu.runtime.connect", lambda *unused: trace_only_strategy(_CORES)
     )
     config = config_load.resolve("digits_dense", {})
-    evaluator = CheckpointEvaluator(
-        Choice("tpu", "asked for", "local"), [], config, Workdir(tmp_path)
-    )
+    evaluator = CheckpointEvaluator(Choice("tpu", "a test", "local"), [], config, Workdir(tmp_path))
     test = evaluator._test
-    assert test.loops[0].num_steps * _CORES >= 2  # Two blocks of 300 examples, and padding.
+    assert (
+        test.loops[0].num_steps * _CORES >= 2
+    )  # 300 examples are two blocks; the rest is padding.
     traced = Traced(evaluator._runtime.traced_evaluation(next(test.pipeline.elements(test.loops))))
     assert set(traced.counts()) - with_kernel == set()
     assert traced.open_shapes() == []
 
 
-def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held():
+def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_in_memory():
     config = config_load.resolve("digits_dense", _BATCH)
     dataset = registry.load(config.data)
     bare = trace(config, dataset, _CORES, with_values=False)
@@ -144,21 +144,21 @@ def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_held
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < weights
 
 
-def test_a_new_state_reaches_the_copy_of_every_core_and_is_read_back():
+def test_restore_sets_the_copy_on_every_core_and_state_reads_it_back():
     runtime = _program().runtime
     state = runtime.state()
     runtime.restore(
         State([w + 1 for w in state.weights], [[s * 0 for s in o] for o in state.slots])
     )
-    for variable, weight in zip(runtime._weights, state.weights, strict=True):
-        copies = runtime._strategy.experimental_local_results(variable)
+    for variable, weight in zip(runtime.weights, state.weights, strict=True):
+        copies = runtime.strategy.experimental_local_results(variable)
         assert len(copies) == _CORES
         assert all(np.array_equal(copy, weight + 1) for copy in copies)
     assert not any(np.any(slot) for own in runtime.state().slots for slot in own)
     runtime.restore(state)
 
 
-def test_a_batch_that_does_not_divide_among_the_cores_is_refused():
+def test_a_batch_that_does_not_divide_evenly_among_the_cores_is_refused():
     config = config_load.resolve("digits_dense", {"data.global_batch_size": "100"})
     with pytest.raises(ConfigError) as caught:
         trace(config, registry.load(config.data), _CORES)
@@ -169,7 +169,7 @@ def test_a_batch_that_does_not_divide_among_the_cores_is_refused():
 
 
 @pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])
-def test_a_tpu_that_is_lost_on_the_way_can_be_gone_on_from(error, monkeypatch):
+def test_a_tpu_lost_during_a_run_ends_it_with_a_resumable_error(error, monkeypatch):
     def lost(*unused):
         raise error(None, None, "socket closed")
 
@@ -180,14 +180,14 @@ def test_a_tpu_that_is_lost_on_the_way_can_be_gone_on_from(error, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "slip, found",
+    "body, found",
     [
         (lambda x: tf.numpy_function(np.sin, [x], tf.float32), "PyFunc"),
         (lambda x: tf.random.experimental.index_shuffle(3, [1, 2], 9), "RandomIndexShuffle"),
     ],
 )
-def test_an_operation_of_the_host_would_be_found(slip, found, with_kernel):
-    assert _traced(slip).counts().keys() - with_kernel == {found}
+def test_an_operation_without_a_kernel_would_be_found(body, found, with_kernel):
+    assert _traced(body).counts().keys() - with_kernel == {found}
 
 
 def test_a_shape_that_depends_on_values_would_be_found():

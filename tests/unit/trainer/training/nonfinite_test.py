@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from strategies import choose
+from strategies import create
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import State
@@ -47,7 +47,7 @@ def _train(folder, value=np.nan, example=POISONED, **overrides):
     config = config_load.resolve("relu_regression", flags)
     workdir = Workdir(folder)
     workdir.initialize(config)
-    runtime = choose.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
+    runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
     with Watchdog(600) as watch:
         return loop.train_and_evaluate(
             config, _dataset(config, value, example), runtime, workdir, _Stop(), watch
