@@ -32,7 +32,7 @@ def take_own_share(source: str, environ: MutableMapping[str, str] = os.environ) 
     each took all would run out of memory, or fail in NCCL, which allows one process per GPU. Call it
     before TensorFlow lists its devices.
     """
-    if source == slurm.PLACE:
+    if source == slurm.SOURCE:
         seen = visible(environ)
         own = slurm.own_gpus(environ, seen)
         if own != seen:

@@ -86,7 +86,7 @@ def _give_up_who_is_not_taken_back(workers: list, peers: Membership) -> None:
         since = {task: since.get(task, now) for task in _failed(workers) - {*peers.lost}}
         for task, failed_at in since.items():
             if now - failed_at > _TAKEN_BACK_WITHIN_S:
-                peers.give_up(
+                peers.declare_lost(
                     task, f"TensorFlow did not take it back within {_TAKEN_BACK_WITHIN_S:g} s"
                 )
 

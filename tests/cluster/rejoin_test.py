@@ -81,7 +81,7 @@ PAUSING = """
 import sys, threading, time
 
 from strategies import choose
-from strategies.rendezvous import roll_call
+from strategies.rendezvous import probe, roll_call
 from strategies.cluster import tf_config
 from trainer.task import fingerprint
 from trainer.training import loop
@@ -107,7 +107,7 @@ with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 1
         if len(reports) == 3:
             print("between loops", flush=True)
             assert back.wait(100)
-            while roll_call.probe(cluster)[cluster.trainers()[0]] != "answers":
+            while probe.probe(cluster)[cluster.trainers()[0]] != "answers":
                 time.sleep(0.1)
             print("goes on", flush=True)
         return reports[-1]
