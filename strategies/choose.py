@@ -103,7 +103,7 @@ def _from_cluster(cluster: ClusterSpec) -> Choice:
             f"{place} has a `ps` job, so {held} the weights, {workers} "
             "compute and the chief coordinates",
         )
-    if cluster.is_alone:
+    if cluster.is_single_task:
         return Choice("mirrored", f"{place} names a single task, so its devices train together")
     tasks = _count(len(cluster.trainers()), "task")
     return Choice(
@@ -118,7 +118,7 @@ def _count(number: int, noun: str) -> str:
 
 def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
     """The flag's strategy where the cluster can run it too."""
-    if wanted == "multi_worker" and cluster.jobs and cluster.is_alone:
+    if wanted == "multi_worker" and cluster.jobs and cluster.is_single_task:
         return Choice(
             "multi_worker", f"the flag --strategy asks for it; {cluster.source} names one task"
         )
@@ -135,7 +135,7 @@ def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
 
 def _without(cluster: ClusterSpec) -> str:
     """How to be alone after all."""
-    return {TF_CONFIG: "unset TF_CONFIG", slurm.PLACE: "set TF_CONFIG={}"}.get(
+    return {TF_CONFIG: "unset TF_CONFIG", slurm.SOURCE: "set TF_CONFIG={}"}.get(
         cluster.source, f"leave {cluster.source} out"
     )
 

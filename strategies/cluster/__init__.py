@@ -1,1 +1,1 @@
-"""Which tasks are there, and which am I?"""
+"""Which tasks are in this cluster, and which one is this process?"""

@@ -1,19 +1,19 @@
-"""Which hosts does a short list stand for?
+"""Which host names does a compact host list contain?
 
-Slurm writes "node[01-03,07],login" for node01, node02, node03, node07 and login. `--cluster` takes the
-same, with a port after each: "node[01-03]:2222".
+`expand` lists them. Slurm writes "node[01-03,07],login" for node01, node02, node03, node07 and login.
+`--cluster` accepts the same, with a port after each: "node[01-03]:2222".
 """
 
 import itertools
 import math
 import re
 
-_MOST = 10_000  # More than a cluster has; a slip in a range names millions.
+_MAX_NAMES = 10_000  # More than a cluster has; a typing error in a range may mean millions.
 _RANGE = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 
 
 def split(text: str, separator: str = ",") -> list[str]:
-    """The parts between separators that stand outside of brackets. None of an empty text."""
+    """The parts between separators outside of brackets. An empty text has no parts."""
     depth, parts = 0, [""]
     for character in text:
         depth += (character == "[") - (character == "]")
@@ -25,42 +25,42 @@ def split(text: str, separator: str = ",") -> list[str]:
 
 
 def expand(text: str) -> list[str]:
-    """Every name of a list, in its order; of several brackets in one name the last counts fastest.
+    """Every name of a list, in its order. Where a name has several brackets, the last varies fastest.
 
-    Numbers keep the zeros that a range begins with: [08-10] is 08, 09, 10.
+    Numbers keep the leading zeros of the range: [08-10] is 08, 09, 10.
 
     Raises:
-      ValueError: it is no such list, and why.
+      ValueError: the text is not a host list, with the reason; or it has more than 10,000 names.
     """
     names: list[str] = []
     for part in split(text):
         names += _names(part)
-        if len(names) > _MOST:
-            raise ValueError(f"more than {_MOST:,} hosts")
+        if len(names) > _MAX_NAMES:
+            raise ValueError(f"more than {_MAX_NAMES:,} hosts")
     return names
 
 
 def _names(part: str) -> list[str]:
     if not part:
-        raise ValueError("a name is missing beside a comma")
+        raise ValueError("a name is missing before or after a comma")
     if part.count("[") != part.count("]"):
-        raise ValueError("a bracket is left open")
-    # IPv6 addresses stand in brackets too: what holds no range is taken as it is.
+        raise ValueError("a bracket is not closed")
+    # IPv6 addresses have brackets too; those that do not contain ranges are kept as they are.
     pieces = re.split(r"(\[[0-9,-]*\])", part)
-    choices = [_numbers(piece) if place % 2 else [piece] for place, piece in enumerate(pieces)]
-    if math.prod(map(len, choices)) > _MOST:
-        raise ValueError(f"more than {_MOST:,} hosts")
+    choices = [_numbers(piece) if index % 2 else [piece] for index, piece in enumerate(pieces)]
+    if math.prod(map(len, choices)) > _MAX_NAMES:
+        raise ValueError(f"more than {_MAX_NAMES:,} hosts")
     return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
 def _numbers(bracket: str) -> list[str]:
     inner = bracket[1:-1]
     if not _RANGE.fullmatch(inner):
-        raise ValueError(f"{bracket} is no range, as in [01-03,07]")
+        raise ValueError(f"{bracket} must list numbers or ranges, as in [01-03,07]")
     numbers: list[str] = []
-    for first, _, last in (one.partition("-") for one in inner.split(",")):
+    for first, _, last in (part.partition("-") for part in inner.split(",")):
         low, high = int(first), int(last or first)
-        if not low <= high < low + _MOST:
-            raise ValueError(f"{bracket} does not count up by fewer than {_MOST:,}")
+        if not low <= high < low + _MAX_NAMES:
+            raise ValueError(f"{bracket} must count up, over at most {_MAX_NAMES:,} numbers")
         numbers += [str(number).zfill(len(first)) for number in range(low, high + 1)]
     return numbers

@@ -1,7 +1,7 @@
-"""Which of these addresses is this machine's own?
+"""Which of these addresses belong to this machine?
 
-This is needed where a cluster is given, but not which of its tasks this process is. Names are compared
-first, which costs nothing; then addresses.
+`own_indices` finds them, for a process that is given its cluster and not its task. It compares host names
+first, which needs no network; then it resolves the names, and tries to bind their addresses.
 """
 
 import ipaddress
@@ -11,29 +11,33 @@ from collections.abc import Iterable, Sequence
 
 from strategies.cluster.spec import split_address
 
-_LOOK_UP_S = 10.0  # In all. The system bounds each name by itself, at some seconds.
+_RESOLVE_TIMEOUT_S = 10.0  # For all names; each name also has the system's own timeout.
 
 
-def places(addresses: Sequence[str], hostname: str = "") -> list[int]:
-    """Where among the addresses this machine's own stand: by its name if one does so, else by address.
+def own_indices(addresses: Sequence[str], hostname: str = "") -> list[int]:
+    """The indices of the addresses, each host:port, that belong to this machine.
+
+    They are those with its host name, if there are any; else those that resolve to one of its addresses.
+    `hostname`: this machine's; empty: ask the system.
 
     Raises:
-      TimeoutError: names take too long to be looked up.
+      ValueError: an address is not host:port.
+      TimeoutError: resolving the names takes more than 10 s.
     """
     hosts = [split_address(address)[0].lower() for address in addresses]
     own = (hostname or socket.gethostname()).lower()
-    if named := _where(hosts, {own}) or _where(map(_first_label, hosts), {_first_label(own)}):
+    if named := _indices(hosts, {own}) or _indices(map(_first_label, hosts), {_first_label(own)}):
         return named
-    deadline = time.monotonic() + _LOOK_UP_S
-    return _where(hosts, {host for host in dict.fromkeys(hosts) if _is_here(host, deadline)})
+    deadline = time.monotonic() + _RESOLVE_TIMEOUT_S
+    return _indices(hosts, {host for host in dict.fromkeys(hosts) if _is_own(host, deadline)})
 
 
-def _where(hosts: Iterable[str], own: set[str]) -> list[int]:
-    return [place for place, host in enumerate(hosts) if host in own]
+def _indices(hosts: Iterable[str], own: set[str]) -> list[int]:
+    return [index for index, host in enumerate(hosts) if host in own]
 
 
 def _first_label(host: str) -> str:
-    """ "node1" of "node1.example.org": a machine may know itself by either. An address is whole."""
+    """ "node1" of "node1.example.org", as a host name may be either. An IP address unchanged."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -41,22 +45,22 @@ def _first_label(host: str) -> str:
     return host
 
 
-def _is_here(host: str, deadline: float) -> bool:
+def _is_own(host: str, deadline: float) -> bool:
     if time.monotonic() > deadline:
         raise TimeoutError
-    return any(_can_bind(address) for address in _looked_up(host))
+    return any(_can_bind(address) for address in _resolve(host))
 
 
-def _looked_up(host: str) -> set[str]:
+def _resolve(host: str) -> set[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
         return set()
-    return {str(place[0]) for *_, place in found}
+    return {str(address[0]) for *_, address in found}
 
 
 def _can_bind(address: str) -> bool:
-    """Whether an address is one of this machine's: only those can be bound."""
+    """Whether an IP address is one of this machine's: only those can be bound."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as candidate:

@@ -1,8 +1,8 @@
-"""Where is the cluster said?
+"""Which of its sources defines the cluster?
 
-In one of three places: TF_CONFIG; the flags `--cluster` and `--task`; the variables of a step of Slurm
-with several tasks. The first two together are refused. Slurm gives way to both: a cluster that was
-written down, or that `launch` made within an allocation, is the one that is meant.
+`find` reads three sources: TF_CONFIG; the flags `--cluster` and `--task`; the variables of a Slurm step
+with several tasks. TF_CONFIG and the flags together are an error. Both override Slurm: a cluster that is
+written down, or that `launch` starts within an allocation, is the intended one.
 """
 
 import dataclasses
@@ -15,51 +15,51 @@ from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec
 from strategies.errors import ClusterError
 
-_AROUND = "start a cluster on this machine with `python -m trainer launch --ps="
+_LAUNCH = "start a cluster on this machine with `python -m trainer launch --ps="
 
 
-def find(asked: ClusterFlags, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
-    """The cluster that this process is a task of, and which; alone where no place names one.
+def find(flags: ClusterFlags, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
+    """This process's cluster and task; a single task where no source defines a cluster.
 
-    `TF_CONFIG={}` says that there is none, also within a step of Slurm.
+    With `TF_CONFIG={}` it is a single task, also within a Slurm step.
 
     Raises:
-      ClusterError: a place describes nothing that can run, or two contradict each other.
+      ClusterError: a source describes a cluster that cannot run, or two sources define one.
     """
-    written = tf_config.from_env(environ)
-    if written.jobs or written.is_evaluator:
-        _refuse_flags(asked, written)
-        return written
-    if asked.cluster or asked.task:
-        return cluster_flags.read(asked, environ)
+    from_env = tf_config.from_env(environ)
+    if from_env.jobs or from_env.is_evaluator:
+        _check_no_flags(flags, from_env)
+        return from_env
+    if flags.cluster or flags.task:
+        return cluster_flags.read(flags, environ)
     if slurm.is_step(environ) and not environ.get(TF_CONFIG, "").strip():
         addresses, number = slurm.addresses(environ)
-        jobs = roles.jobs(addresses, asked.ps, slurm.PLACE)
+        jobs = roles.jobs(addresses, flags.ps, slurm.SOURCE)
         task = roles.task_at(jobs, number)
-        return tf_config.from_dict({"cluster": jobs, "task": task}, slurm.PLACE)
-    if asked.ps:
+        return tf_config.from_dict({"cluster": jobs, "task": task}, slurm.SOURCE)
+    if flags.ps:
         raise ClusterError(
-            "`--ps` is for the tasks of a plain list in --cluster, or of Slurm. Received: "
-            f"{asked.ps}, and there is neither; {_AROUND}{asked.ps}`."
+            "`--ps` needs a --cluster that lists addresses without jobs, or a Slurm step. Received: "
+            f"{flags.ps}, with neither; {_LAUNCH}{flags.ps}`."
         )
-    return dataclasses.replace(written, note=_meant(environ))
+    return dataclasses.replace(from_env, note=_hint(environ))
 
 
-def _meant(environ: Mapping[str, str]) -> str:
-    """What to tell who is alone, and may not have meant to be."""
+def _hint(environ: Mapping[str, str]) -> str:
+    """How to start a cluster, for a single task whose environment suggests that one was intended."""
     if environ.get(TF_CONFIG, "").strip():
         return ""
     if slurm.is_unused(environ):
-        return "; Slurm gave this job more, which srun would start"
+        return "; this Slurm job has more nodes or tasks, which srun would start"
     if environ.get(cluster_flags.COMPLETION_INDEX):
-        return "; --cluster would list the tasks of this Indexed Job"
+        return "; list the tasks of this Indexed Job in --cluster to train together"
     return ""
 
 
-def _refuse_flags(asked: ClusterFlags, written: ClusterSpec) -> None:
-    for flag, value in vars(asked).items():
+def _check_no_flags(flags: ClusterFlags, from_env: ClusterSpec) -> None:
+    for flag, value in vars(flags).items():
         if value:
             raise ClusterError(
-                f"`--{flag}` and TF_CONFIG must not both say which cluster this is. Received: "
-                f"{value!r} and a TF_CONFIG for {written}; leave the flag out, or unset TF_CONFIG."
+                f"`--{flag}` and TF_CONFIG must not both define the cluster. Received: {value!r}, and a "
+                f"TF_CONFIG for {from_env}; leave the flag out, or unset TF_CONFIG."
             )

@@ -1,7 +1,7 @@
-"""Who am I in this cluster?
+"""Which tasks are in this cluster, and which one is this process?
 
-`ClusterSpec` is a cluster after checking: a frozen value that the rest of the program is given.
-`tf_config.py` reads TF_CONFIG; `resolve.py` knows the other sources of a cluster.
+`ClusterSpec` lists them: a validated, frozen value that is passed to the rest of the program.
+`resolve.py` makes it from the environment and the flags.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ JOBS = ("chief", "worker", "ps", "evaluator")
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Task:
-    """One process of a cluster: its job and its place, from 0, among the tasks of that job."""
+    """One process of a cluster: its job and its index, from 0, among the tasks of that job."""
 
     type: str
     index: int
@@ -30,10 +30,10 @@ class Task:
 class ClusterSpec:
     """The tasks that train together, and which of them this process is.
 
-    `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). An evaluator takes no part in
-    training, so it is never in `jobs`, though it may be `task`. No jobs: this process is alone.
-    `source` is where this was said, and `note` how the task was told apart, or of one that is alone
-    what may have been meant; neither makes a difference.
+    `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). It is empty for a single task. An
+    evaluator does not take part in training, so it is never in `jobs`, though it may be `task`.
+    `source` is what defined the cluster: "TF_CONFIG", "--cluster" or "Slurm". `note` is shown after it.
+    Two specs that differ only in `source` and `note` are equal.
     """
 
     jobs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
@@ -42,8 +42,8 @@ class ClusterSpec:
     note: str = dataclasses.field(default="", compare=False)
 
     @property
-    def is_alone(self) -> bool:
-        """True without a cluster, and in one of a single task."""
+    def is_single_task(self) -> bool:
+        """True without a cluster, and in a cluster of one task."""
         return len(self.tasks()) == 1
 
     @property
@@ -56,7 +56,7 @@ class ClusterSpec:
 
     @property
     def leader(self) -> Task:
-        """The task that coordinates and writes: the chief, or worker 0 where there is none."""
+        """The task that coordinates and writes: the chief, or worker 0 where there is no chief."""
         return Task("chief" if "chief" in self.jobs else "worker", 0)
 
     @property
@@ -71,49 +71,46 @@ class ClusterSpec:
 
     def trainers(self) -> list[Task]:
         """The tasks that hold replicas, in order. A chief with parameter servers coordinates."""
-        without = ("chief", "ps") if self.has_ps else ()
-        return [task for task in self.tasks() if task.type not in without]
+        excluded = ("chief", "ps") if self.has_ps else ()
+        return [task for task in self.tasks() if task.type not in excluded]
 
     @property
     def process_index(self) -> int:
-        """The place of this task in `trainers()`. Raises ValueError where it holds no replica."""
+        """The index of this task in `trainers()`. Raises ValueError where it holds no replica."""
         return self.trainers().index(self.task)
 
     def address(self, task: Task) -> str:
-        """The "host:port" of a task. Raises KeyError or IndexError for one not in `jobs`."""
+        """The "host:port" of a task. Raises KeyError or IndexError for a task that is not in `jobs`."""
         return self.jobs[task.type][task.index]
 
     def as_dict(self) -> dict[str, list[str]]:
-        """`jobs` as plain lists: what TensorFlow's own ClusterSpec takes."""
+        """`jobs` with lists, as TensorFlow's own ClusterSpec takes them."""
         return {job: list(addresses) for job, addresses in self.jobs.items()}
 
     def fingerprint(self) -> str:
-        """The sha256 of `jobs` in a canonical form: equal on every task of one cluster."""
+        """The SHA-256 of `jobs` in hexadecimal: equal on every task of one cluster."""
         canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def __str__(self) -> str:
         if not self.jobs:
-            return (
-                "evaluator 0, alone"
-                if self.is_evaluator
-                else f"alone, no cluster in TF_CONFIG{self.note}"
-            )
-        # Who wrote a TF_CONFIG needs not be told of it.
-        whence = "" if self.source == TF_CONFIG else f" (from {self.source}{self.note})"
-        if self.is_alone and not self.is_evaluator:
-            return f"{self.task}, the only task of its cluster{whence}"
-        counts = [_counted(len(addresses), job) for job, addresses in self.jobs.items()]
-        *most, last = counts
-        whole = f"{', '.join(most) + ' and ' if most else ''}{last}"
-        return f"{self.task} in a cluster of {whole}{whence}"
+            if self.is_evaluator:
+                return "evaluator 0, the only task of its cluster"
+            return f"single task, no cluster in TF_CONFIG{self.note}"
+        # TF_CONFIG is the usual source, and is not mentioned.
+        source = "" if self.source == TF_CONFIG else f" (from {self.source}{self.note})"
+        if self.is_single_task and not self.is_evaluator:
+            return f"{self.task}, the only task of its cluster{source}"
+        *most, last = [_counted(len(addresses), job) for job, addresses in self.jobs.items()]
+        jobs = f"{', '.join(most)} and {last}" if most else last
+        return f"{self.task} in a cluster of {jobs}{source}"
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """The host and port of "host:port" or "[ipv6]:port". Raises ValueError."""
+    """The host and port of "host:port" or "[ipv6]:port". Raises ValueError for any other text."""
     match = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})", address)
     if not match or not 1 <= int(match[2]) <= 65535:
-        raise ValueError(f"no host:port: {address!r}")
+        raise ValueError(f"not host:port: {address!r}")
     host = match[1].strip("[]")
     if match[1].startswith("["):
         ipaddress.IPv6Address(host)

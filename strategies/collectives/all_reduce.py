@@ -217,13 +217,13 @@ def _call(
 ) -> socket.socket:
     while (left_s := deadline - time.monotonic()) > 0:
         try:
-            link = JsonConnection(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), at_a_time=1)
+            link = JsonConnection(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), recv_bytes=1)
         except (OSError, UnicodeError):
             time.sleep(_RETRY_EVERY_S)
             continue
         try:
             # A peer answers only once it has made its own calls, which may take until the deadline.
-            if call(link, key, {"rank": rank}, deadline).said == {"rank": peer}:
+            if call(link, key, {"rank": rank}, deadline).introduction == {"rank": peer}:
                 return link.detach()
         except (OSError, EOFError, ProtocolError):
             pass
@@ -238,13 +238,13 @@ def _called(
     """The connections from all tasks of lower rank, by rank."""
     connections: dict[int, socket.socket] = {}
     # A byte at a time: what follows the handshake belongs to the all-reduce.
-    with AuthenticatingListener(listener, key, {"rank": rank}, at_a_time=1) as reception:
+    with AuthenticatingListener(listener, key, {"rank": rank}, recv_bytes=1) as reception:
         while missing := set(range(rank)) - connections.keys():
             met = reception.next_caller(deadline)
             if not met:
                 raise _absent([tasks[peer] for peer in sorted(missing)])
-            if met.said.get("rank") in missing:
-                connections[met.said["rank"]] = met.link.detach()
+            if met.introduction.get("rank") in missing:
+                connections[met.introduction["rank"]] = met.link.detach()
             else:
                 met.link.close()
     return connections

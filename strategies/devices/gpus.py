@@ -37,7 +37,7 @@ def take_own_share(source: str, environ: MutableMapping[str, str] = os.environ) 
       source: where the cluster was read from, as in `ClusterSpec.source`.
       environ: the environment; sets CUDA_VISIBLE_DEVICES in it.
     """
-    if source == slurm.PLACE:
+    if source == slurm.SOURCE:
         seen = visible(environ)
         own = slurm.own_gpus(environ, seen)
         if own != seen:

@@ -1,7 +1,8 @@
-"""How does one task talk to another?
+"""How do two tasks exchange messages?
 
-One JSON object to a line, over a connection of its own beside TensorFlow's. Nothing here is trusted:
-a line has a bound, every wait a deadline, and what is no JSON object is a `ProtocolError`.
+Each message is a JSON object on one line, over a TCP connection that TensorFlow does not use. The peer
+is not trusted: a line has a maximum length, every wait a deadline, and anything else than a JSON object
+is a `ProtocolError`.
 """
 
 import collections
@@ -19,19 +20,21 @@ Message = dict[str, Any]
 
 
 class ProtocolError(Exception):
-    """The other end of the connection speaks some other language."""
+    """The peer sent something that is not a message of this protocol."""
 
 
 class JsonConnection:
-    """A connection to one task. Sending is safe from any thread; reading belongs to one."""
+    """A connection to one peer. Any thread may send; only one thread may read.
 
-    def __init__(self, connection: socket.socket, at_a_time: int = 1 << 16):
-        """`at_a_time`: bytes to read at most. With 1, what follows a message stays unread."""
+    `recv_bytes`: how many bytes to read at once, at most. With 1, what follows a message stays unread.
+    """
+
+    def __init__(self, connection: socket.socket, recv_bytes: int = 1 << 16):
         connection.settimeout(_SEND_TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.inbox: collections.deque[Message] = collections.deque()
         self._connection = connection
-        self._at_a_time = at_a_time
+        self._recv_bytes = recv_bytes
         self._partial = b""
         self._sending = threading.Lock()
 
@@ -40,24 +43,24 @@ class JsonConnection:
 
     @property
     def host(self) -> str:
-        """The address of the other end. Raises OSError where there is none any more."""
+        """The IP address of the peer. Raises OSError once the connection is lost."""
         return self._connection.getpeername()[0].removeprefix("::ffff:")
 
     def send(self, message: Message) -> None:
-        """Sends one message. Raises OSError when the other end does not take it within 5 s."""
+        """Sends one message. Raises OSError (TimeoutError after 5 s) where it cannot be sent."""
         line = json.dumps(message).encode() + b"\n"
         with self._sending:
             self._connection.sendall(line)
 
     def fill(self) -> None:
-        """Reads once, and puts the messages that are now complete into `inbox`.
+        """Reads once, and appends the messages that are now complete to `inbox`.
 
         Raises:
-          EOFError: the other end is gone.
-          ProtocolError: it sent what is no message.
+          EOFError: the connection is closed or lost.
+          ProtocolError: the peer sent something that is not a message.
         """
         try:
-            received = self._connection.recv(self._at_a_time)
+            received = self._connection.recv(self._recv_bytes)
         except TimeoutError:
             return
         except OSError as error:
@@ -70,7 +73,12 @@ class JsonConnection:
             raise ProtocolError
 
     def receive(self, deadline: float) -> Message:
-        """The next message. Raises TimeoutError at `deadline` (of time.monotonic), else as `fill`."""
+        """The next message.
+
+        Raises:
+          TimeoutError: none arrived until `deadline`, a value of time.monotonic.
+          EOFError, ProtocolError: as `fill`.
+        """
         while not self.inbox:
             if not self.is_readable(deadline - time.monotonic()):
                 raise TimeoutError
@@ -78,20 +86,20 @@ class JsonConnection:
         return self.inbox.popleft()
 
     def is_readable(self, timeout_s: float = 0.0) -> bool:
-        """True as soon as there is something to read, be it the end of the connection."""
+        """Whether there is something to read within `timeout_s`. The end of the connection counts."""
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
     def shut_down(self) -> None:
-        """Ends the connection for both sides, and wakes whoever waits on it here."""
+        """Ends the connection for both sides, and wakes the thread that reads it here."""
         try:
             self._connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # The other end was faster.
+            pass  # The peer closed it first.
 
     def detach(self) -> socket.socket:
-        """The connection, which is the caller's from now on."""
+        """The socket. From now on the caller owns it and must close it."""
         return self._connection
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Does the other end of a connection know the secret too?
+"""Does the peer know the secret too?
 
-Challenge and response: each side makes up a nonce, then the caller says who it is and proves over both
-nonces and what it said that it knows the key, and the called does likewise. So nothing that was heard
-on the wire can be used again. The caller goes first, as anyone may call.
+A challenge and response shows it. Each side sends a random nonce. Then the caller sends its introduction
+with a proof, an HMAC of both nonces and the introduction; then the listener does the same. So recorded
+messages cannot be replayed. The caller proves first: the listener tells strangers nothing.
 """
 
 import random
@@ -23,68 +23,79 @@ _REFUSED: Message = {"muster": "refused"}
 
 
 class AuthenticationError(ProtocolError):
-    """The other end speaks the protocol and does not know the secret."""
+    """The peer follows the protocol and does not know the secret."""
 
 
 class AuthenticatedConnection(NamedTuple):
-    """The other end of a connection, once both sides have shown that they know the key."""
+    """A connection on which both sides have proved that they know the key.
+
+    `introduction` is the peer's.
+    """
 
     link: JsonConnection
-    said: dict[str, Any]
+    introduction: dict[str, Any]
     key: bytes
     nonces: list[str]
 
     def send(self, message: Message) -> None:
-        """Sends a message that nobody else could have sent. Raises OSError, as `JsonConnection.send`."""
-        self.link.send({**message, "proof": proof(self.key, "then", self.nonces, message)})
+        """Sends a message with a proof. Raises OSError, as `JsonConnection.send`."""
+        self.link.send({**message, "proof": proof(self.key, "message", self.nonces, message)})
 
     def receive(self, deadline: float) -> Message:
-        """The next such message. Raises as `JsonConnection.receive`; AuthenticationError if forged."""
+        """The next message. Raises as `JsonConnection.receive`; AuthenticationError if it is forged."""
         message = self.link.receive(deadline)
         claimed = message.pop("proof", None)
-        if not is_proof(claimed, self.key, "then", self.nonces, message):
+        if not is_proof(claimed, self.key, "message", self.nonces, message):
             raise AuthenticationError
         return message
 
 
 def call(
-    link: JsonConnection, key: bytes, says: dict[str, Any], deadline: float
+    link: JsonConnection, key: bytes, introduction: dict[str, Any], deadline: float
 ) -> AuthenticatedConnection:
-    """The handshake of who calls.
+    """The caller's side of the handshake. `deadline` is a value of time.monotonic.
 
     Raises:
-      AuthenticationError: the other end does not know the key, or finds that this one does not.
+      AuthenticationError: the listener does not know the key, or found that this side does not.
       OSError, EOFError, ProtocolError: as `JsonConnection.send` and `JsonConnection.receive`.
     """
     nonce = secrets.token_hex(_NONCE_BYTES)
     link.send({"muster": "hello", "nonce": nonce})
     nonces = [nonce, _nonce(link.receive(deadline))]
-    link.send({"says": says, "proof": proof(key, "caller", nonces, says)})
+    link.send(_introduce(key, "caller", nonces, introduction))
     answer = link.receive(deadline)
     if answer == _REFUSED:
         raise AuthenticationError
-    return AuthenticatedConnection(link, _said(answer, key, "called", nonces), key, nonces)
+    return AuthenticatedConnection(link, _verified(answer, key, "listener", nonces), key, nonces)
 
 
 class AuthenticatingListener:
-    """Lets in, one after another, whoever calls at a listener and knows the key.
+    """Accepts the callers at a listening socket that know the key, one after another.
 
-    Strangers may call too, and say nothing or anything: none of them holds up the others. Closing it
-    sends away who waits, and leaves the listener as it is.
+    Other programs may connect too and send nothing, or anything: they do not delay the callers. Closing
+    this closes the connections that are still in the handshake, and leaves the socket open.
+
+    Args:
+      listener: the listening socket.
+      key: the secret.
+      introduction: sent to the callers that proved that they know the key.
+      recv_bytes: as of `JsonConnection`.
     """
 
     def __init__(
-        self, listener: socket.socket, key: bytes, says: dict[str, Any], at_a_time: int = 1 << 16
+        self,
+        listener: socket.socket,
+        key: bytes,
+        introduction: dict[str, Any],
+        recv_bytes: int = 1 << 16,
     ):
-        """`says` is told to who proved that it knows the key; `at_a_time` is for the links."""
-        self.imposters: set[str] = set()  # The hosts from which they called.
+        self.rejected_hosts: set[str] = set()  # Of callers that do not know the key.
         self._listener = listener
         self._key = key
-        self._says = says
-        self._at_a_time = at_a_time
-        self._callers: dict[
-            JsonConnection, list[str]
-        ] = {}  # With the nonces, once they are agreed.
+        self._introduction = introduction
+        self._recv_bytes = recv_bytes
+        # The callers in the handshake, with both nonces once they are exchanged.
+        self._callers: dict[JsonConnection, list[str]] = {}
         self._selector = selectors.DefaultSelector()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -98,37 +109,37 @@ class AuthenticatingListener:
             link.close()
 
     def next_caller(self, deadline: float) -> AuthenticatedConnection | None:
-        """The next one that knows the key; None at `deadline` (of time.monotonic)."""
+        """The next caller that knows the key; None at `deadline`, a value of time.monotonic."""
         while (left_s := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left_s):
                 if key.fileobj is self._listener:
-                    self._admit()
-                elif key.fileobj in self._callers and (met := self._hear(key.fileobj)):
-                    return met
+                    self._accept()
+                elif key.fileobj in self._callers and (caller := self._read(key.fileobj)):
+                    return caller
         return None
 
-    def _admit(self) -> None:
+    def _accept(self) -> None:
         try:
-            link = JsonConnection(self._listener.accept()[0], self._at_a_time)
+            link = JsonConnection(self._listener.accept()[0], self._recv_bytes)
         except OSError:
-            return  # It hung up before it was let in.
+            return  # It disconnected first.
         if len(self._callers) >= _MAX_CALLERS:
-            # Any of them, so that a flood cannot be sure to wash away the one that counts.
-            self._turn_away(random.choice([*self._callers]))
+            # A random one, so that a flood of strangers cannot reliably push out a caller with the key.
+            self._reject(random.choice([*self._callers]))
         self._callers[link] = []
         self._selector.register(link, selectors.EVENT_READ)
 
-    def _turn_away(self, link: JsonConnection) -> None:
+    def _reject(self, link: JsonConnection) -> None:
         self._selector.unregister(link)
         del self._callers[link]
         link.close()
 
-    def _hear(self, link: JsonConnection) -> AuthenticatedConnection | None:
+    def _read(self, link: JsonConnection) -> AuthenticatedConnection | None:
         try:
             link.fill()
             return self._answer(link, link.inbox.popleft()) if link.inbox else None
         except (EOFError, OSError, ProtocolError):
-            self._turn_away(link)
+            self._reject(link)
             return None
 
     def _answer(self, link: JsonConnection, message: Message) -> AuthenticatedConnection | None:
@@ -138,26 +149,25 @@ class AuthenticatingListener:
             link.send({"muster": "hello", "nonce": nonces[1]})
             return None
         try:
-            said = _said(message, self._key, "caller", nonces)
+            introduction = _verified(message, self._key, "caller", nonces)
         except AuthenticationError:
-            if link.host not in self.imposters:
-                self.imposters.add(link.host)
+            if link.host not in self.rejected_hosts:
+                self.rejected_hosts.add(link.host)
                 logging.warning(
-                    "a caller from %s does not know the secret (%s), and was turned away",
+                    "a caller from %s does not know the secret (%s), and was rejected",
                     link.host,
                     FLAG,
                 )
             link.send(_REFUSED)
             raise
-        mine = {"says": self._says, "proof": proof(self._key, "called", nonces, self._says)}
-        link.send(mine)
+        link.send(_introduce(self._key, "listener", nonces, self._introduction))
         self._selector.unregister(link)
         del self._callers[link]
-        return AuthenticatedConnection(link, said, self._key, nonces)
+        return AuthenticatedConnection(link, introduction, self._key, nonces)
 
 
 def reason(error: Exception) -> str:
-    """Why a call failed, in a word or two."""
+    """Why a call failed, in a few words."""
     reasons = {
         socket.gaierror: "name does not resolve",
         UnicodeError: "name does not resolve",  # From a label too long for any name.
@@ -165,7 +175,7 @@ def reason(error: Exception) -> str:
         TimeoutError: "no answer",
         AuthenticationError: "it does not know the secret",
         ProtocolError: "another program answers there",
-        EOFError: "it hung up",
+        EOFError: "it closed the connection",
     }
     for kind, words in reasons.items():
         if isinstance(error, kind):
@@ -180,10 +190,14 @@ def _nonce(message: Message) -> str:
     return nonce
 
 
-def _said(message: Message, key: bytes, role: str, nonces: list[str]) -> dict[str, Any]:
-    said = message.get("says")
-    if not isinstance(said, dict):
+def _introduce(key: bytes, role: str, nonces: list[str], introduction: dict[str, Any]) -> Message:
+    return {"introduction": introduction, "proof": proof(key, role, nonces, introduction)}
+
+
+def _verified(message: Message, key: bytes, role: str, nonces: list[str]) -> dict[str, Any]:
+    introduction = message.get("introduction")
+    if not isinstance(introduction, dict):
         raise ProtocolError
-    if not is_proof(message.get("proof"), key, role, nonces, said):
+    if not is_proof(message.get("proof"), key, role, nonces, introduction):
         raise AuthenticationError
-    return said
+    return introduction

@@ -1,8 +1,8 @@
-"""How do a sweep's chief and a client talk, so that nobody else can put in a word?
+"""How do a sweep's chief and a client exchange messages that nobody else can forge?
 
-After the handshake each message is signed with the secret over this connection's nonces. It also says
-who sends it and the how-manieth it is, and that is signed too: so what was heard on the wire cannot be
-said again, not even on the same connection, nor be thrown back at who said it, nor left out.
+After the handshake each message is signed with the secret and this connection's nonces. The signature
+covers the sender's role and the message's number too. So a recorded message cannot be replayed, even on
+the same connection, nor sent back to its sender, and none can be left out unnoticed.
 """
 
 import threading
@@ -14,45 +14,49 @@ CHIEF, CLIENT = "chief", "client"
 
 
 class SignedChannel:
-    """A connection after its handshake. Sending is safe from any thread; reading belongs to one."""
+    """A connection after its handshake. Any thread may send; only one thread may read.
 
-    def __init__(self, met: AuthenticatedConnection, role: str):
-        """`role`: which of the two this end is."""
-        self._met = met
+    `role`: of this side, CHIEF or CLIENT.
+    """
+
+    def __init__(self, connection: AuthenticatedConnection, role: str):
+        self._connection = connection
         self._role = role
-        self._other = CLIENT if role == CHIEF else CHIEF
-        self._sent = self._received = 0
+        self._peer_role = CLIENT if role == CHIEF else CHIEF
+        self._num_sent = self._num_received = 0
         self._sending = threading.Lock()
 
     @property
     def host(self) -> str:
-        """The other end's address. Raises OSError where there is none any more."""
-        return self._met.link.host
+        """The IP address of the peer. Raises OSError once the connection is lost."""
+        return self._connection.link.host
 
     def send(self, message: Message) -> None:
-        """Raises OSError where the other end does not take it within 5 s: then this one is done for."""
+        """Sends a message. Raises OSError (TimeoutError after 5 s): then the channel is unusable."""
         with self._sending:
-            self._met.send({"message": message, "from": self._role, "count": self._sent})
-            self._sent += 1
+            signed = {"message": message, "from": self._role, "count": self._num_sent}
+            self._connection.send(signed)
+            self._num_sent += 1
 
     def receive(self, deadline: float) -> Message:
         """The next message.
 
         Raises:
-          TimeoutError: there is none at `deadline`, of time.monotonic.
-          EOFError: the other end is gone.
-          ProtocolError: it speaks another language, or (AuthenticationError) somebody else put in a word.
+          TimeoutError: none arrived until `deadline`, a value of time.monotonic.
+          EOFError: the connection is closed or lost.
+          ProtocolError: the peer sent something that is not a message.
+          AuthenticationError: a message is forged, replayed or missing.
         """
-        said = self._met.receive(deadline)
-        if (said.get("from"), said.get("count")) != (self._other, self._received):
+        signed = self._connection.receive(deadline)
+        if (signed.get("from"), signed.get("count")) != (self._peer_role, self._num_received):
             raise AuthenticationError
-        self._received += 1
-        message = said.get("message")
+        self._num_received += 1
+        message = signed.get("message")
         return message if isinstance(message, dict) else {}
 
     def shut_down(self) -> None:
-        """Ends the connection for both sides, and wakes whoever reads it here."""
-        self._met.link.shut_down()
+        """Ends the connection for both sides, and wakes the thread that reads it here."""
+        self._connection.link.shut_down()
 
     def close(self) -> None:
-        self._met.link.close()
+        self._connection.link.close()

@@ -1,4 +1,8 @@
-"""How does a task reach the addresses in TF_CONFIG, and take its own?"""
+"""How does a task connect to the addresses of its cluster, and listen on its own?
+
+`connect` and `listen` do. `close_connections_to` ends connections that TensorFlow would wait on, and
+`public_address_warning` points out addresses that the internet can reach.
+"""
 
 import contextlib
 import errno
@@ -16,48 +20,51 @@ _ALL_INTERFACES = ("::", "0.0.0.0")
 
 
 def connect(address: str, timeout_s: float) -> socket.socket:
-    """A connection to an address, host:port. Raises OSError or UnicodeError where there is none."""
+    """A connection to an address, host:port. Raises OSError or UnicodeError where it cannot be made."""
     connection = socket.create_connection(split_address(address), timeout_s)
     if connection.getsockname() == connection.getpeername():
-        # On one machine a call to a port nobody listens on can be given that port, and meet itself.
+        # The system may choose this same port for the caller's end, where no server listens on it.
         connection.close()
         raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
     return connection
 
 
-def cut(address: str) -> None:
-    """Ends this process's connections to an address, whoever in it made them.
+def close_connections_to(address: str) -> None:
+    """Shuts down all of this process's TCP connections to an address, TensorFlow's own included.
 
     TensorFlow waits for an answer from a stopped or unreachable task for as long as the connection
-    lasts, and knows no deadline.
+    exists, without a deadline.
     """
     with contextlib.suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(*split_address(address), type=socket.SOCK_STREAM)
-        ends = {place[:2] for *_, place in found}
+        peers = {address[:2] for *_, address in found}
         for fd in map(int, os.listdir("/dev/fd")):
-            with contextlib.suppress(OSError):  # Closed since it was listed, or not connected.
+            with contextlib.suppress(OSError):  # Closed since, or not connected.
                 if stat.S_ISSOCK(os.fstat(fd).st_mode):
-                    _shut_down(fd, ends)
+                    _shut_down(fd, peers)
 
 
-def _shut_down(fd: int, ends: set[tuple[str, int]]) -> None:
+def _shut_down(fd: int, peers: set[tuple[str, int]]) -> None:
     with socket.socket(fileno=os.dup(fd)) as connection:
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             host, port = connection.getpeername()[:2]
-            # gRPC's sockets are all of IPv6, and write the addresses of IPv4 so.
-            if (host.removeprefix("::ffff:"), port) in ends:
+            # gRPC uses IPv6 sockets only; they show IPv4 addresses with this prefix.
+            if (host.removeprefix("::ffff:"), port) in peers:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def exposed(
+def public_address_warning(
     cluster: ClusterSpec, starts_servers: bool, hosts: Mapping[Task, str] | None = None
 ) -> str:
-    """What it means that tasks have public addresses, or "" where none is known to have one.
+    """The warning that tasks have public IP addresses; "" where no task is known to have one.
 
-    `hosts`: the addresses that their connections show, where TF_CONFIG gives names.
+    Args:
+      cluster: its addresses count where they are IP addresses; names are not resolved.
+      starts_servers: whether the tasks run TensorFlow's servers.
+      hosts: the IP addresses that the tasks' connections show, if there are connections.
     """
     found = {}
-    for task in cluster.tasks() if cluster.jobs and not cluster.is_alone else ():
+    for task in cluster.tasks() if cluster.jobs and not cluster.is_single_task else ():
         host = split_address(cluster.address(task))[0]
         for one in (host, (hosts or {}).get(task, "")):
             if _is_public(one):
@@ -68,47 +75,53 @@ def exposed(
     meaning = (
         "TensorFlow's servers execute whatever anyone who reaches them sends, and encrypt nothing"
         if starts_servers
-        else "what the tasks say to each other is not encrypted"
+        else "the tasks' messages are not encrypted"
     )
-    return f"public addresses: {names}; {meaning}. SECURITY.md tells how to run over an overlay"
+    return f"public addresses: {names}; {meaning}. SECURITY.md explains how to use an encrypted overlay"
 
 
 def _is_public(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:
-        return False  # A name: it shows once there is a connection.
+        return False  # A name: only a connection shows its address.
 
 
 def listen(cluster: ClusterSpec) -> socket.socket:
-    """A listener on this task's own address. Raises ClusterError where the port cannot be had.
+    """A listening socket on this task's own address.
 
-    An address that is not this machine's own, as behind a NAT, is listened for on all interfaces.
+    Listens on all interfaces where the address is not one of this machine's, as behind a NAT.
+
+    Raises:
+      ClusterError: the port is in use, or not permitted, or the address cannot be used.
     """
     task, address = cluster.task, cluster.address(cluster.task)
     candidates = (*_own_hosts(split_address(address)[0]), *_ALL_INTERFACES)
     field = f"`cluster.{task.type}[{task.index}]`"
-    if cluster.source == slurm.PLACE:  # Its ports follow from the step, and are nobody's to choose.
+    if cluster.source == slurm.SOURCE:  # The port follows from the step; only --cluster changes it.
         return _first(
-            candidates, address, field, "give --cluster", "give --cluster with another port"
+            candidates, address, field, "use --cluster", "use --cluster with another port"
         )
     return _first(candidates, address, field, "correct it")
 
 
-def listen_at(address: str, field: str, way_out: str) -> socket.socket:
-    """A listener on this very address, or on all interfaces for a name other than localhost.
+def listen_at(address: str, field: str, fix: str) -> socket.socket:
+    """A listening socket on an address, host:port; on all interfaces for a name other than localhost.
 
-    Raises ClusterError, which calls the address `field`, where it cannot be had.
+    `field` and `fix` are for the error: where the address was given, and how to fix it.
+
+    Raises:
+      ClusterError: the port is in use, or not permitted, or the address cannot be used.
     """
     candidates = _own_hosts(split_address(address)[0]) or _ALL_INTERFACES
-    return _first(candidates, address, field, way_out)
+    return _first(candidates, address, field, fix)
 
 
 def _first(
     candidates: Iterable[str],
     address: str,
     field: str,
-    way_out: str,
+    fix: str,
     other_port: str = "choose another port",
 ) -> socket.socket:
     for candidate in candidates:
@@ -116,19 +129,19 @@ def _first(
             return _listener(candidate, split_address(address)[1])
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                held = "is in use" if error.errno == errno.EADDRINUSE else "needs more rights"
+                state = "is in use" if error.errno == errno.EADDRINUSE else "needs more permissions"
                 raise ClusterError(
-                    f"{field} names a port that {held} on this machine. Received: {address!r}; "
-                    f"end the program that holds it, or {other_port}."
+                    f"{field} names a port that {state} on this machine. Received: {address!r}; "
+                    f"end the program that uses it, or {other_port}."
                 ) from None
     raise ClusterError(
-        f"{field} names an address this machine cannot listen on. Received: {address!r}; {way_out}."
+        f"{field} names an address this machine cannot listen on. Received: {address!r}; {fix}."
     )
 
 
 def _own_hosts(host: str) -> list[str]:
-    # Of names only localhost is bound as such: many machines take their own name for a loopback
-    # address, where no other machine would reach them.
+    # Localhost is the only name to be resolved here: on many machines their own name resolves to a
+    # loopback address, which no other machine can reach.
     if host == "localhost":
         return ["127.0.0.1"]
     try:

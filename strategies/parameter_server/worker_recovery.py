@@ -87,7 +87,7 @@ def _give_up_unrecovered(workers: list, peers: Membership) -> None:
         since = {task: since.get(task, now) for task in _failed(workers) - {*peers.lost}}
         for task, failed_at in since.items():
             if now - failed_at > _RECOVERY_TIMEOUT_S:
-                peers.give_up(
+                peers.declare_lost(
                     task, f"TensorFlow did not recover it within {_RECOVERY_TIMEOUT_S:g} s"
                 )
 

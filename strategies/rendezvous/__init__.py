@@ -1,1 +1,1 @@
-"""Is everyone here, alike, and still here?"""
+"""Is everyone here, with equal fingerprints, and still here?"""

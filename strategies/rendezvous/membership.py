@@ -1,27 +1,22 @@
-"""Is everyone still here?
+"""Is everyone still here, and when may a task leave?
 
-A `Membership` keeps the connections of the roll call open until the run is over. The leader holds one
-to every other task, every other task one to the leader. Each side sends a beat every second, so a
-process that died shows as a closed connection at once, and one that is stopped, or cut off, as
-silence. The leader tells everyone whom it lost, so all of them name the same task. Where the run goes
-on without a task, the leader can call it until it is back.
+A `Membership` keeps the connections of the roll call open until the run is over. The leader has one to
+every other task, and every other task has one to the leader. The leader tells all tasks which one was
+lost, so they all name the same task. All tasks leave together, with the leader's exit code. Where the
+run continues without a lost task, the leader can call that task until it is back.
 """
 
 import contextlib
-import math
-import selectors
-import socket
 import threading
-import time
 from collections.abc import Callable, Container, Iterable, Mapping
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
-from strategies.network.connection import JsonConnection, Message, ProtocolError
-from strategies.network.sockets import cut
+from strategies.network.connection import JsonConnection, Message
+from strategies.network.sockets import close_connections_to
+from strategies.rendezvous.heartbeat import Heartbeat
 
-_BEAT_EVERY_S = 1.0
-_FAREWELL_S = 5.0
+_EXIT_TIMEOUT_S = 5.0
 _RECALL_EVERY_S = 1.0
 
 OnLost = Callable[[Task, str], None]
@@ -32,42 +27,39 @@ Recall = Callable[[Task], JsonConnection | None]
 class Membership:
     """The tasks that answered the roll call, watched from a daemon thread until `close`.
 
-    A task alone, and an evaluator, has no peers: then every method returns at once.
-    Use as a context manager, or call `close`. Closing before a dismissal is a loss to the others.
+    A single task has no peers, nor has an evaluator: then every method returns at once.
+    Use as a context manager, or call `close`. Closing before the end of the run is a loss to the others.
     """
 
     def __init__(
         self,
         cluster: ClusterSpec,
-        links: Mapping[Task, JsonConnection],
+        connections: Mapping[Task, JsonConnection],
         token: str = "",
         recall: Recall = lambda task: None,
     ):
-        """`recall` calls a task once: the connection on which it was told to go, or None."""
+        """`recall` calls a task once. It returns the connection where the task is back, else None."""
+        self.token = token  # Only the tasks of this run know it, and prove so to each other.
         self._cluster = cluster
         self._recall = recall
-        self.token = token  # Known to the tasks of this run alone: they show it to each other.
-        self._links = dict(links)
-        self._heard = dict.fromkeys(links, time.monotonic())
         self._changed = threading.Condition()
         self._lost: dict[Task, str] = {}  # In the order of the losses.
-        self._told: set[Task] = set()
+        self._reported: set[Task] = set()  # The losses that `on_lost` was called for.
         self._done: set[Task] = set()
-        self._gone: set[Task] = set()  # Their connections are closed or given up.
-        self._called: list[
-            tuple[Task, JsonConnection]
-        ] = []  # Lost, now told to go, and not yet watched.
-        self._returning: set[Task] = set()  # Watched again, and lost until they serve.
-        self._back: list[Task] = []  # Of whom `on_back` is to be told.
-        self._dismissal: int | None = None
-        self._closing = False
+        self._returning: set[Task] = set()  # Connected again, and lost until they serve.
+        self._back: list[Task] = []  # `on_back` is still to be called for these.
+        self._exit_code: int | None = None
         self._on_lost: OnLost | None = None
         self._on_back: OnBack | None = None
-        self._peer_timeout_s = math.inf
-        self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
-        if links:
-            self._waker, self._woken = socket.socketpair()
-            self._thread.start()
+        self._heartbeat = Heartbeat(
+            connections,
+            self._changed,
+            on_message=self._handle,
+            on_disconnect=self._handle_disconnect,
+            on_reconnect=self._handle_reconnect,
+            after_poll=self._report,
+        )
+        self._heartbeat.start()
 
     def __enter__(self):
         return self
@@ -76,154 +68,132 @@ class Membership:
         self.close()
 
     @property
-    def dismissal(self) -> int | None:
-        """The exit code the leader ended the run with, or None while it goes on."""
-        return self._dismissal
+    def exit_code(self) -> int | None:
+        """The exit code that the leader ended the run with; None during the run."""
+        return self._exit_code
 
     @property
     def connections(self) -> Mapping[str, JsonConnection]:
-        """The connections by the names of their peers, for who watches in this process's stead."""
-        return {str(task): link for task, link in self._links.items() if task not in self._gone}
+        """The open connections by the names of their peers, for another process to watch."""
+        return {str(task): one for task, one in self._heartbeat.open_connections.items()}
 
     @property
     def hosts(self) -> Mapping[Task, str]:
-        """The addresses from which, or at which, the peers are connected."""
+        """The addresses of the peers, as their connections show them."""
         found = {}
-        for task, link in self._links.items():
+        for task, connection in self._heartbeat.connections.items():
             with contextlib.suppress(OSError):
-                found[task] = link.host
+                found[task] = connection.host
         return found
 
     @property
     def lost(self) -> Mapping[Task, str]:
-        """The tasks lost and not back, and how each was lost, the first loss first."""
+        """The tasks that are lost and not back, with the reasons, in the order of the losses."""
         with self._changed:
             return dict(self._lost)
 
     def watch(
         self, on_lost: OnLost, peer_timeout_s: float = 30.0, on_back: OnBack | None = None
     ) -> None:
-        """From now on `on_lost(task, reason)` is called, once for each loss of a task.
+        """Calls `on_lost(task, reason)` once for each loss of a task from now on.
 
-        The call comes from the watching thread, as does `on_back(task)` when a lost task serves again;
-        a task that was lost since the roll call counts too. Before `watch`, silence is no loss:
-        importing TensorFlow may hold a process for long.
+        The watching thread calls it, and calls `on_back(task)` when a lost task serves again. A task
+        that was lost after the roll call counts too. A task is lost when its connection closes, or
+        after `peer_timeout_s` of silence. Before `watch` silence is no loss: importing TensorFlow may
+        block a process for long.
         """
         with self._changed:
-            self._peer_timeout_s = peer_timeout_s
+            self._heartbeat.peer_timeout_s = peer_timeout_s
             self._on_lost, self._on_back = on_lost, on_back
-        self._wake()
+        self._heartbeat.wake()
 
     def reconnect(self, task: Task) -> None:
-        """Has a lost task called until it is back or the run over. For the leader; returns at once.
+        """Calls a lost task until it is back or the run is over. For the leader; returns at once.
 
-        What this process still awaits from it ends, with an error in whoever awaits it.
+        Ends this process's connections to the task, so whatever waits for an answer on them fails.
         """
         threading.Thread(
             target=self._keep_calling, args=(task,), name=f"recall {task}", daemon=True
         ).start()
 
-    def give_up(self, task: Task, reason: str) -> None:
-        """Takes a task for lost although it beats, and tells it so by ending the connection."""
-        self._leave(task, reason)
-        self._links[task].shut_down()
-        self._wake()
+    def declare_lost(self, task: Task, reason: str) -> None:
+        """Treats a task as lost although it beats. Ends its connection, which tells the task so."""
+        self._heartbeat.disconnect(task, reason)
 
-    def await_loss(self, timeout_s: float) -> tuple[Task, str] | None:
-        """The first task lost and how, waiting up to `timeout_s` for it; None if all are here.
+    def wait_for_loss(self, timeout_s: float) -> tuple[Task, str] | None:
+        """The first lost task and the reason; None where no task is lost within `timeout_s`.
 
-        For whoever caught an error of TensorFlow's and wants to know whether a peer is behind it.
+        For a caller that caught an error of TensorFlow's, and asks whether a lost peer is the cause.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._lost, timeout_s if self._links else 0)
+            self._changed.wait_for(lambda: self._lost, timeout_s if self._peers else 0)
             return next(iter(self._lost.items()), None)
 
     def wait_for_all(self, timeout_s: float, exit_code: int = EXIT_DONE) -> int:
-        """Returns the exit code of the dismissal once every task that trains has come here.
+        """Returns the leader's exit code once every task that trains has called this.
 
-        The leader waits for the others and dismisses everyone; the others wait for that. So nobody
-        leaves while somebody still needs it. With parameter servers only the leader comes here.
-        `exit_code` is what the leader dismisses everyone with.
+        The leader waits for the others, then ends the run for all with its `exit_code`; the others
+        wait for that. So no task leaves while another needs it. With parameter servers only the leader
+        calls this.
 
         Raises:
-          Resumable: a task was lost, or did not come within `timeout_s`.
+          Resumable: a task was lost, or did not call this within `timeout_s`.
         """
         if not self._cluster.is_leader:
-            self._send_all({"done": True})
-            self._wait(self._is_dismissed, lambda: self._links, timeout_s)
-            return self._dismissal or EXIT_DONE
-        needed = set() if self._cluster.has_ps else {*self._links}
+            self._heartbeat.send({"done": True})
+            self._wait(self._is_over, lambda: self._peers, timeout_s)
+            return self._exit_code or EXIT_DONE
+        needed = set() if self._cluster.has_ps else self._peers
         self._wait(lambda: needed <= self._done, lambda: needed - self._done, timeout_s)
         return self.broadcast_exit(exit_code)
 
     def wait_for_exit(self, timeout_s: float | None = None) -> int:
-        """Returns the exit code that the leader dismissed everyone with. For a task that serves now.
+        """Returns the exit code that the leader ends the run with. For a task that serves from now on.
 
         Raises:
-          Resumable: the leader was lost, or `timeout_s` passed. Without `timeout_s` the wait ends
-            with the leader, which `watch` bounds. The loss of another task is for the leader to bear.
+          Resumable: the leader was lost, or `timeout_s` passed. None: no limit, and only the loss of
+            the leader ends the wait. The loss of another task does not: the leader handles it.
         """
-        self._send_all({"serving": True})
-        self._wait(self._is_dismissed, lambda: self._links, timeout_s, fatal={*self._links})
-        return self._dismissal or EXIT_DONE
+        self._heartbeat.send({"serving": True})
+        self._wait(self._is_over, lambda: self._peers, timeout_s, fatal=self._peers)
+        return self._exit_code or EXIT_DONE
 
     def broadcast_exit(self, exit_code: int = EXIT_DONE) -> int:
         """Ends the run for every task, with this exit code. For the leader; later calls do nothing.
 
-        Returns after everyone heard it, or after 5 s.
+        Returns the exit code of the first call, when every task has received it, or after 5 s.
         """
         with self._changed:
-            if self._is_dismissed():
-                return self._dismissal
-            self._dismissal = exit_code  # First, so that nobody who leaves now counts as lost.
-        self._send_all({"dismissed": exit_code})
+            if self._is_over():
+                return self._exit_code
+            self._exit_code = exit_code  # Before sending: a task that leaves now is not lost.
+        self._heartbeat.send({"exit": exit_code})
         with self._changed:
-            self._changed.wait_for(lambda: self._gone >= {*self._links}, _FAREWELL_S)
+            self._changed.wait_for(lambda: not self._heartbeat.open_connections, _EXIT_TIMEOUT_S)
         return exit_code
 
     def close(self) -> None:
         """Ends the connections. Safe to call again, and from `on_lost`."""
-        with self._changed:
-            if self._closing:
-                return
-            self._closing = True
-        for link in self._links.values():
-            link.shut_down()
-        self._wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_FAREWELL_S)
-        called = [link for _, link in self._called]
-        for end in (
-            (*self._links.values(), *called, self._waker, self._woken) if self._links else ()
-        ):
-            end.close()
+        self._heartbeat.close()
+
+    @property
+    def _peers(self) -> set[Task]:
+        return {*self._heartbeat.connections}
+
+    def _is_over(self) -> bool:
+        return self._exit_code is not None
 
     def _keep_calling(self, task: Task) -> None:
         def is_over() -> bool:
-            return self._closing or self._is_dismissed()
+            return self._heartbeat.is_closing or self._is_over()
 
-        cut(self._cluster.address(task))  # And before the first call, which it would cut too.
+        # Before the first call, as it would end that one's connection too.
+        close_connections_to(self._cluster.address(task))
         while not is_over():
-            if link := self._recall(task):
-                return self._watch_again(task, link)
+            if connection := self._recall(task):
+                return self._heartbeat.reconnect(task, connection)
             with self._changed:
                 self._changed.wait_for(is_over, _RECALL_EVERY_S)
-
-    def _watch_again(self, task: Task, link: JsonConnection) -> None:
-        with self._changed:
-            if self._closing:
-                link.close()
-                return
-            self._called.append((task, link))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._links:
-            with contextlib.suppress(OSError):  # Closed meanwhile, with nobody left to wake.
-                self._waker.send(b".")
-
-    def _is_dismissed(self) -> bool:
-        return self._dismissal is not None
 
     def _wait(
         self,
@@ -232,8 +202,8 @@ class Membership:
         timeout_s: float | None,
         fatal: Container[Task] | None = None,
     ) -> None:
-        """Waits until `is_over`, or raises for the loss of a `fatal` task (None: of any)."""
-        if not self._links:
+        """Waits until `is_over`. Raises Resumable for the loss of a `fatal` task (None: of any)."""
+        if not self._peers:
             return
 
         def losses() -> list[tuple[Task, str]]:
@@ -244,93 +214,44 @@ class Membership:
             if is_over():
                 return
             for task, reason in losses():
-                raise Resumable(f"{task} was lost ({reason}); run the same command again to go on.")
+                raise Resumable(
+                    f"{task} was lost ({reason}); run the same command again to resume."
+                )
             names = " and ".join(str(task) for task in sorted(waiting_for()))
             raise Resumable(
-                f"{names} did not come to the end of the run within {timeout_s:g} s; "
-                "run the same command again to go on."
+                f"{names} did not reach the end of the run within {timeout_s:g} s; "
+                "run the same command again to resume."
             )
-
-    def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            for task, link in self._links.items():
-                selector.register(link, selectors.EVENT_READ, task)
-                self._take(task)  # What came on the heels of the roll call's last line.
-            selector.register(self._woken, selectors.EVENT_READ)
-            next_beat = time.monotonic()
-            while not self._closing:
-                before = time.monotonic()
-                self._listen(selector, next_beat - before)
-                self._admit(selector)
-                if time.monotonic() >= next_beat:
-                    self._send_all({"beat": True})
-                    next_beat = time.monotonic() + _BEAT_EVERY_S
-                # A process that was itself stopped finds the beats of the others waiting. So only
-                # what was overdue before reading is silence; its own sleep is not.
-                self._notice_silence(before)
-                self._tell()
-
-    def _listen(self, selector: selectors.BaseSelector, timeout_s: float) -> None:
-        for key, _ in selector.select(max(0.0, timeout_s)):
-            if key.fileobj is self._woken:
-                self._woken.recv(64)
-                continue
-            try:
-                key.fileobj.fill()
-                self._take(key.data)
-            except (EOFError, ProtocolError, TypeError, ValueError):
-                selector.unregister(key.fileobj)
-                self._leave(key.data, "its connection closed")
-
-    def _admit(self, selector: selectors.BaseSelector) -> None:
-        while self._called:
-            with self._changed:
-                task, link = self._called.pop()
-                before, self._links[task] = self._links[task], link
-                self._gone.discard(task)
-                self._returning.add(task)
-            with contextlib.suppress(KeyError):  # It may have said goodbye to the selector.
-                selector.unregister(before)
-            before.close()
-            selector.register(link, selectors.EVENT_READ, task)
-            self._take(task)
-            if self._is_dismissed():
-                self._send_all({"dismissed": self._dismissal})
-
-    def _take(self, task: Task) -> None:
-        inbox = self._links[task].inbox
-        self._heard[task] = time.monotonic()
-        while inbox:
-            self._handle(task, inbox.popleft())
 
     def _handle(self, sender: Task, message: Message) -> None:
         with self._changed:
             if "done" in message:
                 self._done.add(sender)
-            elif "dismissed" in message:
-                self._dismissal = int(message["dismissed"])
-                self._links[sender].shut_down()  # Tells the leader that this was heard.
-            elif "lost" in message and not self._is_dismissed():
+            elif "exit" in message:
+                self._exit_code = int(message["exit"])
+                # This tells the leader that the exit code was received.
+                self._heartbeat.connections[sender].shut_down()
+            elif "lost" in message and not self._is_over():
                 task_type, index, reason = message["lost"]
                 self._lost.setdefault(Task(task_type, index), reason)
             elif "serving" in message and sender in self._returning:
                 self._returning.discard(sender)
                 self._lost.pop(sender, None)
                 self._back.append(sender)
-                self._send_all({"back": [sender.type, sender.index]})
+                self._heartbeat.send({"back": [sender.type, sender.index]})
             elif "back" in message:
                 self._lost.pop(Task(*message["back"]), None)
                 self._back.append(Task(*message["back"]))
             self._changed.notify_all()
 
-    def _leave(self, task: Task, reason: str) -> None:
+    def _handle_disconnect(self, task: Task, reason: str) -> None:
         with self._changed:
-            is_over = self._closing or self._is_dismissed() or task in self._done
-            is_loss = not is_over and task not in self._gone | {*self._lost}
-            self._gone.add(task)
+            is_over = self._heartbeat.is_closing or self._is_over() or task in self._done
+            is_loss = not is_over and task not in self._lost
         if is_loss and self._cluster.is_leader:
-            # Before anyone here learns of it: whoever does may close, and be taken for the lost one.
-            self._send_all({"lost": [task.type, task.index, reason]})
+            # First, before this process acts on the loss: it may then close its own connections, and
+            # the other tasks would name it as the lost one.
+            self._heartbeat.send({"lost": [task.type, task.index, reason]})
         with self._changed:
             if is_loss:
                 self._lost[task] = reason
@@ -339,29 +260,19 @@ class Membership:
             self._returning.discard(task)
             self.reconnect(task)
 
-    def _notice_silence(self, now: float) -> None:
-        for task, heard in self._heard.items():
-            if task not in self._gone and now - heard > self._peer_timeout_s:
-                # Should it wake, it learns that it was given up.
-                self.give_up(task, f"not heard from for {self._peer_timeout_s:g} s")
+    def _handle_reconnect(self, task: Task) -> None:
+        self._returning.add(task)
+        if self._is_over():
+            self._heartbeat.send({"exit": self._exit_code})
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         with self._changed:
             back, self._back = self._back, []
-            self._told.difference_update(back)
-            news = [item for item in self._lost.items() if item[0] not in self._told]
+            self._reported.difference_update(back)
+            new = [item for item in self._lost.items() if item[0] not in self._reported]
             on_lost, on_back = self._on_lost, self._on_back
         for task in back if on_back else ():
             on_back(task)
-        for task, reason in news if on_lost else ():
-            self._told.add(task)
+        for task, reason in new if on_lost else ():
+            self._reported.add(task)
             on_lost(task, reason)
-
-    def _send_all(self, message: Message) -> None:
-        for task, link in self._links.items():
-            if task in self._gone:
-                continue
-            try:
-                link.send(message)
-            except OSError:
-                pass  # Reading from it, or its silence, tells how it was lost.

@@ -1,4 +1,8 @@
-"""In what do tasks differ that must be alike?"""
+"""Which value differs between tasks that must be equal on all of them?
+
+`difference` compares the tasks' fingerprints field by field, and returns the error that names the first
+field that differs, with its values and their tasks.
+"""
 
 import itertools
 import json
@@ -9,33 +13,33 @@ from strategies.errors import ClusterError
 
 
 def plain(value: Any) -> Any:
-    """The value as it is after a journey through JSON, so that equal values compare equal."""
+    """The value as JSON would decode it, so that equal values compare equal: a tuple is a list."""
     return json.loads(json.dumps(value))
 
 
-def difference(everyone: Mapping[Hashable, Mapping[str, Any]]) -> ClusterError | None:
-    """The error that names the first field in which tasks differ, or None.
+def difference(fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> ClusterError | None:
+    """The error that names the first field in which fingerprints differ; None where all are equal.
 
-    `everyone`: who carries what, which is JSON, or such mappings nested.
+    `fingerprints`: by task, names to JSON values or, nested, to such mappings.
     """
-    carried = {task: dict(_flat(fingerprint)) for task, fingerprint in everyone.items()}
-    fields = dict.fromkeys(itertools.chain.from_iterable(carried.values()))
+    flat = {task: dict(_flat(fingerprint)) for task, fingerprint in fingerprints.items()}
+    fields = dict.fromkeys(itertools.chain.from_iterable(flat.values()))
     differing = [
         field
         for field in fields
-        if len({json.dumps(values.get(field)) for values in carried.values()}) > 1
+        if len({json.dumps(values.get(field)) for values in flat.values()}) > 1
     ]
     if not differing:
         return None
     also = f" (and `{'`, `'.join(differing[1:4])}` differ too)" if differing[1:] else ""
     return ClusterError(
         f"`{differing[0]}` must be the same on every task. Received: "
-        f"{_values(differing[0], carried)}{also}; {_way_out(differing[0])}."
+        f"{_values(differing[0], flat)}{also}; {_fix(differing[0])}."
     )
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names in one line: "a, b and c", and of more than three the first two."""
+    """The names in one line: "a, b and c". Of four or more names the first two: "a, b and 2 more"."""
     shown = names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
     *most, last = shown
     return f"{', '.join(most)} and {last}" if most else last
@@ -49,16 +53,16 @@ def _flat(fingerprint: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield prefix + name, value
 
 
-def _values(field: str, carried: Mapping[Hashable, Mapping[str, Any]]) -> str:
-    """Each value with the tasks that carry it: "64 on chief 0, 128 on worker 0 and worker 1"."""
-    holders: dict[str, list[str]] = {}
-    for task, values in carried.items():
+def _values(field: str, fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> str:
+    """Each value with the tasks that have it: "64 on chief 0, 128 on worker 0 and worker 1"."""
+    tasks_by_value: dict[str, list[str]] = {}
+    for task, values in fingerprints.items():
         value = json.dumps(values[field]) if field in values else "none"
-        holders.setdefault(value, []).append(str(task))
-    return ", ".join(f"{value} on {listed(tasks)}" for value, tasks in holders.items())
+        tasks_by_value.setdefault(value, []).append(str(task))
+    return ", ".join(f"{value} on {listed(tasks)}" for value, tasks in tasks_by_value.items())
 
 
-def _way_out(field: str) -> str:
+def _fix(field: str) -> str:
     if field.startswith("cluster."):
         return "give every task the same `cluster`"
     return "give every task the same flags and packages"

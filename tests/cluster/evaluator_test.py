@@ -1,4 +1,4 @@
-"""Does an evaluator evaluate what the others save?"""
+"""Does an evaluator evaluate the checkpoints that the others save?"""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.cluster import cluster
 EPOCHS, STEPS_PER_EPOCH = 5, 24
 
 
-def test_the_evaluator_finds_the_number_that_evaluate_finds(tmp_path):
+def test_the_evaluator_computes_the_same_metrics_as_evaluate(tmp_path):
     process = cluster.launching(
         tmp_path, f"--config.train.epochs={EPOCHS}", workers=1, ps=1, also=["--evaluator"]
     )

@@ -1,4 +1,4 @@
-"""Where does a task listen, and for how long? SECURITY.md says what this finds."""
+"""On which addresses does a task listen, and for how long? SECURITY.md states these results."""
 
 import pathlib
 import time
@@ -12,7 +12,7 @@ _LISTENS = "0A"
 
 
 def _listening(spec: ClusterSpec) -> set[str]:
-    """The local addresses on which somebody listens at a task's port."""
+    """The local addresses on which a process listens at a task's port."""
     port = split_address(spec.address(spec.task))[1]
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -24,7 +24,7 @@ def _listening(spec: ClusterSpec) -> set[str]:
     return found
 
 
-def test_a_task_awaits_the_roll_call_on_its_own_address_and_then_listens_no_more(tmp_path):
+def test_a_task_listens_on_its_own_address_and_only_until_the_roll_call_ends(tmp_path):
     first, second = cluster.clusters(worker=2)
     with cluster.task(second, tmp_path, *LONG) as waiting:
         deadline = time.monotonic() + cluster.PATIENCE_S
@@ -37,7 +37,7 @@ def test_a_task_awaits_the_roll_call_on_its_own_address_and_then_listens_no_more
             assert _listening(first) == _listening(second) == set()
 
 
-def test_tensorflows_servers_listen_on_all_interfaces_to_the_end(tmp_path):
+def test_tensorflows_servers_listen_on_all_interfaces_during_the_run(tmp_path):
     tasks = cluster.clusters(chief=1, worker=1, ps=1)
     chief, worker, server = tasks
     with (

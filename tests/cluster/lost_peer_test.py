@@ -1,4 +1,4 @@
-"""Does a task that loses another say so and end, whenever that happens?"""
+"""Does a task that loses a peer name it and end, whenever that happens?"""
 
 import os
 import signal
@@ -9,9 +9,9 @@ import pytest
 from tests.cluster import cluster
 
 PEER_TIMEOUT_S = 8.0  # A living task is silent for seconds while TensorFlow starts its server.
-SECONDS = 20.0  # TensorFlow's own waits would take minutes, or for ever.
+SECONDS = 20.0  # TensorFlow's own waits would take minutes, or forever.
 
-# A task that answers the roll call as the real one would, and then meets its fate.
+# A task that takes part in the roll call as a real one does, then sends itself a signal, or waits.
 PEER = """
 import json, os, signal, sys, threading
 
@@ -87,7 +87,7 @@ def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, within_
 
 
 @pytest.mark.long
-def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
+def test_peers_that_send_beats_are_not_lost_however_long_the_start_takes(tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
     flags = ("--peer_timeout_s=3", "--startup_timeout_s=10")
     # The peers answer and beat, but never start TensorFlow's servers.
@@ -97,14 +97,14 @@ def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
 
 
 @pytest.mark.parametrize("transport", ["direct", "tensorflow"])
-def test_sigterm_is_heard_while_a_worker_waits_for_one_that_never_connects(transport, tmp_path):
+def test_sigterm_ends_a_worker_that_waits_for_one_that_never_connects(transport, tmp_path):
     tasks = cluster.clusters(worker=2)
     with (
         cluster.task(tasks[0], tmp_path, f"--transport={transport}") as waiting,
         _peer(tasks[1], transport=transport) as silent,
     ):
         silent.await_line("met")
-        time.sleep(1)  # Into the wait, which tells nobody that it began.
+        time.sleep(1)  # Into the wait, whose start is not logged.
         began = time.monotonic()
         waiting.send(signal.SIGTERM)
         assert waiting.wait() == 75, waiting.said
@@ -112,7 +112,7 @@ def test_sigterm_is_heard_while_a_worker_waits_for_one_that_never_connects(trans
 
 
 @pytest.mark.parametrize("lost, transport", [(0, "direct"), (1, "direct"), (1, "tensorflow")])
-def test_a_worker_killed_in_mid_run_is_named_by_the_other(lost, transport, tmp_path):
+def test_a_worker_killed_during_training_is_named_by_the_other(lost, transport, tmp_path):
     flags = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")
     flags += (f"--transport={transport}",)
     specs = cluster.clusters(worker=2)
@@ -125,7 +125,7 @@ def test_a_worker_killed_in_mid_run_is_named_by_the_other(lost, transport, tmp_p
         _ends_naming(surviving, f"worker {lost}", SECONDS)
 
 
-def test_the_first_of_three_workers_to_be_lost_is_the_one_that_is_named(tmp_path):
+def test_the_first_of_three_workers_to_be_lost_is_named(tmp_path):
     flags = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")
     flags += ("--config.data.global_batch_size=48",)
     specs = cluster.clusters(worker=3)
@@ -136,12 +136,12 @@ def test_the_first_of_three_workers_to_be_lost_is_the_one_that_is_named(tmp_path
     ):
         first.await_line("epoch   2.00")
         leaving.send(signal.SIGKILL)
-        # Each also sees the other leave, and must not take that for the cause.
+        # Each also sees the other one exit, and must not name it as the cause.
         _ends_naming(first, "worker 2", SECONDS)
         _ends_naming(second, "worker 2", SECONDS)
 
 
-def test_a_worker_stopped_in_mid_run_is_named_by_the_other(tmp_path):
+def test_a_worker_stopped_during_training_is_named_by_the_other(tmp_path):
     flags = ("--config.train.steps=1000000", f"--peer_timeout_s={PEER_TIMEOUT_S}")
     specs = cluster.clusters(worker=2)
     with (

@@ -1,4 +1,7 @@
-"""What do Kubernetes' manifests say, object by object?"""
+"""Which objects do the Kubernetes manifests define?
+
+`DOCUMENTS` has all of them, `JOBS` the Jobs by name, and `TEMPLATES` the pod templates.
+"""
 
 import yaml
 
@@ -21,7 +24,7 @@ TEMPLATES = {name: job["spec"]["template"] for name, job in JOBS.items()} | {
 
 
 def of(kind, name):
-    """The one object of a kind that has this name."""
+    """The only object of this kind and name."""
     (found,) = [
         document
         for _, document in DOCUMENTS

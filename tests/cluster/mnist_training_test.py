@@ -1,4 +1,4 @@
-"""Do the documents' MNIST recipes reach on real MNIST what they promise?"""
+"""Do the MNIST recipes reach their stated accuracy on real MNIST?"""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.cluster import cluster
 @pytest.mark.parametrize(
     "start",
     [
-        pytest.param(cluster.training, id="alone"),
+        pytest.param(cluster.training, id="single task"),
         pytest.param(cluster.launching, id="2 workers", marks=pytest.mark.long),
     ],
 )
@@ -26,6 +26,6 @@ def test_mnist_dense_ps_learns_on_the_documents_cluster(prepared_mnist, tmp_path
     run = cluster.finished(process, tmp_path, timeout_s=250)
     assert run.summary["steps"] == 1000
     assert run.checkpoint_steps == [800, 900, 1000]
-    # One process comes to 0.88, and a guess to 0.1. Four standard errors of 10,000 examples are
-    # 0.013; the last 120 steps gain 0.005, of which gradients some steps old may lose a part.
+    # One process reaches 0.88, and a guess 0.1. Four standard errors of 10,000 examples are 0.013; the
+    # last 120 steps gain 0.005, of which gradients that are some steps old may lose a part.
     assert run.summary["test_accuracy"] >= 0.88 - 0.013 - 0.005, run.summary["test_accuracy"]

@@ -1,7 +1,7 @@
-"""Do two workers train over an encrypted overlay, and does nothing they say show on the wire?
+"""Do two workers train over an encrypted overlay, and are their messages unreadable on the wire?
 
-As SECURITY.md tells it: two network namespaces are the two machines, a pair of veth devices the network
-between them that is not trusted, and WireGuard the overlay.
+This is the setup of SECURITY.md: two network namespaces are the two machines, a pair of veth devices is
+the untrusted network between them, and WireGuard is the overlay.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ WIRE, OVERLAY = ("10.201.77.1", "10.201.77.2"), ("10.202.77.1", "10.202.77.2")
 PORT, UDP_PORT = 2222, 51820
 SECRET = "a secret that both know"
 FLAGS = ("--config.train.epochs=1", "--config.train.eval_every_epochs=0")
-# What the roll call says, and what the workers say as they connect for the exchange.
+# Parts of the messages of the roll call, and of the workers that connect for the exchange.
 PLAIN = (b'"muster"', b'"fingerprint"', b'"proof"', b'"rank"', b"optimizer.learning_rate")
 
-# As a TensorFlow server listens; and one that tries to reach it at each of the addresses given.
+# Listens as a TensorFlow server does; and a client that connects to it at each of the given addresses.
 LISTEN = """
 import socket, sys, threading
 
 with socket.create_server(("0.0.0.0", int(sys.argv[1]))):
-    print("listens", flush=True)
+    print("listening", flush=True)
     threading.Event().wait()
 """
 KNOCK = """
@@ -39,7 +39,7 @@ for host in sys.argv[2:]:
         socket.create_connection((host, int(sys.argv[1])), 3).close()
         print(host, "answers", flush=True)
     except TimeoutError:
-        print(host, "is silent", flush=True)
+        print(host, "does not answer", flush=True)
 """
 
 CAPTURE = """
@@ -48,7 +48,7 @@ import socket, sys
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
     wire.bind((sys.argv[1], 0))
-    print("captures", flush=True)
+    print("capturing", flush=True)
     with open(sys.argv[2], "wb", buffering=0) as file:
         while True:
             file.write(wire.recv(1 << 17))
@@ -65,7 +65,7 @@ def _run(*command: str, stdin: str = "") -> str:
 
 
 class Machine:
-    """A network namespace with one end of the wire and, once it is there, of the overlay."""
+    """A network namespace with one end of the wire, and later of the overlay."""
 
     def __init__(self, place: int):
         self.place = place
@@ -82,11 +82,11 @@ class Machine:
 
 @pytest.fixture
 def machines():
-    """Two machines with a wire between them. Both are gone after the test."""
+    """Two machines with a wire between them. Both are deleted after the test."""
     if os.geteuid() != 0:
         pytest.skip("making network namespaces needs root")
     if not shutil.which("ip"):
-        pytest.skip("making network namespaces needs `ip`, of the package iproute2")
+        pytest.skip("making network namespaces needs `ip`, from the package iproute2")
     pair = [Machine(place) for place in range(2)]
     with contextlib.ExitStack() as stack:
         try:
@@ -112,7 +112,7 @@ def _join(first: Machine, second: Machine) -> None:
 
 @contextlib.contextmanager
 def _overlay(machines: list[Machine], folder: pathlib.Path):
-    """WireGuard between the machines, by its implementation in Go, which needs no kernel module."""
+    """WireGuard between the machines: the implementation in Go, which needs no kernel module."""
     missing = [name for name in ("wireguard-go", "wg") if not shutil.which(name)]
     if missing or not pathlib.Path("/dev/net/tun").exists():
         pytest.skip(f"no WireGuard here: lacks {' and '.join(missing) or '/dev/net/tun'}")
@@ -148,10 +148,10 @@ def _start_wireguard(machine: Machine, stack: contextlib.ExitStack) -> None:
     while not control.exists():
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.skip(f"wireguard-go does not run here (exit code {process.poll()})")
-        time.sleep(0.05)  # It says nowhere that it listens.
+        time.sleep(0.05)  # Its start is not reported otherwise.
 
 
-def _admit_by_the_overlay_alone(machine: Machine) -> None:
+def _allow_only_the_overlay(machine: Machine) -> None:
     """The firewall of SECURITY.md."""
     for rule in (
         "add table inet muster",
@@ -162,7 +162,7 @@ def _admit_by_the_overlay_alone(machine: Machine) -> None:
 
 
 def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathlib.Path) -> bytes:
-    """All that crossed the wire while two workers trained to the end under these addresses."""
+    """All bytes on the wire while two workers trained to the end with these addresses."""
     jobs = {"worker": tuple(f"{address}:{PORT}" for address in addresses)}
     file = folder / "captured"
     with contextlib.ExitStack() as stack:
@@ -185,42 +185,42 @@ def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathl
                 ),
             )
         )
-        watcher.await_line("captures")
+        watcher.await_line("capturing")
         for worker in workers:
             assert worker.wait() == 0, worker.said
     return file.read_bytes()
 
 
-def test_without_an_overlay_the_wire_shows_what_the_tasks_say(machines, tmp_path):
+def test_without_an_overlay_the_messages_are_readable_on_the_wire(machines, tmp_path):
     captured = _captured(machines, WIRE, tmp_path)
     assert [text for text in PLAIN if text not in captured] == []
     assert SECRET.encode() not in captured
 
 
-def test_over_the_overlay_nothing_of_it_shows(machines, tmp_path):
+def test_over_the_overlay_no_message_is_readable_on_the_wire(machines, tmp_path):
     with _overlay(machines, tmp_path):
         for machine in machines if shutil.which("nft") else ():
-            _admit_by_the_overlay_alone(machine)
+            _allow_only_the_overlay(machine)
         captured = _captured(machines, OVERLAY, tmp_path)
     gradients = cluster.Run(tmp_path / "run").summary["steps"] * 100_000 * 4
-    assert len(captured) > gradients  # They crossed this wire, and none other.
+    assert len(captured) > gradients  # They did cross this wire.
     assert [text for text in PLAIN if text in captured] == []
 
 
-def test_the_firewall_admits_the_port_by_the_overlay_alone(machines, tmp_path):
+def test_the_firewall_accepts_the_port_only_on_the_overlay(machines, tmp_path):
     if not shutil.which("nft"):
-        pytest.skip("the firewall needs `nft`, of the package nftables")
+        pytest.skip("the firewall needs `nft`, from the package nftables")
     first, second = machines
     addresses = (WIRE[1], OVERLAY[1])
     with (
         _overlay(machines, tmp_path),
         cluster.Process(["-c", LISTEN, str(PORT)], within=second.inside()) as listening,
     ):
-        listening.await_line("listens")
-        for word in ("answers", "is silent"):
+        listening.await_line("listening")
+        for result in ("answers", "does not answer"):
             with cluster.Process(
                 ["-c", KNOCK, str(PORT), *addresses], within=first.inside()
             ) as knocking:
                 assert knocking.wait() == 0, knocking.said
-                assert knocking.screen == [f"{WIRE[1]} {word}", f"{OVERLAY[1]} answers"]
-            _admit_by_the_overlay_alone(second)
+                assert knocking.screen == [f"{WIRE[1]} {result}", f"{OVERLAY[1]} answers"]
+            _allow_only_the_overlay(second)

@@ -1,4 +1,4 @@
-"""Does every planned step reach the parameter servers, once?"""
+"""Do the parameter servers apply every planned step exactly once?"""
 
 import signal
 import sys
@@ -17,8 +17,8 @@ FLAGS = (
     "--config.train.log_examples=true",
 )
 WINDOW = "--config.train.steps_per_loop=7"  # An epoch of 24 steps ends with a window of 3.
-# An asynchronous window of 2 or 3 steps is about as many windows old as there are other workers: the
-# run is that of a synchronous one a few steps behind, and six epochs in, 24 steps gain under 0.02.
+# An asynchronous window of 2 or 3 steps is about one window old per other worker. So the run is a few
+# steps behind a synchronous one, and after six epochs 24 steps gain under 0.02.
 STALENESS_ALLOWANCE = 0.02
 
 
@@ -49,7 +49,7 @@ def test_exactly_the_planned_steps_are_applied(asynchronous):
     }  # Adam's own count, on the servers.
 
 
-def test_the_units_of_work_are_the_sample_order(asynchronous):
+def test_the_windows_follow_the_sample_order(asynchronous):
     order = SampleOrder(TRAIN_EXAMPLES, 64, seed=0)
     (consumed,) = asynchronous.examples.values()
     assert [step for step, _ in consumed] == list(range(EPOCHS * STEPS_PER_EPOCH))
@@ -64,27 +64,27 @@ def test_the_units_of_work_are_the_sample_order(asynchronous):
 
 def test_the_accuracy_is_the_synchronous_one_within_noise(asynchronous, synchronous):
     accuracy = synchronous.summary["test_accuracy"]
-    # Of a difference of two proportions; that both are of the same examples only makes it smaller.
+    # Of the difference of two proportions. It is smaller still, as both are of the same examples.
     standard_error = np.sqrt(2 * accuracy * (1 - accuracy) / TEST_EXAMPLES)
     band = 3 * standard_error + STALENESS_ALLOWANCE
     assert asynchronous.summary["test_accuracy"] == pytest.approx(accuracy, abs=band)
-    assert accuracy - band > 0.8  # So that the band is not so wide as to let anything pass.
+    assert accuracy - band > 0.8  # Else the band would accept any result.
 
 
-def test_a_parameter_server_run_ends_without_complaint(asynchronous):
-    said = asynchronous.screen.lower()
-    assert "error" not in said and "warning" not in said, asynchronous.screen[-3000:]
+def test_a_parameter_server_run_logs_no_error_and_no_warning(asynchronous):
+    output = asynchronous.screen.lower()
+    assert "error" not in output and "warning" not in output, asynchronous.screen[-3000:]
 
 
 @pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.long), 2])
-def test_one_worker_takes_the_steps_of_a_single_process_to_the_bit(servers, tmp_path):
+def test_one_worker_ends_with_the_bits_of_a_single_process(servers, tmp_path):
     flags = ("--config.train.epochs=2", WINDOW)
-    alone = cluster.finished(cluster.training(tmp_path / "alone", *flags), tmp_path / "alone")
+    single = cluster.finished(cluster.training(tmp_path / "single", *flags), tmp_path / "single")
     process = cluster.launching(tmp_path / "served", *flags, workers=1, ps=servers)
     served = cluster.finished(process, tmp_path / "served")
     assert served.summary["strategy"] == "parameter_server"
     for name in ("weights_sha256", "test_loss"):
-        assert served.summary[name] == alone.summary[name]
+        assert served.summary[name] == single.summary[name]
     assert served.iterations == {2 * STEPS_PER_EPOCH}
 
 
@@ -98,7 +98,7 @@ def test_a_short_last_window_counts_its_own_steps_only(tmp_path):
     assert [step for step, _ in consumed] == list(range(EPOCHS * STEPS_PER_EPOCH))
 
 
-def test_a_killed_worker_costs_no_step(tmp_path):
+def test_no_step_is_lost_with_a_killed_worker(tmp_path):
     steps = 1000
     flags = (f"--config.train.steps={steps}", "--config.train.eval_every_epochs=0", WINDOW)
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
@@ -125,7 +125,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def test_a_machine_of_one_core_does_not_wait_for_ever(tmp_path):
+def test_a_machine_with_one_core_does_not_wait_forever(tmp_path):
     flags = ["--workers=2", "--ps=1", "--", f"--workdir={tmp_path}", "--config.train.epochs=1"]
     one_core = [sys.executable, "-c", ON_ONE_CORE]
     process = cluster.Process([*cluster.TRAINER, "launch", *flags], within=one_core)

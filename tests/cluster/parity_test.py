@@ -1,7 +1,7 @@
 """Do all layouts of replicas take the same steps, on the same examples?
 
-Each layout trains each recipe for four steps of 48 examples on 106: two whole batches, a short one
-of 10, of which some replicas get nothing, and the first of the next epoch.
+Each layout trains each recipe for four steps of 48 examples, on 106 examples: two full batches, one of
+10 that leaves some replicas without examples, and the first of the next epoch.
 """
 
 import functools
@@ -27,14 +27,14 @@ FLAGS = {
     "train.checkpoint_every_steps": "0",
     "train.log_examples": "true",
 }
-DEFAULT = (  # As the recipe has it, in batches of 64 from all examples; the last of a kind counts.
+DEFAULT = (  # The recipe's own values. They follow those of FLAGS, and the last flag counts.
     "--config.data.train_examples=0",
     "--config.data.global_batch_size=64",
     "--config.train.steps=30",
 )
 RECIPES = ("digits_dense mnist_dense mnist_dense_ps dense_100 linear_100 relu_regression").split()
-# As GPUs would: every device computes for itself, and tf.distribute adds their gradients.
-APART = """
+# As with GPUs: every device computes its own gradients, and tf.distribute adds them.
+SEPARATE = """
 import tensorflow as tf
 from strategies.mirrored import MirroredRuntime
 from trainer.__main__ import main
@@ -50,8 +50,8 @@ main()
 """
 
 
-def _apart(workdir: pathlib.Path, *flags: str) -> cluster.Process:
-    return cluster.Process(["-c", APART, f"--workdir={workdir}", "--devices=2", *flags])
+def _separate(workdir: pathlib.Path, *flags: str) -> cluster.Process:
+    return cluster.Process(["-c", SEPARATE, f"--workdir={workdir}", "--devices=2", *flags])
 
 
 def _single_worker(workdir: pathlib.Path, *flags: str) -> cluster.Process:
@@ -65,7 +65,7 @@ LAYOUTS = {
     "1 device": (1, cluster.training),
     "2 devices": (2, lambda *args: cluster.training(*args, "--devices=2")),
     "4 devices": (4, lambda *args: cluster.training(*args, "--devices=4")),
-    "2 devices apart": (2, _apart),
+    "2 separate devices": (2, _separate),
     "1 worker of 2 devices": (2, _single_worker),
     "2 workers": (2, functools.partial(cluster.launching, workers=2)),
     "3 workers": (3, functools.partial(cluster.launching, workers=3)),
@@ -81,17 +81,17 @@ LAYOUTS = {
     # One worker takes the steps one after the other, as in a synchronous run.
     "2 ps and worker": (1, functools.partial(cluster.launching, workers=1, ps=2)),
 }
-FOR_ALL = ("1 device", "2 devices apart", "2 workers")
+FOR_ALL = ("1 device", "2 separate devices", "2 workers")
 MATRIX = [(recipe, layout) for recipe in RECIPES for layout in FOR_ALL]
 MATRIX += [("digits_dense", layout) for layout in LAYOUTS if layout not in FOR_ALL]
-# Further cases of what the default recipe shows.
-FURTHER = {(recipe, "2 devices apart") for recipe in RECIPES[2:]}
+# Repeat with other recipes what the default recipe shows.
+FURTHER = {(recipe, "2 separate devices") for recipe in RECIPES[2:]}
 FURTHER |= {("relu_regression", "2 ps and worker"), ("linear_100", "2 workers through TensorFlow")}
 MATRIX += sorted(FURTHER - {*MATRIX})
 
 
 def _each(pairs):
-    """The cases of a test, some of them only for the long version."""
+    """The cases of a test. Those in FURTHER are only for the long version."""
     return [
         pytest.param(*pair, marks=pytest.mark.long) if pair in FURTHER else pair for pair in pairs
     ]
@@ -99,7 +99,7 @@ def _each(pairs):
 
 @pytest.fixture(scope="module")
 def overrides(request):
-    """The fields that a recipe is run with; skips where its data is not to be had."""
+    """The overrides that a recipe is run with; skips where its data is not available."""
 
     def of(recipe: str) -> dict[str, str]:
         if not recipe.startswith("mnist"):
@@ -111,7 +111,7 @@ def overrides(request):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, overrides):
-    """The finished run of a recipe in a layout, made when it is first asked for."""
+    """The finished run of a recipe in a layout, run at the first use."""
 
     @functools.cache
     def once(recipe: str, layout: str, *more: str) -> Run:
@@ -125,7 +125,7 @@ def run(tmp_path_factory, overrides):
 
 @pytest.fixture(scope="module")
 def expected(overrides):
-    """The reference of a recipe, computed when it is first asked for."""
+    """The reference of a recipe, computed at the first use."""
 
     @functools.cache
     def once(recipe: str) -> reference.Reference:
@@ -135,7 +135,7 @@ def expected(overrides):
 
 
 def _inputs(recipe: str, overrides: dict[str, str]) -> tuple:
-    """Config, data and first weights, as the trainer has them."""
+    """The config, data and initial weights of the trainer."""
     from trainer.model.step import TrainingProgram
 
     config = config_load.resolve(recipe, overrides)
@@ -167,8 +167,8 @@ IN_ORDER = [pair for pair in MATRIX if pair[1] not in ("1 device", "3 workers")]
 
 @pytest.mark.parametrize("recipe, layout", _each(IN_ORDER))
 def test_one_two_and_four_replicas_end_with_the_same_bits(recipe, layout, run):
-    alone = run(recipe, "1 device")
-    assert run(recipe, layout).summary["weights_sha256"] == alone.summary["weights_sha256"]
+    single = run(recipe, "1 device")
+    assert run(recipe, layout).summary["weights_sha256"] == single.summary["weights_sha256"]
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.long), 8])
@@ -181,10 +181,10 @@ def test_the_default_ends_with_the_same_bits_on_any_number_of_threads(threads, r
     assert done.summary["weights_sha256"] == expected.summary["weights_sha256"]
 
 
-def test_replicas_that_do_not_fit_the_blocks_are_told_so(run):
-    said = "3 replicas on CPUs do not add 4 blocks in a fixed order"
-    assert said in run("digits_dense", "3 workers").screen
-    assert said not in run("digits_dense", "2 workers").screen
+def test_replicas_that_do_not_divide_the_blocks_are_warned_about(run):
+    warning = "3 replicas on CPUs do not add 4 blocks in a fixed order"
+    assert warning in run("digits_dense", "3 workers").screen
+    assert warning not in run("digits_dense", "2 workers").screen
 
 
 @pytest.mark.parametrize("recipe, layout", _each(MATRIX))
@@ -209,7 +209,7 @@ def test_the_replicas_consume_their_slices_of_the_sample_order(recipe, layout, r
 
 
 @pytest.mark.parametrize("recipe", ["digits_dense", "linear_100"])
-def test_the_tolerance_would_show_one_example_left_out(recipe, expected, overrides):
+def test_the_tolerance_is_exceeded_where_one_example_is_missing(recipe, expected, overrides):
     batches = _batches()
     batches[1] = batches[1][1:]
     wrong = reference.train(*_inputs(recipe, overrides(recipe)), batches, reference.Exact())
@@ -225,13 +225,13 @@ def test_two_runs_of_two_workers_have_the_same_bits(run):
 
 @pytest.mark.parametrize("layout", ["1 device", "2 workers"])
 def test_streamed_and_resident_data_give_the_same_bits(layout, run):
-    resident = run("digits_dense", layout)  # By itself: the digits are few.
+    resident = run("digits_dense", layout)  # By default, as the digits are few.
     streamed = run("digits_dense", layout, "--config.data.placement=stream")
     assert resident.summary["weights_sha256"] == streamed.summary["weights_sha256"]
     assert resident.examples == streamed.examples
 
 
-def test_one_process_evaluates_to_the_bits_that_two_workers_found(run):
+def test_one_process_evaluates_to_the_same_bits_as_two_workers(run):
     done = run("digits_dense", "2 workers")
     with cluster.Process([*cluster.TRAINER, "evaluate", f"--workdir={done.workdir}"]) as evaluation:
         assert evaluation.wait() == 0, evaluation.said

@@ -1,4 +1,8 @@
-"""What do the pods of a manifest's Job run, and how do they run as processes of this machine?"""
+"""What do the pods of a manifest's Job run?
+
+`of` lists them as the Job controller would create them, and `here` makes them runnable as processes of
+this machine.
+"""
 
 import dataclasses
 import pathlib
@@ -15,14 +19,14 @@ _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
 
 @dataclasses.dataclass(frozen=True)
 class Pod:
-    """The arguments and the environment of its container."""
+    """The arguments and the environment variables of the pod's container."""
 
     args: Sequence[str]
     environ: Mapping[str, str]
 
 
 def of(job: Mapping[str, Any]) -> list[Pod]:
-    """The pods that Kubernetes' Job controller makes of a Job, as far as they differ."""
+    """The pods that Kubernetes' Job controller creates for a Job, with what differs between them."""
     (container,) = job["spec"]["template"]["spec"]["containers"]
     found = []
     for index in range(job["spec"]["completions"]):
@@ -47,12 +51,12 @@ def cluster_of(pod: Pod) -> ClusterSpec:
 
 
 def addresses(pod: Pod) -> list[str]:
-    """What its --cluster lists."""
+    """The addresses in its --cluster."""
     return hostlist.expand(cli_parser.parse(pod.args).cluster)
 
 
 def here(pods: Sequence[Pod], folder: pathlib.Path) -> list[Pod]:
-    """The same pods with loopback addresses, and folders of this machine in place of volumes."""
+    """The same pods with loopback addresses, and with folders of this machine instead of volumes."""
     (folder / "secret").write_text("a secret of some length")
     local = ",".join(f"127.0.0.1:{port}" for port in ports.free_ports(len(pods)))
 

@@ -1,18 +1,17 @@
 """What should a run's weights and losses be, and how far may float32 be from them?
 
-The recipes' arithmetic once more, in float64 and plain numpy, one example order and no replicas. It
-shares the model's first weights, the data and the sample order with the trainer, and no other line.
+`reference` computes both. It repeats the recipes' arithmetic in float64 and plain numpy, without
+replicas. It shares the initial weights, the data and the sample order with the trainer, and no code.
 
-The tolerance. A sum of n terms taken in float32 is off by the roundings of its partial sums: each at
-most u = 2**-24 of a partial sum, which is at most S, the sum of the terms' magnitudes; and they are
-as often up as down, so n of them come to about sqrt(n) u S (Higham and Mary, "A New Approach to
-Probabilistic Rounding Error Analysis", 2019). That holds for any order of the terms, so for any
-number of replicas. How such errors grow over the steps depends on the net and, with Adam, on
-sqrt(v) + eps: where a gradient is nearly nothing its sign, and with it a whole update, is rounding.
-No closed bound says that well, so it is computed: the same steps are taken again, several times,
-with an error of that size drawn for every sum of every step. What they do to each array, as the mean
-over its elements, is what rounding may do to it. Weights are judged by that mean because of those
-few elements of Adam's.
+The tolerance. A sum of n terms in float32 has the rounding errors of its partial sums. Each error is at
+most u = 2**-24 of a partial sum, and that is at most S, the sum of the terms' magnitudes. Errors up and
+down are equally likely, so n of them add up to about sqrt(n) u S (Higham and Mary, "A New Approach to
+Probabilistic Rounding Error Analysis", 2019). This holds for any order of the terms, so for any number
+of replicas. How such errors grow over the steps depends on the net and, with Adam, on sqrt(v) + eps:
+where a gradient is almost zero, rounding decides its sign, and with it a whole update. There is no good
+closed bound for this, so the tolerance is computed. The same steps are taken several times, with a random
+error of that size in every sum of every step. The mean change of each array's elements is its tolerance.
+Weights are compared by that mean because of those few elements of Adam's.
 """
 
 import dataclasses
@@ -24,13 +23,13 @@ from trainer.data.dataset import Dataset, Split
 
 UNIT_ROUNDOFF = 2.0**-24
 DRAWS = 8
-# Nine equal draws: one of them exceeds the other eight once in nine times, but hardly by double.
+# Of nine equal draws, a given one is the largest once in nine times, but hardly twice the next.
 MARGIN = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """float64 weights as the model orders them, and the mean losses by their summary's names."""
+    """float64 weights in the model's order, and the mean losses by their names in the summary."""
 
     weights: list[np.ndarray]
     losses: dict[str, float]
@@ -38,21 +37,21 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The outcome in exact arithmetic, and what rounding may do to it."""
+    """The outcome in exact arithmetic, and the tolerances for rounding."""
 
     exact: Outcome
     weight_tolerances: list[float]
     loss_tolerances: dict[str, float]
 
     def excess(self, weights: list[np.ndarray], losses: dict[str, float]) -> dict[str, float]:
-        """The distance of each array and loss from the exact one, in tolerances: 1 is the most."""
+        """The distance of each array and loss from the exact one, in tolerances: at most 1 is correct."""
         found = _distances(self.exact, Outcome(weights, losses))
         allowed = [*self.weight_tolerances, *self.loss_tolerances.values()]
         return {name: d / a for (name, d), a in zip(found.items(), allowed, strict=True)}
 
 
 class Exact:
-    """Arithmetic without rounding, as far as float64 goes."""
+    """Arithmetic without rounding, except that of float64."""
 
     def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a @ b
@@ -62,7 +61,7 @@ class Exact:
 
 
 class Float32(Exact):
-    """Arithmetic with the errors that float32 may make, drawn anew at every call."""
+    """Arithmetic with random errors of the size of float32's, new ones at every call."""
 
     def __init__(self, seed: int):
         self._random = np.random.default_rng(seed)
@@ -81,7 +80,7 @@ def reference(
     weights: list[np.ndarray],
     batches: list[np.ndarray],
 ) -> Reference:
-    """What training from `weights` on these batches of example indices comes to."""
+    """The outcome of training from `weights` on these batches of example indices, with tolerances."""
     exact = train(config, dataset, weights, batches, Exact())
     drawn = [train(config, dataset, weights, batches, Float32(seed)) for seed in range(DRAWS)]
     distances = [_distances(exact, outcome) for outcome in drawn]
@@ -100,7 +99,7 @@ def train(
     batches: list[np.ndarray],
     arithmetic: Exact,
 ) -> Outcome:
-    """The weights after all batches; `final_loss` is that of the last batch before its update."""
+    """The outcome after all batches. `final_loss` is the last batch's, before its update."""
     net = _Net(config, dataset, arithmetic)
     weights = [weight.astype(np.float64) for weight in weights]
     optimizer = _OPTIMIZERS[config.optimizer.name](config.optimizer, arithmetic)
@@ -120,7 +119,7 @@ def _distances(exact: Outcome, other: Outcome) -> dict[str, float]:
 
 
 class _Net:
-    """Dense layers with relu between them, and the gradient of their mean loss by hand."""
+    """Dense layers with relu between them, and the gradient of their mean loss, written out."""
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, arithmetic: Exact):
         self._is_rectified = config.model.output_activation == "relu"
@@ -152,7 +151,7 @@ class _Net:
 
 
 def _cross_entropy(logits: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per example the loss in nats, and its gradient by the logits."""
+    """The loss of each example in nats, and its gradient with respect to the logits."""
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     probabilities = shifted / shifted.sum(1, keepdims=True)
     hot = np.eye(logits.shape[1])[classes]
@@ -165,7 +164,7 @@ def _squared_error(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray
 
 
 def _clipped(gradients: list, largest_norm: float, arithmetic: Exact) -> list:
-    """The gradients, made shorter together where they are longer than that; 0 leaves them."""
+    """The gradients, scaled down where their common norm exceeds `largest_norm`; 0: unchanged."""
     if not largest_norm:
         return gradients
     flat = np.concatenate([gradient.ravel() for gradient in gradients])
@@ -180,7 +179,7 @@ class _Sgd:
         self._rounded = arithmetic.rounded
 
     def update(self, weights: list, gradients: list) -> list:
-        # Two roundings for the rate and its product, and one for the difference.
+        # Two roundings for the rate and the product, and one for the difference.
         return [
             self._rounded(weight - self._rounded(self._rate * gradient, 2))
             for weight, gradient in zip(weights, gradients, strict=True)
@@ -188,7 +187,7 @@ class _Sgd:
 
 
 class _Adam:
-    """Kingma and Ba, "Adam", 2015, in the order of operations that section 2 ends with."""
+    """Kingma and Ba, "Adam", 2015, with the order of operations at the end of section 2."""
 
     _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 
@@ -208,7 +207,7 @@ class _Adam:
             )
             for (m, v), gradient in zip(self._moments, gradients, strict=True)
         ]
-        # A power of beta near 1 is rounded, and the little that 1 exceeds it by keeps that error.
+        # A power of beta near 1 is rounded, and 1 minus that power keeps the absolute error.
         powers = [self._rounded(b**self._step, self._step) for b in (self._BETA_1, self._BETA_2)]
         rate = self._rate * np.sqrt(1 - powers[1]) / (1 - powers[0])
         return [

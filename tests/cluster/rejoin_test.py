@@ -1,4 +1,4 @@
-"""Does a worker of parameter servers that was lost take work again once it is back?"""
+"""Does a lost worker of a parameter-server run get work again once it is back?"""
 
 import os
 import re
@@ -10,14 +10,14 @@ from tests.cluster import cluster
 from tests.cluster.cluster import Run
 
 FLAGS = (
-    "--config.train.steps=1000000",  # More than it will come to before it is asked to stop.
+    "--config.train.steps=1000000",  # More than it will take before the test stops it.
     "--config.train.eval_every_epochs=0",
     "--config.train.steps_per_loop=2",
     "--config.train.checkpoint_every_steps=1000",
 )
 
 
-def _goes_on_and_stops_with_every_step_applied_once(coordinating, workdir):
+def _continues_and_stops_with_every_step_applied_once(coordinating, workdir):
     coordinating.await_lines("train      |", 20, after=len(coordinating.screen))
     coordinating.send(signal.SIGTERM)
     assert coordinating.wait() == 75, coordinating.said
@@ -26,7 +26,7 @@ def _goes_on_and_stops_with_every_step_applied_once(coordinating, workdir):
 
 
 @pytest.mark.long
-def test_a_worker_that_was_killed_twice_goes_on_alone(tmp_path):
+def test_a_worker_that_was_killed_twice_continues_as_the_only_one(tmp_path):
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
     with (
         cluster.task(server, tmp_path, *FLAGS) as serving,
@@ -39,18 +39,18 @@ def test_a_worker_that_was_killed_twice_goes_on_alone(tmp_path):
             coordinating.await_line("worker 0 was lost")
         with cluster.task(first, tmp_path, *FLAGS) as leaving:
             coordinating.await_line("worker 0 is back")
-            leaving.send(signal.SIGKILL)  # As it starts its server, or as it compiles.
+            leaving.send(signal.SIGKILL)  # While it starts its server, or compiles.
             coordinating.await_lines("worker 0 was lost", 2)
         with cluster.task(first, tmp_path, *FLAGS) as returned:
             coordinating.await_lines("worker 0 is back", 2)
-            staying.send(signal.SIGKILL)  # From here on nobody else takes a unit.
+            staying.send(signal.SIGKILL)  # From here on no other worker gets work.
             coordinating.await_line("worker 1 was lost")
-            _goes_on_and_stops_with_every_step_applied_once(coordinating, tmp_path)
+            _continues_and_stops_with_every_step_applied_once(coordinating, tmp_path)
             assert returned.wait() == serving.wait() == 75
 
 
 @pytest.mark.long
-def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path):
+def test_a_worker_that_was_stopped_is_lost_and_may_be_restarted(tmp_path):
     flags = (*FLAGS, "--peer_timeout_s=8")
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
     with (
@@ -63,8 +63,9 @@ def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path)
             stopped = cluster.guarded(stopping)
             os.kill(stopped, signal.SIGSTOP)
             coordinating.await_line("worker 0 was lost (not heard from for 8 s)")
-            said = len(coordinating.screen)
-            coordinating.await_lines("train      |", 5, after=said)  # It waits for it no longer.
+            printed = len(coordinating.screen)
+            # The chief no longer waits for it.
+            coordinating.await_lines("train      |", 5, after=printed)
             os.kill(stopped, signal.SIGCONT)
             assert stopping.wait() == 75
             assert "chief 0 was lost" in stopping.error
@@ -72,7 +73,7 @@ def test_a_worker_that_was_stopped_is_given_up_and_may_be_started_anew(tmp_path)
             coordinating.await_line("worker 0 is back")
             staying.send(signal.SIGKILL)
             coordinating.await_line("worker 1 was lost")
-            _goes_on_and_stops_with_every_step_applied_once(coordinating, tmp_path)
+            _continues_and_stops_with_every_step_applied_once(coordinating, tmp_path)
             assert returned.wait() == serving.wait() == 75
 
 
@@ -81,7 +82,7 @@ PAUSING = """
 import sys, threading, time
 
 from strategies import choose, create
-from strategies.rendezvous import roll_call
+from strategies.rendezvous import probe, roll_call
 from strategies.cluster import tf_config
 from trainer.task import fingerprint
 from trainer.training import loop
@@ -107,9 +108,9 @@ with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 1
         if len(reports) == 3:
             print("between loops", flush=True)
             assert back.wait(100)
-            while roll_call.probe(cluster)[cluster.trainers()[0]] != "answers":
+            while probe.probe(cluster)[cluster.trainers()[0]] != "answers":
                 time.sleep(0.1)
-            print("goes on", flush=True)
+            print("continuing", flush=True)
         return reports[-1]
 
     runtime.collect = pausing_collect
@@ -125,7 +126,7 @@ with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 1
 
 
 @pytest.mark.long
-def test_a_worker_that_comes_back_between_two_loops_takes_work(tmp_path):
+def test_a_worker_that_is_back_between_two_loops_gets_work(tmp_path):
     flags = (f"--workdir={tmp_path}", "--config.train.steps=480", "--config.train.steps_per_loop=7")
     chief, first, server = cluster.clusters(chief=1, worker=1, ps=1)
     with (
@@ -136,13 +137,13 @@ def test_a_worker_that_comes_back_between_two_loops_takes_work(tmp_path):
             coordinating.await_line("between loops")
             leaving.send(signal.SIGKILL)
         with cluster.task(first, tmp_path, *flags[1:]) as returned:
-            coordinating.await_line("goes on")
+            coordinating.await_line("continuing")
             assert coordinating.wait() == 0, coordinating.said  # There is no other worker.
             assert returned.wait() == 0
     assert Run(tmp_path).iterations == {480}
 
 
-def test_the_loss_of_the_last_living_worker_ends_the_run_to_be_resumed(tmp_path):
+def test_the_loss_of_the_last_worker_ends_the_run_so_that_it_can_be_resumed(tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
     with (
         cluster.task(server, tmp_path, *FLAGS),

@@ -1,4 +1,4 @@
-"""Does a stopped run go on to the weights it would have had?"""
+"""Does a resumed run end with the weights of one that was never stopped?"""
 
 import json
 import re
@@ -25,7 +25,7 @@ STARTS = {
 
 
 def _stopped(process: cluster.Process) -> int:
-    """Stops a run after its first epoch; the step it says it stopped at."""
+    """Stops a run after its first epoch, and returns the step at which it stopped."""
     with process:
         process.await_line("epoch   1.00")
         process.send(signal.SIGTERM)
@@ -36,7 +36,7 @@ def _stopped(process: cluster.Process) -> int:
 
 
 def _events(run: Run) -> list[dict]:
-    """What the run reported, but for the time it took. Equal sums may be rounded once differently."""
+    """The events of the run, without times. Sums may differ by one rounding."""
     events = []
     for line in (run.workdir / "metrics.jsonl").read_text().splitlines():
         event = json.loads(line)
@@ -49,7 +49,7 @@ def _events(run: Run) -> list[dict]:
 
 
 def _resumed(start, workdir) -> Run:
-    """A run that SIGTERM stopped on its way, and that the same command took to its end."""
+    """A run that SIGTERM stopped, and that the same command resumed to the end."""
     step = _stopped(start(workdir, *FLAGS))
     assert not (workdir / "summary.json").exists()
     run = cluster.finished(start(workdir, *FLAGS), workdir)
@@ -73,7 +73,7 @@ def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(strategy, tmp_path
     assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
 
 
-def test_a_run_that_goes_on_on_other_replicas_ends_with_the_same_bits(tmp_path):
+def test_a_run_that_resumes_on_other_replicas_ends_with_the_same_bits(tmp_path):
     moved, steps = tmp_path / "moved", []
     for start in (
         cluster.training,
@@ -95,6 +95,6 @@ def test_a_run_that_goes_on_on_other_replicas_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.long
-def test_a_stopped_parameter_server_run_takes_every_step_once(tmp_path):
+def test_a_resumed_parameter_server_run_applies_every_step_once(tmp_path):
     resumed = _resumed(STARTS["parameter_server"], tmp_path)
     assert resumed.summary["strategy"] == "parameter_server"

@@ -1,4 +1,4 @@
-"""Does a task that starts after its run has ended end well, and no other that misses its peers?"""
+"""Does a task without peers exit with 0 where its run has finished, and only there?"""
 
 import pytest
 
@@ -9,7 +9,7 @@ SHORT = "--startup_timeout_s=2"
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """The workdir of a run that took its epoch."""
+    """The workdir of a finished run of one epoch."""
     workdir = tmp_path_factory.mktemp("ended")
     cluster.finished(cluster.training(workdir, "--config.train.epochs=1"), workdir)
     return workdir
@@ -19,7 +19,7 @@ def ended(tmp_path_factory):
     "job",
     ["worker", *(pytest.param(job, marks=pytest.mark.long) for job in ("ps", "chief"))],
 )
-def test_a_task_that_comes_after_the_end_of_its_run_ends_well(ended, job):
+def test_a_task_that_starts_after_the_end_of_its_run_exits_with_0(ended, job):
     (one,) = [
         one
         for one in cluster.clusters(chief=1, worker=2, ps=1)
@@ -32,7 +32,7 @@ def test_a_task_that_comes_after_the_end_of_its_run_ends_well(ended, job):
 
 
 @pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
-def test_a_task_whose_run_has_steps_left_misses_its_peers(ended, place):
+def test_a_task_whose_run_has_steps_left_reports_missing_peers(ended, place):
     with cluster.task(
         cluster.clusters(worker=2)[place], ended, SHORT, "--config.train.epochs=2"
     ) as early:

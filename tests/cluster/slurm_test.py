@@ -1,6 +1,6 @@
-"""Do the tasks of a step of Slurm train, and does its job go on where it was stopped?
+"""Do the tasks of a Slurm step train, and is a stopped job requeued?
 
-The variables are as a real Slurm 22.05 set them; the processes that it would start are started here.
+The environment variables are those that a real Slurm 22.05 sets. The test starts the processes.
 """
 
 import os
@@ -14,7 +14,7 @@ from tests.cluster import cluster
 
 SCRIPTS = sorted((cluster.ROOT / "docker" / "slurm").glob("*.sbatch"))
 STEP = {
-    "SLURM_JOB_ID": str(os.getpid()),  # Another one, and so other ports, in each session.
+    "SLURM_JOB_ID": str(os.getpid()),  # Another one, and so other ports, in each test session.
     "SLURM_STEP_ID": "0",
     "SLURM_STEP_NODELIST": "localhost",
     "SLURM_STEP_NUM_TASKS": "2",
@@ -37,7 +37,7 @@ def test_the_tasks_of_a_step_train_together(tmp_path):
 
 @pytest.fixture(params=SCRIPTS, ids=lambda script: script.stem)
 def job(request, tmp_path):
-    """Runs a script with programs in Slurm's place; what it ended with, and asked of Slurm."""
+    """Runs a script with fakes of Slurm's programs. Returns its exit code and the recorded calls."""
     for name, lines in {
         "srun": 'while [[ "$1" == --* ]]; do shift; done\nexec "$@"',
         "python": 'echo "$*" >> "$CALLS"\nexit "$CODE"',
@@ -59,7 +59,7 @@ def job(request, tmp_path):
     return run
 
 
-def test_a_job_that_can_go_on_is_queued_again(request, job):
+def test_a_job_that_can_be_resumed_is_requeued(request, job):
     code, (ran, asked) = job(75, "--config=mnist_dense")
     assert code == 75 and asked == "scontrol requeue 7"
     verb = {"train": "", "sweep": "tune "}[request.node.callspec.id]
@@ -67,18 +67,18 @@ def test_a_job_that_can_go_on_is_queued_again(request, job):
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 137])
-def test_any_other_end_is_the_jobs(job, code):
+def test_any_other_exit_code_is_the_jobs(job, code):
     ended, calls = job(code)
     assert ended == code and len(calls) == 1
 
 
-def test_a_job_is_not_queued_again_for_ever(job):
+def test_a_job_is_not_requeued_forever(job):
     code, calls = job(75, SLURM_RESTART_COUNT="100")
     assert code == 75 and len(calls) == 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_a_script_has_no_fault_that_shellcheck_knows(script):
+def test_shellcheck_accepts_the_script(script):
     if not shutil.which("shellcheck"):
         pytest.skip("needs shellcheck")
     found = subprocess.run(["shellcheck", script], check=False, capture_output=True, text=True)

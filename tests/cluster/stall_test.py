@@ -1,10 +1,10 @@
-"""Does a task name the peer that lives, beats and does nothing?"""
+"""Does a task name a peer that sends beats and makes no progress?"""
 
 import pytest
 
 from tests.cluster import cluster
 
-# A worker that answers the roll call and connects as the real one would, and then stands still.
+# A worker that takes part in the roll call and connects as a real one does, and then does nothing.
 DEADLOCKED = """
 import sys, threading
 
@@ -28,7 +28,7 @@ threading.Event().wait()
 
 
 @pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
-def test_a_peer_that_takes_no_part_is_named_and_every_thread_shown(place, tmp_path):
+def test_a_peer_without_progress_is_named_and_all_stacks_are_printed(place, tmp_path):
     tasks = cluster.clusters(worker=2)
     with (
         cluster.task(tasks[place], tmp_path, "--stall_timeout_s=12") as waiting,
@@ -45,5 +45,5 @@ def test_a_peer_that_takes_no_part_is_named_and_every_thread_shown(place, tmp_pa
 
 
 def _doing(place: int) -> str:
-    # The leader's state fits the connection, so it is sent; the other waits for it in vain.
+    # The leader can send its state, which fits the socket's buffer. The other never receives one.
     return "training at step 0" if place == 0 else "starting"

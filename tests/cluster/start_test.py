@@ -1,4 +1,4 @@
-"""Does a cluster that cannot start say why, in time and to everyone?"""
+"""Does every task of a cluster that cannot start report why, in time?"""
 
 import signal
 import socket
@@ -9,7 +9,7 @@ import pytest
 from strategies.cluster.spec import split_address
 from tests.cluster import cluster
 
-AT_ONCE_S = 5.0  # Far more than it takes, far less than any timeout of the program's.
+AT_ONCE_S = 5.0  # Much more than it takes, much less than any timeout of the program.
 
 
 @pytest.mark.parametrize("present, missing", [(0, 1), (1, 0)])
@@ -20,14 +20,14 @@ def test_a_missing_worker_is_named_within_the_timeout(present, missing, tmp_path
         waiting.await_line("data | ")
         began = time.monotonic()
         assert waiting.wait() == 75
-        assert time.monotonic() - began < 2 + 30  # The import of TensorFlow comes in between.
+        assert time.monotonic() - began < 2 + 30  # It imports TensorFlow meanwhile.
         assert f"worker {missing}" in waiting.error
         assert address in waiting.error
         assert "within 2 s" in waiting.error
 
 
 def _reached_by_the_leader(address: str) -> None:
-    """Returns when the leader has called at a follower's address, where nobody answers."""
+    """Returns when the leader has connected to a follower's address, without answering."""
     with socket.create_server(split_address(address)) as listener:
         listener.settimeout(cluster.PATIENCE_S)
         connection, _ = listener.accept()
@@ -60,7 +60,7 @@ def test_sigterm_ends_the_wait_for_the_leader_at_once(tmp_path):
         deadline = time.monotonic() + cluster.PATIENCE_S
         while not _is_listening(tasks[1].address(tasks[1].task)):
             assert time.monotonic() < deadline, waiting.said
-            time.sleep(0.1)  # A connection is the only sign that it listens.
+            time.sleep(0.1)  # Only a connection shows that it listens.
         began = time.monotonic()
         waiting.send(signal.SIGTERM)
         assert waiting.wait() == 75
@@ -72,7 +72,7 @@ def test_sigterm_ends_the_wait_for_the_leader_at_once(tmp_path):
     "field, mine, other",
     [("data.global_batch_size", "64", "32"), ("optimizer.learning_rate", "0.001", "0.002")],
 )
-def test_tasks_that_differ_are_told_field_and_values_on_both(field, mine, other, tmp_path):
+def test_both_tasks_name_the_field_that_differs_and_its_values(field, mine, other, tmp_path):
     first, second = cluster.clusters(worker=2)
     with (
         cluster.task(first, tmp_path, f"--config.{field}={mine}") as leading,
@@ -84,8 +84,8 @@ def test_tasks_that_differ_are_told_field_and_values_on_both(field, mine, other,
         assert f"{mine} on worker 0, {other} on worker 1" in leading.error
 
 
-@pytest.mark.long  # roll_call_test.py has it with processes that do not train.
-def test_a_task_with_another_secret_takes_no_part_and_both_end_with_bad_input(tmp_path):
+@pytest.mark.long  # secret_test.py has it without training.
+def test_a_task_with_another_secret_is_rejected_and_both_end_with_bad_input(tmp_path):
     first, second = cluster.clusters(worker=2)
     secret = tmp_path / "secret"
     secret.write_text("0123456789abcdef\n")
@@ -99,10 +99,10 @@ def test_a_task_with_another_secret_takes_no_part_and_both_end_with_bad_input(tm
         address = second.address(second.task)
         assert f"worker 1 at {address} does not know the secret of worker 0" in leading.error
         assert "a caller from 127.0.0.1 that does not know the secret" in following.error
-        for said in (leading.said, following.said):
-            assert said.count("warning: ") == 1  # Of hundreds of calls.
-            assert "`--secret_file`" in said
-            assert "0123456789abcdef" not in said and "another secret of ours" not in said
+        for output in (leading.said, following.said):
+            assert output.count("warning: ") == 1  # For hundreds of calls.
+            assert "`--secret_file`" in output
+            assert "0123456789abcdef" not in output and "another secret of ours" not in output
 
 
 def test_tasks_that_share_a_secret_train(tmp_path):

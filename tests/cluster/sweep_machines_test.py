@@ -104,7 +104,7 @@ def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behi
     found = json.loads((tmp_path / "trials.json").read_text())
     assert [one["status"] for one in found] == ["completed"] * 2
     log = (tmp_path / "trials" / trial / "log.txt").read_text()
-    assert "resuming at step" in log and "alone, no cluster in TF_CONFIG" in log
+    assert "resuming at step" in log and "single task, no cluster in TF_CONFIG" in log
 
 
 def test_a_client_with_other_settings_is_told_which(tmp_path):

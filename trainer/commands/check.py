@@ -13,9 +13,9 @@ from strategies.cluster import resolve
 from strategies.devices import for_strategy, gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.network import shared_secret
-from strategies.network.sockets import exposed
+from strategies.network.sockets import public_address_warning
 from strategies.packages import version
-from strategies.rendezvous import roll_call
+from strategies.rendezvous import probe
 from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
@@ -122,8 +122,8 @@ class _Check:
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
         shared = shared_secret.read(self._options.secret_file)
-        roll_call.check_own_address(cluster)
-        found = roll_call.probe(cluster, _PROBE_S)
+        probe.check_own_address(cluster)
+        found = probe.probe(cluster, _PROBE_S)
         if not found:
             return "none: this process trains alone"
         words = [f"{one} at {cluster.address(one)}: {_peer(word)}" for one, word in found.items()]
@@ -131,7 +131,7 @@ class _Check:
             "they share a secret" if shared else "no secret: whoever reaches them can take part"
         )
         servers = bool(self._choice) and self._choice.starts_servers
-        if word := exposed(cluster, servers):
+        if word := public_address_warning(cluster, servers):
             words.append(f"warning: {word}")
         return "\n".join(words)
 

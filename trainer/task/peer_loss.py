@@ -7,7 +7,7 @@ from absl import logging
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
-from strategies.network.sockets import cut
+from strategies.network.sockets import close_connections_to
 from trainer.process.signals import exit_now
 
 
@@ -25,7 +25,9 @@ class LostTasks:
         self._workers.discard(task)
         if self._serves and task != self._cluster.leader:
             # The leader decides, and is itself watched.
-            threading.Thread(target=cut, args=(self._cluster.address(task),), daemon=True).start()
+            threading.Thread(
+                target=close_connections_to, args=(self._cluster.address(task),), daemon=True
+            ).start()
             return
         spare = task.type == "worker" and self._cluster.has_ps and self.started
         if spare and self._workers:

@@ -13,7 +13,7 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
-from strategies.network.sockets import exposed
+from strategies.network.sockets import public_address_warning
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
@@ -117,7 +117,7 @@ class TaskRun:
     ) -> int:
         """With all others, who are watched, to the end."""
         options, cluster = self.options, self.cluster
-        if word := exposed(cluster, choice.starts_servers, membership.hosts):
+        if word := public_address_warning(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
         lost = LostTasks(cluster, self._serves, membership.reconnect)
         membership.watch(lost.on_lost, options.peer_timeout_s, lost.on_back)
@@ -140,7 +140,7 @@ class TaskRun:
             if isinstance(error, Resumable) or type(error).__module__.startswith("tensorflow"):
                 # It may be about a peer that is gone: then the watcher ends this process, and
                 # names the first that was lost.
-                membership.await_loss(options.peer_timeout_s + 1)
+                membership.wait_for_loss(options.peer_timeout_s + 1)
             raise
 
     def _start(self, membership: Membership, choice: Choice, devices: list[str]) -> Runtime:

@@ -79,11 +79,11 @@ def test_every_task_of_a_cluster_makes_the_same_choice(task, index):
          "Received: 'mirorred'."),
         (ALONE, {"wanted": "multi_worker"},
          f"`--strategy=multi_worker` contradicts TF_CONFIG, which asks for mirrored: {NO_CLUSTER}. "
-         "Received: alone, no cluster in TF_CONFIG; TF_CONFIG must list several workers and no "
+         "Received: single task, no cluster in TF_CONFIG; TF_CONFIG must list several workers and no "
          "`ps`; start one with `python -m trainer launch --workers=2`."),
         (ALONE, {"wanted": "parameter_server"},
          f"`--strategy=parameter_server` contradicts TF_CONFIG, which asks for mirrored: "
-         f"{NO_CLUSTER}. Received: alone, no cluster in TF_CONFIG; TF_CONFIG must list `chief`, "
+         f"{NO_CLUSTER}. Received: single task, no cluster in TF_CONFIG; TF_CONFIG must list `chief`, "
          "`worker` and `ps`; start one with `python -m trainer launch --workers=2 --ps=1`."),
         (TWO, {"wanted": "mirrored"},
          f"`--strategy=mirrored` contradicts TF_CONFIG, which asks for multi_worker: {TWO_TASKS}. "

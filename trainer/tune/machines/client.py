@@ -114,7 +114,7 @@ class Client:
             try:
                 return self._call_once(min(deadline, time.monotonic() + _ANSWER_TIMEOUT_S))
             except AuthenticationError:
-                raise secret_lib.differ(
+                raise secret_lib.mismatch_error(
                     f"none that client {self._name} shares with the sweep's chief at {self._address}"
                 ) from None
             except (OSError, EOFError, ProtocolError, UnicodeError) as error:
@@ -130,7 +130,7 @@ class Client:
         link = JsonConnection(connect(self._address, _CONNECT_TIMEOUT_S))
         try:
             met = call(link, self._secret, self._says, deadline)
-            if met.said.get("sweep") != CHIEF:
+            if met.introduction.get("sweep") != CHIEF:
                 raise ProtocolError
             wire = SignedChannel(met, CLIENT)
             self._hear_verdict(wire.receive(deadline))

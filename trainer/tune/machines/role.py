@@ -72,7 +72,7 @@ class SweepCluster:
 
 def _refuse_two(given: Mapping[str, str], asked: ClusterFlags, written: ClusterSpec) -> None:
     flags = {f"--{flag}": brief(value) for flag, value in vars(asked).items() if value}
-    if not written.is_alone or written.is_evaluator:
+    if not written.is_single_task or written.is_evaluator:
         flags[TF_CONFIG] = f"a TF_CONFIG for {written.task}"
     for other, shown in flags.items():
         raise ClusterError(
@@ -133,7 +133,7 @@ def _of_cluster(cluster: ClusterSpec) -> SweepCluster:
             f"chief that hands them out. Received: {cluster}; take it out, as --workers_per_trial and "
             "--ps_per_trial give each trial a cluster of its own."
         )
-    if cluster.is_alone:
+    if cluster.is_single_task:
         return SweepCluster()
     role, name = CLIENT, _name(cluster.task)
     if cluster.is_leader:

@@ -156,10 +156,10 @@ class SweepServer:
     def _check_alone(self, reception: AuthenticatingListener, startup_timeout_s: float) -> None:
         if self._door.alone_s() < startup_timeout_s:
             return
-        if reception.imposters and not self._door.was_used:
-            raise secret_lib.differ(
-                f"a caller from {listed(sorted(reception.imposters))} that does not know the secret of "
-                "the sweep's chief, and no other client"
+        if reception.rejected_hosts and not self._door.was_used:
+            raise secret_lib.mismatch_error(
+                f"a caller from {listed(sorted(reception.rejected_hosts))} that does not know the secret "
+                "of the sweep's chief, and no other client"
             )
         raise Resumable(
             f"the sweep's chief at {self._address} had no client for {startup_timeout_s:g} s, and trials "
@@ -176,7 +176,7 @@ class SweepServer:
     def _welcome(self, met: AuthenticatedConnection) -> None:
         wire = SignedChannel(met, CHIEF)
         try:
-            guest = self._door.let_in(wire, met.said)
+            guest = self._door.let_in(wire, met.introduction)
         except (ClusterError, Resumable) as error:
             with contextlib.suppress(OSError):
                 self._say(f"a client at {wire.host} was refused: {error}")

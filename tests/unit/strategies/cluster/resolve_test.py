@@ -1,4 +1,4 @@
-"""Where is the cluster said, what does each place mean by it, and which two contradict each other?"""
+"""Which cluster does each source define, and which sources contradict each other?"""
 
 import json
 import os
@@ -25,16 +25,16 @@ STEP = {
     "SLURM_PROCID": "3",
     "SLURM_LOCALID": "1",
 }
-PORT = 10_000 + 7 * 128  # The first of the step's share.
+PORT = 10_000 + 7 * 128  # The first of the step's range.
 
 
 def found(cluster="", task="", ps=0, **environ):
     return resolve.find(ClusterFlags(cluster, task, ps), environ)
 
 
-def refused(*asked, **environ):
+def error_of(*flags, **environ):
     with pytest.raises(ClusterError) as caught:
-        found(*asked, **environ)
+        found(*flags, **environ)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
@@ -42,7 +42,7 @@ def refused(*asked, **environ):
 # The flags.
 
 
-def test_a_list_by_job_reads_as_the_same_tf_config_does():
+def test_a_list_by_job_defines_the_same_cluster_as_tf_config():
     flags = found("chief=c:1;worker=a:1,b:1;ps=p:1", "worker:1")
     cluster = {"chief": ["c:1"], "worker": ["a:1", "b:1"], "ps": ["p:1"]}
     config = {"cluster": cluster, "task": {"type": "worker", "index": 1}}
@@ -51,7 +51,7 @@ def test_a_list_by_job_reads_as_the_same_tf_config_does():
     assert str(flags) == f"{written} (from --cluster)"
 
 
-def test_a_comma_parts_jobs_as_a_semicolon_does():
+def test_a_comma_separates_jobs_as_a_semicolon_does():
     commas = found("chief=c:1,worker=a[1,3]:1,b:1,ps=[::1]:1", "worker:1")
     assert commas == found("chief=c:1;worker=a[1,3]:1,b:1;ps=[::1]:1", "worker:1")
     assert commas.as_dict() == {
@@ -61,11 +61,11 @@ def test_a_comma_parts_jobs_as_a_semicolon_does():
     }
 
 
-def test_a_list_without_jobs_is_of_workers():
+def test_a_list_without_jobs_has_workers_only():
     assert found("a:1,b:1", "worker:1") == found(TF_CONFIG=TF_CONFIG)
 
 
-def test_with_ps_the_first_of_a_list_is_the_chief_and_the_next_are_the_servers():
+def test_with_ps_the_first_task_is_the_chief_and_the_next_are_the_parameter_servers():
     cluster = found("h[0-4]:1", "worker:0", 2)
     assert cluster.as_dict() == {
         "chief": ["h0:1"],
@@ -79,13 +79,13 @@ def test_addresses_may_be_ranges_and_ipv6():
     assert cluster.as_dict() == {"worker": ["n08.svc:1", "n09.svc:1", "n10.svc:1", "[::1]:2"]}
 
 
-def test_spaces_between_jobs_and_addresses_do_no_harm():
+def test_spaces_between_jobs_and_addresses_are_ignored():
     assert found("worker = a:1, b:1 ; chief=c:1", "worker:1") == found(
         "worker=a:1,b:1;chief=c:1", "worker:1"
     )
 
 
-def test_an_evaluator_need_not_be_listed():
+def test_an_evaluator_does_not_need_an_address():
     cluster = found("worker=a:1", "evaluator:0")
     assert cluster.is_evaluator and cluster.as_dict() == {"worker": ["a:1"]}
 
@@ -94,10 +94,10 @@ def test_an_evaluator_need_not_be_listed():
 def test_a_pod_of_an_indexed_job_is_the_task_at_its_index(index, task):
     cluster = found("m-[0-4].m:2222", "", 2, JOB_COMPLETION_INDEX=str(index))
     assert cluster.task == Task(*task)
-    assert str(cluster).endswith(" (from --cluster, as JOB_COMPLETION_INDEX says)")
+    assert str(cluster).endswith(" (from --cluster, task from JOB_COMPLETION_INDEX)")
 
 
-def test_without_a_task_it_is_the_one_with_this_machines_name():
+def test_without_task_the_address_with_this_machines_name_is_used():
     name = socket.gethostname()
     cluster = found(f"chief=elsewhere:1;worker=also.elsewhere:1,{name}.example.org:2")
     assert cluster.task == Task("worker", 1)
@@ -107,10 +107,10 @@ def test_without_a_task_it_is_the_one_with_this_machines_name():
 @pytest.mark.parametrize(
     "hosts, own",
     [
-        (["203.0.113.1", "127.0.0.1"], [1]),  # 203.0.113.0/24 is for documentation: nobody has it.
+        (["203.0.113.1", "127.0.0.1"], [1]),  # 203.0.113.0/24 is reserved for documentation.
         (["[::1]", "203.0.113.1"], [0]),
         (["node1", "node2.lan"], [1]),
-        (["node2", "node2.lan"], [1]),  # The whole name goes before its first part.
+        (["node2", "node2.lan"], [1]),  # The whole name takes precedence over its first label.
         (["NODE2.lan"], [0]),
         (["node2.elsewhere"], [0]),
         (["node1", "node3"], []),
@@ -118,15 +118,15 @@ def test_without_a_task_it_is_the_one_with_this_machines_name():
         (["2.2.2.2"], []),
     ],
 )
-def test_a_machine_knows_its_own_name_or_address_among_others(hosts, own):
+def test_a_machine_finds_its_own_addresses_by_name_or_ip_address(hosts, own):
     if "[::1]" in hosts and not socket.has_ipv6:
         pytest.skip("needs IPv6")
     addresses = [f"{host}:2222" for host in hosts]
-    assert local_address.places(addresses, "node2.lan") == own
+    assert local_address.own_indices(addresses, "node2.lan") == own
 
 
-FLAG_MISTAKES = [
-    (("", "worker:0"), "`--task` needs `--cluster` beside it. Received: 'worker:0'; add e.g. "
+FLAG_ERRORS = [
+    (("", "worker:0"), "`--task` needs `--cluster` too. Received: 'worker:0'; add e.g. "
      "--cluster=worker=host0:2222,host1:2222."),
     (("a:1,worker=b:1", "worker:0"), "`--cluster` must begin with a job. Received: 'a:1,worker=b:1'; "
      "try --cluster=worker=host0:2222,host1:2222."),
@@ -135,17 +135,17 @@ FLAG_MISTAKES = [
     (("a:1,a:1", ""), "--cluster: `cluster.worker[0]` and `cluster.worker[1]` must differ. Received: "
      '"a:1"; give each task its own port.'),
     (("fd00::1:1", "worker:0"), '--cluster: `cluster.worker[0]` must be host:port. Received: '
-     '"fd00::1:1"; write an address of IPv6 in brackets, e.g. "[fd00::1]:2222".'),
-    (("workers=a:1", "worker:0"), "`--cluster` knows the jobs chief, worker, ps, evaluator. Received: "
-     "'workers'; try --cluster=worker=host0:2222,host1:2222."),
+     '"fd00::1:1"; write an IPv6 address in brackets, e.g. "[fd00::1]:2222".'),
+    (("workers=a:1", "worker:0"), "`--cluster` must name a job, one of chief, worker, ps, evaluator. "
+     "Received: 'workers'; try --cluster=worker=host0:2222,host1:2222."),
     (("worker=a:1; worker=b:1", "worker:0"), "`--cluster` must name each job once. Received: "
-     "'worker=a:1; worker=b:1'; merge the two worker."),
+     "'worker=a:1; worker=b:1'; merge the two lists of worker."),
     (("worker=", "worker:0"), "`--cluster` must list addresses. Received: ''; try "
      "--cluster=worker=host0:2222,host1:2222."),
-    (("worker=a:1,", "worker:0"), "`--cluster` must list addresses (a name is missing beside a comma). "
-     "Received: 'a:1,'; try --cluster=worker=host0:2222,host1:2222."),
-    (("worker=a[3-1]:1", "worker:0"), "`--cluster` must list addresses ([3-1] does not count up by fewer "
-     "than 10,000). Received: 'a[3-1]:1'; try --cluster=worker=host0:2222,host1:2222."),
+    (("worker=a:1,", "worker:0"), "`--cluster` must list addresses (a name is missing before or after a "
+     "comma). Received: 'a:1,'; try --cluster=worker=host0:2222,host1:2222."),
+    (("worker=a[3-1]:1", "worker:0"), "`--cluster` must list addresses ([3-1] must count up, over at "
+     "most 10,000 numbers). Received: 'a[3-1]:1'; try --cluster=worker=host0:2222,host1:2222."),
     (("worker=a", "worker:0"), '--cluster: `cluster.worker[0]` must be host:port. Received: "a"; write a '
      'host, a colon and a port from 1 to 65535, e.g. "host0:2222".'),
     (("worker=a:1,a:1", "worker:0"), "--cluster: `cluster.worker[0]` and `cluster.worker[1]` must "
@@ -155,35 +155,37 @@ FLAG_MISTAKES = [
     (("a:1,b:1", "worker:2"), "--cluster: `task.index` must be from 0 to 1 for a worker. Received: 2; "
      "count the tasks of each job from 0."),
     (("a:1,b:1", "1"), "`--task` must be a job and a number from 0. Received: '1'; try --task=worker:0."),
-    (("a:1,b:1", "w:1"), "`--task` knows the jobs chief, worker, ps, evaluator. Received: 'w'; try "
+    (("a:1,b:1", "w:1"), "`--task` must name a job, one of chief, worker, ps, evaluator. Received: "
+     "'w'; try --task=worker:0."),
+    (("203.0.113.1:1,203.0.113.2:1", ""), "`--cluster` does not define which task this is: none of "
+     "its addresses are this machine's. Received: '203.0.113.1:1,203.0.113.2:1'; add e.g. "
      "--task=worker:0."),
-    (("203.0.113.1:1,203.0.113.2:1", ""), "`--cluster` does not tell which task this is: none of its "
-     "addresses are this machine's. Received: '203.0.113.1:1,203.0.113.2:1'; add e.g. --task=worker:0."),
-    (("127.0.0.1:1,127.0.0.1:2", ""), "`--cluster` does not tell which task this is: 2 of its "
+    (("127.0.0.1:1,127.0.0.1:2", ""), "`--cluster` does not define which task this is: 2 of its "
      "addresses are this machine's. Received: '127.0.0.1:1,127.0.0.1:2'; add e.g. --task=worker:0."),
-    (("worker=a:1;ps=b:1", "ps:0", 1), "`--ps` is for a list without names of jobs. Received: "
-     "'worker=a:1;ps=b:1'; list the parameter servers as ps=host:port, or leave the names of jobs out."),
+    (("worker=a:1;ps=b:1", "ps:0", 1), "`--ps` needs a --cluster without job names. Received: "
+     "'worker=a:1;ps=b:1'; list the parameter servers as ps=host:port, or remove the job names."),
     (("a:1,b:1", "chief:0", 1), "`--ps` must leave a chief and a worker of the 2 tasks from --cluster. "
      "Received: 1; lower it, or start 3 tasks or more."),
-    (("", "", 2), "`--ps` is for the tasks of a plain list in --cluster, or of Slurm. Received: 2, and "
-     "there is neither; start a cluster on this machine with `python -m trainer launch --ps=2`."),
+    (("", "", 2), "`--ps` needs a --cluster that lists addresses without jobs, or a Slurm step. "
+     "Received: 2, with neither; start a cluster on this machine with `python -m trainer launch "
+     "--ps=2`."),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked, message", FLAG_MISTAKES)
-def test_a_mistake_in_the_flags_is_told_in_one_line(asked, message):
-    assert refused(*asked) == message
+@pytest.mark.parametrize("flags, message", FLAG_ERRORS)
+def test_an_invalid_flag_is_reported_in_one_line(flags, message):
+    assert error_of(*flags) == message
 
 
-def test_an_index_beyond_the_list_is_told():
-    assert refused("a:1,b:1", JOB_COMPLETION_INDEX="2") == (
-        "`JOB_COMPLETION_INDEX` must be from 0 to 1 for the tasks of --cluster. Received: '2'; list a "
-        "task for each completion of the Job, or give --task."
+def test_a_completion_index_beyond_the_list_is_an_error():
+    assert error_of("a:1,b:1", JOB_COMPLETION_INDEX="2") == (
+        "`JOB_COMPLETION_INDEX` must be from 0 to 1 for the tasks of --cluster. Received: '2'; list one "
+        "task for each completion of the Job, or add --task."
     )
 
 
 @given(st.text(), st.text(), st.integers(0, 4))
-def test_any_flags_make_a_cluster_or_an_error_in_one_line(cluster, task, ps):
+def test_any_flags_define_a_cluster_or_raise_an_error_of_one_line(cluster, task, ps):
     try:
         outcome = found(cluster, task or "worker:0", ps)
     except ClusterError as error:
@@ -191,60 +193,60 @@ def test_any_flags_make_a_cluster_or_an_error_in_one_line(cluster, task, ps):
     assert isinstance(outcome, ClusterSpec) or len(str(outcome).splitlines()) == 1
 
 
-# Two places.
+# Two sources.
 
 
 @pytest.mark.parametrize(
-    "asked, received",
+    "flags, message",
     [
-        (("worker=a:1,b:1", "worker:1"), "`--cluster` and TF_CONFIG must not both say which cluster "
-         "this is. Received: 'worker=a:1,b:1' and a TF_CONFIG for worker 1 in a cluster of 2 workers; "),
+        (("worker=a:1,b:1", "worker:1"), "`--cluster` and TF_CONFIG must not both define the "
+         "cluster. Received: 'worker=a:1,b:1', and a TF_CONFIG for worker 1 in a cluster of 2 workers; "),
         (("", "worker:1"), "`--task` and TF_CONFIG must not both"),
         (("", "", 1), "`--ps` and TF_CONFIG must not both"),
     ],
 )  # fmt: skip
-def test_flags_and_tf_config_exclude_each_other(asked, received):
-    assert refused(*asked, TF_CONFIG=TF_CONFIG).startswith(received)
+def test_flags_and_tf_config_exclude_each_other(flags, message):
+    assert error_of(*flags, TF_CONFIG=TF_CONFIG).startswith(message)
 
 
-def test_slurm_gives_way_to_tf_config_and_to_the_flags():
+def test_tf_config_and_the_flags_override_slurm():
     assert found(**STEP, TF_CONFIG=TF_CONFIG) == found(TF_CONFIG=TF_CONFIG)
     assert found("a:1,b:1", "worker:1", **STEP) == found(TF_CONFIG=TF_CONFIG)
 
 
-def test_an_empty_cluster_in_tf_config_says_alone_also_within_slurm():
+def test_an_empty_object_in_tf_config_means_a_single_task_also_within_slurm():
     assert found(**STEP, TF_CONFIG="{}") == ClusterSpec()
     assert found(**STEP, TF_CONFIG="") == found(**STEP) != ClusterSpec()
 
 
-def test_an_indexed_job_without_a_list_is_of_tasks_alone():
+def test_a_pod_of_an_indexed_job_without_cluster_is_a_single_task():
     assert found(JOB_COMPLETION_INDEX="1") == ClusterSpec()
 
 
-ALONE = "alone, no cluster in TF_CONFIG"
-FORGOTTEN = f"{ALONE}; Slurm gave this job more, which srun would start"
+SINGLE = "single task, no cluster in TF_CONFIG"
+WITHOUT_SRUN = f"{SINGLE}; this Slurm job has more nodes or tasks, which srun would start"
 
 
 @pytest.mark.parametrize(
-    "environ, said",
+    "environ, text",
     [
-        ({}, ALONE),
+        ({}, SINGLE),
         (
             {"JOB_COMPLETION_INDEX": "1"},
-            f"{ALONE}; --cluster would list the tasks of this Indexed Job",
+            f"{SINGLE}; list the tasks of this Indexed Job in --cluster to train together",
         ),
         (
             {"SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "0"},
-            FORGOTTEN,
+            WITHOUT_SRUN,
         ),  # A batch script has a PROCID.
-        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}, FORGOTTEN),
-        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}, ALONE),
-        ({"SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, ALONE),
-        ({"SLURM_JOB_NUM_NODES": "2", "TF_CONFIG": "{}"}, ALONE),
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "2"}, WITHOUT_SRUN),
+        ({"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS": "1"}, SINGLE),
+        ({"SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, SINGLE),
+        ({"SLURM_JOB_NUM_NODES": "2", "TF_CONFIG": "{}"}, SINGLE),
     ],
 )
-def test_who_is_alone_is_told_what_may_have_been_meant(environ, said):
-    assert str(found(**environ)) == said
+def test_a_single_task_is_shown_with_the_cluster_that_may_have_been_intended(environ, text):
+    assert str(found(**environ)) == text
 
 
 # Slurm.
@@ -267,7 +269,9 @@ def test_with_ps_the_first_task_of_a_step_is_the_chief():
 
 
 @pytest.mark.parametrize("nodes, per_node, local", [("n[1-2]", "1(x2)", "0"), ("n1", "2", "1")])
-def test_tasks_that_can_be_numbered_in_one_way_may_be_dealt_out_in_any(nodes, per_node, local):
+def test_the_distribution_does_not_matter_where_all_of_them_number_tasks_alike(
+    nodes, per_node, local
+):
     names = ("SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID")
     step = STEP | dict(zip(names, (nodes, per_node, local), strict=True))
     step |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
@@ -277,7 +281,7 @@ def test_tasks_that_can_be_numbered_in_one_way_may_be_dealt_out_in_any(nodes, pe
 
 
 @pytest.mark.parametrize("ports", ["12000-12001", "12000,12001"])
-def test_the_ports_that_slurm_reserved_are_taken(ports):
+def test_the_ports_that_slurm_reserved_are_used(ports):
     cluster = found(**STEP, SLURM_STEP_RESV_PORTS=ports)
     assert cluster.as_dict()["worker"][:2] == ["n9:12000", "n9:12001"]
 
@@ -286,7 +290,7 @@ def test_the_ports_that_slurm_reserved_are_taken(ports):
     "changed",
     [{"SLURM_STEP_NUM_TASKS": "1"}, {"SLURM_STEP_NUM_TASKS": ""}, {"SLURM_PROCID": None}],
 )
-def test_what_is_no_step_of_several_tasks_trains_alone(changed):
+def test_outside_a_step_of_several_tasks_this_is_a_single_task(changed):
     environ = {name: value for name, value in (STEP | changed).items() if value is not None}
     assert found(**environ) == ClusterSpec()
 
@@ -300,7 +304,7 @@ def test_ports_stay_below_those_of_outgoing_connections(job, step):
     assert len(ports) == 128 and min(ports) >= 10_000 and max(ports) < 32_768
 
 
-def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
+def test_gpus_that_all_tasks_of_a_node_see_are_divided_among_them():
     gpus = [*"01234"]
     assert slurm.own_gpus(STEP, gpus) == ["2", "3"]
     assert slurm.own_gpus(STEP | {"SLURM_GPUS_ON_NODE": "5"}, gpus) == ["2", "3"]
@@ -317,41 +321,41 @@ def test_the_tasks_of_a_node_share_out_the_gpus_that_all_of_them_see():
         ({}, []),
     ],
 )
-def test_gpus_that_are_bound_or_too_few_are_left_as_they_are(changed, gpus):
+def test_gpus_that_are_already_bound_or_too_few_are_not_divided(changed, gpus):
     assert slurm.own_gpus(STEP | changed, gpus) == gpus
 
 
-SLURM_MISTAKES = [
+SLURM_ERRORS = [
     ({"SLURM_PROCID": "4"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, `SLURM_STEP_NUM_TASKS` "
      "and `SLURM_PROCID` must agree. Received: ['n[9-10]', '2(x2)', '4', '4']; set them as srun does, or "
-     "give --cluster"),
+     "use --cluster"),
     ({"SLURM_STEP_NODELIST": "n9"}, "`SLURM_STEP_NODELIST`, `SLURM_STEP_TASKS_PER_NODE`, "
      "`SLURM_STEP_NUM_TASKS` and `SLURM_PROCID` must agree. Received: ['n9', '2(x2)', '4', '3']; set "
-     "them as srun does, or give --cluster"),
-    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node. Received: 'SLURM_LOCALID=0 where 1 is "
-     "due'; give srun --distribution=block"),
+     "them as srun does, or use --cluster"),
+    ({"SLURM_LOCALID": "0"}, "tasks must be numbered node by node. Received: 'SLURM_LOCALID=0, expected "
+     "1'; use srun --distribution=block"),
     ({"SLURM_DISTRIBUTION": "cyclic:block"}, "tasks must be numbered node by node. Received: "
-     "'cyclic:block'; give srun --distribution=block"),
-    ({"SLURM_STEP_NODELIST": "n[9"}, "`SLURM_STEP_NODELIST` must list the nodes (a bracket is left "
-     "open). Received: 'n[9'; give --cluster instead"),
+     "'cyclic:block'; use srun --distribution=block"),
+    ({"SLURM_STEP_NODELIST": "n[9"}, "`SLURM_STEP_NODELIST` must list the nodes (a bracket is not "
+     "closed). Received: 'n[9'; use --cluster instead"),
     ({"SLURM_STEP_NODELIST": ""}, "`SLURM_STEP_NODELIST` is missing. Received: 'none'; start with srun, "
-     "or give --cluster"),
+     "or use --cluster"),
     ({"SLURM_STEP_TASKS_PER_NODE": "2x2"}, "`SLURM_STEP_TASKS_PER_NODE` must count the tasks. Received: "
-     "'2x2'; give --cluster instead"),
+     "'2x2'; use --cluster instead"),
     ({"SLURM_PROCID": "x"}, "`SLURM_PROCID` must be a number. Received: 'x'; set it as srun does, or "
-     "give --cluster"),
-    ({"SLURM_STEP_RESV_PORTS": "12000"}, "`SLURM_STEP_RESV_PORTS` must be a port for each of the 2 tasks "
-     "of a node. Received: '12000'; give srun --resv-ports=2"),
+     "use --cluster"),
+    ({"SLURM_STEP_RESV_PORTS": "12000"}, "`SLURM_STEP_RESV_PORTS` must have a port for each of the 2 "
+     "tasks of a node. Received: '12000'; use srun --resv-ports=2"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("changed, message", SLURM_MISTAKES)
-def test_what_slurm_cannot_have_meant_is_told_in_one_line(changed, message):
-    said = refused(**(STEP | changed))
-    assert said == f"Slurm: {message}, or set TF_CONFIG={{}} to train alone."
+@pytest.mark.parametrize("changed, message", SLURM_ERRORS)
+def test_invalid_variables_of_slurm_are_reported_in_one_line(changed, message):
+    error = error_of(**(STEP | changed))
+    assert error == f"Slurm: {message}, or set TF_CONFIG={{}} to train as a single task."
 
 
-# Beside TensorFlow's own resolver, which takes nodes in the order of the alphabet.
+# In comparison with TensorFlow's own resolver, which sorts the nodes by name.
 
 _PREFIXES = st.text("abcxyz-", min_size=1, max_size=4).filter(lambda text: text[0] != "-")
 _RANGES = st.tuples(st.integers(0, 300), st.integers(0, 30), st.integers(1, 4)).map(
@@ -378,7 +382,7 @@ def resolver():
 
 
 @given(text=_LISTS)
-def test_a_list_of_nodes_is_read_as_tensorflow_reads_it(resolver, text):
+def test_a_list_of_nodes_expands_as_in_tensorflow(resolver, text):
     assert hostlist.expand(text) == resolver.expand_hostlist(text)
 
 
@@ -392,12 +396,14 @@ def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts,
     total = sum(each)
     if total < max(2, ps + 2 if ps else 0):
         return
-    odd = _LISTS.filter(lambda text: len({*hostlist.expand(text)}) == len(hostlist.expand(text)))
-    nodes = hostlist.expand(data.draw(odd))[: len(each)]
+    distinct = _LISTS.filter(
+        lambda text: len({*hostlist.expand(text)}) == len(hostlist.expand(text))
+    )
+    nodes = hostlist.expand(data.draw(distinct))[: len(each)]
     nodes += [f"zz{number:02}" for number in range(len(each) - len(nodes))]
     nodes = sorted(nodes) if data.draw(st.booleans()) else nodes
     rank = data.draw(st.integers(0, total - 1))
-    seats = [seat for count in each for seat in range(count)]
+    local_ids = [local for count in each for local in range(count)]
     environ = STEP | {
         "SLURM_STEP_NODELIST": ",".join(nodes),
         "SLURM_STEP_TASKS_PER_NODE": ",".join(
@@ -405,10 +411,10 @@ def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts,
         ),
         "SLURM_STEP_NUM_TASKS": str(total),
         "SLURM_PROCID": str(rank),
-        "SLURM_LOCALID": str(seats[rank]),
+        "SLURM_LOCALID": str(local_ids[rank]),
     }
     jobs = {"chief": 1, "ps": ps, "worker": total - ps - 1} if ps else {"worker": total}
-    # It asks nvidia-smi unless told, and without a GPU for each task it finds no tasks at all.
+    # It runs nvidia-smi unless given this, and finds no tasks without a GPU for each.
     per_node = max(gpus, *each)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environ | {"CUDA_VISIBLE_DEVICES": ""}).items():

@@ -1,4 +1,4 @@
-"""TF_CONFIG as inputs and outcomes: what is understood, and the exact message for what is not."""
+"""Which cluster does each TF_CONFIG define, and what is the exact error where it is invalid?"""
 
 import json
 import pickle
@@ -22,25 +22,25 @@ def text_of(cluster, task_type="worker", index=0):
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "{}"])
-def test_an_empty_tf_config_means_alone(text):
+def test_an_empty_tf_config_means_a_single_task(text):
     cluster = tf_config.from_env({"TF_CONFIG": text})
     assert cluster == tf_config.from_env({}) == ClusterSpec()
-    assert cluster.is_alone and cluster.is_leader and not cluster.has_ps
+    assert cluster.is_single_task and cluster.is_leader and not cluster.has_ps
     assert cluster.tasks() == cluster.trainers() == [Task("worker", 0)]
     assert cluster.process_index == 0
-    assert str(cluster) == "alone, no cluster in TF_CONFIG"
+    assert str(cluster) == "single task, no cluster in TF_CONFIG"
 
 
-def test_a_cluster_of_one_task_is_alone():
+def test_a_cluster_may_have_a_single_task():
     cluster = tf_config.parse(text_of({"worker": ["a:1"]}))
-    assert cluster.is_alone and cluster.is_leader
+    assert cluster.is_single_task and cluster.is_leader
     assert str(cluster) == "worker 0, the only task of its cluster"
 
 
 def test_worker_zero_leads_when_there_is_no_chief_job():
     cluster = tf_config.parse(text_of(WORKERS, index=1))
     assert cluster.leader == Task("worker", 0)
-    assert not cluster.is_leader and not cluster.is_alone
+    assert not cluster.is_leader and not cluster.is_single_task
     assert cluster.process_index == 1
 
 
@@ -59,7 +59,7 @@ def test_a_chief_with_parameter_servers_holds_no_replica():
         _ = cluster.process_index
 
 
-def test_tasks_come_in_one_order_however_the_jobs_are_written():
+def test_the_order_of_tasks_does_not_depend_on_the_order_of_jobs():
     cluster = tf_config.parse(text_of(PS, "ps"))
     assert [str(task) for task in cluster.tasks()] == ["chief 0", "worker 0", "worker 1", "ps 0"]
     assert cluster.address(Task("worker", 1)) == "b:2"
@@ -75,7 +75,7 @@ def test_the_fingerprint_depends_on_addresses_and_not_on_order_or_task():
 
 
 @pytest.mark.parametrize("listed", [{}, {"evaluator": ["e:1"]}])
-def test_an_evaluator_may_be_listed_or_not_and_is_never_among_the_tasks(listed):
+def test_an_evaluator_may_be_listed_or_not_and_is_never_in_tasks(listed):
     cluster = tf_config.parse(text_of({**WORKERS, **listed}, "evaluator"))
     assert cluster.is_evaluator and not cluster.is_leader
     assert cluster.as_dict() == WORKERS
@@ -84,7 +84,7 @@ def test_an_evaluator_may_be_listed_or_not_and_is_never_among_the_tasks(listed):
     assert cluster.fingerprint() == without.fingerprint()
 
 
-def test_the_cluster_reads_as_one_line():
+def test_a_cluster_is_shown_as_one_line():
     assert str(tf_config.parse(text_of(WORKERS, index=1))) == "worker 1 in a cluster of 2 workers"
     assert (
         str(tf_config.parse(text_of({**PS, "ps": ["p:1", "p:2"]}, "ps")))
@@ -92,13 +92,13 @@ def test_the_cluster_reads_as_one_line():
     )
 
 
-def test_other_keys_of_tf_config_are_let_pass():
+def test_other_keys_of_tf_config_are_ignored():
     config = json.loads(text_of(WORKERS))
     config |= {"environment": "cloud", "rpc_layer": "grpc"}
     assert tf_config.parse(json.dumps(config)).as_dict() == WORKERS
 
 
-def test_a_spec_is_a_value():
+def test_a_spec_can_be_pickled_and_hashed_and_not_changed():
     cluster = tf_config.parse(text_of(PS, "ps"))
     assert pickle.loads(pickle.dumps(cluster)) == cluster
     assert hash(cluster) == hash(tf_config.parse(text_of(PS, "ps")))
@@ -118,13 +118,13 @@ def test_an_address_splits_into_host_and_port(address, parts):
     "address",
     ["host", "host:", ":1", "host:0", "host:65536", "host:x", "::1:2", "[::g]:1", "h:1\n", "a b:1"],
 )
-def test_what_is_no_address_does_not_split(address):
+def test_an_invalid_address_is_an_error(address):
     with pytest.raises(ValueError):
         split_address(address)
 
 
-MISTAKES = {
-    "no JSON": (
+ERRORS = {
+    "invalid JSON": (
         "{worker}",
         (
             "must be JSON, but Expecting property name enclosed in double quotes at line 1, column 2."
@@ -138,7 +138,7 @@ MISTAKES = {
     ),
     "a job twice": (
         '{"cluster": {"worker": ["a:1"], "worker": ["b:1"]}}',
-        '`worker` must be given once. Received: ["worker", "worker"]; merge the two.',
+        '`worker` must not be repeated. Received: ["worker", "worker"]; merge the two.',
     ),
     "a cluster that is a list": (
         '{"cluster": ["a:1"]}',
@@ -147,22 +147,22 @@ MISTAKES = {
     "an empty cluster": (
         '{"cluster": {}}',
         (
-            "`cluster` must name at least one job. Received: {}; list the tasks, or leave it out to"
-            " train on this machine alone."
+            "`cluster` must name at least one job. Received: {}; list the tasks, or unset TF_CONFIG"
+            " to train as a single task."
         ),
     ),
     "a misspelt job": (
         text_of({"workers": ["a:1"]}),
         (
-            "`cluster` knows no such job; its jobs are chief, worker, ps, evaluator."
+            "`cluster` must use the job names chief, worker, ps, evaluator."
             ' Received: "workers"; write "worker".'
         ),
     ),
     "a master": (
         text_of({"master": ["a:1"]}, "master"),
         (
-            "`cluster` knows no such job; its jobs are chief, worker, ps, evaluator."
-            ' Received: "master"; write "chief", as "master" was renamed.'
+            "`cluster` must use the job names chief, worker, ps, evaluator."
+            ' Received: "master"; write "chief": "master" was renamed.'
         ),
     ),
     "addresses in one string": (
@@ -209,7 +209,7 @@ MISTAKES = {
     ),
     "an address with a protocol": (
         text_of({"worker": ["grpc://a:1"]}),
-        '`cluster.worker[0]` must be host:port. Received: "grpc://a:1"; leave the protocol out.',
+        '`cluster.worker[0]` must be host:port. Received: "grpc://a:1"; remove the protocol.',
     ),
     "a repeated address": (
         text_of({"worker": ["a:1", "A:1"]}),
@@ -222,13 +222,13 @@ MISTAKES = {
         text_of({"chief": ["a:1"], "worker": ["a:1"]}),
         (
             '`cluster.chief[0]` and `cluster.worker[0]` must differ. Received: "a:1"; list the chief'
-            " under `chief` only; it is none of the workers."
+            " under `chief` only, not under `worker`."
         ),
     ),
     "no task": (
         '{"cluster": {"worker": ["a:1"]}}',
         (
-            "`task` is missing, so this process cannot tell which it is. Received:"
+            "`task` is missing, so it is not defined which task this process is. Received:"
             ' {"cluster": {"worker": ["a:1"]}}; add e.g. "task": {"type": "worker", "index": 0}.'
         ),
     ),
@@ -258,8 +258,8 @@ MISTAKES = {
     "a chief where worker 0 leads": (
         text_of(WORKERS, "chief"),
         (
-            '`task.type` must be a job of `cluster`. Received: "chief"; without a chief worker 0'
-            " leads, so that is this task's name."
+            '`task.type` must be a job of `cluster`. Received: "chief"; write "worker" with index 0, as'
+            " worker 0 leads where there is no chief."
         ),
     ),
     "no index": (
@@ -316,9 +316,9 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_its_field_its_value_and_a_way_out(mistake):
-    text, message = MISTAKES[mistake]
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_names_the_field_the_value_and_how_to_fix_it(case):
+    text, message = ERRORS[case]
     with pytest.raises(ClusterError) as caught:
         tf_config.parse(text)
     assert str(caught.value) == f"TF_CONFIG: {message}"
@@ -351,7 +351,7 @@ def test_a_message_stays_one_short_line_whatever_was_received():
         max_leaves=12,
     )
 )
-def test_any_json_is_understood_or_refused_with_a_cluster_error(value):
+def test_any_json_defines_a_cluster_or_raises_cluster_error(value):
     try:
         cluster = tf_config.parse(json.dumps(value))
     except ClusterError:

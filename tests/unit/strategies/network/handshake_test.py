@@ -1,4 +1,4 @@
-"""Does a handshake let in who knows the key, and nobody else?"""
+"""Does the handshake accept only callers that know the key?"""
 
 import concurrent.futures
 import contextlib
@@ -20,14 +20,14 @@ def _soon() -> float:
 
 
 @contextlib.contextmanager
-def _reception(key: bytes = KEY, **options):
-    """A reception, its address, and what it lets in, as a future, while it runs."""
+def _listening(key: bytes = KEY, **options):
+    """The address of an `AuthenticatingListener`, and its next caller as a future, while it runs."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        AuthenticatingListener(listener, key, {"I am": "called"}, **options) as reception,
+        AuthenticatingListener(listener, key, {"name": "listener"}, **options) as accepting,
         concurrent.futures.ThreadPoolExecutor(1) as pool,
     ):
-        yield listener.getsockname(), pool.submit(reception.next_caller, _soon())
+        yield listener.getsockname(), pool.submit(accepting.next_caller, _soon())
 
 
 def _link(address) -> JsonConnection:
@@ -35,38 +35,40 @@ def _link(address) -> JsonConnection:
 
 
 @pytest.mark.parametrize("key", [KEY, b""])
-def test_both_sides_hear_what_the_other_says_and_then_go_on(key):
-    with _reception(key) as (address, admitted):
-        caller = call(_link(address), key, {"I am": "caller"}, _soon())
-        called = admitted.result(PATIENCE_S)
-        assert (caller.said, called.said) == ({"I am": "called"}, {"I am": "caller"})
+def test_both_sides_receive_the_others_introduction_and_then_messages(key):
+    with _listening(key) as (address, accepted):
+        caller = call(_link(address), key, {"name": "caller"}, _soon())
+        callee = accepted.result(PATIENCE_S)
+        assert (caller.introduction, callee.introduction) == (
+            {"name": "listener"},
+            {"name": "caller"},
+        )
         caller.send({"a": [1, None, "\u00fc"]})
-        assert called.receive(_soon()) == {"a": [1, None, "\u00fc"]}
-        for link in (caller.link, called.link):
+        assert callee.receive(_soon()) == {"a": [1, None, "\u00fc"]}
+        for link in (caller.link, callee.link):
             link.close()
 
 
 @pytest.mark.parametrize("key", [OTHER, b""])
-def test_who_does_not_know_the_key_is_told_nothing_but_that(key):
-    with _reception() as (address, admitted):
+def test_a_caller_without_the_key_learns_only_that_it_is_rejected(key):
+    with _listening() as (address, accepted):
         stranger = _link(address)
         with pytest.raises(AuthenticationError):
-            call(stranger, key, {"I am": "caller"}, _soon())
+            call(stranger, key, {"name": "caller"}, _soon())
         stranger.close()
-        friend = call(_link(address), KEY, {"I am": "friend"}, _soon())
-        assert admitted.result(PATIENCE_S).said == {"I am": "friend"}
-        for link in (friend.link, admitted.result().link):
+        friend = call(_link(address), KEY, {"name": "friend"}, _soon())
+        assert accepted.result(PATIENCE_S).introduction == {"name": "friend"}
+        for link in (friend.link, accepted.result().link):
             link.close()
 
 
-def test_a_called_that_does_not_know_the_key_is_an_imposter():
+def test_a_listener_without_the_key_is_an_authentication_error():
     def pretend(listener):
         connection, _ = listener.accept()
         link = JsonConnection(connection)
         link.send({"muster": "hello", "nonce": link.receive(_soon())["nonce"]})
-        heard = link.receive(_soon())  # A caller's own words, thrown back at it.
-        link.send(heard)
-        assert link.is_readable(PATIENCE_S)  # The caller has hung up.
+        link.send(link.receive(_soon()))  # The caller's own introduction and proof.
+        assert link.is_readable(PATIENCE_S)  # The caller has disconnected.
         link.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -74,49 +76,49 @@ def test_a_called_that_does_not_know_the_key_is_an_imposter():
         pretending.start()
         link = _link(listener.getsockname())
         with pytest.raises(AuthenticationError):
-            call(link, KEY, {"I am": "caller"}, _soon())
+            call(link, KEY, {"name": "caller"}, _soon())
         link.close()
         pretending.join(PATIENCE_S)
 
 
-def test_what_was_heard_on_the_wire_cannot_be_said_again():
-    heard = []
+def test_recorded_messages_cannot_be_replayed():
+    recorded = []
 
-    class Overheard(JsonConnection):
+    class Recording(JsonConnection):
         def send(self, message):
-            heard.append(message)
+            recorded.append(message)
             super().send(message)
 
-    with _reception() as (address, admitted):
+    with _listening() as (address, accepted):
         caller = call(
-            Overheard(socket.create_connection(address, 10)), KEY, {"I am": "caller"}, _soon()
+            Recording(socket.create_connection(address, 10)), KEY, {"name": "caller"}, _soon()
         )
         caller.send({"verdict": "go"})
-        for link in (caller.link, admitted.result(PATIENCE_S).link):
+        for link in (caller.link, accepted.result(PATIENCE_S).link):
             link.close()
-    hello, says, _ = heard
-    with _reception() as (address, admitted):
+    hello, introduction, later = recorded
+    with _listening() as (address, accepted):
         replayed = _link(address)
         replayed.send(hello)
         assert replayed.receive(_soon())["muster"] == "hello"
-        replayed.send(says)
+        replayed.send(introduction)
         assert replayed.receive(_soon()) == {"muster": "refused"}
         replayed.close()
-        assert not admitted.done()
+        assert not accepted.done()
         friend = call(_link(address), KEY, {}, _soon())
-        friend.link.send(heard[2])  # Not signed for this connection.
+        friend.link.send(later)  # Its proof is for another connection.
         with pytest.raises(AuthenticationError):
-            admitted.result(PATIENCE_S).receive(_soon())
-        for link in (friend.link, admitted.result().link):
+            accepted.result(PATIENCE_S).receive(_soon())
+        for link in (friend.link, accepted.result().link):
             link.close()
 
 
 def test_what_follows_a_handshake_stays_unread():
-    with _reception(at_a_time=1) as (address, admitted):
+    with _listening(recv_bytes=1) as (address, accepted):
         caller = call(_link(address), KEY, {}, _soon())
         connection = caller.link.detach()
         connection.sendall(b"the rest")
-        called = admitted.result(PATIENCE_S).link.detach()
-        assert called.recv(100) == b"the rest"
+        callee = accepted.result(PATIENCE_S).link.detach()
+        assert callee.recv(100) == b"the rest"
         connection.close()
-        called.close()
+        callee.close()

@@ -1,4 +1,4 @@
-"""Is a secret read, or refused, and never told?"""
+"""Is a secret read, or rejected, and never shown?"""
 
 import pytest
 
@@ -8,7 +8,7 @@ from strategies.network import shared_secret
 LONG = "0123456789abcdef"
 
 
-def test_the_file_is_read_whole_and_stripped_and_wins_over_the_environment(tmp_path):
+def test_the_file_is_read_whole_and_stripped_and_overrides_the_environment(tmp_path):
     file = tmp_path / "secret"
     file.write_text(f"\n{LONG} and more\n")
     environ = {shared_secret.VARIABLE: f" {LONG}\n"}
@@ -20,7 +20,7 @@ def test_the_file_is_read_whole_and_stripped_and_wins_over_the_environment(tmp_p
 
 
 @pytest.mark.parametrize("text", ["", " \n", "short", LONG[:-1] + "\n"])
-def test_a_short_secret_is_refused_without_telling_it(text, tmp_path):
+def test_a_short_secret_is_rejected_and_not_shown(text, tmp_path):
     file = tmp_path / "secret"
     file.write_text(text)
     with pytest.raises(ClusterError) as caught:
@@ -40,17 +40,17 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
             shared_secret.read(str(path), {})
 
 
-def test_a_proof_holds_for_its_key_and_its_words_alone():
-    said = shared_secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
-    assert shared_secret.is_proof(said, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
+def test_a_proof_is_valid_only_for_its_key_and_its_values():
+    proof = shared_secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
+    assert shared_secret.is_proof(proof, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
     for key, *parts in (
         (b"", "caller", ["a", "b"], {"x": 1, "y": 2}),
         (LONG.encode(), "called", ["a", "b"], {"x": 1, "y": 2}),
         (LONG.encode(), "caller", ["b", "a"], {"x": 1, "y": 2}),
         (LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 3}),
     ):
-        assert not shared_secret.is_proof(said, key, *parts)
-    for claimed in (None, 1, "", "\u00e4", "\ud800", [said]):
+        assert not shared_secret.is_proof(proof, key, *parts)
+    for claimed in (None, 1, "", "\u00e4", "\ud800", [proof]):
         assert not shared_secret.is_proof(
             claimed, LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2}
         )

@@ -39,7 +39,7 @@ def test_a_machine_alone_is_ready_and_nothing_is_written(tmp_path):
     description = parts.pop("data")
     assert parts == {
         "config": ("ok", "digits_dense: digits, adam, 20 epochs"),
-        "cluster": ("ok", "alone, no cluster in TF_CONFIG"),
+        "cluster": ("ok", "single task, no cluster in TF_CONFIG"),
         "strategy": (
             "ok", "mirrored: TF_CONFIG names no cluster, so the devices here train together",
         ),
@@ -58,7 +58,7 @@ def test_public_addresses_and_a_missing_secret_are_pointed_out(tmp_path):
     workers = ["127.0.0.1:21001", "1.1.1.1:2222"]
     _, _, said = _check(tmp_path, tf_config=_cluster(worker=workers))
     assert "no secret: whoever reaches them can take part" in said
-    assert "warning: public addresses: worker 1 (1.1.1.1); what the tasks say" in said
+    assert "warning: public addresses: worker 1 (1.1.1.1); the tasks' messages" in said
     flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'none'}")
     exit_code, parts, said = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
     assert exit_code == 2 and parts["peers"][0] == "WRONG"

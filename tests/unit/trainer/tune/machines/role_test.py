@@ -223,9 +223,9 @@ def test_keras_tuners_variables_and_flags_exclude_each_other(cluster, task, mess
         (
             tf(WORKERS),
             "a:1,b:2",
-            "`--cluster` and TF_CONFIG must not both say which cluster this is.",
+            "`--cluster` and TF_CONFIG must not both define the cluster.",
         ),
-        ({}, "workers=a:1", "`--cluster` knows the jobs chief, worker, ps, evaluator."),
+        ({}, "workers=a:1", "`--cluster` must name a job, one of chief, worker, ps, evaluator."),
         (STEP | {"SLURM_PROCID": "x"}, "", "Slurm: `SLURM_PROCID` must be a number."),
     ],
 )

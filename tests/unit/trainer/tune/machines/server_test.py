@@ -655,7 +655,7 @@ def test_a_port_in_use_is_told(serve):
         second.serve(1.0, lambda: False)
     assert str(caught.value) == (
         "the address of the sweep's chief names a port that is in use on this machine. Received: "
-        f"'{chief.address}'; end the program that holds it, or choose another port."
+        f"'{chief.address}'; end the program that uses it, or choose another port."
     )
 
 

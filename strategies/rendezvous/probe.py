@@ -1,0 +1,50 @@
+"""Can the tasks of this cluster be reached?
+
+`probe` connects to each other task once, and `check_own_address` listens on this task's own address for
+a moment. Neither takes part in the roll call.
+"""
+
+import threading
+import time
+
+from strategies.cluster.spec import ClusterSpec, Task
+from strategies.network.handshake import reason
+from strategies.network.sockets import connect, listen
+
+
+def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
+    """The result of connecting to each other task's address, within `timeout_s` for all together.
+
+    A result is "answers", "refused", "name does not resolve", "no answer within 2 s", or the system's
+    words. The leader refuses until TensorFlow's server runs: only then does it listen.
+    """
+    if not cluster.jobs:
+        return {}
+    no_answer = f"no answer within {timeout_s:g} s"
+    results = {task: no_answer for task in cluster.tasks() if task != cluster.task}
+    threads = [
+        threading.Thread(target=_connect, args=(cluster, task, timeout_s, results), daemon=True)
+        for task in results
+    ]
+    deadline = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return {
+        task: no_answer if result == "no answer" else result for task, result in results.items()
+    }
+
+
+def check_own_address(cluster: ClusterSpec) -> None:
+    """Checks that this task can listen for the roll call. Raises ClusterError, as `meet` would."""
+    if not (cluster.is_single_task or cluster.is_evaluator):
+        listen(cluster).close()
+
+
+def _connect(cluster: ClusterSpec, task: Task, timeout_s: float, results: dict[Task, str]) -> None:
+    try:
+        connect(cluster.address(task), timeout_s).close()
+        results[task] = "answers"
+    except (OSError, UnicodeError) as error:
+        results[task] = reason(error)

@@ -1,0 +1,55 @@
+"""How does the leader tell the other tasks whether to start?
+
+With one message at the end of the roll call: "go" and the name of the run, or the error that all tasks
+raise. This file also has what both sides need to understand each other: the form of the first message,
+and the advice for a task whose peers are missing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from strategies.cluster import slurm
+from strategies.cluster.spec import ClusterSpec
+from strategies.errors import ClusterError, Resumable
+from strategies.network.connection import Message
+
+Fingerprint = Mapping[str, Any]
+
+ANSWER_TIMEOUT_S = 5.0
+
+
+def go(run: str) -> Message:
+    """The message that starts the run with this name."""
+    return {"verdict": "go", "run": run}
+
+
+def failure(error: ClusterError | Resumable) -> Message:
+    """The message with which every task raises this error."""
+    return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
+
+
+def is_go(message: Message) -> bool:
+    return message.get("verdict") == "go"
+
+
+def error_of(message: Message) -> ClusterError | Resumable:
+    """The error that a message of `failure` carries."""
+    kind = ClusterError if message.get("verdict") == "input" else Resumable
+    return kind(str(message.get("text")))
+
+
+def is_hello(message: Message) -> bool:
+    """Whether a message introduces a task: `task` is [job, index], and `fingerprint` an object."""
+    task = message.get("task")
+    return (
+        isinstance(message.get("fingerprint"), dict)
+        and isinstance(task, list)
+        and [type(part) for part in task] == [str, int]
+    )
+
+
+def fix_for_missing_tasks(cluster: ClusterSpec) -> str:
+    """How to fix a cluster that lists tasks which nobody meant to start."""
+    if cluster.source == slurm.SOURCE:  # As in a shell that is the first task of a step.
+        return "set TF_CONFIG={} to train as a single task"
+    return f"correct {cluster.source}"

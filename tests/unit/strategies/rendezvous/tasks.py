@@ -1,0 +1,189 @@
+"""How do tests run the tasks of a roll call?
+
+`all_met` runs them as threads of the test, `Participant` as processes. All are on loopback.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from strategies.cluster.spec import ClusterSpec
+from strategies.errors import ClusterError, Resumable
+from strategies.rendezvous import roll_call
+from tests.paths import ROOT
+from trainer.launch.ports import free_ports
+
+PATIENCE_S = 20.0
+FINGERPRINT = {"version": "1", "config": {"train.seed": 0}}
+
+PARTICIPANT = """
+import json, signal, sys
+from strategies.cluster import tf_config
+from strategies.errors import InputError, Resumable
+from strategies.rendezvous.roll_call import meet
+
+def report(*words):
+    print(*words, flush=True)
+
+fingerprint, timeout_s, peer_timeout_s = json.loads(sys.argv[1])
+report("calling")
+try:
+    with meet(tf_config.from_env(), fingerprint, timeout_s) as membership:
+        membership.watch(lambda task, reason: report(f"lost {task}: {reason}"), peer_timeout_s)
+        report("met")
+        for line in sys.stdin:
+            if line.strip() == "bind":
+                import tensorflow as tf
+                cluster = tf_config.from_env()
+                spec = tf.train.ClusterSpec(cluster.as_dict())
+                server = tf.distribute.Server(spec, cluster.task.type, cluster.task.index)
+                report(server.target)
+                continue
+            name, *arguments = line.split()
+            result = getattr(membership, name)(*map(float, arguments))
+            report(name, result)
+except (InputError, Resumable) as error:
+    report(f"{type(error).__name__}: {error}")
+    sys.exit(error.exit_code)
+"""
+
+
+class Participant:
+    """A process that answers the roll call, then calls the methods of Membership named on stdin."""
+
+    def __init__(self, cluster, fingerprint, timeout_s, peer_timeout_s):
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                PARTICIPANT,
+                json.dumps([fingerprint, timeout_s, peer_timeout_s]),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "TF_CONFIG": text_of(cluster), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.lines = queue.Queue()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line.rstrip())
+
+    def await_line(self, expected=None):
+        line = self.lines.get(timeout=PATIENCE_S)
+        assert expected in (None, line)
+        return line
+
+    def send(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+
+    def wait(self):
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self):
+        self.process.kill()
+        self.process.stdin.close()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdout.close()
+
+
+def text_of(cluster):
+    task = {"type": cluster.task.type, "index": cluster.task.index}
+    return json.dumps({"cluster": cluster.as_dict(), "task": task})
+
+
+def make_clusters(**counts):
+    """One ClusterSpec for each task, the leader's first, on free ports of this machine."""
+    ports = iter(free_ports(sum(counts.values())))
+    jobs = {job: tuple(f"127.0.0.1:{next(ports)}" for _ in range(n)) for job, n in counts.items()}
+    return [ClusterSpec(jobs, task) for task in ClusterSpec(jobs).tasks()]
+
+
+def in_threads(*calls):
+    """What each call returned or raised; all of them run at the same time."""
+    outcomes = [None] * len(calls)
+
+    def run(index, call):
+        try:
+            outcomes[index] = call()
+        except (ClusterError, Resumable) as error:
+            outcomes[index] = error
+
+    threads = [threading.Thread(target=run, args=item) for item in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    return outcomes
+
+
+def meet_later(cluster, fingerprint=FINGERPRINT, timeout_s=PATIENCE_S, secret=b""):
+    return lambda: roll_call.meet(cluster, fingerprint, timeout_s, secret)
+
+
+@contextlib.contextmanager
+def all_met(clusters):
+    """The memberships of all tasks of a cluster, which meet in this process."""
+    memberships = in_threads(*map(meet_later, clusters))
+    try:
+        yield memberships
+    finally:
+        for membership in memberships:
+            membership.close()
+
+
+@contextlib.contextmanager
+def listening(address, answer=b""):
+    """Another program that listens on an address, and answers every caller with the same bytes."""
+    host, port = address.split(":")
+    with socket.create_server((host, int(port))) as listener:
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = listener.accept()
+                    with caller:
+                        caller.sendall(answer)
+                        caller.recv(1 << 16)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def connected(host, port):
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=5)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+
+
+def met_participants(start, clusters, **options):
+    participants = [start(cluster, **options) for cluster in clusters]
+    for participant in participants:
+        participant.await_line("calling")
+        participant.await_line("met")
+    return participants
+
+
+def watch(membership):
+    """A queue of the losses and returns that it reports."""
+    reports = queue.Queue()
+    membership.watch(lambda *loss: reports.put(loss), PATIENCE_S, reports.put)
+    return reports
