@@ -21,7 +21,7 @@ def test_a_killed_worker_and_a_killed_server_start_again_and_each_step_is_taken_
     with Project(FILE, image, FLAGS=LONG) as project, project.up() as up:
         up.await_line("train      | step     120", PATIENCE_S)
         engine.signal_all(project.container("worker", 2), "KILL")
-        up.await_line("worker 1 is back, and takes work again", PATIENCE_S)
+        up.await_line("worker 1 is back and takes work again", PATIENCE_S)
         engine.signal_all(project.container("ps", 1), "KILL")
         up.await_line("resuming at step", PATIENCE_S)
         project.finished(up)

@@ -89,26 +89,20 @@ class _Check:
 
     def devices(self) -> str:
         choice = self._known(self._choice, "strategy")
-        serves = self._cluster.has_ps and not self._cluster.is_leader
         self._devices = for_strategy.local_devices(self._options.devices, choice)
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
         if word := for_strategy.why_no_gpu(choice, self._devices):
             shown += f"\nwarning: {word}"
-        return "those TensorFlow's server finds" if serves else shown
+        serves = choice.serves(self._cluster)
+        return "the devices that TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
         batch_split.check_batch(config, self._choice, self._cluster, len(devices))
-        replicas = batch_split.num_replicas(self._choice, self._cluster, len(devices))
         batch = config.data.global_batch_size
-        if self._choice.strategy == "parameter_server":
-            workers = len(self._cluster.trainers())
-            return f"{batch} examples a step, each step on one of {workers} workers"
-        if not replicas:
-            return f"{batch} examples a step, over the cores of the TPU"
-        return f"{batch} examples a step = {replicas} x {batch // replicas}"
+        return self._choice.describe_batch(self._cluster, len(devices), batch)
 
     def data(self) -> str:
         return registry.find(self._known(self._config, "config").data)

@@ -34,8 +34,7 @@ def create_evaluator(
     workdir: Workdir,
 ):
     """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
-    if choice.strategy != "tpu":
-        choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
+    choice = choice.for_evaluation()
     devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
         from trainer.training.checkpoint_evaluator import CheckpointEvaluator

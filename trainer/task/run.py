@@ -29,7 +29,7 @@ from trainer.process.signals import StopRequest
 from trainer.storage import locate
 from trainer.storage.workdir import Workdir
 from trainer.task import already_finished, fingerprint
-from trainer.task.peer_loss import LostTasks
+from trainer.task.peer_loss import PeerLossPolicy
 from trainer.training import batch_split
 
 FAREWELL_TIMEOUT_S = 10.0
@@ -87,7 +87,7 @@ class TaskRun:
                 "transport %s: gradients travel %s", choice.transport, choice.transport_description
             )
         batch_split.check_batch(config, choice, cluster, len(devices))
-        theirs = None if cluster.has_ps else dataset
+        theirs = dataset if choice.every_task_loads_data else None
         carried = fingerprint.fingerprint(config, choice, len(devices), theirs)
         membership = self._meet(carried)
         if not membership:
@@ -119,7 +119,7 @@ class TaskRun:
         options, cluster = self.options, self.cluster
         if word := exposed(cluster, choice.starts_servers, membership.hosts):
             logging.warning("%s", word)
-        lost = LostTasks(cluster, self._serves, membership.reconnect)
+        lost = PeerLossPolicy(cluster, choice, membership.reconnect)
         membership.watch(lost.on_lost, options.peer_timeout_s, lost.on_back)
         try:
             runtime = self._start(membership, choice, devices)
@@ -185,7 +185,7 @@ class TaskRun:
 
     @property
     def _serves(self) -> bool:
-        return self.cluster.has_ps and not self.cluster.is_leader
+        return self.choice.serves(self.cluster)
 
     def _examples_dir(self, workdir: Workdir | None) -> pathlib.Path | None:
         """Where it logs its examples: the workdir, also of a task that writes nothing else."""

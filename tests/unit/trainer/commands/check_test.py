@@ -44,7 +44,7 @@ def test_a_machine_alone_is_ready_and_nothing_is_written(tmp_path):
             "ok", "mirrored: TF_CONFIG names no cluster, so the devices here train together",
         ),
         "devices": ("ok", "CPU:0, CPU:0"),
-        "batches": ("ok", "64 examples a step = 2 x 32"),
+        "batches": ("ok", "64 examples per step = 2 x 32"),
         "workdir": ("ok", f"{tmp_path / 'run'}: would be made"),
         "peers": ("ok", "none: this process trains alone"),
     }  # fmt: skip
@@ -115,7 +115,7 @@ def test_each_peer_is_told_whether_it_answers(tmp_path):
         "multi_worker: TF_CONFIG has 3 tasks that train and no `ps`, so they add their gradients "
         "every step",
     )
-    assert parts["batches"] == ("ok", "66 examples a step = 3 x 22")
+    assert parts["batches"] == ("ok", "66 examples per step = 3 x 22")
     assert parts["peers"] == ("ok", f"worker 1 at {answering}: answers")
     assert f"worker 2 at {refusing}: refused (not started yet, or out of reach)\n" in said
     assert "worker 0 at 127.0.0.1:1  (this process)\n" in said
@@ -128,8 +128,8 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
     assert exit_code == 0
     assert parts["cluster"] == ("ok", "ps 0 in a cluster of 1 chief, 2 workers and 1 ps")
     assert parts["strategy"][1].startswith("parameter_server: TF_CONFIG has a `ps` job, so ")
-    assert parts["devices"] == ("ok", "those TensorFlow's server finds")
-    assert parts["batches"] == ("ok", "64 examples a step, each step on one of 2 workers")
+    assert parts["devices"] == ("ok", "the devices that TensorFlow's server finds")
+    assert parts["batches"] == ("ok", "64 examples per step, each step on one of 2 workers")
 
 
 @pytest.mark.parametrize(
