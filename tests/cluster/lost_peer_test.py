@@ -26,7 +26,7 @@ cluster = tf_config.from_env()
 recipe = config_load.resolve("digits_dense", {})
 dataset = None if cluster.has_ps else registry.load(recipe.data)
 choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])
-carried = fingerprint.fingerprint(recipe, choice, 1, dataset)
+carried = fingerprint.compute(recipe, choice, 1, dataset)
 membership = roll_call.meet(cluster, carried, 100)
 print("met", flush=True)
 if sys.argv[1]:

@@ -19,7 +19,7 @@ from trainer.data import registry
 cluster = tf_config.from_env()
 recipe = config_load.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
-carried = fingerprint.fingerprint(recipe, choice, 1, registry.load(recipe.data))
+carried = fingerprint.compute(recipe, choice, 1, registry.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
 exchange = SocketAllReduce.connect(cluster, membership.token, 100)
 print("connected", flush=True)
