@@ -56,12 +56,12 @@ def run_evaluator(task: TaskContext, workdir: Workdir) -> int:
     writer, health = None, Health.from_env()
     last_step, last_time = _last_evaluated(workdir), time.monotonic()
     while not task.stop.requested:
-        health.note()
+        health.record_progress()
         workdir.refresh()
         # Asked before the checkpoints are listed, so that none is missed that came in between.
         is_finished = workdir.finished_steps() >= evaluator.total_steps
         for step in _newer(evaluator.store, last_step):
-            health.note()
+            health.record_progress()
             last_step, last_time = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")
             _evaluate(evaluator, writer, step)

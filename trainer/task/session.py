@@ -52,7 +52,7 @@ class Session:
         with self._ending_together():
             runtime = self._start_runtime()
             if runtime.serves_only:
-                with Health.from_env().kept():
+                with Health.from_env().recording():
                     return runtime.serve(membership.wait_for_exit)
             losses.started = True
             return membership.wait_for_all(FINISH_TIMEOUT_S, self._train(runtime))
@@ -82,7 +82,7 @@ class Session:
     def _start_runtime(self) -> Runtime:
         task, choice, membership = self._task, self._prepared.choice, self._membership
         options = task.options
-        guarded = task.guardian.deaf(
+        guarded = task.guardian.watch_while_blocked(
             "starting TensorFlow's servers",
             options.startup_timeout_s,
             membership.connections,
@@ -106,8 +106,8 @@ class Session:
 
         task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
         began, timeout_s = time.monotonic(), task.options.stall_timeout_s
-        runtime.set_peer_timeout(timeout_s + watchdog.EXTRA_S)
-        on_progress = Health.from_env().note
+        runtime.set_peer_timeout(timeout_s + watchdog.TIMER_DELAY_S)
+        on_progress = Health.from_env().record_progress
         with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = prepare.examples_dir(task, workdir)
             result = loop.train_and_evaluate(
