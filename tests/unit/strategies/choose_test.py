@@ -1,4 +1,4 @@
-"""Which strategy does a cluster get, for which stated reason, and what is refused?"""
+"""Which strategy does a cluster get, with which reason, and what is an error?"""
 
 import json
 
@@ -103,7 +103,7 @@ def test_every_task_of_a_cluster_makes_the_same_choice(task, index):
          "TF_CONFIG, or choose another --strategy."),
     ],
 )  # fmt: skip
-def test_a_contradiction_says_which_and_how_to_fix_it(cluster, flags, message):
+def test_an_error_names_the_contradiction_and_how_to_fix_it(cluster, flags, message):
     with pytest.raises(ClusterError) as caught:
         choose(cluster, **flags)
     assert str(caught.value) == message
@@ -137,7 +137,7 @@ CPUS, GPU, GPUS = ["CPU:0", "CPU:0"], ["GPU:0"], ["GPU:0", "GPU:1"]
         ("tensorflow", CPUS[:1], "tensorflow"),
     ],
 )
-def test_workers_exchange_gradients_in_the_way_their_devices_allow(wanted, devices, transport):
+def test_the_transport_depends_on_the_devices_of_the_workers(wanted, devices, transport):
     choice = with_transport(choose(TWO), wanted, devices)
     assert choice.transport == transport
     assert choice.starts_servers == (transport == "tensorflow")
@@ -170,7 +170,7 @@ def test_only_workers_without_parameter_servers_have_a_transport():
 @pytest.mark.parametrize(
     "strategy, mode", [("parameter_server", "async"), ("mirrored", "gradients")]
 )
-def test_a_strategy_has_one_exchange_of_its_own(strategy, mode):
+def test_a_strategy_has_one_sync_mode(strategy, mode):
     assert Choice(strategy, "").sync_mode == mode
 
 
