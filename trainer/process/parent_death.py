@@ -46,6 +46,6 @@ def command_prefix(number: int = signal.SIGTERM) -> list[str]:
 
 
 def exec_command(parent: int, number: int, command: list[str]) -> None:
-    """Replaces this process by the command. It keeps the kernel's promise of `end_with`."""
+    """Replaces this process by the command. `end_with` stays in effect after the exec."""
     end_with(parent, number)
     os.execv(command[0], command)

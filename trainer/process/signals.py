@@ -12,7 +12,7 @@ Other files touch signals for one reason each:
 - `launch/supervisor.py`: stops its tasks, which receive the signal here, and kills those that stay.
 - `tune/trials/process.py`: unblocks the signals in a trial's process, where `train` blocks them again.
 - `parent_death.py`: has the kernel send a signal to a process whose parent died.
-- `__main__.py`: reports a Ctrl-C for commands without a `StopRequest`, as `evaluate` and `check`.
+- `__main__.py`: reports a Ctrl-C for commands without a `StopRequest`, like `evaluate` and `check`.
 """
 
 import os
@@ -26,7 +26,7 @@ from trainer.process import console
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and the guardian or `launch` passes its own signal on.
-# Signals within this time are the same stop, received on two ways.
+# Signals within this time are the same stop, received in two ways.
 _SAME_STOP_S = 1.0
 _print_at_exit: Callable[[str], None] = console.print_line
 

@@ -17,7 +17,7 @@ from trainer.process.signals import exit_now
 
 _POLLS_PER_TIMEOUT = 10  # At least.
 _MAX_POLL_S = 1.0
-# How much later than this thread the interpreter's timer acts, as the thread's message says more.
+# The interpreter's timer acts this much later than the thread, whose message says more.
 TIMER_DELAY_S = 10.0
 
 
