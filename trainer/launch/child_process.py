@@ -15,24 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from strategies.cluster.spec import Task
-from strategies.errors import EXIT_RESUME
+from trainer.process import parent_death
 
 ERROR_MARK = "muster: error: "
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
-
-# Makes the system end a task whose launcher was killed, and so could not end it itself. It runs in an
-# interpreter of its own, which becomes the task's: between fork and exec little is safe to do where
-# there are threads, and at a restart there are.
-_TETHER = f"""
-import ctypes, os, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)}, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    os._exit({EXIT_RESUME})
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +66,7 @@ class Process:
         self._events = events
         self._began = time.monotonic()
         self._popen = subprocess.Popen(
-            [*_tether(), sys.executable, *command.args],
+            [*parent_death.command_prefix(), sys.executable, *command.args],
             env=command.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -118,12 +106,6 @@ class Process:
         reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe for ever.
         self.code = code
         self._events.put(self)
-
-
-def _tether() -> list[str]:
-    if sys.platform != "linux":
-        return []
-    return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid())]
 
 
 def _lines(stream) -> Iterator[str]:
