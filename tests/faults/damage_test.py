@@ -328,7 +328,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     passed_over = [step for step in store.steps() if step > max(readable, default=0)]
     assert len(warnings_logged) == len(passed_over)
     for step, line in zip(reversed(passed_over), warnings_logged, strict=True):
-        assert str(_place(folder, step)) in line and line.endswith("the one before.")
+        assert str(_place(folder, step)) in line and line.endswith("Using the one before it.")
 
     for step in STEPS:  # The run goes on, and comes to the same steps again.
         store.save(_checkpoint(step))
