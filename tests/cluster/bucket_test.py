@@ -94,7 +94,7 @@ def test_a_bucket_that_fails_stops_no_run_and_is_brought_up_to_date_by_the_next(
         process.await_line("done |")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
-    assert "Training goes on, and it is tried again" in process.said
+    assert "Training continues, and the upload is retried" in process.said
     assert "summary.json" not in bucket.names(FOLDER)
     bucket.status = 0
     _assert_is(_ended(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy"), whole)

@@ -64,5 +64,5 @@ def _lost_a_machine(bucket, monkeypatch, its_files, at_write: int) -> bool:
     bucket.after_write = lambda: None
     assert code in (-signal.SIGKILL, 0), process.said
     # Who knows that a machine is gone need not wait until that is seen.
-    bucket.storage.delete_file(BUCKET, f"{FOLDER}/{lease.NAME}")
+    bucket.storage.delete_file(BUCKET, f"{FOLDER}/{lease.OBJECT_NAME}")
     return code != 0

@@ -96,7 +96,7 @@ def test_a_disk_too_small_for_three_checkpoints_keeps_those_it_took(disk, undist
     disk.resize(3 << 20)
     workdir = disk.path / "run"
     error = _ends_naming_the_workdir(LAYOUT.start(workdir))
-    assert "took no checkpoint of step 150 (No space left on device)" in error
+    assert "could not store the checkpoint of step 150 (No space left on device)" in error
     assert _newest(workdir) == 100
     disk.resize(64 << 20)
     _goes_on(workdir, 100, undisturbed)

@@ -10,10 +10,10 @@ The format has a version, an integer in the manifest, and this policy:
 
 - A checkpoint of the last release is read. A manifest without `format` is one of format 2.
 - A field that a manifest lacks has its default, and so has a config field that the run's version did not
-  have yet. So whoever adds a field gives it a default that means what the program did without it; if no
-  value does, they raise the format.
-- Fields that are unknown here are ignored. So whoever adds a field that must not be ignored raises the
-  format. The last release therefore reads what this one writes as long as both have the same format.
+  have yet. So a new field needs a default that means what the program did before it; if there is no such
+  value, the format must be increased.
+- Fields that are unknown here are ignored. So the format must also be increased for a new field that must
+  not be ignored. As long as both have the same format, the last release reads what this one writes.
 - A checkpoint of a format that is not read here ends the command with one line, which names the version
   that wrote it and what to do. It is not skipped: a run that resumed from the checkpoint before it would
   overwrite it. (Programs from before this policy skip it.)
@@ -137,8 +137,9 @@ class CheckpointStore:
             atomic_folder.write(self._path(checkpoint.step), files)
         except OSError as error:
             raise CheckpointError(
-                f"`--workdir` took no checkpoint of step {checkpoint.step} ({error.strerror}). "
-                f"Received: {str(self._folder)!r}; make room there and run the same command again."
+                f"`--workdir` could not store the checkpoint of step {checkpoint.step} "
+                f"({error.strerror}). Received: {str(self._folder)!r}; fix this and run the same command "
+                "again to resume."
             ) from None
         self._remove_oldest(checkpoint.step)
 

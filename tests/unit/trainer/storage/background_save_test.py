@@ -63,7 +63,7 @@ def _with_a_file_in_the_way(folder):
 
 @pytest.mark.parametrize("steps", [(1,), (1, 2)])
 def test_a_failed_save_is_raised_by_the_next_call_or_on_exit(steps, tmp_path):
-    with pytest.raises(CheckpointError, match="took no checkpoint of step 1"):
+    with pytest.raises(CheckpointError, match="could not store the checkpoint of step 1"):
         _save(_with_a_file_in_the_way(tmp_path), *steps)
 
 

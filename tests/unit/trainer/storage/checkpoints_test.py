@@ -315,8 +315,8 @@ def test_other_files_in_the_folder_are_kept(tmp_path):
 def test_a_folder_that_cannot_be_created_is_an_error_with_a_fix(tmp_path):
     (tmp_path / "checkpoints").write_text("a file is here")
     assert _message(_store(tmp_path).save, _checkpoint(3)) == (
-        "`--workdir` took no checkpoint of step 3 (File exists). Received: "
-        f"{str(tmp_path / 'checkpoints')!r}; make room there and run the same command again."
+        "`--workdir` could not store the checkpoint of step 3 (File exists). Received: "
+        f"{str(tmp_path / 'checkpoints')!r}; fix this and run the same command again to resume."
     )
 
 
@@ -329,6 +329,8 @@ def test_a_full_disk_loses_the_new_checkpoint_and_none_of_the_old(tmp_path):
         message = _message(store.save, _checkpoint(20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert message.startswith("`--workdir` took no checkpoint of step 20 (File too large).")
+    assert message.startswith(
+        "`--workdir` could not store the checkpoint of step 20 (File too large)."
+    )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000000010"]
     _assert_equal(store.newest(), _checkpoint(10))
