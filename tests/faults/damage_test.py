@@ -1,7 +1,7 @@
-"""Is a damaged checkpoint ever taken for a whole one?
+"""Is a damaged checkpoint ever read?
 
-Two hundred damages, drawn from the session's seed: each ends in the newest checkpoint that is still
-what was saved, the damaged ones named, and none runs anything.
+Two hundred cases of damage, drawn from the session's seed. In each the newest intact checkpoint is read,
+the damaged ones are logged, and no code in them is run.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ LAYOUT = Layout(
     ["hidden_1/kernel", "hidden_1/bias"],
     [["iteration", "momentum"], ["iteration", "momentum"]],
 )
-TIMES = 5  # Each of 40 damages.
+REPETITIONS = 5  # Of each of the 40 kinds of damage.
 
 
 def _checkpoint(step, seed=0):
@@ -121,7 +121,7 @@ def _link_to_another_step(rng, path, whole):
 
 
 def _of_another_run(rng, path, whole):
-    """The same step of the same net, begun with another seed."""
+    """The same step of the same model with another seed."""
     step = int(path.parent.name.removeprefix("step-"))
     other = whole.parent / "other"
     _store(other).save(_checkpoint(step, seed=1))
@@ -159,7 +159,7 @@ def _files_of_two_other_steps(rng, place, whole):
 
 
 def _manifest_edited(rng, place, whole):
-    """By hand, so that its seal no longer fits."""
+    """Without an update of the seal."""
     manifest = _manifest(place)
     edits = {
         "step": manifest["step"] + rng.choice((-10, 1, 10)),
@@ -179,7 +179,7 @@ def _manifest_lacks_a_field(rng, place, whole):
 
 
 def _bomb(rng, place, whole):
-    """What runs when unpickled, in a manifest that fits it."""
+    """Arrays that run code when they are unpickled, with a valid manifest."""
     arrays = rng.choice((_npz_of_bombs, _zip_of_bombs, _pickled_bomb))()
     (place / "arrays.npz").write_bytes(arrays)
     manifest = _manifest(place) | {"sha256": {"arrays.npz": hashlib.sha256(arrays).hexdigest()}}
@@ -188,18 +188,18 @@ def _bomb(rng, place, whole):
     (place / "manifest.json").write_text(json.dumps(manifest | {"seal": seal}))
 
 
-def _files_of_others(rng, place, whole):
+def _unrelated_files(rng, place, whole):
     (place / "notes.txt").write_text("mine")
     (place.parent / "step-99").mkdir(exist_ok=True)
     (place.parent / f"step-{99:010d}.tar").write_bytes(rng.randbytes(10))
 
 
-def _kept_elsewhere(rng, place, whole):
+def _linked_from_elsewhere(rng, place, whole):
     shutil.rmtree(place)
     place.symlink_to(whole / place.name)
 
 
-def _manifest_laid_out_anew(rng, place, whole):
+def _manifest_reformatted(rng, place, whole):
     text = json.dumps(_manifest(place), indent=rng.randrange(8), sort_keys=True)
     (place / "manifest.json").write_text(text)
 
@@ -213,7 +213,7 @@ def _manifest(place):
 
 
 class _Bomb:
-    """What ends the test if anything unpickles it."""
+    """Fails the test if anything unpickles it."""
 
     def __reduce__(self):
         return pytest.fail, ("a checkpoint was unpickled",)
@@ -264,8 +264,8 @@ TO_THE_FOLDER = (
     _manifest_lacks_a_field,
     _bomb,
 )
-HARMLESS = (_files_of_others, _kept_elsewhere, _manifest_laid_out_anew)
-# White space may come and go unnoticed in JSON.
+HARMLESS = (_unrelated_files, _linked_from_elsewhere, _manifest_reformatted)
+# White space in JSON may change.
 MAY_BE_HARMLESS = [(damage, "manifest.json") for damage in (_cut_out, _lengthened, _bits_flipped)]
 CASES = [
     *((damage, name) for damage in TO_A_FILE for name in ("arrays.npz", "manifest.json")),
@@ -273,7 +273,7 @@ CASES = [
 ]
 
 
-def _described(value):
+def _test_id(value):
     if callable(value):
         return value.__name__.strip("_").replace("_", " ")
     return str(value) or "folder"
@@ -287,7 +287,7 @@ def warnings_logged(monkeypatch):
 
 
 def _readable(store, folder):
-    """The steps whose checkpoints can be read; each is what was saved, others are named."""
+    """The steps whose checkpoints can be read as saved; the errors of the others name them."""
     found = []
     for step in store.steps():
         try:
@@ -300,10 +300,10 @@ def _readable(store, folder):
     return found
 
 
-@pytest.mark.parametrize("time", range(TIMES))
-@pytest.mark.parametrize("damage, name", CASES, ids=_described)
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    damage, name, time, rng, tmp_path, warnings_logged
+@pytest.mark.parametrize("repetition", range(REPETITIONS))
+@pytest.mark.parametrize("damage, name", CASES, ids=_test_id)
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before_it(
+    damage, name, repetition, rng, tmp_path, warnings_logged
 ):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
     store = _store(folder)
@@ -325,19 +325,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
     newest = store.newest()
     assert newest is None if not readable else _is_equal(newest, _checkpoint(readable[-1]))
-    passed_over = [step for step in store.steps() if step > max(readable, default=0)]
-    assert len(warnings_logged) == len(passed_over)
-    for step, line in zip(reversed(passed_over), warnings_logged, strict=True):
+    skipped = [step for step in store.steps() if step > max(readable, default=0)]
+    assert len(warnings_logged) == len(skipped)
+    for step, line in zip(reversed(skipped), warnings_logged, strict=True):
         assert str(_place(folder, step)) in line and line.endswith("Using the one before it.")
 
-    for step in STEPS:  # The run goes on, and comes to the same steps again.
+    for step in STEPS:  # The run resumes and reaches the same steps again.
         store.save(_checkpoint(step))
     assert _readable(store, folder) == [*STEPS]
     assert sorted(path.name for path in whole.iterdir()) == [f"step-{step:010d}" for step in STEPS]
 
 
 @pytest.mark.parametrize("damage", [_file_for_folder, _link_to_the_folder_of_another_step])
-def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_path):
+def test_a_file_or_link_in_the_place_of_a_checkpoint_is_replaced(damage, rng, tmp_path):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
     store = _store(folder)
     for step in STEPS:
@@ -350,7 +350,7 @@ def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_pa
 
 
 def _store_of(folder, seed):
-    """The store of a real run, with a checkpoint of its first weights as if of step 50 * (seed + 1)."""
+    """The store of a real run, with its initial weights as the checkpoint of step 50 * (seed + 1)."""
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_load.resolve("digits_dense", overrides)
     dataset = registry.load(config.data)
@@ -362,7 +362,7 @@ def _store_of(folder, seed):
     return store
 
 
-def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnings_logged):
+def test_a_checkpoint_of_a_run_with_another_seed_is_skipped(tmp_path, warnings_logged):
     store = _store_of(tmp_path / "mine", seed=0)
     _store_of(tmp_path / "theirs", seed=1)
     for path in (tmp_path / "theirs" / "checkpoints").glob("step-*"):
@@ -378,9 +378,9 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnin
         (_bits_flipped, "arrays.npz"),
         pytest.param(_folder_of_another_step, "", marks=pytest.mark.long),
     ],
-    ids=_described,
+    ids=_test_id,
 )
-def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_weights(
+def test_a_run_resumes_from_before_a_damaged_checkpoint_to_the_same_weights(
     damage, name, rng, tmp_path, undisturbed
 ):
     workdir = tmp_path / "run"

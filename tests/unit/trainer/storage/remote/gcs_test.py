@@ -66,7 +66,7 @@ def test_objects_in_other_folders_are_not_listed(folder, bucket):
 @pytest.mark.parametrize("name", ["../two/a", "a/../../b", "/etc/a", "a//b", "a/", "a\nb", "."])
 def test_an_object_whose_name_is_not_a_path_below_the_folder_is_not_listed(folder, bucket, name):
     kept = folder.write("kept", b"", ABSENT)
-    bucket.plant(f"runs/one/{name}")
+    bucket.add_unchecked(f"runs/one/{name}")
     assert folder.generations() == {"kept": kept}
 
 
@@ -97,7 +97,7 @@ def test_removing_an_object_twice_is_not_an_error(folder):
 
 def test_a_write_whose_response_was_lost_has_succeeded(folder, bucket):
     before = folder.write("a", b"one", ABSENT)
-    bucket.lost_answers = 1
+    bucket.lost_responses = 1
     after = folder.write("a", b"two", before)
     assert after not in (ABSENT, before)
     assert folder.read("a", after) == b"two"

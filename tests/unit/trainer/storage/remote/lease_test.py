@@ -99,7 +99,7 @@ def test_only_one_of_two_waiting_runs_acquires_an_expired_lease(folder, monkeypa
 def test_a_renewal_whose_response_was_lost_has_succeeded(folder, bucket):
     mine = Lease(folder, "me")
     mine.acquire(0)
-    bucket.lost_answers = 1
+    bucket.lost_responses = 1
     mine.renew()
     mine.renew()
 
