@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU: makes one, installs, runs, collects the workdir, deletes it, whatever happens.
+# Trains on a Cloud TPU: creates it, installs the trainer, runs it, copies the workdir, and deletes the TPU even
+# after a failure.
 #
 #   docker/cloud_tpu.sh --project=P --zone=Z --name=N [options] [-- flags of `python -m trainer`]
 #
-#   --type=v5litepod-8     what to make, as `gcloud compute tpus accelerator-types list` names it
-#   --version=IMAGE        its image, as `gcloud compute tpus versions list` names it; default: by the type
-#   --workdir=runs/NAME    here; what it holds goes along, so that a run goes on. Or gs://BUCKET/NAME, which
-#                          the trainer itself keeps up to date and goes on from: nothing is copied here
-#   --spot                 cheaper, and may be taken away at any time: then another is made, to go on
-#   --queued               ask for it as a queued resource, and wait for it
-#   --wait_s=3600          how long to wait for a queued one
-#   --attempts=5           TPUs to make at most, where one is lost or the run ends with exit code 75
-#   --collect_every_s=120  how often the workdir is copied here meanwhile: what a loss costs at most
-#   --dry_run              print the commands and run none of them
+#   --type=v5litepod-8     the accelerator type, from `gcloud compute tpus accelerator-types list`
+#   --version=IMAGE        the image, from `gcloud compute tpus versions list`; default: depends on the type
+#   --workdir=runs/NAME    a folder on this machine, which is copied to the TPU first, so that a run resumes.
+#                          Or gs://BUCKET/NAME, which the trainer itself uses: nothing is copied
+#   --spot                 cheaper, and may be preempted at any time: then another one is created, to resume
+#   --queued               request it as a queued resource, and wait for it
+#   --wait_s=3600          how long to wait for a queued resource
+#   --attempts=5           the most TPUs to create, if one is lost or the run ends with exit code 75
+#   --collect_every_s=120  how often the workdir is copied to this machine: the most that a loss costs
+#   --dry_run              print the commands without running them
 #
-# A type of more than 8 (cores, or chips of v5litepod and v6e) is a slice of several hosts. Its image has a
-# TensorFlow server on each, of the client's own version (a -pod image); the program is installed on all
-# hosts and runs on the first, which reaches the others by the TPU's name.
+# A type with more than 8 cores (or chips, of v5litepod and v6e) is a slice of several hosts. Its image (with
+# -pod in its name) has a TensorFlow server of the client's version on each host. The trainer is installed on
+# all hosts and runs on the first one, which connects to the others by the name of the TPU.
 #
-# Needs gcloud, and the checkout it lies in, of which it installs what is committed. It has never met Google
-# Cloud: its commands are from the public documents, and its tests put a program of their own in gcloud's
-# place.
+# Needs gcloud and a git checkout: the committed files of this checkout are installed. It has not run on
+# Google Cloud: its commands are from the public documentation, and its tests replace gcloud by a script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,7 +41,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     --project=?* | --zone=?* | --name=?* | --type=?* | --version=?* | --workdir=?*)
       printf -v "${key#--}" %s "$value" ;;
     --spot | --queued | --dry_run) printf -v "${key#--}" %s yes ;;
-    *) refuse "no such option, or no value. Received: $1; its head tells what there is." ;;
+    *) refuse "unknown option, or no value. Received: $1; the options are at the top of docker/cloud_tpu.sh." ;;
   esac
   shift
 done
@@ -51,7 +51,7 @@ for needed in project zone name; do
 done
 for flag in "$@"; do
   case "$flag" in --workdir* | --tpu* | --strategy* | --devices*)
-    refuse "the trainer is given its own ${flag%%=*}. Received: $flag; leave it out, after the --." ;;
+    refuse "this script sets ${flag%%=*} of the trainer. Received: $flag; remove it after the --." ;;
   esac
 done
 workdir=${workdir:-runs/$name}
@@ -65,13 +65,13 @@ if [ -z "$version" ]; then
     v5p*) version=v2-alpha-tpuv5 ;;
     v6e*) version=v2-alpha-tpuv6e ;;
     v[234]-*) version=tpu-ubuntu2204-base ;;
-    *) refuse "\`--version\` must be given for such a type. Received: --type=$type." ;;
+    *) refuse "\`--version\` must be given for this type. Received: --type=$type." ;;
   esac
 fi
 place=("--zone=$zone" "--project=$project")
 vm=(gcloud compute tpus tpu-vm)
 queue=(gcloud compute tpus queued-resources)
-scratch=$(mktemp -d)
+temporary=$(mktemp -d)
 trainer='' collector=''
 
 run() {  # Runs a command, or prints it.
@@ -113,28 +113,28 @@ delete_tpu() {
 }
 
 install() {
-  run git archive --format=tar.gz "--output=$scratch/app.tar.gz" HEAD || return
-  to_tpu "$scratch/app.tar.gz" app.tar.gz all || return
+  run git archive --format=tar.gz "--output=$temporary/app.tar.gz" HEAD || return
+  to_tpu "$temporary/app.tar.gz" app.tar.gz all || return
   on_tpu 'mkdir -p app/run && tar -xzf app.tar.gz -C app && python3 -m venv venv && cd app &&
 MUSTER_TENSORFLOW=tensorflow-tpu ../venv/bin/python -m pip install --quiet ".['"$extras"']"' all || return
   [ -d "$workdir" ] || return 0
-  run tar -czf "$scratch/run.tar.gz" -C "$workdir" . || return
-  to_tpu "$scratch/run.tar.gz" run.tar.gz && on_tpu 'tar -xzf run.tar.gz -C app/run'
+  run tar -czf "$temporary/run.tar.gz" -C "$workdir" . || return
+  to_tpu "$temporary/run.tar.gz" run.tar.gz && on_tpu 'tar -xzf run.tar.gz -C app/run'
 }
 
-collect() {  # To a bucket the trainer does so itself.
-  [ -n "$remote" ] || bring_home
+collect() {  # The trainer itself copies its files to a bucket.
+  [ -n "$remote" ] || copy_workdir
 }
 
-bring_home() {  # Changed files make tar end with 1: a checkpoint is whole, as it is renamed into place.
+copy_workdir() {  # tar exits with 1 if files change: no checkpoint does, as it is renamed into place.
   on_tpu "tar -czf run.tar.gz --exclude=.lock --exclude='.building-*' -C app/run . || [ \$? = 1 ]" &&
-    from_tpu run.tar.gz "$scratch/run.tar.gz" &&
+    from_tpu run.tar.gz "$temporary/run.tar.gz" &&
     run rm -rf "$workdir.new" "$workdir.old" && run mkdir -p "$workdir.new" "$workdir" &&
-    run tar -xzf "$scratch/run.tar.gz" -C "$workdir.new" &&
+    run tar -xzf "$temporary/run.tar.gz" -C "$workdir.new" &&
     run mv "$workdir" "$workdir.old" && run mv "$workdir.new" "$workdir" && run rm -rf "$workdir.old"
 }
 
-end_ours() {  # What still runs here, with all that it has started.
+stop_jobs() {  # The jobs on this machine, with all their children.
   for job in $trainer $collector; do kill -- "-$job" 2>/dev/null || true; done
   trainer='' collector=''
 }
@@ -147,9 +147,9 @@ train() {
     printf -v which %q "$name"
     around="TPU_NAME=$which TPU_LOAD_LIBRARY=0 "
   fi
-  set -m  # Each in a process group of its own.
+  set -m  # Each job in its own process group.
   if [ -z "$dry_run$remote" ]; then
-    while sleep "$collect_every_s"; do collect || true; done </dev/null >"$scratch/collect.log" 2>&1 &
+    while sleep "$collect_every_s"; do collect || true; done </dev/null >"$temporary/collect.log" 2>&1 &
     collector=$!
   fi
   on_tpu "cd app && { $around../venv/bin/python -m trainer --strategy=tpu --tpu=$which --workdir=$there$flags
@@ -157,47 +157,47 @@ echo \$? >exit_code; }" </dev/null &
   trainer=$!
   set +m
   wait "$trainer" || true
-  end_ours
+  stop_jobs
 }
 
-exit_code_there() {  # The trainer's, as told by the TPU itself; nothing where that is lost.
+trainer_exit_code() {  # From a file on the TPU; empty if the TPU is lost.
   if [ -n "$dry_run" ]; then echo 0; else on_tpu 'cat app/exit_code' 2>/dev/null || true; fi
 }
 
 # shellcheck disable=SC2317  # Called by the trap.
-leave() {
+clean_up() {
   local code=$?
   trap '' EXIT INT TERM
-  end_ours
-  delete_tpu || echo "cloud_tpu: could not delete $name; look whether it is still there" >&2
-  rm -rf "$scratch"
+  stop_jobs
+  delete_tpu || echo "cloud_tpu: could not delete $name; check whether it still exists" >&2
+  rm -rf "$temporary"
   exit "$code"
 }
-trap leave EXIT
+trap clean_up EXIT
 trap 'exit 75' INT TERM
 
 if [ -n "$dry_run" ]; then
   [ -z "$hosts" ] || echo "# $type has several hosts: installed on all of them, run on the first"
-  [ -z "$remote" ] || echo "# the trainer keeps $workdir: nothing is copied from here or to here"
+  [ -z "$remote" ] || echo "# the trainer uses $workdir itself: nothing is copied from or to this machine"
 fi
 [ -n "$remote" ] || run mkdir -p "$(dirname "$workdir")"
-if [ ! -d "$workdir" ] && [ -d "$workdir.old" ]; then  # It ended between the two moves of `collect`.
+if [ ! -d "$workdir" ] && [ -d "$workdir.old" ]; then  # Interrupted between two `mv` of copy_workdir.
   run mv "$workdir.old" "$workdir"
 fi
 for attempt in $(seq "$attempts"); do
   if make_tpu && install; then
     train "$@"
-    code=$(exit_code_there)
+    code=$(trainer_exit_code)
     collected=yes && collect || collected=''
     if [ -n "$code" ] && [ "$code" != 75 ]; then
-      [ -n "$collected" ] || echo "cloud_tpu: the workdir could not be copied here" >&2
+      [ -n "$collected" ] || echo "cloud_tpu: the workdir could not be copied to this machine" >&2
       [ -n "$collected" ] || [ "$code" != 0 ] || code=1
       exit "$code"
     fi
   elif [ "$attempt" = 1 ]; then
-    exit 1  # A wrong name, type or zone, or no quota: no other TPU would come of it.
+    exit 1  # A wrong name, type or zone, or no quota: another attempt would fail too.
   fi
-  echo "cloud_tpu: attempt $attempt of $attempts ended before the run did" >&2
+  echo "cloud_tpu: attempt $attempt of $attempts ended before the run was finished" >&2
   [ "$attempt" = "$attempts" ] || delete_tpu || true
 done
 exit 75

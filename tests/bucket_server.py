@@ -1,7 +1,7 @@
-"""A server that speaks Google Cloud Storage's JSON API, for tests, on this machine alone.
+"""A local server for Google Cloud Storage's JSON API, for tests.
 
-The package gcp-storage-emulator is the storage. What it leaves out and a run relies on is added: that a
-request which names a generation is refused where the object has another. And it can be made to fail.
+The package gcp-storage-emulator is the storage. It lacks preconditions, which are added here: a request
+that names a generation is refused if the object has another one. Tests can make the server fail.
 """
 
 import contextlib
@@ -24,21 +24,19 @@ TOKEN = "a-token-of-the-tests"
 
 
 class BucketServer:
-    """One empty bucket. `environ` leads Google's client to it."""
+    """A server with one empty bucket. `environ` makes Google's client use it."""
 
     def __init__(self):
         logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
         self.storage = Storage(use_memory_fs=True)
         buckets.create_bucket(BUCKET, self.storage)
-        self.status = 0  # What every request is answered with instead; 0: by what it asks for.
-        self.lost_answers = 0  # So many writes to come take effect, and their answers are lost.
+        self.status = 0  # If not 0, every request is refused with this status.
+        self.lost_responses = 0  # The next N writes take effect, but their responses are lost.
         self.before_request: Callable[[], None] = lambda: None
         self.after_write: Callable[[], None] = lambda: None
-        self.authorization = ""  # Of the last request.
-        self.token_status = (
-            200  # Of requests to be given a token, as Google's OAuth server answers them.
-        )
-        self.requests: list[tuple[str, str]] = []  # (method, path), in the order of arrival.
+        self.authorization = ""  # The header of the last request.
+        self.token_status = 200  # The status for token requests, as from Google's OAuth server.
+        self.requests: list[tuple[str, str]] = []  # (method, path), in order.
         self._server = server.HTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
@@ -51,7 +49,7 @@ class BucketServer:
         return {"STORAGE_EMULATOR_HOST": self.url}
 
     def names(self, folder: str) -> list[str]:
-        """What lies below a folder, in order."""
+        """The names of all objects below a folder, in order."""
         found, _ = self.storage.get_file_list(BUCKET, prefix=f"{folder}/")
         return sorted(one["name"].removeprefix(f"{folder}/") for one in found)
 
@@ -62,12 +60,12 @@ class BucketServer:
         for name in self.names(folder):
             self.storage.delete_file(BUCKET, f"{folder}/{name}")
 
-    def plant(self, name: str) -> None:
-        """An object of any name, also of one that the storage would not take."""
+    def add_unchecked(self, name: str) -> None:
+        """Adds an object of any name, even one that the storage would refuse."""
         self.storage.objects[BUCKET][name] = {"name": name, "generation": "1"}
 
     def copy(self, folder: str, to: pathlib.Path) -> pathlib.Path:
-        """What lies below a folder, as files."""
+        """Writes all objects below a folder to files."""
         for name in self.names(folder):
             path = to / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +73,7 @@ class BucketServer:
         return to
 
     def generation(self, bucket: str, name: str) -> int:
-        with contextlib.suppress(Exception):  # Its NotFound is one class for all that is not there.
+        with contextlib.suppress(Exception):  # NotFound, of a bucket or of an object.
             return int(self.storage.get_file_obj(bucket, name)["generation"])
         return 0
 
@@ -102,33 +100,33 @@ class _Handler(RequestHandler):
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.rfile = io.BytesIO(content)
         if self.path == "/token":
-            self._give_token(owner.token_status)
+            self._send_token(owner.token_status)
         elif owner.status:
             self._refuse(owner.status)
-        elif not self._is_met(content):
+        elif not self._precondition_holds(content):
             self._refuse(412)
         else:
-            if owner.lost_answers and method != "GET":
-                owner.lost_answers -= 1
+            if owner.lost_responses and method != "GET":
+                owner.lost_responses -= 1
                 self.wfile = io.BytesIO()
             Router(self).handle(method)
             if method != "GET":
                 owner.after_write()
 
-    def _is_met(self, content: bytes) -> bool:
+    def _precondition_holds(self, content: bytes) -> bool:
         url = urllib.parse.urlsplit(self.path)
         query = dict(urllib.parse.parse_qsl(url.query))
-        # The parts of a large upload belong to its beginning, which named the generation.
+        # Only the first request of an upload in parts has a precondition to check.
         if "ifGenerationMatch" not in query or "upload_id" in query:
             return True
         bucket, _, name = url.path.partition("/b/")[2].partition("/o")
-        if url.path.startswith("/upload/"):  # Its name is in the JSON that comes before the object.
+        if url.path.startswith("/upload/"):  # The name is in the JSON before the content.
             name = json.loads(content[content.index(b"{") : content.index(b"}") + 1])["name"]
         else:
             name = urllib.parse.unquote(name.removeprefix("/"))
         return self._owner.generation(bucket, name) == int(query["ifGenerationMatch"])
 
-    def _give_token(self, status: int) -> None:
+    def _send_token(self, status: int) -> None:
         good = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"}
         answer = json.dumps(good if status == 200 else {"error": "invalid_grant"}).encode()
         self.send_response(status)

@@ -1,4 +1,4 @@
-"""Does a run whose workdir is in a bucket go on anywhere, to the weights of one in a folder?"""
+"""Does a run in a bucket resume on any machine, to the weights of a run in a local folder?"""
 
 import json
 import os
@@ -20,7 +20,7 @@ FLAGS = (f"--config.train.steps={STEPS}", "--config.train.eval_every_epochs=20")
 
 @pytest.fixture
 def machine(bucket, monkeypatch, tmp_path):
-    """A call `machine(name)` has processes start on another machine: with another TMPDIR."""
+    """`machine(name)` simulates that processes start on another machine: with another TMPDIR."""
 
     def move(name: str) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -31,32 +31,32 @@ def machine(bucket, monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Run:
-    """The run in a folder, which nothing disturbs."""
-    folder = tmp_path_factory.mktemp("whole")
+def uninterrupted(tmp_path_factory) -> Run:
+    """The same run in a local folder, without interruptions."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     return cluster.finished(cluster.training(folder, *FLAGS), folder)
 
 
-def _ended(process: Process, bucket, to) -> Run:
-    """What is in the bucket after a process that ends with exit code 0."""
+def _finished(process: Process, bucket, to) -> Run:
+    """The run in the bucket after the process has exited with 0."""
     with process:
         assert process.wait() == 0, process.said
     return Run(bucket.copy(FOLDER, to), process.said)
 
 
-def _assert_is(run: Run, whole: Run) -> None:
-    assert run.summary["weights_sha256"] == whole.summary["weights_sha256"]
-    assert run.checkpoint_steps == whole.checkpoint_steps
+def _assert_equal(run: Run, uninterrupted: Run) -> None:
+    assert run.summary["weights_sha256"] == uninterrupted.summary["weights_sha256"]
+    assert run.checkpoint_steps == uninterrupted.checkpoint_steps
     steps = [json.loads(line)["step"] for line in _lines(run)]
-    assert steps == [json.loads(line)["step"] for line in _lines(whole)]
+    assert steps == [json.loads(line)["step"] for line in _lines(uninterrupted)]
 
 
 def _lines(run: Run) -> list[str]:
     return (run.workdir / "metrics.jsonl").read_text().splitlines()
 
 
-def test_a_run_that_is_stopped_goes_on_on_another_machine_to_the_same_weights(
-    bucket, machine, whole, tmp_path
+def test_a_stopped_run_resumes_on_another_machine_to_the_same_weights(
+    bucket, machine, uninterrupted, tmp_path
 ):
     with cluster.training(URL, *FLAGS) as process:
         process.await_line("epoch   3.00")
@@ -65,14 +65,14 @@ def test_a_run_that_is_stopped_goes_on_on_another_machine_to_the_same_weights(
     step = int(re.search(r"stopped at step (\d+)", process.said)[1])
     assert f"checkpoints/step-{step:010d}/manifest.json" in bucket.names(FOLDER)
     machine("second")
-    run = _ended(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy")
+    run = _finished(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy")
     assert f"resuming at step {step}" in run.screen
-    _assert_is(run, whole)
+    _assert_equal(run, uninterrupted)
 
 
 @pytest.mark.long
-def test_a_worker_that_is_killed_is_started_again_by_launch(bucket, machine, whole, tmp_path):
-    """By the bucket's checkpoints, which launch finds on this machine."""
+def test_launch_restarts_a_killed_worker(bucket, machine, uninterrupted, tmp_path):
+    """launch finds the checkpoints in the local copy."""
     process = cluster.launching(URL, *FLAGS, "--config.train.checkpoint_every_steps=10")
     with process:
         process.await_line("epoch   2.00")
@@ -80,13 +80,13 @@ def test_a_worker_that_is_killed_is_started_again_by_launch(bucket, machine, who
         assert re.search(r"from the checkpoint of step \d", process.await_line("restart 1 of 3"))
         assert process.wait() == 0, process.said
     run = Run(bucket.copy(FOLDER, tmp_path / "copy"))
-    assert run.summary["weights_sha256"] == whole.summary["weights_sha256"]
+    assert run.summary["weights_sha256"] == uninterrupted.summary["weights_sha256"]
     assert run.summary["num_replicas"] == 2
 
 
-@pytest.mark.long  # bucket_workdir_test.py has it within a process.
-def test_a_bucket_that_fails_stops_no_run_and_is_brought_up_to_date_by_the_next(
-    bucket, machine, whole, tmp_path, monkeypatch
+@pytest.mark.long  # A unit test of the workdir does this in one process.
+def test_an_unavailable_bucket_does_not_stop_a_run_and_the_next_run_updates_it(
+    bucket, machine, uninterrupted, tmp_path, monkeypatch
 ):
     with cluster.training(URL, *FLAGS, "--stop_grace_s=3") as process:
         process.await_line("epoch   2.00")
@@ -94,13 +94,17 @@ def test_a_bucket_that_fails_stops_no_run_and_is_brought_up_to_date_by_the_next(
         process.await_line("done |")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
-    assert "Training goes on, and it is tried again" in process.said
+    assert "Training continues, and the upload is retried" in process.said
     assert "summary.json" not in bucket.names(FOLDER)
     bucket.status = 0
-    _assert_is(_ended(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy"), whole)
+    _assert_equal(
+        _finished(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy"), uninterrupted
+    )
 
 
-def test_a_sweep_goes_on_on_another_machine_with_the_trials_that_it_has(bucket, machine, tmp_path):
+def test_a_sweep_resumes_on_another_machine_and_keeps_its_completed_trials(
+    bucket, machine, tmp_path
+):
     flags = ("--config=digits_dense", "--config.train.epochs=1", "--tuner=grid")
     rates = "--space.optimizer.learning_rate=0.0001|0.001|0.01"
     args = [*cluster.TRAINER, "tune", f"--workdir={URL}", *flags, rates]
@@ -109,7 +113,7 @@ def test_a_sweep_goes_on_on_another_machine_with_the_trials_that_it_has(bucket, 
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
     machine("second")
-    run = _ended(Process(args), bucket, tmp_path / "copy")
+    run = _finished(Process(args), bucket, tmp_path / "copy")
     trials = json.loads((run.workdir / "trials.json").read_text())
     assert [one["status"] for one in trials] == ["completed"] * 3
     assert "trial 0002 completed" in run.screen and "trial 0000 completed" not in run.screen
@@ -119,7 +123,7 @@ def test_a_sweep_goes_on_on_another_machine_with_the_trials_that_it_has(bucket, 
 
 
 @pytest.mark.long
-def test_an_evaluator_elsewhere_follows_the_bucket(bucket, machine, whole, tmp_path):
+def test_an_evaluator_on_another_machine_reads_the_bucket(bucket, machine, uninterrupted, tmp_path):
     processes = []
     for name, spec in zip(
         ["first", "second"], cluster.clusters(worker=1, evaluator=1), strict=True
@@ -130,4 +134,6 @@ def test_an_evaluator_elsewhere_follows_the_bucket(bucket, machine, whole, tmp_p
         assert (trainer.wait(), evaluator.wait()) == (0, 0), trainer.said + evaluator.said
     run = Run(bucket.copy(FOLDER, tmp_path / "copy"))
     last = (run.workdir / "evaluator.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last)["loss"] == run.summary["test_loss"] == whole.summary["test_loss"]
+    assert (
+        json.loads(last)["loss"] == run.summary["test_loss"] == uninterrupted.summary["test_loss"]
+    )

@@ -1,6 +1,7 @@
-"""What do tests of containers share? The images of this checkout, each built once a session.
+"""What do tests of containers share?
 
-Where no Docker engine answers, every test says so and is skipped.
+The images of this checkout, each built once per session. Without a Docker engine every test is skipped,
+and the reason is printed.
 """
 
 import pytest
@@ -12,13 +13,13 @@ _BUILD_S = 1800.0
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image for CPUs. It stays, so that the next session's packages need not be fetched again."""
+    """The image for CPUs. It is kept, so that the next session need not download the packages again."""
     return _built("cpu")
 
 
 @pytest.fixture(scope="session")
 def gpu_image() -> str:
-    """It stays too: 7 GB, and as much again for the builder."""
+    """The image for GPUs. It is kept too: 7 GB, and as much again for the builder."""
     return _built("gpu")
 
 
@@ -28,9 +29,9 @@ def tpu_image() -> str:
 
 
 def _built(device: str) -> str:
-    if why := engine.absence():
-        pytest.skip(f"no Docker engine answers here: {why}")
+    if reason := engine.unavailable_reason():
+        pytest.skip(f"no Docker engine is available: {reason}")
     tag, file = f"muster-test:{device}", str(engine.ROOT / "docker" / "Dockerfile")
-    given = f"--build-arg=DEVICE={device}", f"--tag={tag}", f"--file={file}"
-    engine.docker("build", *given, str(engine.ROOT), timeout_s=_BUILD_S)
+    args = f"--build-arg=DEVICE={device}", f"--tag={tag}", f"--file={file}"
+    engine.docker("build", *args, str(engine.ROOT), timeout_s=_BUILD_S)
     return tag

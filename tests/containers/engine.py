@@ -1,6 +1,6 @@
-"""How do tests run containers, and what did these leave behind?
+"""How do tests run containers and read the files that they wrote?
 
-Every wait has a bound, and what a test started is removed with it.
+By Docker's command line. Every wait has a deadline, and everything that a test starts is removed.
 """
 
 import contextlib
@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 
 from tests.cluster.cluster import ROOT, Process, Run
 
-PATIENCE_S = 300.0  # For what should take 30 s, on a machine that is busy with other work.
+PATIENCE_S = 300.0  # For what should take 30 s, on a busy machine.
 RUNS = "/workspace/runs"
-# As the compose files have it.
+# As in the compose files.
 HARDENED = (
     "--read-only",
     "--tmpfs=/tmp",
@@ -24,8 +24,8 @@ HARDENED = (
 )
 
 
-def absence() -> str:
-    """Why there is no engine to be had, or ""."""
+def unavailable_reason() -> str:
+    """Why no Docker engine is available, or ""."""
     try:
         done = subprocess.run(
             ["docker", "info"], check=False, capture_output=True, text=True, timeout=30
@@ -36,7 +36,7 @@ def absence() -> str:
 
 
 def docker(*args: str, timeout_s: float = PATIENCE_S) -> str:
-    """What a command of docker printed. Raises AssertionError where it fails."""
+    """The output of a docker command. Raises AssertionError if it fails."""
     done = _done(args, timeout_s)
     assert done.returncode == 0, f"docker {' '.join(args)}:\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
@@ -56,28 +56,29 @@ def inspect(container: str) -> dict:
 
 
 def signal_all(container: str, name: str) -> None:
-    """Sends a signal to every process in a container but its init, which ends with them.
+    """Sends a signal to every process in a container except its init, which ends with them.
 
-    Not `docker kill`, after which an engine starts nothing again.
+    `docker kill` would not do: after it the engine does not restart the container.
     """
-    run_python(container, f"import os, signal; os.kill(-1, signal.SIG{name})")  # May die with them.
+    # The process that sends it may be killed too.
+    run_python(container, f"import os, signal; os.kill(-1, signal.SIG{name})")
 
 
 def run_python(container: str, code: str) -> int:
-    """The exit code of some Python inside of a container."""
+    """The exit code of Python code that runs inside a container."""
     return exit_code("exec", container, "python", "-c", code)
 
 
-def await_so(is_so, what: str, timeout_s: float = PATIENCE_S) -> None:
+def wait_until(is_true, what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what} never came to be"
-        time.sleep(0.2)  # An engine's events tell of states less well than a look.
+    while not is_true():
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.2)  # Docker's events do not report every state, so it is polled.
 
 
 @contextlib.contextmanager
 def container(image: str, *args: str, options: tuple[str, ...] = ()) -> Iterator[str]:
-    """A container under way, with a volume of its own for its runs; its name."""
+    """Starts a container with its own volume for runs, and yields its name."""
     name = f"muster-test-{secrets.token_hex(4)}"
     mount = f"--volume={name}:{RUNS}"
     try:
@@ -88,19 +89,19 @@ def container(image: str, *args: str, options: tuple[str, ...] = ()) -> Iterator
         exit_code("volume", "rm", "--force", name)
 
 
-def following(container: str) -> Process:
-    """What a container says from its first word on, until it ends."""
+def follow_logs(container: str) -> Process:
+    """The log of a container, from its start until it ends."""
     return Process(["logs", "--follow", container], program="docker")
 
 
-def copied(container: str, run: str, folder: pathlib.Path) -> Run:
-    """What a container, ended or not, has in its volume under this name."""
+def copy_run(container: str, run: str, folder: pathlib.Path) -> Run:
+    """A copy of the run of this name in a container's volume; the container may have ended."""
     docker("cp", f"{container}:{RUNS}/{run}", str(folder))
     return Run(folder / run)
 
 
 class Project:
-    """A compose file in a project of its own. A context manager, at whose end all of it is removed."""
+    """A compose file as a separate project. A context manager: on exit the project is removed."""
 
     def __init__(self, file: str, image: str, **variables: str):
         self._name = f"muster-test-{secrets.token_hex(4)}"
@@ -122,7 +123,7 @@ class Project:
             down.wait()
 
     def up(self) -> Process:
-        """`docker compose up`, under way."""
+        """Starts `docker compose up`."""
         return Process([*self._compose, "up"], self._environ, program="docker")
 
     def container(self, service: str, number: int = 1) -> str:
@@ -133,21 +134,21 @@ class Project:
         return f"{self._name}_cluster"
 
     def containers(self) -> list[dict]:
-        """What the engine knows of each."""
+        """`docker inspect` of each container."""
         label = f"label=com.docker.compose.project={self._name}"
         names = docker("ps", "--all", "--quiet", "--filter", label).split()
         return json.loads(docker("inspect", *names))
 
     def exit_codes(self) -> dict[str, int]:
-        """Of the last end of each container that has ended."""
+        """The last exit code of each container that has exited."""
         return {
             one["Name"].removeprefix(f"/{self._name}-"): one["State"]["ExitCode"]
             for one in self.containers()
             if one["State"]["Status"] == "exited"
         }
 
-    def finished(self, up: Process, timeout_s: float = PATIENCE_S) -> None:
-        """Returns once every container has come to its end, all well."""
+    def wait_for_success(self, up: Process, timeout_s: float = PATIENCE_S) -> None:
+        """Waits until every container has exited, and checks that all exited with 0."""
         assert up.wait(timeout_s) == 0, up.said
         codes = self.exit_codes()
         assert set(codes.values()) == {0} and len(codes) == len(self.containers()), up.said

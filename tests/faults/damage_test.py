@@ -1,7 +1,7 @@
-"""Is a damaged checkpoint ever restored as if it were intact?
+"""Is a damaged checkpoint ever read?
 
-The tests apply two hundred kinds of damage, drawn from the session's seed. Each time, the newest intact
-checkpoint is restored, the damaged ones are named, and no code in them is executed.
+Two hundred cases of damage, drawn from the session's seed. In each the newest intact checkpoint is read,
+the damaged ones are logged, and no code in them is run.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ LAYOUT = Layout(
     ["hidden_1/kernel", "hidden_1/bias"],
     [["iteration", "momentum"], ["iteration", "momentum"]],
 )
-TIMES = 5  # For each of 40 kinds of damage.
+REPETITIONS = 5  # Of each of the 40 kinds of damage.
 
 
 def _checkpoint(step, seed=0):
@@ -83,7 +83,7 @@ def _bits_flipped(rng, path, whole):
 
 
 def _zeroed(rng, path, whole):
-    """As after a power failure: the length is right, but some blocks were never written."""
+    """As after a power cut: the length is right, and some blocks were never written."""
     data = path.read_bytes()
     start = rng.randrange(len(data) - 100)
     path.write_bytes(data[:start] + bytes(100) + data[start + 100 :])
@@ -121,7 +121,7 @@ def _link_to_another_step(rng, path, whole):
 
 
 def _of_another_run(rng, path, whole):
-    """The same step of the same model, started with another seed."""
+    """The same step of the same model with another seed."""
     step = int(path.parent.name.removeprefix("step-"))
     other = whole.parent / "other"
     _store(other).save(_checkpoint(step, seed=1))
@@ -159,7 +159,7 @@ def _files_of_two_other_steps(rng, place, whole):
 
 
 def _manifest_edited(rng, place, whole):
-    """As by hand, so that its seal no longer matches."""
+    """Without an update of the seal."""
     manifest = _manifest(place)
     edits = {
         "step": manifest["step"] + rng.choice((-10, 1, 10)),
@@ -179,7 +179,7 @@ def _manifest_lacks_a_field(rng, place, whole):
 
 
 def _bomb(rng, place, whole):
-    """Code that runs when it is unpickled, with a manifest that matches."""
+    """Arrays that run code when they are unpickled, with a valid manifest."""
     arrays = rng.choice((_npz_of_bombs, _zip_of_bombs, _pickled_bomb))()
     (place / "arrays.npz").write_bytes(arrays)
     manifest = _manifest(place) | {"sha256": {"arrays.npz": hashlib.sha256(arrays).hexdigest()}}
@@ -188,13 +188,13 @@ def _bomb(rng, place, whole):
     (place / "manifest.json").write_text(json.dumps(manifest | {"seal": seal}))
 
 
-def _files_of_others(rng, place, whole):
+def _unrelated_files(rng, place, whole):
     (place / "notes.txt").write_text("mine")
     (place.parent / "step-99").mkdir(exist_ok=True)
     (place.parent / f"step-{99:010d}.tar").write_bytes(rng.randbytes(10))
 
 
-def _kept_elsewhere(rng, place, whole):
+def _linked_from_elsewhere(rng, place, whole):
     shutil.rmtree(place)
     place.symlink_to(whole / place.name)
 
@@ -213,7 +213,7 @@ def _manifest(place):
 
 
 class _Bomb:
-    """It fails the test if anything unpickles it."""
+    """Fails the test if anything unpickles it."""
 
     def __reduce__(self):
         return pytest.fail, ("a checkpoint was unpickled",)
@@ -264,8 +264,8 @@ TO_THE_FOLDER = (
     _manifest_lacks_a_field,
     _bomb,
 )
-HARMLESS = (_files_of_others, _kept_elsewhere, _manifest_reformatted)
-# A change of white space does not change JSON.
+HARMLESS = (_unrelated_files, _linked_from_elsewhere, _manifest_reformatted)
+# White space in JSON may change.
 MAY_BE_HARMLESS = [(damage, "manifest.json") for damage in (_cut_out, _lengthened, _bits_flipped)]
 CASES = [
     *((damage, name) for damage in TO_A_FILE for name in ("arrays.npz", "manifest.json")),
@@ -273,7 +273,7 @@ CASES = [
 ]
 
 
-def _described(value):
+def _test_id(value):
     if callable(value):
         return value.__name__.strip("_").replace("_", " ")
     return str(value) or "folder"
@@ -287,7 +287,7 @@ def warnings_logged(monkeypatch):
 
 
 def _readable(store, folder):
-    """The steps whose checkpoints can be read, with what was saved; the errors name the others."""
+    """The steps whose checkpoints can be read as saved; the errors of the others name them."""
     found = []
     for step in store.steps():
         try:
@@ -300,10 +300,10 @@ def _readable(store, folder):
     return found
 
 
-@pytest.mark.parametrize("time", range(TIMES))
-@pytest.mark.parametrize("damage, name", CASES, ids=_described)
-def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
-    damage, name, time, rng, tmp_path, warnings_logged
+@pytest.mark.parametrize("repetition", range(REPETITIONS))
+@pytest.mark.parametrize("damage, name", CASES, ids=_test_id)
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before_it(
+    damage, name, repetition, rng, tmp_path, warnings_logged
 ):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
     store = _store(folder)
@@ -328,16 +328,16 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     skipped = [step for step in store.steps() if step > max(readable, default=0)]
     assert len(warnings_logged) == len(skipped)
     for step, line in zip(reversed(skipped), warnings_logged, strict=True):
-        assert str(_place(folder, step)) in line and line.endswith("the one before.")
+        assert str(_place(folder, step)) in line and line.endswith("Using the one before it.")
 
-    for step in STEPS:  # The resumed run saves the same steps again.
+    for step in STEPS:  # The run resumes and reaches the same steps again.
         store.save(_checkpoint(step))
     assert _readable(store, folder) == [*STEPS]
     assert sorted(path.name for path in whole.iterdir()) == [f"step-{step:010d}" for step in STEPS]
 
 
 @pytest.mark.parametrize("damage", [_file_for_folder, _link_to_the_folder_of_another_step])
-def test_saving_replaces_whatever_has_the_name_of_a_checkpoint(damage, rng, tmp_path):
+def test_a_file_or_link_in_the_place_of_a_checkpoint_is_replaced(damage, rng, tmp_path):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
     store = _store(folder)
     for step in STEPS:
@@ -378,9 +378,9 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_skipped(tmp_path, warnings_l
         (_bits_flipped, "arrays.npz"),
         pytest.param(_folder_of_another_step, "", marks=pytest.mark.long),
     ],
-    ids=_described,
+    ids=_test_id,
 )
-def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one_to_the_same_weights(
+def test_a_run_resumes_from_before_a_damaged_checkpoint_to_the_same_weights(
     damage, name, rng, tmp_path, undisturbed
 ):
     workdir = tmp_path / "run"

@@ -1,6 +1,6 @@
-"""Does a full disk cost a run anything but time?
+"""Does a run survive a full disk without losing a checkpoint?
 
-Each test makes a small disk in memory and removes it; that needs root.
+Each disk is a small file system in memory, which is mounted here; that needs root.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ LAYOUT = runs.LAYOUTS["1 process"]
 
 
 class Disk:
-    """A folder with a limited size."""
+    """A folder of limited size."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path
@@ -35,9 +35,9 @@ class Disk:
         subprocess.run(command, check=True, capture_output=True)
 
     def fill_up(self, room: int, is_quiet: Callable[[], bool]) -> None:
-        """Limits the disk to `room` bytes more than are used, at a moment when `is_quiet()`."""
+        """Leaves `room` bytes free, measured at a moment when `is_quiet()` is true."""
         while True:
-            with contextlib.suppress(subprocess.CalledProcessError):  # More is in use by now.
+            with contextlib.suppress(subprocess.CalledProcessError):  # More has been used since.
                 used = self._used()
                 if is_quiet():
                     return self.resize(used + room)
@@ -63,12 +63,12 @@ def disk(tmp_path):
         text=True,
     )
     if made.returncode:
-        pytest.skip(f"needs to mount a disk: {made.stderr.strip()}")
+        pytest.skip(f"cannot mount a file system: {made.stderr.strip()}")
     yield Disk(path)
     subprocess.run(["umount", "--lazy", path], check=True)
 
 
-def _ends_naming_the_workdir(process: cluster.Process) -> str:
+def _error_about_the_workdir(process: cluster.Process) -> str:
     with process:
         assert process.wait() == 2, process.said
         assert "`--workdir`" in process.error
@@ -76,7 +76,7 @@ def _ends_naming_the_workdir(process: cluster.Process) -> str:
 
 
 def _newest(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint. Every checkpoint must be complete."""
+    """The step of the newest checkpoint. All checkpoints must be intact."""
     config = config_load.resolve(str(workdir / "config.json"))
     dataset = registry.load(config.data)
     program = TrainingProgram(config, dataset)
@@ -84,22 +84,22 @@ def _newest(workdir: pathlib.Path) -> int:
     return [store.read(step).step for step in store.steps()][-1]
 
 
-def _resumes(workdir: pathlib.Path, step: int, undisturbed) -> None:
-    """The same command has the same result as a run without faults."""
+def _assert_resumes(workdir: pathlib.Path, step: int, undisturbed) -> None:
+    """The same command again ends with the weights of an uninterrupted run."""
     run = cluster.finished(LAYOUT.start(workdir), workdir)
     assert f"resuming at step {step}" in run.screen
     assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
 
 
 @pytest.mark.long
-def test_a_disk_too_small_for_three_checkpoints_keeps_those_that_fit(disk, undisturbed):
+def test_a_disk_too_small_for_three_checkpoints_keeps_the_first_ones(disk, undisturbed):
     disk.resize(3 << 20)
     workdir = disk.path / "run"
-    error = _ends_naming_the_workdir(LAYOUT.start(workdir))
-    assert "took no checkpoint of step 150 (No space left on device)" in error
+    error = _error_about_the_workdir(LAYOUT.start(workdir))
+    assert "could not store the checkpoint of step 150 (No space left on device)" in error
     assert _newest(workdir) == 100
     disk.resize(64 << 20)
-    _resumes(workdir, 100, undisturbed)
+    _assert_resumes(workdir, 100, undisturbed)
 
 
 def test_a_disk_that_fills_up_during_a_run_keeps_the_newest_checkpoint(disk, rng, undisturbed):
@@ -108,24 +108,24 @@ def test_a_disk_that_fills_up_during_a_run_keeps_the_newest_checkpoint(disk, rng
     epoch = rng.randrange(8, 35)
     with LAYOUT.start(workdir) as process:
         process.await_line(f"epoch {epoch:6.2f}")
-        # Not during a save: the space that it frees would leave room for the next one.
+        # Not during a save: the space that it frees would suffice for the next one.
         disk.fill_up(rng.randrange(1 << 16), lambda: len([*checkpoints.iterdir()]) == 3)
-        _ends_naming_the_workdir(process)
+        _error_about_the_workdir(process)
     step = _newest(workdir)
-    # The line is logged before the checkpoint of its step, if there is one, is saved.
+    # The line is printed before the checkpoint of the same step is saved.
     assert step >= (epoch * 24 - 1) // runs.CHECKPOINT_EVERY * runs.CHECKPOINT_EVERY
     disk.resize(64 << 20)
-    _resumes(workdir, step, undisturbed)
+    _assert_resumes(workdir, step, undisturbed)
 
 
-def test_a_disk_that_is_full_from_the_start_is_reported_at_once(disk):
+def test_a_disk_that_is_full_at_the_start_is_reported_at_once(disk):
     disk.resize(4096)
     (disk.path / "ballast").write_bytes(bytes(4096))
-    error = _ends_naming_the_workdir(LAYOUT.start(disk.path / "run"))
+    error = _error_about_the_workdir(LAYOUT.start(disk.path / "run"))
     assert "No space left on device" in error
 
 
 def test_a_read_only_workdir_is_reported_at_once(disk):
     disk.set("ro")
-    error = _ends_naming_the_workdir(LAYOUT.start(disk.path / "run"))
+    error = _error_about_the_workdir(LAYOUT.start(disk.path / "run"))
     assert "Read-only file system" in error

@@ -1,4 +1,7 @@
-"""How is a file written so that nobody ever sees half of it?"""
+"""How is a file written so that no reader ever sees half of it?
+
+It is written under another name next to its final place, flushed to the disk, and renamed.
+"""
 
 import json
 import math
@@ -14,16 +17,16 @@ class WorkdirError(InputError):
     """The workdir cannot be used for this run."""
 
 
-def unwritable(path: pathlib.Path, why: str) -> WorkdirError:
-    """The error for a place that cannot be written, for the reason `why`."""
+def unwritable(path: pathlib.Path, reason: str) -> WorkdirError:
+    """The error for a folder that cannot be written."""
     return WorkdirError(
-        f"`--workdir` cannot be written ({why}). Received: {str(path)!r}; choose a folder that you "
+        f"`--workdir` cannot be written ({reason}). Received: {str(path)!r}; choose a folder that you "
         "may write to."
     )
 
 
 def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file that is never seen half written. Where it cannot, nothing is left behind."""
+    """Writes a file as a whole. If that fails, nothing is left behind."""
     descriptor, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as file:
@@ -38,12 +41,12 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file as `to_json` spells it. Raises WorkdirError where it cannot."""
+    """Writes a file of `to_json`'s text. Raises WorkdirError if that fails."""
     write_file(path, to_json(value, indent=2) + "\n")
 
 
 def write_file(path: pathlib.Path, content: str | bytes) -> None:
-    """`write_whole`, but raises WorkdirError where it cannot."""
+    """Like `write_whole`, but raises WorkdirError if that fails."""
     try:
         write_whole(path, content)
     except OSError as error:
@@ -51,7 +54,7 @@ def write_file(path: pathlib.Path, content: str | bytes) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """The value as JSON that any program reads: nan and infinity, which JSON lacks, are null."""
+    """The value as standard JSON: NaN and infinity, which JSON does not have, are null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 

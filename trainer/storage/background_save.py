@@ -1,49 +1,47 @@
-"""How is a checkpoint saved while training goes on?
+"""How is a checkpoint saved while training continues?
 
-The state is copied and handed to a thread, which packs, hashes and flushes it; training waits for a
-save only where the one before is still under way. An error of the thread is raised by the next call.
+`BackgroundSaver` copies the state and hands it to a thread, which packs, hashes and flushes it. Training
+waits only if the previous save is still in progress. An error in the thread is raised by the next call.
 """
 
 import concurrent.futures
+import copy
 import dataclasses
 import time
 
-import numpy as np
-
-from strategies.runtime import State
 from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 
 
 class BackgroundSaver:
-    """Saves into a store. A context manager: at its end all is saved, or the error raised.
+    """Saves into a store. A context manager: on exit everything is saved, or the error is raised.
 
-    `every_s`: seconds after a save at which the next is due; 0: never by time.
+    `every_s`: seconds after one save at which the next is due; 0: never due by time.
     """
 
     def __init__(self, store: CheckpointStore, every_s: float = 0.0):
         self._store = store
         self._every_s = every_s
-        self._began = time.monotonic()
+        self._last_save = time.monotonic()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "save")
-        self._under_way: concurrent.futures.Future | None = None
+        self._in_progress: concurrent.futures.Future | None = None
 
     @property
     def is_due(self) -> bool:
-        return bool(self._every_s) and time.monotonic() - self._began >= self._every_s
+        return bool(self._every_s) and time.monotonic() - self._last_save >= self._every_s
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Begins to save. Raises CheckpointError where the save before failed."""
+        """Starts to save. Raises CheckpointError if the previous save failed."""
         self.flush()
-        self._began = time.monotonic()
-        # A copy: training goes on in the arrays it was given.
-        checkpoint = dataclasses.replace(checkpoint, state=_copy(checkpoint.state))
-        self._under_way = self._thread.submit(self._store.save, checkpoint)
+        self._last_save = time.monotonic()
+        # Training continues to change the arrays it was given. A deep copy has every part of a state.
+        checkpoint = dataclasses.replace(checkpoint, state=copy.deepcopy(checkpoint.state))
+        self._in_progress = self._thread.submit(self._store.save, checkpoint)
 
     def flush(self) -> None:
-        """Waits until what was begun is on the disk. Raises CheckpointError where that failed."""
-        under_way, self._under_way = self._under_way, None
-        if under_way:
-            under_way.result()
+        """Waits until the save in progress is on the disk. Raises CheckpointError if it failed."""
+        in_progress, self._in_progress = self._in_progress, None
+        if in_progress:
+            in_progress.result()
 
     def __enter__(self):
         return self
@@ -54,10 +52,3 @@ class BackgroundSaver:
                 self.flush()
         finally:
             self._thread.shutdown()
-
-
-def _copy(state: State) -> State:
-    return State(
-        [np.array(weight) for weight in state.weights],
-        [[np.array(slot) for slot in own] for own in state.slots],
-    )

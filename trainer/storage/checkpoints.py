@@ -1,10 +1,24 @@
 """What was the state of the run at a step, and can it be trusted?
 
-A checkpoint is a folder: `arrays.npz`, the weights and optimizer slots by name, and `manifest.json`,
-the step, the metrics so far, the config and the sha256 of the arrays, under a seal of its own. It is
-written beside its place, flushed to the disk and renamed into it, and leaves it by a rename too, so it
-is whole or absent; it is verified when read, and one that fails, or is of another run, is named and
-passed over for the one before. Nothing in it is code.
+A checkpoint is a folder with two files. `arrays.npz` has the weights and optimizer slots by name;
+`manifest.json` has the step, the metrics, the config and the sha256 of the arrays, and a seal: the sha256
+of the manifest itself. A checkpoint is written as a whole and verified when it is read. One that is
+damaged, or belongs to another run, is reported and skipped: the one before it is used. Nothing in a
+checkpoint is code.
+
+The format has a version, an integer in the manifest, and this policy:
+
+- A checkpoint of the last release is read. A manifest without `format` is one of format 2.
+- A field that a manifest lacks has its default, and so has a config field that the run's version did not
+  have yet. So a new field needs a default that means what the program did before it; if there is no such
+  value, the format must be increased.
+- Fields that are unknown here are ignored. So the format must also be increased for a new field that must
+  not be ignored. As long as both have the same format, the last release reads what this one writes.
+- A checkpoint of a format that is not read here ends the command with one line, which names the version
+  that wrote it and what to do. It is not skipped: a run that resumed from the checkpoint before it would
+  overwrite it. (Programs from before this policy skip it.)
+- `format`, `program` (the version that wrote it) and `seal` keep their meaning in all formats, so that
+  damage can always be distinguished from another format.
 """
 
 import contextlib
@@ -13,10 +27,7 @@ import hashlib
 import io
 import json
 import math
-import os
 import pathlib
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,12 +37,13 @@ from absl import logging
 
 from strategies.errors import InputError
 from strategies.runtime import NUM_SUMS, State
+from trainer import __version__
+from trainer.storage import atomic_folder
+from trainer.storage import manifest as manifest_lib
+from trainer.storage.manifest import UnsupportedFormatError
 from trainer.storage.workdir import saved_steps
 
 _ARRAYS = "arrays.npz"
-_MANIFEST = "manifest.json"
-_FORMAT = 2
-_BUILDING, _REMOVING = ".building-", ".removing-"
 
 
 class CheckpointError(InputError):
@@ -42,9 +54,12 @@ class CheckpointError(InputError):
 class Checkpoint:
     """A run after `step` steps.
 
-    `metrics` are those of its last report, `sums` those of the steps since then; `test` are those of
-    the test set, if it was evaluated at this step. `skipped` are the steps that were left out, `threads`
-    those of the process that saved it.
+    Attributes:
+      metrics: those of the last report.
+      sums: those of the steps since the last report.
+      test: the metrics of the test set, if it was evaluated at this step.
+      skipped: the steps whose batches were skipped.
+      threads: the number of threads of the process that saved it; 0: unknown.
     """
 
     step: int
@@ -81,7 +96,8 @@ class Layout:
 class CheckpointStore:
     """The checkpoints of one run, in one folder: the newest `keep` of them and, maybe, the best.
 
-    `origin` is what makes a run this one: what was saved under another origin is not read.
+    `origin` identifies the run: a checkpoint that was saved under another origin is not read. `defaults`
+    are the values of those parts of an origin that a checkpoint may lack, as its program had none.
     """
 
     def __init__(
@@ -91,77 +107,106 @@ class CheckpointStore:
         keep: int,
         keep_best: bool = False,
         origin: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ):
         self._folder = folder
         self._layout = layout
         self._keep = keep
         self._keep_best = keep_best
-        self._origin = json.loads(json.dumps(dict(origin or {})))
+        self._origin = _as_json(origin or {})
+        self._defaults = _as_json({name: (defaults or {}).get(name) for name in self._origin})
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, then removes the oldest. Raises CheckpointError; older ones stay."""
         buffer = io.BytesIO()
         np.savez(buffer, **self._layout.named(checkpoint.state))
-        manifest = {
-            "format": _FORMAT,
-            "step": checkpoint.step,
-            "metrics": checkpoint.metrics,
-            "sums": checkpoint.sums,
-            "test": checkpoint.test,
-            "skipped": checkpoint.skipped,
-            "threads": checkpoint.threads,
-            "origin": self._origin,
-            "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
-        }
-        manifest["seal"] = _seal(manifest)
+        manifest = manifest_lib.to_json(
+            {
+                "step": checkpoint.step,
+                "metrics": checkpoint.metrics,
+                "sums": checkpoint.sums,
+                "test": checkpoint.test,
+                "skipped": checkpoint.skipped,
+                "threads": checkpoint.threads,
+                "origin": self._origin,
+                "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
+            }
+        )
+        files = {_ARRAYS: buffer.getbuffer(), manifest_lib.NAME: manifest.encode()}
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._place(checkpoint.step, buffer.getbuffer(), json.dumps(manifest, indent=2))
+            atomic_folder.write(self._path(checkpoint.step), files)
         except OSError as error:
             raise CheckpointError(
-                f"`--workdir` took no checkpoint of step {checkpoint.step} ({error.strerror}). "
-                f"Received: {str(self._folder)!r}; make room there and run the same command again."
+                f"`--workdir` could not store the checkpoint of step {checkpoint.step} "
+                f"({error.strerror}). Received: {str(self._folder)!r}; fix this and run the same command "
+                "again to resume."
             ) from None
         self._remove_oldest(checkpoint.step)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; those newer that are not are named in the log."""
-        return self._first_whole(self.steps()[::-1], "Going on from the one before.")
+        """The newest checkpoint that is intact; newer ones that are damaged are logged.
 
-    def read(self, step: int) -> Checkpoint:
-        """The checkpoint of one step. Raises CheckpointError where it is missing or damaged."""
-        folder = self._folder / _name(step)
-        try:
-            manifest = _manifest((folder / _MANIFEST).read_bytes())
-            self._check_origin(manifest["origin"])
-            arrays = (folder / _ARRAYS).read_bytes()
-            if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
-                raise ValueError("its checksum differs")
-            if manifest["step"] != step:
-                raise ValueError(f"it is of step {manifest['step']}")
-            return Checkpoint(
-                step,
-                self._layout.state(_arrays(arrays)),
-                manifest["metrics"],
-                tuple(manifest["sums"]),
-                manifest["test"],
-                tuple(manifest["skipped"]),
-                manifest["threads"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise CheckpointError(
-                f"the checkpoint {str(folder)!r} cannot be used: {_why(error)}."
-            ) from None
+        Raises UnsupportedFormatError where a newer one has another format.
+        """
+        return self._first_intact(self.steps()[::-1], "Using the one before it.")
 
     def best(self) -> Checkpoint | None:
-        """The whole checkpoint with the lowest test loss, of those that were evaluated."""
-        return self._first_whole(self._by_test_loss(), "Taking the next best.")
+        """The intact checkpoint with the lowest test loss, of those that were evaluated.
+
+        Raises UnsupportedFormatError where one has another format, as that may be the best.
+        """
+        for step in self.steps():
+            try:
+                manifest_lib.read(self._path(step))
+            except UnsupportedFormatError:
+                raise
+            except (OSError, ValueError):
+                pass  # Damaged, and skipped below.
+        return self._first_intact(self._by_test_loss(), "Using the next best.")
+
+    def read(self, step: int) -> Checkpoint:
+        """The checkpoint of one step.
+
+        Raises:
+          CheckpointError: it is missing, damaged or of another run.
+          UnsupportedFormatError: it has a format that is not read here.
+        """
+        path = self._path(step)
+        try:
+            return self._read(path, step)
+        except UnsupportedFormatError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise CheckpointError(
+                f"the checkpoint {str(path)!r} cannot be used: {_reason(error)}."
+            ) from None
 
     def steps(self) -> list[int]:
-        """The steps there are checkpoints of, in order, unverified."""
+        """The steps of all checkpoints, in order, unverified."""
         return saved_steps(self._folder)
 
-    def _first_whole(self, steps: Sequence[int], instead: str) -> Checkpoint | None:
+    def _path(self, step: int) -> pathlib.Path:
+        return self._folder / f"step-{step:010d}"
+
+    def _read(self, path: pathlib.Path, step: int) -> Checkpoint:
+        manifest = manifest_lib.read(path)
+        self._check_origin(manifest["origin"])
+        arrays = (path / _ARRAYS).read_bytes()
+        if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
+            raise ValueError("its checksum differs")
+        if manifest["step"] != step:
+            raise ValueError(f"it is of step {manifest['step']}")
+        return Checkpoint(
+            step,
+            self._layout.state(_arrays(arrays)),
+            manifest["metrics"],
+            tuple(manifest["sums"]),
+            manifest["test"],
+            tuple(manifest["skipped"]),
+            manifest["threads"],
+        )
+
+    def _first_intact(self, steps: Sequence[int], instead: str) -> Checkpoint | None:
         for step in steps:
             try:
                 return self.read(step)
@@ -170,72 +215,42 @@ class CheckpointStore:
         return None
 
     def _check_origin(self, origin: Mapping[str, Any]) -> None:
-        for name in sorted({*origin} | {*self._origin}):
-            if origin.get(name) != self._origin.get(name):
+        saved = self._defaults | {**origin}
+        for name in sorted(saved):
+            if name not in self._origin:
                 raise ValueError(
-                    f"it is of another run, whose `{name}` was {origin.get(name)!r}, not "
-                    f"{self._origin.get(name)!r}"
+                    f"it is of another run, whose `{name}` was {saved[name]!r}; muster {__version__} "
+                    "has no such field"
+                )
+            if saved[name] != self._origin[name]:
+                raise ValueError(
+                    f"it is of another run, whose `{name}` was {saved[name]!r}, not "
+                    f"{self._origin[name]!r}"
                 )
 
     def _by_test_loss(self) -> list[int]:
-        """The steps whose manifests tell of a test loss, the lowest first."""
+        """The steps with a test loss in their manifests, the lowest loss first."""
         losses = {}
         for step in self.steps():
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                manifest = _manifest((self._folder / _name(step) / _MANIFEST).read_bytes())
+                manifest = manifest_lib.read(self._path(step))
                 self._check_origin(manifest["origin"])
                 losses[step] = float(manifest["test"]["loss"])
         finite = [step for step, loss in losses.items() if math.isfinite(loss)]
         return sorted(finite, key=losses.__getitem__)
 
-    def _place(self, step: int, arrays: memoryview, manifest: str) -> None:
-        building = tempfile.mkdtemp(dir=self._folder, prefix=_BUILDING)
-        try:
-            _write(os.path.join(building, _ARRAYS), arrays)
-            _write(os.path.join(building, _MANIFEST), manifest.encode())
-            os.chmod(building, 0o755)
-            self._remove(step)  # A damaged one of this step, passed over.
-            os.rename(building, self._folder / _name(step))
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        _flush_folder(self._folder)
-
     def _remove_oldest(self, newest: int) -> None:
         best = self._by_test_loss()[:1] if self._keep_best else []
-        # Later steps were passed over as damaged, so they do not count as kept.
+        # Later steps were skipped as damaged, so they do not count as kept.
         for step in [step for step in self.steps() if step <= newest][: -self._keep]:
             if step not in best:
-                self._remove(step)
-        for prefix in (_BUILDING, _REMOVING):
-            for leftover in self._folder.glob(f"{prefix}*"):
-                _delete(leftover)  # Of a save that was killed.
-
-    def _remove(self, step: int) -> None:
-        """Out of its place in one move: a removal that is killed leaves no half checkpoint there."""
-        leaving = self._folder / f"{_REMOVING}{_name(step)}"
-        _delete(leaving)
-        with contextlib.suppress(OSError):
-            os.rename(self._folder / _name(step), leaving)
-        _delete(leaving)
+                atomic_folder.remove(self._path(step))
+        atomic_folder.remove_leftovers(self._folder)
 
 
-def _name(step: int) -> str:
-    return f"step-{step:010d}"
-
-
-def _seal(manifest: dict[str, Any]) -> str:
-    """sha256 over everything else in a manifest."""
-    rest = {name: value for name, value in manifest.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _manifest(data: bytes) -> dict[str, Any]:
-    manifest = json.loads(data)
-    if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
-        raise ValueError("its manifest is damaged")
-    if manifest["format"] != _FORMAT:
-        raise ValueError(f"its format is {manifest['format']}, and {_FORMAT} is what is read here")
-    return manifest
+def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The value as it is read back from JSON: tuples are lists."""
+    return json.loads(json.dumps({**value}))
 
 
 def _arrays(data: bytes) -> dict[str, np.ndarray]:
@@ -244,37 +259,12 @@ def _arrays(data: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy hands out what it cannot read as bytes.
-            raise ValueError(f"{name} is no array")
+        if not isinstance(array, np.ndarray):  # NumPy returns what it cannot read as bytes.
+            raise ValueError(f"{name} is not an array")
     return arrays
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"it holds no {error}"
+        return f"it lacks {error}"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
-
-
-def _delete(path: pathlib.Path) -> None:
-    """Removes a checkpoint, or whatever somebody has put in its place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def _write(path: str, data: bytes | memoryview) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: pathlib.Path) -> None:
-    """Makes the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

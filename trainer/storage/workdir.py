@@ -1,4 +1,7 @@
-"""What lies where in a workdir, and whose is it?"""
+"""Which files does a workdir have, and which run may use it?
+
+`Workdir` names the files, ties the folder to one config, and locks it for one run at a time.
+"""
 
 import contextlib
 import fcntl
@@ -17,13 +20,16 @@ from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 
-_LOOK_EVERY_S = 0.2
+# What `examine` finds.
+ABSENT, PRESENT = "would be created", "exists"
+RESUMABLE = "a run of this config, which would resume"
+_POLL_EVERY_S = 0.2
 
 
 class Workdir:
-    """The folder of one run. Files appear in it whole or not at all.
+    """The folder of one run. A file appears in it as a whole or not at all.
 
-    `path` is where it lies on this machine, `name` what its user calls it.
+    `path` is its place on this machine, `name` is how the user named it.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -39,17 +45,17 @@ class Workdir:
         return self.name
 
     def make(self) -> None:
-        """Makes the folder, unless it is there. Raises WorkdirError where it cannot be."""
+        """Creates the folder unless it exists. Raises WorkdirError if that fails."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
 
     def initialize(self, config: ExperimentConfig) -> None:
-        """Makes the folder this config's, or finds that it is.
+        """Creates the folder for this config, or checks that it belongs to it.
 
         Raises:
-          WorkdirError: it was begun with another config, or cannot be written.
+          WorkdirError: it belongs to another config, or cannot be written.
         """
         self.make()
         try:
@@ -61,7 +67,7 @@ class Workdir:
 
     @contextlib.contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
-        """While the body runs the folder is this process's. Raises as `acquire_lock` does."""
+        """Inside it the folder belongs to this process. Raises as `acquire_lock` does."""
         lock = self.acquire_lock(timeout_s)
         try:
             yield
@@ -69,24 +75,24 @@ class Workdir:
             os.close(lock)
 
     def flush(self) -> None:
-        """Returns once all that was written until now lies where it shall stay; held meanwhile.
+        """Returns once everything written so far is in permanent storage. Call it while locked.
 
-        Raises Resumable where it cannot be brought there.
+        Raises Resumable if it cannot be stored.
         """
 
     @contextlib.contextmanager
     def open_readonly(self) -> Iterator["Workdir"]:
-        """This workdir, for who reads what another process writes there."""
+        """This workdir for a process that only reads what another one writes there."""
         yield self
 
     def refresh(self) -> None:
-        """Shows what has come meanwhile, and brings what an evaluator wrote where it shall stay."""
+        """Fetches what is new, and stores what an evaluator wrote. Nothing to do in a local folder."""
 
     def acquire_lock(self, timeout_s: float) -> int:
-        """Keeps other runs out of the folder until the returned descriptor is closed.
+        """Locks the folder for this run until the returned descriptor is closed.
 
-        The system closes it with the process, however that ends. A run that was told to stop may still
-        be saving here, so it is waited for.
+        The system closes it when the process ends, however it ends. Waits for another run to release
+        the folder, as a run that was asked to stop may still be saving there.
 
         Raises:
           Resumable: another run has held it for `timeout_s`.
@@ -96,32 +102,34 @@ class Workdir:
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
-        deadline, is_told = time.monotonic() + timeout_s, False
+        deadline, is_logged = time.monotonic() + timeout_s, False
         while not _is_locked(lock):
-            if not is_told:
-                logging.info("waiting for the run that is still at work in %s", self.path)
-                is_told = True
+            if not is_logged:
+                logging.info("waiting for the run that uses %s", self.path)
+                is_logged = True
             if time.monotonic() > deadline:
                 os.close(lock)
                 raise Resumable(
-                    "`--workdir` is another run's, which is still at work there. Received: "
-                    f"{self.name!r}; end that run and run again, or choose another folder."
+                    f"`--workdir` is in use by another run. Received: {self.name!r}; stop that run and "
+                    "run the same command again, or choose another folder."
                 )
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_EVERY_S)
         return lock
 
     def examine(self, config: ExperimentConfig) -> str:
-        """What `initialize` would find, without writing. Raises WorkdirError as it would."""
+        """What `initialize` would find, in words. Writes nothing; raises WorkdirError as it would."""
         try:
             if self.config.exists():
                 self._check_owner(self.read_config(), config)
-                return f"{self.path}: a run of this config, which would go on"
-            place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+                return f"{self.path}: {RESUMABLE}"
+            nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            raise unwritable(self.path, "no permission" if place.is_dir() else "a file is there")
-        return f"{self.path}: {'there' if self.path.exists() else 'would be made'}"
+        if not nearest.is_dir():
+            raise unwritable(self.path, "a file is there")
+        if not os.access(nearest, os.W_OK):
+            raise unwritable(self.path, "no permission")
+        return f"{self.path}: {PRESENT if self.path.exists() else ABSENT}"
 
     def _check_owner(self, begun: ExperimentConfig, config: ExperimentConfig) -> None:
         differing = [
@@ -133,19 +141,19 @@ class Workdir:
             old, new = (config_lib.flatten(one)[differing[0]] for one in (begun, config))
             raise WorkdirError(
                 f"`--workdir` was begun with another config: `{differing[0]}` was {old!r}. Received: "
-                f"{new!r} for {self.name!r}; choose another folder, or give the old value."
+                f"{new!r} for {self.name!r}; choose another folder, or use the old value."
             )
 
     def finished_steps(self) -> int:
-        """How many steps the run has taken that its summary tells of; 0 without a summary."""
+        """The number of steps in the summary of a finished run; 0 without a summary."""
         try:
             return int(json.loads(self.summary.read_text())["steps"])
         except (OSError, ValueError, KeyError, TypeError):
-            return 0  # None yet, or one that somebody damaged: the run is taken to go on.
+            return 0  # Without a summary, or with a damaged one, the run counts as unfinished.
 
     def read_config(self) -> ExperimentConfig:
-        """The config the folder was begun with. Raises WorkdirError where there is none."""
-        if not os.path.exists(self.config):  # Path.exists raises where the name is too long.
+        """The config of the run in the folder. Raises WorkdirError if it has none."""
+        if not os.path.exists(self.config):  # Path.exists raises if the name is too long.
             raise WorkdirError(
                 f"`--workdir` holds no run. Received: {self.name!r}; name a folder that "
                 "`python -m trainer` wrote."
@@ -154,7 +162,7 @@ class Workdir:
 
 
 def saved_steps(checkpoints: pathlib.Path) -> list[int]:
-    """The steps there are checkpoints of, in order, unverified."""
+    """The steps of all checkpoints in a folder, in order, unverified."""
     names = (path.name for path in checkpoints.glob("step-*"))
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
 
@@ -165,5 +173,5 @@ def _is_locked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # A file system that knows no locks: then nobody can be kept out.
+        return True  # A file system without locks: other runs cannot be detected.
     return True

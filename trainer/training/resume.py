@@ -38,6 +38,7 @@ def checkpoint_store(
         config.train.keep_checkpoints,
         config.train.keep_best,
         origin=decisive | {"data": dataset.fingerprint},
+        defaults={field.name: field.default for field in config_lib.fields()},
     )
 
 

@@ -1,7 +1,7 @@
-"""Does docker/cloud_tpu.sh go on where a TPU is lost, bring the workdir home, and leave no TPU behind?
+"""Does docker/cloud_tpu.sh resume after a lost TPU, copy the workdir back, and leave no TPU behind?
 
-A program of the test's own stands in gcloud's place. Its TPUs are folders, with one for each host, and a
-`trainer` on a host adds a line to its workdir and ends as the test says.
+A script replaces gcloud. Its TPUs are folders with one folder per host, and its `trainer` adds a line to
+the workdir and ends as the test specifies.
 """
 
 import os
@@ -49,7 +49,7 @@ _RUN = "-m trainer --strategy=tpu --tpu=local --workdir=run --config=dense_100"
 
 @pytest.fixture
 def cloud(tmp_path):
-    """A function that starts the script with flags, and with how each trainer ends."""
+    """A function that starts the script. `plan`: how each of its trainers ends."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name, text in (("gcloud", _GCLOUD), ("python3", _PYTHON), ("git", _GIT)):
@@ -71,15 +71,15 @@ def cloud(tmp_path):
 
 
 def _ended(process):
-    said, errors = process.communicate(timeout=60)
-    return process.returncode, said, errors
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
 
 
 def _calls(folder, verb):
     return [line for line in (folder / "log").read_text().splitlines() if f" {verb} " in line]
 
 
-def test_a_run_is_brought_home_and_its_tpu_deleted(cloud, tmp_path):
+def test_the_workdir_is_copied_back_and_the_tpu_deleted(cloud, tmp_path):
     assert _ended(cloud(plan=["0"])) == (0, "", "")
     assert (tmp_path / "home" / "lines").read_text() == f"{_RUN}\n"
     assert not (tmp_path / "tpu").exists()
@@ -87,17 +87,17 @@ def test_a_run_is_brought_home_and_its_tpu_deleted(cloud, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [["--spot"], ["--queued", "--spot"]])
-def test_a_lost_tpu_and_a_resumable_end_are_gone_on_from_on_another_tpu(cloud, tmp_path, flags):
+def test_after_a_lost_tpu_or_a_resumable_end_the_run_resumes_on_another_tpu(cloud, tmp_path, flags):
     code, _, errors = _ended(cloud(*flags, plan=["75", "lost", "0"]))
     assert code == 0
-    # What the lost one had written after it was collected last is lost with it.
+    # Files that the lost TPU wrote after the last copy are lost with it.
     assert (tmp_path / "home" / "lines").read_text() == f"{_RUN}\n" * 2
     assert len(_calls(tmp_path, "create")) == 3
     assert not (tmp_path / "tpu").exists()
-    assert "attempt 2 of 5 ended before the run did" in errors
+    assert "attempt 2 of 5 ended before the run was finished" in errors
 
 
-def test_attempts_are_bounded(cloud, tmp_path):
+def test_the_number_of_attempts_is_limited(cloud, tmp_path):
     code, _, errors = _ended(cloud("--attempts=2", plan=["75"] * 9))
     assert code == 75
     assert len(_calls(tmp_path, "create")) == 2
@@ -105,31 +105,32 @@ def test_attempts_are_bounded(cloud, tmp_path):
 
 
 @pytest.mark.parametrize("code", [1, 2])
-def test_a_run_that_cannot_be_gone_on_with_is_tried_once_and_brought_home(cloud, tmp_path, code):
+def test_a_run_that_cannot_resume_is_tried_once_and_copied_back(cloud, tmp_path, code):
     assert _ended(cloud(plan=[str(code), "0"]))[0] == code
     assert len(_calls(tmp_path, "create")) == 1
     assert (tmp_path / "home" / "lines").exists() and not (tmp_path / "tpu").exists()
 
 
-def test_a_tpu_that_cannot_be_had_at_all_is_asked_for_once(cloud, tmp_path):
+def test_a_tpu_that_cannot_be_created_is_requested_once(cloud, tmp_path):
     (tmp_path / "no_quota").touch()
     code, _, errors = _ended(cloud())
     assert code == 1 and len(_calls(tmp_path, "create")) == 1
-    assert "could not delete n; look whether it is still there" in errors
+    assert "could not delete n; check whether it still exists" in errors
 
 
 def test_sigterm_deletes_the_tpu_and_leaves_no_process(cloud, tmp_path):
     process = cloud("--collect_every_s=1", plan=["hang"])
     deadline = time.monotonic() + 60
-    while not (tmp_path / "home" / "lines").exists():  # Collected while it runs.
+    while not (tmp_path / "home" / "lines").exists():  # Copied while the trainer runs.
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    assert _ended(process)[0] == 75  # Which waits for the end of whoever holds its output.
+    # This also waits for every process that still has its output open.
+    assert _ended(process)[0] == 75
     assert not (tmp_path / "tpu").exists()
 
 
-def test_a_slice_of_hosts_has_the_program_on_all_and_runs_it_on_the_first_by_name(cloud, tmp_path):
+def test_on_several_hosts_the_trainer_is_installed_on_all_and_runs_on_the_first(cloud, tmp_path):
     process = cloud("--type=v4-32", "--attempts=1", plan=["75"], hosts="0 1 2 3")
     assert _ended(process)[0] == 75
     assert (tmp_path / "home" / "lines").read_text() == f"{_RUN}\n".replace("local", "n")
@@ -142,13 +143,12 @@ def test_a_slice_of_hosts_has_the_program_on_all_and_runs_it_on_the_first_by_nam
     assert '".[tpu,tpuname]"' in (tmp_path / "log").read_text()
 
 
-def test_to_a_bucket_nothing_is_copied_from_here_and_the_trainer_is_told_of_it(cloud, tmp_path):
-    code, said, errors = _ended(cloud("--workdir=gs://bucket/a run", plan=["75", "0"]))
-    assert (code, said) == (0, "") and "attempt 1 of 5" in errors
+def test_with_a_bucket_the_trainer_gets_its_address_and_no_workdir_is_copied(cloud, tmp_path):
+    code, output, errors = _ended(cloud("--workdir=gs://bucket/a run", plan=["75", "0"]))
+    assert (code, output) == (0, "") and "attempt 1 of 5" in errors
     assert not (tmp_path / "home").exists()
-    assert (
-        len(_calls(tmp_path, "create")) == len(_calls(tmp_path, "scp")) == 2
-    )  # The program's own.
+    # The trainer itself is copied.
+    assert len(_calls(tmp_path, "create")) == len(_calls(tmp_path, "scp")) == 2
     log = (tmp_path / "log").read_text()
     assert "--workdir=gs://bucket/a\\ run --config=dense_100" in log
     assert log.count('".[tpu,gs]"') == 2 and "run.tar.gz" not in log
@@ -166,31 +166,31 @@ def test_to_a_bucket_nothing_is_copied_from_here_and_the_trainer_is_told_of_it(c
         ("v4-16", "tpu-vm-tf-2.20.0-pod-pjrt"),
     ],
 )
-def test_the_image_and_the_way_follow_from_the_type(cloud, kind, image):
-    code, said, errors = _ended(cloud("--dry_run", f"--type={kind}"))
+def test_the_image_and_the_flags_depend_on_the_type(cloud, kind, image):
+    code, output, errors = _ended(cloud("--dry_run", f"--type={kind}"))
     assert (code, errors) == (0, "")
-    assert f"--accelerator-type={kind} --version={image} " in said
+    assert f"--accelerator-type={kind} --version={image} " in output
     is_slice = "-pod-" in image
-    told = f"# {kind} has several hosts: installed on all of them, run on the first\n"
-    assert said.startswith(told) == is_slice
-    assert ("TPU_NAME=n TPU_LOAD_LIBRARY=0 ../venv/bin/python" in said) == is_slice
-    assert (f"--tpu={'n' if is_slice else 'local'} --workdir=run " in said) is True
+    line = f"# {kind} has several hosts: installed on all of them, run on the first\n"
+    assert output.startswith(line) == is_slice
+    assert ("TPU_NAME=n TPU_LOAD_LIBRARY=0 ../venv/bin/python" in output) == is_slice
+    assert (f"--tpu={'n' if is_slice else 'local'} --workdir=run " in output) is True
 
 
-def test_a_dry_run_tells_what_becomes_of_a_bucket(cloud):
-    code, said, errors = _ended(cloud("--dry_run", "--workdir=gs://b/r"))
+def test_a_dry_run_prints_that_a_bucket_needs_no_copies(cloud):
+    code, output, errors = _ended(cloud("--dry_run", "--workdir=gs://b/r"))
     assert (code, errors) == (0, "")
-    assert said.startswith(
-        "# the trainer keeps gs://b/r: nothing is copied from here or to here\ngcloud "
+    assert output.startswith(
+        "# the trainer uses gs://b/r itself: nothing is copied from or to this machine\ngcloud "
     )
-    assert said.count(" scp ") == 1 and "mkdir -p runs" not in said
+    assert output.count(" scp ") == 1 and "mkdir -p runs" not in output
 
 
 def test_a_dry_run_prints_its_commands_and_runs_none(cloud, tmp_path):
-    code, said, errors = _ended(cloud("--dry_run", "--type=v6e-8", "--spot"))
+    code, output, errors = _ended(cloud("--dry_run", "--type=v6e-8", "--spot"))
     assert (code, errors) == (0, "")
     assert not (tmp_path / "log").exists() and not (tmp_path / "home").exists()
-    create, *_, delete = [line for line in said.splitlines() if line.startswith("gcloud")]
+    create, *_, delete = [line for line in output.splitlines() if line.startswith("gcloud")]
     assert (
         create.split()
         == (
@@ -199,23 +199,25 @@ def test_a_dry_run_prints_its_commands_and_runs_none(cloud, tmp_path):
         ).split()
     )
     assert delete.strip() == "gcloud compute tpus tpu-vm delete n --zone=z --project=p --quiet"
-    assert "MUSTER_TENSORFLOW=tensorflow-tpu" in said.replace("\\", "")
-    assert 'pip install --quiet ".[tpu]"' in said.replace("\\", "")
+    assert "MUSTER_TENSORFLOW=tensorflow-tpu" in output.replace("\\", "")
+    assert 'pip install --quiet ".[tpu]"' in output.replace("\\", "")
 
 
 @pytest.mark.parametrize(
     "flags, message",
     [
         (["--zone=z", "--name=n"], "`--project` must be given. Received: none."),
-        (["--spt"], "no such option, or no value. Received: --spt; its head tells what there is."),
+        (["--spt"],
+         "unknown option, or no value. Received: --spt; the options are at the top of "
+         "docker/cloud_tpu.sh."),
         (["--project=p", "--zone=z", "--name=n", "--type=tpu9-8"],
-         "`--version` must be given for such a type. Received: --type=tpu9-8."),
+         "`--version` must be given for this type. Received: --type=tpu9-8."),
         (["--attempts=x"], "`--attempts` must be a whole number. Received: x."),
         (["--project=p", "--zone=z", "--name=n", "--", "--tpu=x"],
-         "the trainer is given its own --tpu. Received: --tpu=x; leave it out, after the --."),
+         "this script sets --tpu of the trainer. Received: --tpu=x; remove it after the --."),
     ],
 )  # fmt: skip
-def test_a_slip_is_told_before_anything_is_made(flags, message):
+def test_an_invalid_option_is_reported_before_anything_is_created(flags, message):
     done = subprocess.run(
         [_SCRIPT, *flags], capture_output=True, text=True, timeout=60, check=False
     )

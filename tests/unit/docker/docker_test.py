@@ -1,4 +1,4 @@
-"""Do the image and the compose files keep to what SECURITY.md says of them? Read, not run."""
+"""Do the Dockerfile and the compose files satisfy SECURITY.md? They are read, not run."""
 
 import re
 
@@ -25,7 +25,7 @@ def _blocks(name, section):
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_every_service_is_a_task_without_rights_on_a_read_only_root():
+def test_every_service_has_a_read_only_root_and_no_capabilities():
     task = _lines(_TASK)
     for line in (
         "read_only: true",
@@ -42,7 +42,7 @@ def test_every_service_is_a_task_without_rights_on_a_read_only_root():
 
 
 @pytest.mark.parametrize("name", _COMPOSE)
-def test_nothing_is_published_and_the_network_leads_nowhere(name):
+def test_no_port_is_published_and_the_network_is_internal(name):
     keys = {line.partition(":")[0] for line in _lines(name)}
     assert not keys & {"ports", "expose", "privileged", "cap_add", "network_mode", "pid", "devices"}
     if name != _TASK:
@@ -50,7 +50,7 @@ def test_nothing_is_published_and_the_network_leads_nowhere(name):
         assert [*networks] == ["cluster"] and networks["cluster"].split() == ["internal:", "true"]
 
 
-def test_the_image_runs_as_a_number_and_builds_without_buildkit():
+def test_the_image_has_a_numeric_user_and_builds_without_buildkit():
     lines = _lines("Dockerfile")
     assert [line for line in lines if line.startswith("USER ")] == ["USER 10001:10001"]
     text = "\n".join(lines)
@@ -59,7 +59,7 @@ def test_the_image_runs_as_a_number_and_builds_without_buildkit():
     assert not (_DOCKER / "Dockerfile").read_text().startswith("# syntax")
 
 
-def test_the_image_is_made_of_what_it_needs_and_of_no_secret():
+def test_the_image_contains_only_what_it_needs_and_no_secret():
     listed = (ROOT / ".dockerignore").read_text().splitlines()
     wanted = {line.removeprefix("!") for line in listed if line.startswith("!")}
     assert "*" in listed and wanted == {"setup.py", "configs", "strategies", "trainer"}

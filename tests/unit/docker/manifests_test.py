@@ -1,7 +1,7 @@
-"""Would Kubernetes take the manifests, and do their pods make one cluster that nobody else reaches?
+"""Are the manifests valid, and do their pods form one cluster that no other pod can reach?
 
-No cluster runs them here. Their fields are checked against Kubernetes' own schemas; what they mean is
-read by the program's own code, with the arguments and the environment that each pod would have.
+No cluster runs them here. Their fields are checked against Kubernetes' schemas. The program's own code
+reads the arguments and the environment that each pod would have.
 """
 
 import pathlib
@@ -18,31 +18,31 @@ from trainer.cli import parser as cli_parser
 from trainer.tune.machines.role import CLIENT, LEADER, SweepCluster
 
 
-def test_every_job_is_known_to_the_tests():
+def test_every_job_has_tests():
     assert {*JOBS} == {"muster-workers", "muster-ps", SWEEP}
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.35"])
-def test_every_field_is_one_of_kubernetes(version):
+def test_every_field_is_in_kubernetes_schema(version):
     for file, document in DOCUMENTS:
-        if document["kind"] == "TFJob":  # Kubeflow's own, whose pods are Kubernetes' again.
+        if document["kind"] == "TFJob":  # From Kubeflow; the pods in it are from Kubernetes.
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": file}}
             kubernetes_validate.validate(pod | TEMPLATES["tfjob"], version, strict=True)
         else:
             kubernetes_validate.validate(document, version, strict=True)
 
 
-def test_a_field_that_kubernetes_does_not_have_would_be_found():
+def test_an_unknown_field_would_be_found():
     wrong = {**of("Service", "muster-ps"), "spec": {"clusterIp": "None"}}
     with pytest.raises(kubernetes_validate.ValidationError, match="clusterIp"):
         kubernetes_validate.validate(wrong, "1.31", strict=True)
 
 
-# Who may do what.
+# Permissions.
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_every_pod_may_do_as_little_as_the_restricted_standard_lets_it(name):
+def test_every_pod_satisfies_the_restricted_security_standard(name):
     pod = TEMPLATES[name]["spec"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] and pod["securityContext"]["runAsUser"] > 0
@@ -60,7 +60,7 @@ def test_every_pod_may_do_as_little_as_the_restricted_standard_lets_it(name):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_what_is_written_has_a_place_on_a_root_that_cannot_be(name):
+def test_every_written_path_is_on_a_volume(name):
     (container,) = TEMPLATES[name]["spec"]["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in TEMPLATES[name]["spec"]["volumes"]}
@@ -72,22 +72,22 @@ def test_what_is_written_has_a_place_on_a_root_that_cannot_be(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_pod_asks_for_what_it_may_take(name):
+def test_every_pod_requests_what_its_limits_allow(name):
     (container,) = JOBS[name]["spec"]["template"]["spec"]["containers"]
     for bound in ("requests", "limits"):
         assert {*container["resources"][bound]} == {"cpu", "memory", "ephemeral-storage"}
-    # A share of a core would make TensorFlow's threads wait for each other.
+    # With a fraction of a core TensorFlow's threads would wait for each other.
     assert container["resources"]["limits"]["cpu"].isdigit()
 
 
 def served(name):
-    """The port on which a Job's pods are reached."""
+    """The port on which a Job's pods listen."""
     (port,) = {split_address(one)[1] for one in pods.addresses(pods.of(JOBS[name])[0])}
     return port
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_only_pods_of_the_same_run_reach_a_port_and_only_that_one(name):
+def test_only_pods_of_the_same_run_can_connect_and_only_to_one_port(name):
     run = labels(name)["app.kubernetes.io/instance"]
     (policy,) = [
         document
@@ -109,20 +109,20 @@ def test_only_pods_of_the_same_run_reach_a_port_and_only_that_one(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_task_knows_the_secret(name):
+def test_every_task_has_the_secret(name):
     for pod in pods.of(JOBS[name]):
         assert cli_parser.parse(pod.args).secret_file == "/secret/secret"
     spec = JOBS[name]["spec"]["template"]["spec"]
     (volume,) = [one for one in spec["volumes"] if "secret" in one]
     assert volume["secret"] == {"secretName": "muster", "defaultMode": 0o440}
-    assert spec["securityContext"]["fsGroup"] > 0  # The group that may read it.
+    assert spec["securityContext"]["fsGroup"] > 0  # This group may read it.
 
 
-# What an end means.
+# Exit codes.
 
 
 def action(job, code, conditions=()):
-    """What the Job's policy does about a pod that failed so, by its first rule that fits."""
+    """The action of the Job's policy for a failed pod: that of the first rule that matches."""
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
         codes = rule.get("onExitCodes", {"containerName": "muster", "operator": "In", "values": []})
         assert codes["containerName"] == "muster" and codes["operator"] == "In"
@@ -133,14 +133,14 @@ def action(job, code, conditions=()):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_bad_input_ends_the_job_and_resume_me_starts_again_uncounted(name):
+def test_bad_input_ends_the_job_and_a_resumable_end_restarts_without_being_counted(name):
     job = JOBS[name]
     assert action(job, EXIT_BAD_INPUT) == "FailJob"
     assert action(job, EXIT_RESUME) == "Ignore"
     assert action(job, EXIT_FAULT) == action(job, 137) == "Count"
     assert action(job, 137, ["DisruptionTarget"]) == "Ignore"
-    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # Or there may be no policy.
-    assert job["spec"]["activeDeadlineSeconds"] > 0  # Nothing else bounds what is not counted.
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # A policy requires this.
+    assert job["spec"]["activeDeadlineSeconds"] > 0  # Nothing else limits the uncounted restarts.
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -165,10 +165,10 @@ def test_the_pods_of_a_job_are_the_tasks_of_one_cluster(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_every_task_is_listed_at_the_name_that_its_pod_has(name):
+def test_every_task_is_listed_by_the_dns_name_of_its_pod(name):
     service = of("Service", JOBS[name]["spec"]["template"]["spec"]["subdomain"])
     assert service["spec"]["clusterIP"] == "None" and selects(service["spec"]["selector"], name)
-    assert service["spec"]["publishNotReadyAddresses"]  # They meet before anything is ready.
+    assert service["spec"]["publishNotReadyAddresses"]  # They connect before they are ready.
     for index, pod in enumerate(pods.of(JOBS[name])):
         found = pods.cluster_of(pod)
         host, port = split_address(found.address(found.task))
@@ -176,13 +176,13 @@ def test_every_task_is_listed_at_the_name_that_its_pod_has(name):
         assert port == service["spec"]["ports"][0]["port"]
 
 
-def test_the_index_gives_a_chief_servers_and_workers():
+def test_the_completion_index_selects_chief_servers_and_workers():
     found = [pods.cluster_of(pod) for pod in pods.of(JOBS["muster-ps"])]
     tasks = [str(one.task) for one in found]
     assert tasks == ["chief 0", "ps 0", "ps 1", "worker 0", "worker 1"]
 
 
-def test_of_a_sweep_the_first_hands_out_the_trials_and_all_run_them():
+def test_the_first_pod_of_a_sweep_assigns_the_trials_and_all_run_them():
     found = pods.of(JOBS[SWEEP])
     parts = [SweepCluster.find(cli_parser.parse(pod.args).asked, pod.environ) for pod in found]
     assert [part.role for part in parts] == [LEADER, CLIENT, CLIENT, CLIENT]

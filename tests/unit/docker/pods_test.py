@@ -1,6 +1,6 @@
-"""Do the manifests' pods train, and can Kubernetes tell whether they come on?
+"""Do the manifests' pods train, and can Kubernetes detect whether they make progress?
 
-They run as processes of this machine: their arguments and environment, other hosts.
+They run as processes on this machine, with their arguments and environment but with other host names.
 """
 
 import os
@@ -20,7 +20,7 @@ from trainer.process import health, watchdog
 
 
 def health_file():
-    """Where the image has its tasks tell that they come on."""
+    """The file in which the image's tasks record their progress."""
     (path,) = re.findall(rf"{health.VARIABLE}=(\S+)", (FOLDER.parent / "Dockerfile").read_text())
     return path
 
@@ -32,39 +32,39 @@ def probes(name):
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_what_a_probe_reads_lies_where_a_pod_can_write(name):
+def test_the_file_that_a_probe_reads_is_where_a_pod_can_write(name):
     (container,) = TEMPLATES[name]["spec"]["containers"]
     folder = str(pathlib.PurePosixPath(health_file()).parent)
     (volume,) = [one["name"] for one in container["volumeMounts"] if one["mountPath"] == folder]
     assert "emptyDir" in {one["name"]: one for one in TEMPLATES[name]["spec"]["volumes"]}[volume]
-    assert health.VARIABLE not in {one["name"] for one in container["env"]}  # The image's stands.
+    assert health.VARIABLE not in {one["name"] for one in container["env"]}  # The image sets it.
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_no_probe_ends_a_pod_that_would_end_itself(name):
+def test_no_probe_ends_a_pod_before_the_pods_own_deadlines(name):
     options = cli_parser.parse(pods.of(JOBS[name])[0].args)
     train = cli_parser.parse(options.trainer_args) if options.verb == "tune" else options
     startup, liveness = probes(name)
     assert startup["exec"] == liveness["exec"]
     *_, limit_s = liveness["exec"]["command"]
     assert float(limit_s) >= train.stall_timeout_s + watchdog.TIMER_DELAY_S + 30
-    # Its data, its workdir, the others, and TensorFlow's servers.
+    # Its data, its workdir, its peers, and TensorFlow's servers.
     download_s = config_load.resolve(options.config, {}).data.download_timeout_s
     waits_s = download_s + 3 * options.startup_timeout_s
     assert startup["periodSeconds"] * startup["failureThreshold"] > waits_s
-    # Python starts in a tenth of that, also where it has to wait for a processor.
+    # Python starts in a tenth of that, even on a busy machine.
     assert startup["timeoutSeconds"] >= 10 and liveness["timeoutSeconds"] >= 10
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_pod_that_has_not_begun_to_train_is_found_by_its_name(name):
-    """It is not ready before its startup probe succeeds, and could not meet the others otherwise."""
+def test_a_pod_that_does_not_train_yet_has_a_dns_name(name):
+    """It is not ready until its startup probe succeeds, but its peers must connect to it before that."""
     run = labels(name)["app.kubernetes.io/instance"]
     assert of("Service", run)["spec"]["publishNotReadyAddresses"]
 
 
 def is_well(probe, file):
-    """Whether a probe finds so of the task that has this health file."""
+    """Whether a probe succeeds for the task with this health file."""
     python, *command = probe["exec"]["command"]
     assert python == "python"
     environ = {health.VARIABLE: str(file)}
@@ -75,7 +75,7 @@ def is_well(probe, file):
 
 
 def trains(name, tmp_path, *flags):
-    """The summary of a Job whose pods ran to their end; each has the health file of its number."""
+    """The summary of a Job after its pods have finished; each pod has its own health file."""
     processes = [
         cluster.Process(
             [*cluster.TRAINER, *pod.args, *flags],
@@ -89,7 +89,7 @@ def trains(name, tmp_path, *flags):
     return cluster.Run(tmp_path / "runs" / name).summary
 
 
-def test_the_workers_of_an_indexed_job_train_and_their_probes_see_it(tmp_path):
+def test_the_workers_of_an_indexed_job_train_and_their_probes_succeed(tmp_path):
     files = [tmp_path / "health-0", tmp_path / "health-1"]
     assert not any(is_well(probe, file) for probe in probes("muster-workers") for file in files)
     summary = trains("muster-workers", tmp_path, "--config.train.epochs=1")
@@ -110,7 +110,7 @@ def test_the_parameter_servers_of_an_indexed_job_train(tmp_path):
 
 
 @pytest.mark.long
-def test_the_pods_of_a_sweep_search(tmp_path):
+def test_the_pods_of_a_sweep_run_its_trials(tmp_path):
     tasks = pods.of(JOBS[SWEEP])
     short = ["--max_trials=3", "--config.train.epochs=1"]
     files = [tmp_path / f"health-{index}" for index in range(len(tasks))]

@@ -1,7 +1,8 @@
-"""What lies in a folder of a bucket, and how is it read and written?
+"""How are the objects in a folder of a bucket listed, read and written?
 
-By Google's own client. An object appears whole or not at all, and every write and removal names the
-generation it replaces: it fails where somebody else has written meanwhile. All calls have a deadline.
+`BucketFolder` uses Google's own client. An object appears as a whole or not at all. Every write and
+removal names the generation that it replaces, and fails if another process has written since. All calls
+have a deadline.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import re
 from typing import Any
 
 from strategies.packages import exact_version
-from trainer.storage.remote.errors import OPENED, BucketError, PreconditionFailed, explained
+from trainer.storage.remote.errors import (
+    OPENED,
+    BucketError,
+    PreconditionFailed,
+    translate_errors,
+)
 
 SCHEME = "gs://"
 _PACKAGE = "google-cloud-storage"
-ABSENT = 0  # The generation of what is not there.
-DEADLINE_S = 60.0  # Of one call, with all its repetitions.
-_ANSWER_S = (10.0, 30.0)  # To connect, and between two parts of an answer.
+ABSENT = 0  # The generation of an object that does not exist.
+DEADLINE_S = 60.0  # For one call, with all its retries.
+_TIMEOUTS_S = (10.0, 30.0)  # To connect, and between two parts of a response.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-# What a run does to its objects, in the words of Google's own roles.
-_NEEDED = [f"storage.objects.{act}" for act in ("list", "get", "create", "delete")]
+_PERMISSIONS = [f"storage.objects.{verb}" for verb in ("list", "get", "create", "delete")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +37,13 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Raises BucketError where the text is no folder of a bucket."""
+        """Raises BucketError if the text does not name a folder in a bucket."""
         bucket, _, folder = text.removeprefix(SCHEME).partition("/")
         folder = folder.rstrip("/")
-        if not _BUCKET.fullmatch(bucket) or not _is_path(folder):
+        if not _BUCKET.fullmatch(bucket) or not _is_relative_path(folder):
             raise BucketError(
-                f"`--workdir` must be a folder of a bucket, as gs://bucket/runs/one. Received: {text!r}."
+                "`--workdir` must be a folder in a bucket, as in gs://bucket/runs/one. Received: "
+                f"{text!r}."
             )
         return cls(bucket, folder)
 
@@ -45,11 +51,11 @@ class Address:
         return f"{SCHEME}{self.bucket}/{self.folder}"
 
 
-class Objects:
-    """The objects below an address, by their names there."""
+class BucketFolder:
+    """The objects in a folder of a bucket, by their names relative to it."""
 
     def __init__(self, address: Address):
-        """Calls nothing yet. Raises BucketError without Google's client."""
+        """Makes no call yet. Raises BucketError if Google's client is not installed."""
         if not exact_version(_PACKAGE):
             raise BucketError(
                 f"`--workdir` at gs:// needs the package {_PACKAGE}. Received: {address}, without it; "
@@ -60,77 +66,87 @@ class Objects:
     def __str__(self) -> str:
         return str(self._address)
 
-    def lacking(self) -> list[str]:
-        """Which permissions this user lacks on the bucket as a whole. Raises BucketError, Unreachable.
+    def missing_permissions(self) -> list[str]:
+        """The permissions that this user lacks on the bucket as a whole.
 
-        They may still be granted for the folder alone.
+        They may still be granted for the folder alone. Raises BucketError, BucketUnavailable.
         """
-        with self._explained("looked at"):
-            granted = self._bucket.test_iam_permissions(_NEEDED, timeout=_ANSWER_S, retry=_retry())
-        return [name for name in _NEEDED if name not in granted]
+        with self._translate_errors("checked"):
+            granted = self._bucket.test_iam_permissions(
+                _PERMISSIONS, timeout=_TIMEOUTS_S, retry=_retry()
+            )
+        return [name for name in _PERMISSIONS if name not in granted]
 
     def generations(self) -> dict[str, int]:
-        """The generation of every object, by name. Raises BucketError, Unreachable."""
+        """The generation of every object, by name. Raises BucketError, BucketUnavailable."""
         prefix = f"{self._address.folder}/"
-        with self._explained("listed"):
-            found = self._client.list_blobs(
+        with self._translate_errors("listed"):
+            blobs = self._client.list_blobs(
                 self._bucket,
                 prefix=prefix,
                 fields="items(name,generation),nextPageToken",
-                timeout=_ANSWER_S,
+                timeout=_TIMEOUTS_S,
                 retry=_retry(),
             )
-            named = {blob.name.removeprefix(prefix): int(blob.generation) for blob in found}
-        # An object may have any name; one that is no path of a file is none of ours.
-        return {name: number for name, number in named.items() if _is_path(name)}
+            named = {blob.name.removeprefix(prefix): int(blob.generation) for blob in blobs}
+        # An object may have any name. One that is not a file's path is not from a run.
+        return {name: number for name, number in named.items() if _is_relative_path(name)}
 
     def generation(self, name: str) -> int:
-        """The object's generation, or ABSENT. Raises BucketError, Unreachable."""
-        with self._explained("looked at", name):
-            found = self._bucket.get_blob(
-                f"{self._address.folder}/{name}", timeout=_ANSWER_S, retry=_retry()
+        """The object's generation, or ABSENT. Raises BucketError, BucketUnavailable."""
+        with self._translate_errors("checked", name):
+            blob = self._bucket.get_blob(
+                f"{self._address.folder}/{name}", timeout=_TIMEOUTS_S, retry=_retry()
             )
-        return int(found.generation) if found else ABSENT
+        return int(blob.generation) if blob else ABSENT
 
     def read(self, name: str, generation: int) -> bytes:
-        """The object at that generation. Raises PreconditionFailed, BucketError, Unreachable."""
-        with self._explained("read", name):
+        """The object at that generation.
+
+        Raises PreconditionFailed, BucketError, BucketUnavailable.
+        """
+        with self._translate_errors("read", name):
             return self._blob(name).download_as_bytes(
-                if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
+                if_generation_match=generation, timeout=_TIMEOUTS_S, retry=_retry()
             )
 
     def write(self, name: str, content: bytes, generation: int) -> int:
-        """Puts it in the place of that generation, and returns the new one.
+        """Replaces that generation of the object, and returns the new one.
 
-        Raises PreconditionFailed, BucketError, Unreachable.
+        Raises PreconditionFailed, BucketError, BucketUnavailable.
         """
         blob = self._blob(name)
         try:
-            with self._explained("written", name):
+            with self._translate_errors("written", name):
                 blob.upload_from_string(
                     content,
                     content_type="application/octet-stream",
                     if_generation_match=generation,
                     checksum="crc32c",
-                    timeout=_ANSWER_S,
+                    timeout=_TIMEOUTS_S,
                     retry=_retry(),
                 )
         except PreconditionFailed:
-            return self._own(name, content)  # By a try of this call whose answer was lost?
+            # A retry fails like this if an earlier try has written and its response was lost.
+            return self._generation_with(name, content)
         return int(blob.generation)
 
     def remove(self, name: str, generation: int) -> None:
-        """Deletes the object, unless it is gone. Raises PreconditionFailed, BucketError, Unreachable."""
+        """Deletes the object, unless it is already gone.
+
+        Raises PreconditionFailed, BucketError, BucketUnavailable.
+        """
         try:
-            with self._explained("removed", name):
+            with self._translate_errors("removed", name):
                 self._blob(name).delete(
-                    if_generation_match=generation, timeout=_ANSWER_S, retry=_retry()
+                    if_generation_match=generation, timeout=_TIMEOUTS_S, retry=_retry()
                 )
         except PreconditionFailed:
             if self.generation(name):
                 raise
 
-    def _own(self, name: str, content: bytes) -> int:
+    def _generation_with(self, name: str, content: bytes) -> int:
+        """The object's generation if it has this content. Raises PreconditionFailed if not."""
         generation = self.generation(name)
         if not generation or self.read(name, generation) != content:
             raise PreconditionFailed(name)
@@ -140,8 +156,8 @@ class Objects:
     def _client(self) -> Any:
         from google.cloud import storage
 
-        with self._explained(OPENED):
-            return storage.Client(project=None)  # Objects belong to a bucket, and need no project.
+        with self._translate_errors(OPENED):
+            return storage.Client(project=None)  # Objects belong to a bucket, not to a project.
 
     @property
     def _bucket(self) -> Any:
@@ -150,12 +166,12 @@ class Objects:
     def _blob(self, name: str) -> Any:
         return self._bucket.blob(f"{self._address.folder}/{name}")
 
-    def _explained(self, done: str, name: str = "") -> contextlib.AbstractContextManager:
-        return explained(self._address, done, name)
+    def _translate_errors(self, action: str, name: str = "") -> contextlib.AbstractContextManager:
+        return translate_errors(self._address, action, name)
 
 
-def _is_path(name: str) -> bool:
-    """Whether it names a place below a folder, and below it alone."""
+def _is_relative_path(name: str) -> bool:
+    """Whether it names a file below a folder: `..` could name one outside of it."""
     return all(part not in ("", ".", "..") and part.isprintable() for part in name.split("/"))
 
 

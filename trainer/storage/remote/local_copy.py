@@ -1,7 +1,7 @@
-"""Where does a run of a bucket keep its files on this machine?
+"""Where does a run in a bucket keep its files on this machine?
 
-In the folder for temporary files (TMPDIR), at a place that follows from the address: so a run that starts
-again on the same machine finds what the bucket may still lack. Only this user can read it.
+In the folder for temporary files (TMPDIR), at a path that follows from the address. A run that is started
+again on the same machine finds there what the bucket may still lack. Only this user can read it.
 """
 
 import os
@@ -14,12 +14,12 @@ from trainer.storage.remote.gcs import Address
 
 
 def folder_of(address: Address) -> pathlib.Path:
-    """Raises nothing, and makes nothing."""
+    """The local folder for an address. Creates nothing."""
     return _root() / address.bucket / address.folder
 
 
-def make_root() -> None:
-    """Raises BucketError where the root is, or can be, somebody else's."""
+def create_root() -> None:
+    """Creates the folder of all local copies. Raises BucketError if others have access to it."""
     root = _root()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -34,8 +34,8 @@ def _root() -> pathlib.Path:
     return pathlib.Path(tempfile.gettempdir(), f"muster-{os.getuid()}")
 
 
-def _unusable(root: pathlib.Path, why: str) -> BucketError:
+def _unusable(root: pathlib.Path, reason: str) -> BucketError:
     return BucketError(
-        f"`--workdir` at gs:// needs a folder of your own on this machine ({why}). Received: "
-        f"{str(root)!r}; remove it, or name another place with TMPDIR."
+        f"`--workdir` at gs:// needs a private folder on this machine ({reason}). Received: "
+        f"{str(root)!r}; remove it, or set TMPDIR to another folder."
     )

@@ -1,9 +1,9 @@
-"""How are a folder here and one in a bucket kept alike?
+"""How are a local folder and one in a bucket kept the same?
 
-One of the two is the newer, and the other is made like it: `fetch` once, at a run's start, and `push`
-again and again from then on. What is pushed stays of one piece at any moment, so that a run which is
-killed goes on from there: metrics before the checkpoint that knows of them, a checkpoint's arrays before
-the manifest that makes it one, and last what tells of an end.
+One of the two is newer, and `Mirror` makes the other like it: `fetch` once at the start of a run, then
+`push` again and again. What has been pushed is consistent at every moment, so that a run that is killed
+resumes from it: metrics are pushed before the checkpoint that was saved after them, a checkpoint's arrays
+before its manifest, and the files that report an end last.
 """
 
 import contextlib
@@ -13,204 +13,216 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from trainer.storage import manifest as manifest_lib
 from trainer.storage.atomic_files import write_whole
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import ABSENT, Objects
+from trainer.storage.remote.gcs import ABSENT, BucketFolder
 
-_MANIFEST = "manifest.json"
-_CONCLUSIONS = ("summary.json", "ledger.jsonl")  # A run's, and a sweep's, where trials end.
+# These report the end of a run, and of a sweep's trials.
+_PUSHED_LAST = ("summary.json", "ledger.jsonl")
 
 
 @dataclasses.dataclass(frozen=True)
-class _File:
-    """A file as it was when it was last the same as its object; generation ABSENT: it never was."""
+class _SyncedFile:
+    """A file as it was when it was last equal to its object; generation ABSENT: it never was."""
 
     generation: int
     size: int = -1
     modified_ns: int = 0
     inode: int = 0
 
-    def is_as(self, stat: os.stat_result) -> bool:
+    def matches(self, stat: os.stat_result) -> bool:
         found = stat.st_size, stat.st_mtime_ns, stat.st_ino
         return found == (self.size, self.modified_ns, self.inode)
 
 
 class Mirror:
-    """The files below `here` and the objects `there`, as far as `concerns` says of a name.
+    """The files in a `local` folder and the objects in a `remote` one whose names it `includes`.
 
-    `record` is a file in `here`, which keeps from process to process what was alike.
+    `record` is a file in `local` that remembers for the next process what was equal.
     """
 
     def __init__(
         self,
-        here: pathlib.Path,
-        there: Objects,
+        local: pathlib.Path,
+        remote: BucketFolder,
         record: str,
-        concerns: Callable[[str], bool],
+        includes: Callable[[str], bool],
     ):
-        self._here = here
-        self._there = there
-        self._record = here / record
-        self._concerns = concerns
-        self._known = _read(self._record)
+        self._local = local
+        self._remote = remote
+        self._record = local / record
+        self._includes = includes
+        self._synced = _read_record(self._record)
 
     def fetch(self) -> list[str]:
-        """Makes `here` as it is there; which objects were left, as half a checkpoint.
+        """Makes `local` like `remote`. Returns the objects it skipped, as of an incomplete checkpoint.
 
-        Raises BucketError, Unreachable, OSError; then it is no worse than before, and can go on.
+        Raises BucketError, BucketUnavailable, OSError. What was fetched by then is kept, so that the
+        next call continues.
         """
-        there = {name: at for name, at in self._there.generations().items() if self._concerns(name)}
-        whole = _without_halves(there)
-        here = self._scan()
-        with self._kept():
-            for name in sorted({*here} - {*whole}, key=_rank, reverse=True):
-                self._drop(name)
-            for name in sorted(whole, key=_rank):
-                known = self._known.get(name)
-                is_here = name in here and known and known.is_as(here[name])
-                if not (is_here and known.generation == whole[name]):
-                    self._fetch(name, whole[name])
-        return sorted({*there} - {*whole})
+        objects = {
+            name: generation
+            for name, generation in self._remote.generations().items()
+            if self._includes(name)
+        }
+        complete = _without_incomplete_checkpoints(objects)
+        local = self._scan()
+        with self._recording():
+            for name in sorted({*local} - {*complete}, key=_push_order, reverse=True):
+                self._remove_local(name)
+            for name in sorted(complete, key=_push_order):
+                synced = self._synced.get(name)
+                is_local = name in local and synced and synced.matches(local[name])
+                if not (is_local and synced.generation == complete[name]):
+                    self._fetch(name, complete[name])
+        return sorted({*objects} - {*complete})
 
     def is_complete(self) -> bool:
-        """Whether `here` still has what was last alike, but for checkpoints that gave way to newer ones.
+        """Whether `local` still has all that was equal, except checkpoints replaced by newer ones.
 
-        Who tidies up temporary files may have taken some.
+        A clean-up of temporary files may have removed some.
         """
-        now = self._scan()
-        return all(name in now or _has_newer(name, now) for name in self._known)
+        local = self._scan()
+        return all(name in local or _has_newer_checkpoint(name, local) for name in self._synced)
 
-    def adopt(self) -> None:
-        """Knows `here` for the newer, whatever lies there. Raises BucketError, Unreachable, OSError."""
-        there = self._there.generations()
-        with self._kept():
-            for name in {*self._known, *filter(self._concerns, there)}:
-                generation = there.get(name, ABSENT)
-                if self._known.get(name, _File(ABSENT)).generation != generation:
-                    self._known[name] = _File(generation)
+    def trust_local(self) -> None:
+        """Makes the next `push` overwrite whatever `remote` has.
+
+        Raises BucketError, BucketUnavailable, OSError.
+        """
+        objects = self._remote.generations()
+        with self._recording():
+            for name in {*self._synced, *filter(self._includes, objects)}:
+                generation = objects.get(name, ABSENT)
+                if self._synced.get(name, _SyncedFile(ABSENT)).generation != generation:
+                    self._synced[name] = _SyncedFile(generation)
 
     def push(self) -> None:
-        """Makes it there as it is here. Raises PreconditionFailed, BucketError, Unreachable, OSError."""
-        # These first: what they tell of is then among what is found after.
-        early = {name: stat for name, stat in self._scan().items() if _is_conclusion(name)}
-        now = self._scan()
-        with self._kept():
-            for name in sorted(now, key=_rank):
-                known = self._known.get(name, _File(ABSENT))
-                if not _is_conclusion(name):
-                    if not known.is_as(now[name]):
-                        self._push(name, known.generation)
-                elif name in early and not known.is_as(early[name]):
-                    self._push(name, known.generation, early[name])
-            for name in sorted({*self._known} - {*now}, key=_rank, reverse=True):
-                self.remove(name)
+        """Makes `remote` like `local`.
 
-    def remove(self, name: str) -> None:
-        """Takes an object away that is not here. Raises as `push` does."""
-        known = self._known.get(name) or _File(self._there.generation(name))
-        if known.generation:
-            self._there.remove(name, known.generation)
-        self._known.pop(name, None)
+        Raises PreconditionFailed, BucketError, BucketUnavailable, OSError.
+        """
+        # Scanned first, so that the files these report on are all found by the second scan.
+        last = {name: stat for name, stat in self._scan().items() if _is_pushed_last(name)}
+        local = self._scan()
+        with self._recording():
+            for name in sorted(local, key=_push_order):
+                synced = self._synced.get(name, _SyncedFile(ABSENT))
+                if not _is_pushed_last(name):
+                    if not synced.matches(local[name]):
+                        self._push(name, synced.generation)
+                elif name in last and not synced.matches(last[name]):
+                    self._push(name, synced.generation, last[name])
+            for name in sorted({*self._synced} - {*local}, key=_push_order, reverse=True):
+                self.remove_remote(name)
+
+    def remove_remote(self, name: str) -> None:
+        """Removes an object that has no local file. Raises as `push` does."""
+        synced = self._synced.get(name) or _SyncedFile(self._remote.generation(name))
+        if synced.generation:
+            self._remote.remove(name, synced.generation)
+        self._synced.pop(name, None)
 
     def _scan(self) -> dict[str, os.stat_result]:
         found = {}
-        for folder, folders, files in os.walk(self._here):
+        for folder, folders, files in os.walk(self._local):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for file in files:
-                name = os.path.relpath(os.path.join(folder, file), self._here)
-                if not file.startswith(".") and self._concerns(name):
-                    try:
-                        found[name] = os.stat(self._here / name)
-                    except FileNotFoundError:
-                        pass  # Removed in this moment.
+                name = os.path.relpath(os.path.join(folder, file), self._local)
+                if not file.startswith(".") and self._includes(name):
+                    with contextlib.suppress(FileNotFoundError):  # Just removed.
+                        found[name] = os.stat(self._local / name)
         return found
 
-    def _drop(self, name: str) -> None:
-        path = self._here / name
+    def _remove_local(self, name: str) -> None:
+        path = self._local / name
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            path.parent.rmdir()  # An empty folder would pass for a damaged checkpoint.
-        self._known.pop(name, None)
+            path.parent.rmdir()  # An empty folder would look like a damaged checkpoint.
+        self._synced.pop(name, None)
 
     def _fetch(self, name: str, generation: int) -> None:
         try:
-            content = self._there.read(name, generation)
+            content = self._remote.read(name, generation)
         except PreconditionFailed:
-            return  # Removed in this moment, where this is done beside who writes there.
-        path = self._here / name
+            return  # Just removed or replaced, by a run that this is only a reader of.
+        path = self._local / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-        self._known[name] = _seen(generation, path.stat())
+        self._synced[name] = _synced_file(generation, path.stat())
 
     def _push(self, name: str, generation: int, stat: os.stat_result | None = None) -> None:
-        """`stat`: what it was then is pushed, of a file that only grows or is replaced as a whole."""
+        """`stat`: pushes the file as it was then; it only grows, or is replaced as a whole."""
         try:
-            with open(self._here / name, "rb") as file:
+            with open(self._local / name, "rb") as file:
                 now = os.fstat(file.fileno())
                 stat = stat or now
                 content = file.read(stat.st_size)
         except FileNotFoundError:
-            return  # Removed since; the next push finds it so.
+            return  # Just removed: the next push removes the object.
         if now.st_ino != stat.st_ino:
-            return  # Replaced since, and the next push's.
-        self._known[name] = _seen(self._there.write(name, content, generation), stat)
+            return  # Just replaced: the next push has the new one.
+        self._synced[name] = _synced_file(self._remote.write(name, content, generation), stat)
 
     @contextlib.contextmanager
-    def _kept(self) -> Iterator[None]:
-        """Writes down what the body made alike, if it made anything so, be it only in part.
+    def _recording(self) -> Iterator[None]:
+        """Saves the record after the body, even if the body did only a part of its work.
 
-        A process that is killed within leaves a record that is too old: `adopt` mends it.
+        A process that is killed inside leaves an outdated record; `trust_local` corrects it.
         """
-        before = dict(self._known)
+        before = dict(self._synced)
         try:
             yield
         finally:
-            if self._known != before:
-                found = {name: dataclasses.astuple(file) for name, file in self._known.items()}
-                write_whole(self._record, json.dumps(found))
+            if self._synced != before:
+                synced = {name: dataclasses.astuple(file) for name, file in self._synced.items()}
+                write_whole(self._record, json.dumps(synced))
 
 
-def _seen(generation: int, stat: os.stat_result) -> _File:
-    return _File(generation, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+def _synced_file(generation: int, stat: os.stat_result) -> _SyncedFile:
+    return _SyncedFile(generation, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
-def _read(record: pathlib.Path) -> dict[str, _File]:
+def _read_record(record: pathlib.Path) -> dict[str, _SyncedFile]:
     try:
-        return {name: _File(*fields) for name, fields in json.loads(record.read_bytes()).items()}
+        return {
+            name: _SyncedFile(*fields) for name, fields in json.loads(record.read_bytes()).items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # Then everything is compared anew.
+        return {}  # Then everything is compared again.
 
 
-def _is_conclusion(name: str) -> bool:
-    return name.rsplit("/", 1)[-1] in _CONCLUSIONS
+def _is_pushed_last(name: str) -> bool:
+    return name.rsplit("/", 1)[-1] in _PUSHED_LAST
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """In which order files become objects, and the other way round in which they go."""
-    if _is_conclusion(name):
+def _push_order(name: str) -> tuple[int, str]:
+    """The sort key for pushing files; they are removed in the reverse order."""
+    if _is_pushed_last(name):
         return 3, name
     if "checkpoints/" in name:
-        return 2 if name.endswith(f"/{_MANIFEST}") else 1, name
+        return 2 if name.endswith(f"/{manifest_lib.NAME}") else 1, name
     return 0, name
 
 
-def _without_halves(there: Mapping[str, int]) -> dict[str, int]:
-    """Without arrays of checkpoints that have no manifest: a push, or a removal, ended early."""
-    return {name: at for name, at in there.items() if _has_manifest(name, there)}
+def _without_incomplete_checkpoints(objects: Mapping[str, int]) -> dict[str, int]:
+    """Without checkpoints that have no manifest: a push, or a removal, was interrupted."""
+    return {name: at for name, at in objects.items() if _has_manifest(name, objects)}
 
 
-def _has_newer(name: str, among: Iterable[str]) -> bool:
+def _has_newer_checkpoint(name: str, names: Iterable[str]) -> bool:
     """Whether there is a manifest of a later checkpoint in the same folder."""
     folder, found, rest = name.rpartition("checkpoints/")
     step = rest.partition("/")[0]
     return bool(found) and any(
-        other.endswith(f"/{_MANIFEST}")
+        other.endswith(f"/{manifest_lib.NAME}")
         and other.startswith(f"{folder}{found}")
         and other.removeprefix(f"{folder}{found}").partition("/")[0] > step
-        for other in among
+        for other in names
     )
 
 
-def _has_manifest(name: str, among: Iterable[str]) -> bool:
+def _has_manifest(name: str, names: Iterable[str]) -> bool:
     folder, _, _ = name.rpartition("/")
-    return "checkpoints/" not in name or f"{folder}/{_MANIFEST}" in among
+    return "checkpoints/" not in name or f"{folder}/{manifest_lib.NAME}" in names

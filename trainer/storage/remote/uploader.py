@@ -1,8 +1,8 @@
-"""When is a run's folder brought into its bucket, and what if that fails?
+"""When are a run's files uploaded to its bucket, and what if that fails?
 
-While the run goes on, two threads work beside it: one beats for its lease, the other looks for a new
-checkpoint and brings in all there is; without one, at times. A bucket that does not answer stops no
-run: everything stays here, and is brought in once it answers again, at the latest by the run's end.
+Two threads work during the run. One renews the lease; the other uploads all changes after each new
+checkpoint, and every `UPLOAD_EVERY_S` without one. A bucket that is unavailable does not stop the run:
+the files stay on this machine and are uploaded once it answers, at the latest at the end of the run.
 """
 
 import threading
@@ -18,39 +18,41 @@ from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
 
-PUSH_EVERY_S = 30.0  # Of metrics; checkpoints go at once. A bucket bills by the request.
-_LOOK_EVERY_S = 0.5
-_AGAIN_AFTER_S = 5.0  # Of a failure.
+UPLOAD_EVERY_S = (
+    30.0  # Of metrics; checkpoints are uploaded at once. A bucket bills by the request.
+)
+_POLL_EVERY_S = 0.5
+_RETRY_AFTER_S = 5.0
 
 
-class Keeper:
-    """A context manager: inside it the bucket follows the folder, and the lease is kept."""
+class Uploader:
+    """A context manager: inside it the bucket follows the folder, and the lease is renewed."""
 
-    def __init__(self, lease: Lease, mirror: Mirror, newest: Callable[[], object]):
-        """`newest`: what changes with every checkpoint."""
+    def __init__(self, lease: Lease, mirror: Mirror, progress: Callable[[], object]):
+        """`progress` returns a value that changes with every checkpoint."""
         self._lease = lease
         self._mirror = mirror
-        self._newest = newest
-        self._lock = threading.Lock()  # One push at a time.
+        self._progress = progress
+        self._lock = threading.Lock()  # One upload at a time.
         self._is_over = threading.Event()
-        self._has_given_up = False
+        self._flush_failed = False
         self._threads = [
             threading.Thread(target=work, name=name, daemon=True)
-            for name, work in (("lease", self._beat), ("bucket", self._follow))
+            for name, work in (("lease", self._renew_lease), ("bucket", self._upload_changes))
         ]
 
     def flush(self, timeout_s: float) -> None:
-        """Returns once the bucket holds all that was written until now.
+        """Returns once the bucket has everything that was written before the call.
 
         Raises:
-          Resumable: it took it not within `timeout_s`. All is still here.
+          Resumable: the upload did not succeed within `timeout_s`. The files stay on this machine.
         """
         deadline = time.monotonic() + timeout_s
-        while error := self._push():
-            if time.monotonic() + _AGAIN_AFTER_S > deadline:
-                self._has_given_up = True
+        while error := self._upload():
+            if time.monotonic() + _RETRY_AFTER_S > deadline:
+                self._flush_failed = True
                 raise Resumable(f"{error} What it lacks is kept on this machine.")
-            time.sleep(_AGAIN_AFTER_S)
+            time.sleep(_RETRY_AFTER_S)
 
     def __enter__(self):
         for thread in self._threads:
@@ -61,61 +63,61 @@ class Keeper:
         self._is_over.set()
         for thread in self._threads:
             thread.join()
-        # Where it lacks something the lease is not given back: who takes it goes on from less.
-        if self._has_given_up:
+        # If the bucket lacks files, the lease is kept: a run elsewhere would resume without them.
+        if self._flush_failed:
             return
-        if error := self._push():
+        if error := self._upload():
             logging.warning("%s", error)
             return
         try:
-            self._lease.give_back()
+            self._lease.release()
         except (InputError, Resumable) as error:
             logging.warning("%s", error)
 
-    def _beat(self) -> None:
-        while not self._is_over.wait(lease_lib.BEAT_EVERY_S):
+    def _renew_lease(self) -> None:
+        while not self._is_over.wait(lease_lib.RENEW_EVERY_S):
             try:
-                self._lease.beat()
+                self._lease.renew()
             except lease_lib.LeaseLost:
-                _leave_to_another()
+                _exit_after_takeover()
             except (InputError, Resumable):
-                pass  # The pushes tell of it.
+                pass  # The uploads fail too, and log it.
 
-    def _follow(self) -> None:
-        pushed, at, is_troubled = None, -PUSH_EVERY_S, False
-        while not self._is_over.wait(_LOOK_EVERY_S):
-            newest, since = self._newest(), time.monotonic() - at
-            if is_troubled and since < _AGAIN_AFTER_S:
+    def _upload_changes(self) -> None:
+        uploaded, last, is_failing = None, -UPLOAD_EVERY_S, False
+        while not self._is_over.wait(_POLL_EVERY_S):
+            progress, since = self._progress(), time.monotonic() - last
+            if is_failing and since < _RETRY_AFTER_S:
                 continue
-            if newest == pushed and since < PUSH_EVERY_S:
+            if progress == uploaded and since < UPLOAD_EVERY_S:
                 continue
-            error = self._push()
-            if error and not is_troubled:
-                logging.warning("%s Training goes on, and it is tried again.", error)
-            if is_troubled and not error:
+            error = self._upload()
+            if error and not is_failing:
+                logging.warning("%s Training continues, and the upload is retried.", error)
+            if is_failing and not error:
                 logging.info("the bucket is up to date again")
-            is_troubled, at = bool(error), time.monotonic()
-            pushed = pushed if error else newest
+            is_failing, last = bool(error), time.monotonic()
+            uploaded = uploaded if error else progress
 
-    def _push(self) -> str:
-        """Why the bucket is not up to date, or ""."""
+    def _upload(self) -> str:
+        """The reason why the bucket is not up to date, or ""."""
         with self._lock:
             try:
-                if not self._lease.is_fresh:  # This process slept, or was cut off.
-                    self._lease.beat()
+                if not self._lease.is_valid:  # This process was suspended or disconnected.
+                    self._lease.renew()
                 self._mirror.push()
             except (PreconditionFailed, lease_lib.LeaseLost):
-                _leave_to_another()
+                _exit_after_takeover()
             except (InputError, Resumable) as error:
                 return str(error)
             except OSError as error:
-                return f"`--workdir` could not be read here ({error.strerror})."
+                return f"`--workdir` could not be read on this machine ({error.strerror})."
         return ""
 
 
-def _leave_to_another() -> None:
+def _exit_after_takeover() -> None:
     exit_now(
         EXIT_RESUME,
-        "another run has taken the `--workdir` of this one, which it had not heard from; what that "
-        "one writes is kept. Run the same command again to go on after it",
+        "another run has taken over the `--workdir` of this one, whose lease had expired; what that run "
+        "writes is kept. Run the same command again to resume after it",
     )

@@ -1,7 +1,8 @@
 """What is a workdir at `gs://bucket/folder`?
 
-A folder on this machine, as any other workdir, that the bucket is made to follow. What the bucket holds
-is fetched first, unless this machine was the last to write there; so a run goes on on any machine.
+A folder on this machine, like any other workdir, that is copied to the bucket again and again. Before a
+run, what the bucket has is fetched, unless this machine was the last to write there; so a run resumes on
+any machine.
 """
 
 import contextlib
@@ -20,18 +21,18 @@ from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 from trainer.storage.remote import local_copy
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import Address, Objects
+from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
-from trainer.storage.remote.uploader import Keeper
-from trainer.storage.workdir import Workdir, saved_steps
+from trainer.storage.remote.uploader import Uploader
+from trainer.storage.workdir import ABSENT, PRESENT, RESUMABLE, Workdir, saved_steps
 
-SETTLE_S = 90.0  # Less than the others of a cluster wait for its leader's end.
-REFRESH_EVERY_S = 3.0  # Of who follows. A bucket bills by the request.
+FLUSH_TIMEOUT_S = 90.0  # Less than the peers in a cluster wait for their leader's end.
+REFRESH_EVERY_S = 3.0  # For readers. A bucket bills by the request.
 _CONFIG = "config.json"
-_HOLDER = ".holder"  # Files here: by what name its runs hold the folder there,
-_RECORD = ".bucket.json"  # and what was last alike.
-_OF_EVALUATORS = re.compile(r"evaluator\.jsonl|tensorboard/evaluator/.*")
+_HOLDER = ".holder"  # A local file: the name by which this machine's runs hold the lease.
+_RECORD = ".bucket.json"  # A local file: which files were last equal to their objects.
+_EVALUATOR_FILES = re.compile(r"evaluator\.jsonl|tensorboard/evaluator/.*")
 
 
 class BucketWorkdir(Workdir):
@@ -41,156 +42,159 @@ class BucketWorkdir(Workdir):
         self._address = Address.parse(url)
         super().__init__(local_copy.folder_of(self._address))
         self.name = str(self._address)
-        self._objects = Objects(self._address)
+        self._remote = BucketFolder(self._address)
         self._config: ExperimentConfig | None = None
-        self._keeper: Keeper | None = None
+        self._uploader: Uploader | None = None
 
     def __str__(self) -> str:
-        return f"{self.name} (on this machine, meanwhile, {self.path})"
+        return f"{self.name} (local copy: {self.path})"
 
     def make(self) -> None:
-        local_copy.make_root()
+        local_copy.create_root()
         super().make()
 
     def initialize(self, config: ExperimentConfig) -> None:
-        """Finds that the folder there can be this config's; it becomes so once it is held."""
-        self._find(config)
+        """Checks that the folder can become this config's; it does so once it is locked."""
+        self._inspect(config)
         self._config = config
 
     def examine(self, config: ExperimentConfig) -> str:
-        found, lacking = self._find(config), self._objects.lacking()
-        if not lacking:
+        found, missing = self._inspect(config), self._remote.missing_permissions()
+        if not missing:
             return f"{self.name}: {found}"
         return (
-            f"{self.name}: {found}; warning: in the bucket as a whole you lack {', '.join(lacking)}"
+            f"{self.name}: {found}; warning: on the bucket as a whole you lack {', '.join(missing)}"
         )
 
-    def _find(self, config: ExperimentConfig) -> str:
-        there = self._objects.generations()
-        if _CONFIG not in there:
-            return "there" if there else "would be made"
+    def _inspect(self, config: ExperimentConfig) -> str:
+        objects = self._remote.generations()
+        if _CONFIG not in objects:
+            return PRESENT if objects else ABSENT
         try:
-            begun = self._objects.read(_CONFIG, there[_CONFIG])
+            text = self._remote.read(_CONFIG, objects[_CONFIG])
         except PreconditionFailed:
-            return "there"  # It is written in this moment, and looked at once it is held.
-        self._check_owner(config_load.from_json(begun.decode(errors="replace")), config)
-        return "a run of this config, which would go on"
+            return PRESENT  # It is being written, and checked once the folder is locked.
+        self._check_owner(config_load.from_json(text.decode(errors="replace")), config)
+        return RESUMABLE
 
     @contextlib.contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
-        """While the body runs the folder is this process's, here and there, and there follows here.
+        """Inside it the folder belongs to this process, locally and in the bucket, and is uploaded.
 
         Raises:
           Resumable: another run has held it for `timeout_s`, or the bucket does not answer.
-          WorkdirError, BucketError: it cannot be written, or is not this config's.
+          WorkdirError, BucketError: it cannot be written, or belongs to another config.
         """
         began = time.monotonic()
         self.make()
         with super().lock(timeout_s):
-            holder = self._holder() or secrets.token_hex(16)
-            lease = Lease(self._objects, holder)
-            is_newest = lease.take(timeout_s - (time.monotonic() - began))
+            holder = self._read_holder() or secrets.token_hex(16)
+            lease = Lease(self._remote, holder)
+            was_last = lease.acquire(timeout_s - (time.monotonic() - began))
             try:
-                mirror = self._made_alike(is_newest, holder)
+                mirror = self._synchronize(was_last, holder)
                 if self._config:
                     super().initialize(self._config)
             except BaseException as error:
-                _give_back(lease)
+                _release_after_error(lease)
                 if isinstance(error, OSError):
                     raise unwritable(self.path, error.strerror) from None
                 if isinstance(error, PreconditionFailed):
                     raise Resumable(
-                        f"`--workdir` is written by somebody else. Received: {self.name}; see that "
-                        "nobody does, and run again."
+                        "`--workdir` must be written by one run at a time. Received: "
+                        f"{self.name}, which another program writes to; stop that, and run the same "
+                        "command again."
                     ) from None
                 raise
-            with Keeper(lease, mirror, self._newest) as self._keeper:
+            with Uploader(lease, mirror, self._progress) as self._uploader:
                 yield
 
     def flush(self) -> None:
-        self._keeper.flush(SETTLE_S)
+        self._uploader.flush(FLUSH_TIMEOUT_S)
 
     @contextlib.contextmanager
     def open_readonly(self) -> Iterator[Workdir]:
-        """A copy of its own, so that it is not in the way of a run on this machine."""
+        """A separate copy, so that a run on this machine is not disturbed."""
         with tempfile.TemporaryDirectory(prefix="muster-") as folder:
-            copy = _Copy(pathlib.Path(folder), self.name, self._objects)
+            copy = _ReadOnlyCopy(pathlib.Path(folder), self.name, self._remote)
             try:
                 yield copy
             except BaseException:
                 with contextlib.suppress(InputError, Resumable):
-                    copy.bring_in()
+                    copy.upload()
                 raise
-            copy.bring_in()
+            copy.upload()
 
-    def _made_alike(self, is_newest: bool, holder: str) -> Mirror:
-        mirror = Mirror(self.path, self._objects, _RECORD, _is_trainers)
-        if is_newest and mirror.is_complete():
-            mirror.adopt()
+    def _synchronize(self, was_last: bool, holder: str) -> Mirror:
+        """Makes the bucket's folder and the local one the same, by the newer of the two."""
+        mirror = Mirror(self.path, self._remote, _RECORD, _is_trainer_file)
+        if was_last and mirror.is_complete():
+            mirror.trust_local()
             return mirror
-        # Until all is here, this is not the folder that was the last to be at work.
+        # Until everything is fetched, this must not count as the folder of the last holder.
         (self.path / _HOLDER).unlink(missing_ok=True)
         logging.info("fetching what %s holds", self.name)
         for name in mirror.fetch():
-            mirror.remove(name)
+            mirror.remove_remote(name)
         write_whole(self.path / _HOLDER, holder)
         return mirror
 
-    def _holder(self) -> str:
-        """By which name the bucket knows this machine's folder, if it does."""
+    def _read_holder(self) -> str:
+        """The name by which this machine's folder held the lease, or ""."""
         try:
             return (self.path / _HOLDER).read_text()
         except OSError:
             return ""
 
-    def _newest(self) -> object:
-        """What changes with every checkpoint of a run, and with every trial of a sweep."""
+    def _progress(self) -> object:
+        """A value that changes with every checkpoint of a run, and every trial of a sweep."""
         with contextlib.suppress(OSError):
             return (self.path / "ledger.jsonl").stat().st_size
         return saved_steps(self.checkpoints)
 
 
-class _Copy(Workdir):
-    """A copy to read from; what an evaluator writes into it is brought in."""
+class _ReadOnlyCopy(Workdir):
+    """A copy for readers. Only the files that an evaluator writes into it are uploaded."""
 
-    def __init__(self, path: pathlib.Path, name: str, objects: Objects):
+    def __init__(self, path: pathlib.Path, name: str, remote: BucketFolder):
         super().__init__(path)
         self.name = name
-        self._theirs = Mirror(path, objects, ".theirs.json", _is_trainers)
-        self._own = Mirror(path, objects, ".own.json", _is_evaluators)
-        self._theirs.fetch()
-        self._own.fetch()
+        self._trainer_files = Mirror(path, remote, ".theirs.json", _is_trainer_file)
+        self._evaluator_files = Mirror(path, remote, ".own.json", _is_evaluator_file)
+        self._trainer_files.fetch()
+        self._evaluator_files.fetch()
         self._refreshed = time.monotonic()
 
     def refresh(self) -> None:
         if time.monotonic() - self._refreshed < REFRESH_EVERY_S:
             return
         try:
-            self._theirs.fetch()
-            self.bring_in()
+            self._trainer_files.fetch()
+            self.upload()
         except Resumable as error:
             logging.warning("%s", error)
         self._refreshed = time.monotonic()
 
-    def bring_in(self) -> None:
-        """What an evaluator wrote. Raises WorkdirError, BucketError, Unreachable."""
+    def upload(self) -> None:
+        """Uploads what an evaluator wrote. Raises WorkdirError, BucketError, BucketUnavailable."""
         try:
-            self._own.push()
+            self._evaluator_files.push()
         except PreconditionFailed:
             raise WorkdirError(
-                f"`--workdir` has another evaluator. Received: {self.name!r}; start one alone."
+                "`--workdir` must have a single evaluator. Received: "
+                f"{self.name!r}, which has another; stop one of them."
             ) from None
 
 
-def _is_evaluators(name: str) -> bool:
-    return bool(_OF_EVALUATORS.fullmatch(name))
+def _is_evaluator_file(name: str) -> bool:
+    return bool(_EVALUATOR_FILES.fullmatch(name))
 
 
-def _is_trainers(name: str) -> bool:
-    return not name.startswith(".") and not _is_evaluators(name)
+def _is_trainer_file(name: str) -> bool:
+    return not name.startswith(".") and not _is_evaluator_file(name)
 
 
-def _give_back(lease: Lease) -> None:
-    """After another failure, of which is told."""
+def _release_after_error(lease: Lease) -> None:
+    """That error is reported, not one of the release."""
     with contextlib.suppress(InputError, Resumable):
-        lease.give_back()
+        lease.release()

@@ -45,7 +45,7 @@ def test_a_single_machine_is_ready_and_nothing_is_written(tmp_path):
         ),
         "devices": ("ok", "CPU:0, CPU:0"),
         "batches": ("ok", "64 examples per step = 2 x 32"),
-        "workdir": ("ok", f"{tmp_path / 'run'}: would be made"),
+        "workdir": ("ok", f"{tmp_path / 'run'}: would be created"),
         "peers": ("ok", "none: this is a single task"),
     }  # fmt: skip
     assert versions[0] == "ok" and "tensorflow 2." in versions[1]

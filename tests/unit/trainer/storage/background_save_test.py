@@ -1,4 +1,4 @@
-"""Is what was handed over saved, as it was then, and is no error lost?"""
+"""Is a state saved as it was at the call, and is every error raised?"""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def _checkpoint(step):
     return Checkpoint(step, State([value], [[value.copy()]]))
 
 
-def test_what_training_changes_meanwhile_is_not_saved(tmp_path):
+def test_changes_made_during_a_save_are_not_saved(tmp_path):
     store, checkpoint = _store(tmp_path), _checkpoint(5)
     with BackgroundSaver(store) as saver:
         saver.save(checkpoint)
@@ -27,7 +27,20 @@ def test_what_training_changes_meanwhile_is_not_saved(tmp_path):
     assert (state.weights[0] == 5).all() and (state.slots[0][0] == 5).all()
 
 
-def test_saves_follow_one_another_in_order(tmp_path):
+def test_every_part_of_the_state_is_copied():
+    class Store:
+        def save(self, checkpoint):
+            self.saved = checkpoint
+
+    store, checkpoint = Store(), _checkpoint(5)
+    checkpoint.state.later = {"averages": [np.zeros(3)]}  # As if State had a part more.
+    with BackgroundSaver(store) as saver:
+        saver.save(checkpoint)
+        checkpoint.state.later["averages"][0][:] = -1
+    assert (store.saved.state.later["averages"][0] == 0).all()
+
+
+def test_saves_are_done_in_order(tmp_path):
     store = _store(tmp_path)
     with BackgroundSaver(store) as saver:
         for step in range(1, 9):
@@ -43,23 +56,23 @@ def _save(folder, *steps, then=None):
             raise then
 
 
-def _without_room(folder):
+def _with_a_file_in_the_way(folder):
     (folder / "checkpoints").write_text("a file where the folder should be")
     return folder
 
 
 @pytest.mark.parametrize("steps", [(1,), (1, 2)])
-def test_a_failed_save_is_raised_by_the_next_call_or_at_the_end(steps, tmp_path):
-    with pytest.raises(CheckpointError, match="took no checkpoint of step 1"):
-        _save(_without_room(tmp_path), *steps)
+def test_a_failed_save_is_raised_by_the_next_call_or_on_exit(steps, tmp_path):
+    with pytest.raises(CheckpointError, match="could not store the checkpoint of step 1"):
+        _save(_with_a_file_in_the_way(tmp_path), *steps)
 
 
-def test_an_error_on_the_way_is_not_hidden_by_that_of_a_save(tmp_path):
+def test_an_error_of_the_body_is_not_hidden_by_one_of_a_save(tmp_path):
     with pytest.raises(KeyError):
-        _save(_without_room(tmp_path), 1, then=KeyError())
+        _save(_with_a_file_in_the_way(tmp_path), 1, then=KeyError())
 
 
-def test_a_save_is_due_so_long_after_the_last(tmp_path, monkeypatch):
+def test_a_save_is_due_every_s_seconds_after_the_last(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("trainer.storage.background_save.time.monotonic", lambda: now[0])
     with BackgroundSaver(_store(tmp_path), every_s=10) as saver:

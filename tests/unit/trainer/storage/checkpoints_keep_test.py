@@ -1,4 +1,4 @@
-"""Which checkpoints are kept, and does each know whose it is?"""
+"""Which checkpoints are kept, and is one of another run refused?"""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def _checkpoint(step, test_loss=None):
     )
 
 
-def test_everything_a_run_is_comes_back_to_the_bit(tmp_path):
+def test_every_field_is_read_as_it_was_saved(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(7, 0.1 + 0.2))
     found = store.read(7)
@@ -29,7 +29,7 @@ def test_everything_a_run_is_comes_back_to_the_bit(tmp_path):
     assert (found.test, found.skipped) == (expected.test, expected.skipped)
 
 
-def test_the_best_is_kept_beside_the_newest(tmp_path):
+def test_the_best_is_kept_with_the_newest(tmp_path):
     store = _store(tmp_path)
     for step, loss in enumerate([5.0, 1.0, 3.0, None, float("nan"), 2.0, None], start=1):
         store.save(_checkpoint(step, loss))
@@ -38,21 +38,21 @@ def test_the_best_is_kept_beside_the_newest(tmp_path):
     assert store.newest().step == 7
 
 
-def test_a_better_one_takes_its_place(tmp_path):
+def test_a_better_checkpoint_replaces_the_best(tmp_path):
     store = _store(tmp_path)
     for step, loss in enumerate([3.0, 2.0, 9.0, 1.0, 9.0, 9.0], start=1):
         store.save(_checkpoint(step, loss))
     assert store.steps() == [4, 5, 6]
 
 
-def test_without_keep_best_only_the_newest_stay(tmp_path):
+def test_without_keep_best_only_the_newest_are_kept(tmp_path):
     store = _store(tmp_path, keep_best=False)
     for step in range(1, 5):
         store.save(_checkpoint(step, float(step)))
     assert store.steps() == [3, 4]
 
 
-def test_a_damaged_best_is_passed_over_for_the_next(tmp_path):
+def test_a_damaged_best_checkpoint_is_skipped_for_the_next_best(tmp_path):
     store = _store(tmp_path, keep=9)
     for step, loss in enumerate([2.0, 1.0, 3.0], start=1):
         store.save(_checkpoint(step, loss))
@@ -62,13 +62,13 @@ def test_a_damaged_best_is_passed_over_for_the_next(tmp_path):
     assert store.best().step == 3
 
 
-def test_there_is_no_best_where_nothing_was_evaluated(tmp_path):
+def test_without_an_evaluation_there_is_no_best(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(1))
     assert store.best() is None
 
 
-def test_a_checkpoint_of_another_run_is_named_and_passed_over(tmp_path):
+def test_a_checkpoint_of_another_run_is_named_and_skipped(tmp_path):
     mine, other = _store(tmp_path / "mine", seed=0), _store(tmp_path / "other", seed=1)
     mine.save(_checkpoint(1, 9.0))
     other.save(_checkpoint(2, 1.0))

@@ -1,4 +1,4 @@
-"""Is a checkpoint what was saved, bit for bit, or nothing at all?"""
+"""Is a checkpoint read bit for bit as it was saved, or not at all?"""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ def _state(seed=0):
     numbers = np.random.default_rng(seed)
     kernel, bias = numbers.normal(size=(5, 3)), numbers.normal(size=3)
     weights = [kernel.astype(np.float32), bias.astype(np.float32)]
-    weights[0][0] = [np.nan, -0.0, np.inf]  # Which a comparison of values would let pass.
+    weights[0][0] = [np.nan, -0.0, np.inf]  # These would pass a comparison of values.
     weights[1][0] = np.float32(1e-45)
     return State(weights, [[np.array(seed, np.int64), weight * 2] for weight in weights])
 
@@ -69,7 +69,7 @@ def warnings_logged(monkeypatch):
     return lines
 
 
-def test_what_is_read_is_what_was_saved_bit_for_bit(tmp_path):
+def test_a_checkpoint_is_read_bit_for_bit_as_it_was_saved(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(7))
     _assert_equal(store.read(7), _checkpoint(7))
@@ -77,7 +77,7 @@ def test_what_is_read_is_what_was_saved_bit_for_bit(tmp_path):
     _assert_equal(_store(tmp_path).newest(), _checkpoint(7))
 
 
-def test_the_arrays_are_named_for_people_and_other_programs(tmp_path):
+def test_the_arrays_have_readable_names(tmp_path):
     _store(tmp_path).save(_checkpoint(7))
     with np.load(_place(tmp_path, 7) / "arrays.npz", allow_pickle=False) as file:
         assert file.files == [
@@ -92,7 +92,7 @@ def test_the_arrays_are_named_for_people_and_other_programs(tmp_path):
     assert manifest["step"] == 7 and manifest["metrics"] == {"loss": 1.0, "accuracy": 0.5}
 
 
-def test_a_store_without_checkpoints_has_no_newest(tmp_path):
+def test_an_empty_store_has_no_newest_checkpoint(tmp_path):
     assert _store(tmp_path).newest() is None
     assert _store(tmp_path).steps() == []
     folder = _place(tmp_path, 5)
@@ -111,7 +111,7 @@ def test_the_newest_are_kept(tmp_path, keep, left):
     assert names == [f"step-{step:010d}" for step in left]
 
 
-def test_a_step_saved_again_is_the_new_one(tmp_path):
+def test_a_step_that_is_saved_again_is_replaced(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(7))
     other = Checkpoint(7, _state(8), {})
@@ -119,15 +119,13 @@ def test_a_step_saved_again_is_the_new_one(tmp_path):
     _assert_equal(store.read(7), other)
 
 
-def test_a_checkpoint_saved_below_damaged_ones_is_not_the_one_thrown_away(
-    tmp_path, warnings_logged
-):
+def test_a_checkpoint_saved_before_damaged_ones_is_not_removed(tmp_path, warnings_logged):
     store = _store(tmp_path, keep=2)
     for step in (10, 20):
         store.save(_checkpoint(step))
         (_place(tmp_path, step) / "arrays.npz").write_bytes(b"damaged")
     assert store.newest() is None
-    store.save(_checkpoint(5))  # The run began again, and saves where it now is.
+    store.save(_checkpoint(5))  # The run started again from step 0.
     _assert_equal(store.newest(), _checkpoint(5))
     for step in (10, 20):
         store.save(_checkpoint(step))
@@ -136,7 +134,7 @@ def test_a_checkpoint_saved_below_damaged_ones_is_not_the_one_thrown_away(
 
 
 @pytest.mark.parametrize("name", ["arrays.npz", "manifest.json"])
-def test_every_single_bit_of_a_checkpoint_counts(tmp_path, name):
+def test_a_flipped_bit_never_changes_what_is_read(tmp_path, name):
     store = _store(tmp_path)
     store.save(_checkpoint(20))
     path = _place(tmp_path, 20) / name
@@ -160,7 +158,7 @@ def test_every_single_bit_of_a_checkpoint_counts(tmp_path, name):
         (lambda folder: (folder / "manifest.json").write_text("{}"), "its manifest is damaged"),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+def test_a_damaged_checkpoint_is_logged_and_the_one_before_it_is_used(
     tmp_path, warnings_logged, damage, why
 ):
     store = _store(tmp_path)
@@ -170,11 +168,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     _assert_equal(store.newest(), _checkpoint(10))
     assert warnings_logged == [
         f"the checkpoint {str(_place(tmp_path, 20))!r} cannot be used: {why}. "
-        "Going on from the one before."
+        "Using the one before it."
     ]
 
 
-def test_a_checkpoint_of_another_step_does_not_pass_for_this_one(tmp_path):
+def test_a_checkpoint_of_another_step_is_refused(tmp_path):
     store = _store(tmp_path)
     store.save(_checkpoint(10))
     _place(tmp_path, 10).rename(_place(tmp_path, 11))
@@ -189,14 +187,14 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 class _Bomb:
-    """What runs if anything unpickles it."""
+    """Fails the test if anything unpickles it."""
 
     def __reduce__(self):
         return pytest.fail, ("a checkpoint was unpickled",)
 
 
 def _plant(folder, step, arrays):
-    """A checkpoint with a valid checksum around arrays that somebody else made."""
+    """A checkpoint with other arrays and a valid checksum."""
     store = CheckpointStore(folder / "checkpoints", LAYOUT, 3)
     store.save(_checkpoint(step))
     place = _place(folder, step)
@@ -206,7 +204,7 @@ def _plant(folder, step, arrays):
 
 
 def _edit_manifest(place, **changes):
-    """Other values, and a seal that fits them."""
+    """Changes fields, and the seal with them."""
     manifest = json.loads((place / "manifest.json").read_text()) | changes
     del manifest["seal"]
     text = json.dumps(manifest, sort_keys=True)
@@ -237,9 +235,9 @@ def _zip_of_text():
 @pytest.mark.parametrize(
     "arrays",
     [_npz_of_objects(), pickle.dumps(_Bomb()), _npy(), _zip_of_text(), b"", b"PK\3\4", b"x"],
-    ids=["objects", "pickle", "npy", "text", "nothing", "half a zip", "a letter"],
+    ids=["objects", "pickle", "npy", "text", "nothing", "truncated zip", "one letter"],
 )
-def test_what_is_no_archive_of_plain_arrays_is_refused_though_its_checksum_is_right(
+def test_anything_but_an_archive_of_plain_arrays_is_refused_despite_a_valid_checksum(
     tmp_path, arrays
 ):
     store = _plant(tmp_path, 10, arrays)
@@ -247,15 +245,8 @@ def test_what_is_no_archive_of_plain_arrays_is_refused_though_its_checksum_is_ri
     assert store.newest() is None
 
 
-def test_a_later_format_is_not_read_as_this_one(tmp_path):
-    store = _store(tmp_path)
-    store.save(_checkpoint(10))
-    _edit_manifest(_place(tmp_path, 10), format=3)
-    assert _message(store.read, 10).endswith(": its format is 3, and 2 is what is read here.")
-
-
 @pytest.mark.parametrize("manifest", ["[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])
-def test_a_manifest_of_another_form_is_refused(tmp_path, manifest):
+def test_a_malformed_manifest_is_refused(tmp_path, manifest):
     store = _store(tmp_path)
     store.save(_checkpoint(10))
     (_place(tmp_path, 10) / "manifest.json").write_bytes(manifest.encode("latin-1"))
@@ -279,7 +270,7 @@ for step in range(first, 1_000_000):
 """
 
 
-def test_a_save_that_is_killed_leaves_whole_checkpoints_only(tmp_path):
+def test_a_save_that_is_killed_leaves_only_intact_checkpoints(tmp_path):
     numbers, seen = random.Random(0), set()
     store = CheckpointStore(tmp_path, Layout(["w"], [["m"]]), 2)
     for _ in range(12):
@@ -288,7 +279,7 @@ def test_a_save_that_is_killed_leaves_whole_checkpoints_only(tmp_path):
         )
         with process:
             assert process.stdout.readline() == b"saving\n"
-            time.sleep(numbers.uniform(0.01, 0.12))  # A moment that nothing announces.
+            time.sleep(numbers.uniform(0.01, 0.12))  # A random moment of a save.
             process.kill()
         for step in store.steps():
             found = store.read(step)
@@ -296,11 +287,11 @@ def test_a_save_that_is_killed_leaves_whole_checkpoints_only(tmp_path):
             assert np.unique(found.state.weights[0]).tolist() == [step]
             assert np.unique(found.state.slots[0][0]).tolist() == [step]
             seen.add(step)
-        assert len(store.steps()) <= 3  # Two, and one that was not yet removed.
+        assert len(store.steps()) <= 3  # Two, and one that is not removed yet.
     assert len(seen) > 3
 
 
-def test_the_next_save_clears_away_what_a_killed_one_was_building(tmp_path):
+def test_a_save_removes_what_a_killed_one_left_behind(tmp_path):
     store = _store(tmp_path)
     leftover = tmp_path / "checkpoints" / ".building-abc"
     leftover.mkdir(parents=True)
@@ -310,7 +301,7 @@ def test_the_next_save_clears_away_what_a_killed_one_was_building(tmp_path):
     assert not leftover.exists() and store.steps() == [1]
 
 
-def test_files_of_others_in_the_folder_are_left_alone(tmp_path):
+def test_other_files_in_the_folder_are_kept(tmp_path):
     folder = tmp_path / "checkpoints"
     for name in ("step-best", "step-1", "notes"):
         (folder / name).mkdir(parents=True)
@@ -321,23 +312,25 @@ def test_files_of_others_in_the_folder_are_left_alone(tmp_path):
     assert all((folder / name).is_dir() for name in ("step-best", "step-1", "notes"))
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path):
+def test_a_folder_that_cannot_be_created_is_an_error_with_a_fix(tmp_path):
     (tmp_path / "checkpoints").write_text("a file is here")
     assert _message(_store(tmp_path).save, _checkpoint(3)) == (
-        "`--workdir` took no checkpoint of step 3 (File exists). Received: "
-        f"{str(tmp_path / 'checkpoints')!r}; make room there and run the same command again."
+        "`--workdir` could not store the checkpoint of step 3 (File exists). Received: "
+        f"{str(tmp_path / 'checkpoints')!r}; fix this and run the same command again to resume."
     )
 
 
-def test_a_full_disk_costs_the_new_checkpoint_and_none_of_the_old(tmp_path):
+def test_a_full_disk_loses_the_new_checkpoint_and_none_of_the_old(tmp_path):
     store = _store(tmp_path, keep=1)
     store.save(_checkpoint(10))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # As a disk that takes no more.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # Like a full disk.
     try:
         message = _message(store.save, _checkpoint(20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert message.startswith("`--workdir` took no checkpoint of step 20 (File too large).")
+    assert message.startswith(
+        "`--workdir` could not store the checkpoint of step 20 (File too large)."
+    )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000000010"]
     _assert_equal(store.newest(), _checkpoint(10))

@@ -1,4 +1,4 @@
-"""Is a workdir one run's, and never left half written?"""
+"""Does a workdir belong to one run, and are its files written as a whole?"""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def _files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
+def test_a_new_folder_is_created_with_its_parents_and_has_the_config(tmp_path):
     workdir = Workdir(tmp_path / "a" / "b")
     workdir.initialize(_config())
     assert workdir.read_config() == _config()
@@ -43,7 +43,7 @@ def test_a_fresh_folder_is_made_with_its_parents_and_keeps_the_config(tmp_path):
     assert workdir.config.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_run_of_the_same_config_goes_on_and_keeps_what_it_wrote(tmp_path):
+def test_a_run_of_the_same_config_keeps_the_files_in_the_folder(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.initialize(_config())
     write_json(workdir.summary, {"steps": 480})
@@ -57,14 +57,14 @@ def test_a_run_without_a_summary_has_finished_no_steps(tmp_path):
     assert Workdir(tmp_path).finished_steps() == 0
 
 
-def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_path):
+def test_a_folder_of_another_config_is_refused_and_not_changed(tmp_path):
     workdir = Workdir(tmp_path)
     workdir.initialize(_config())
     before = workdir.config.read_text()
     workdir.summary.write_text("{}")
     expected = (
         "`--workdir` was begun with another config: `optimizer.learning_rate` was 0.001. Received: "
-        f"0.5 for {str(tmp_path)!r}; choose another folder, or give the old value."
+        f"0.5 for {str(tmp_path)!r}; choose another folder, or use the old value."
     )
     other = _config(optimizer__learning_rate=0.5, train__seed=3)
     assert _message(workdir.initialize, other) == expected
@@ -73,7 +73,7 @@ def test_a_folder_begun_with_another_config_is_refused_and_left_as_it_is(tmp_pat
 
 
 def _another(field):
-    """A value of this field that differs from its default."""
+    """A value of this field other than its default."""
     if field.choices:
         return next((one for one in field.choices if one not in (field.default, "")), "other")
     return {bool: not field.default, str: "other", tuple[int, ...]: (3,)}.get(
@@ -90,7 +90,7 @@ def _changed(config, name, value):
 
 
 @pytest.mark.parametrize("field", list(config_lib.fields()), ids=lambda field: field.name)
-def test_a_field_may_change_in_a_workdir_only_if_the_weights_do_not_depend_on_it(tmp_path, field):
+def test_only_a_field_that_does_not_affect_the_weights_may_change_in_a_workdir(tmp_path, field):
     workdir = Workdir(tmp_path)
     config = ExperimentConfig("x")
     workdir.initialize(config)
@@ -104,7 +104,7 @@ def test_a_field_may_change_in_a_workdir_only_if_the_weights_do_not_depend_on_it
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "x" * 300])
-def test_a_place_that_cannot_be_a_folder_is_named_with_its_reason(tmp_path, place):
+def test_a_path_that_cannot_be_a_folder_is_reported_with_the_reason(tmp_path, place):
     (tmp_path / "file").write_text("mine")
     workdir = Workdir(tmp_path / place)
     reason = {"file": "File exists", "file/below": "Not a directory"}.get(
@@ -118,18 +118,18 @@ def test_a_place_that_cannot_be_a_folder_is_named_with_its_reason(tmp_path, plac
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_examining_says_what_would_happen_and_writes_nothing(tmp_path):
+def test_examine_reports_what_would_happen_and_writes_nothing(tmp_path):
     fresh = Workdir(tmp_path / "new")
-    assert fresh.examine(_config()) == f"{fresh.path}: would be made"
+    assert fresh.examine(_config()) == f"{fresh.path}: would be created"
     assert not fresh.path.exists()
-    assert Workdir(tmp_path).examine(_config()) == f"{tmp_path}: there"
+    assert Workdir(tmp_path).examine(_config()) == f"{tmp_path}: exists"
     fresh.initialize(_config())
-    assert fresh.examine(_config()) == f"{fresh.path}: a run of this config, which would go on"
+    assert fresh.examine(_config()) == f"{fresh.path}: a run of this config, which would resume"
 
 
-def test_a_relative_workdir_is_examined_where_the_process_stands(tmp_path, monkeypatch):
+def test_a_relative_workdir_is_relative_to_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Workdir("runs/x").examine(_config()) == "runs/x: would be made"
+    assert Workdir("runs/x").examine(_config()) == "runs/x: would be created"
 
 
 @pytest.mark.parametrize("place", ["nothing", "x" * 300])
@@ -142,7 +142,7 @@ def test_a_folder_without_a_run_has_no_config_to_read(tmp_path, place):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\0\0", '{"name": "x"}'])
-def test_a_damaged_config_is_named_and_not_overwritten(tmp_path, text):
+def test_a_damaged_config_is_reported_and_not_overwritten(tmp_path, text):
     workdir = Workdir(tmp_path)
     workdir.config.write_text(text)
     with pytest.raises(ConfigError, match="config.json"):
@@ -150,7 +150,7 @@ def test_a_damaged_config_is_named_and_not_overwritten(tmp_path, text):
     assert workdir.config.read_text() == text
 
 
-def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
+def test_a_file_is_replaced_as_a_whole_and_nothing_else_is_left(tmp_path):
     path = tmp_path / "summary.json"
     write_json(path, {"a": 1})
     write_json(path, {"a": 2})
@@ -158,7 +158,7 @@ def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
     assert _files(tmp_path) == ["summary.json"]
 
 
-def test_a_disk_without_room_leaves_the_old_file_and_no_other(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "summary.json"
     write_whole(path, "old")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -172,56 +172,56 @@ def test_a_disk_without_room_leaves_the_old_file_and_no_other(tmp_path):
     assert _files(tmp_path) == ["summary.json"]
 
 
-def test_a_folder_that_nobody_may_write_to_is_refused():
-    workdir = Workdir("/proc/self/run")  # Where not even root may make a folder.
+def test_a_folder_that_cannot_be_written_is_refused():
+    workdir = Workdir("/proc/self/run")  # Not even root may create a folder there.
     assert _message(workdir.initialize, _config()).startswith("`--workdir` cannot be written (")
 
 
-HOLD = """
+LOCK = """
 import sys
 from trainer.storage.workdir import Workdir
 Workdir(sys.argv[1]).acquire_lock(60)
-print("held", flush=True)
+print("locked", flush=True)
 sys.stdin.read()
 """
 
 
-def _holder(folder):
-    command = [sys.executable, "-c", HOLD, str(folder)]
+def _locking(folder):
+    command = [sys.executable, "-c", LOCK, str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_second_run_waits_for_the_first_whatever_ends_that(tmp_path):
-    with _holder(tmp_path) as holding:
-        assert holding.stdout.readline() == "held\n"
-        waiting = _holder(tmp_path)
+def test_a_second_run_waits_until_the_first_is_killed(tmp_path):
+    with _locking(tmp_path) as first:
+        assert first.stdout.readline() == "locked\n"
+        waiting = _locking(tmp_path)
         assert not select.select([waiting.stdout], [], [], 0.5)[0]
-        holding.kill()
+        first.kill()
     with waiting:
-        assert waiting.stdout.readline() == "held\n"
+        assert waiting.stdout.readline() == "locked\n"
         waiting.kill()
 
 
-def test_a_run_that_does_not_end_is_not_waited_for_beyond_the_timeout(tmp_path):
-    with _holder(tmp_path) as first:
-        assert first.stdout.readline() == "held\n"
+def test_a_second_run_waits_no_longer_than_its_timeout(tmp_path):
+    with _locking(tmp_path) as first:
+        assert first.stdout.readline() == "locked\n"
         with pytest.raises(Resumable) as caught:
             Workdir(tmp_path).acquire_lock(0.3)
         assert (
-            f"is another run's, which is still at work there. Received: {str(tmp_path)!r}"
+            f"`--workdir` is in use by another run. Received: {str(tmp_path)!r}; stop that run"
             in str(caught.value)
         )
         first.kill()
 
 
 @pytest.mark.parametrize("path", ["s3://b/r", "hdfs://host/run"])
-def test_a_workdir_that_is_no_folder_is_refused(path, tmp_path, monkeypatch):
+def test_a_workdir_in_an_unknown_kind_of_storage_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WorkdirError) as caught:
         locate.open_workdir(path)
     assert str(caught.value) == (
-        "`--workdir` must be a folder of this machine or of a bucket of Google Cloud "
-        f"(gs://bucket/folder). Received: '{path}'; train in a folder here and copy it there and back: "
-        "a run goes on in a copy too."
+        "`--workdir` must be a folder on this machine or in a bucket of Google Cloud "
+        f"(gs://bucket/folder). Received: '{path}'; train in a folder on this machine and copy it: a run "
+        "resumes in a copy too."
     )
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Does a folder of a bucket have one holder at a time, and never one that is dead for long?"""
+"""Does a folder of a bucket have one holder at a time, and is a dead one replaced?"""
 
 import re
 import time
@@ -8,106 +8,106 @@ import pytest
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
 from trainer.storage.remote import lease as lease_lib
-from trainer.storage.remote.gcs import Address, Objects
+from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.lease import Lease, LeaseLost
 
 
 @pytest.fixture
-def objects(bucket, monkeypatch):
-    monkeypatch.setattr(lease_lib, "_LOOK_EVERY_S", 0.05)
-    return Objects(Address.parse(f"gs://{BUCKET}/runs/one"))
+def folder(bucket, monkeypatch):
+    monkeypatch.setattr(lease_lib, "_POLL_EVERY_S", 0.05)
+    return BucketFolder(Address.parse(f"gs://{BUCKET}/runs/one"))
 
 
-def test_an_untouched_folder_is_taken_at_once_and_was_nobodys(objects):
-    assert Lease(objects, "me").take(0) is False
+def test_an_unused_folder_is_acquired_at_once(folder):
+    assert Lease(folder, "me").acquire(0) is False
 
 
-def test_who_gave_it_back_is_known_for_the_last_and_others_need_not_wait(objects):
-    mine = Lease(objects, "me")
-    mine.take(0)
-    mine.give_back()
-    assert Lease(objects, "me").take(0) is True
-    Lease(objects, "me").take(0)
+def test_a_released_lease_names_its_last_holder_and_others_need_not_wait(folder):
+    mine = Lease(folder, "me")
+    mine.acquire(0)
+    mine.release()
+    assert Lease(folder, "me").acquire(0) is True
+    Lease(folder, "me").acquire(0)
     with pytest.raises(Resumable):
-        Lease(objects, "you").take(0)
+        Lease(folder, "you").acquire(0)
 
 
-def test_who_died_here_is_followed_here_at_once(objects):
-    Lease(objects, "me").take(0)
-    assert Lease(objects, "me").take(0) is True
+def test_the_same_holder_acquires_the_lease_again_at_once(folder):
+    Lease(folder, "me").acquire(0)
+    assert Lease(folder, "me").acquire(0) is True
 
 
-def test_who_died_elsewhere_is_waited_for_and_then_followed(objects, monkeypatch):
+def test_the_lease_of_a_dead_holder_is_acquired_once_it_has_expired(folder, monkeypatch):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.5)
-    Lease(objects, "me").take(0)
+    Lease(folder, "me").acquire(0)
     began = time.monotonic()
-    assert Lease(objects, "you").take(60) is False
+    assert Lease(folder, "you").acquire(60) is False
     assert time.monotonic() - began >= 0.5
-    assert Lease(objects, "you").take(0) is True
+    assert Lease(folder, "you").acquire(0) is True
 
 
-def test_who_beats_is_not_followed_and_who_waits_is_told_where_it_works(objects, monkeypatch):
+def test_a_renewed_lease_is_not_taken_and_the_error_names_its_holders_place(folder, monkeypatch):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.5)
-    mine = Lease(objects, "me")
-    mine.take(0)
-    beating = time.monotonic() + 1.5
+    mine = Lease(folder, "me")
+    mine.acquire(0)
+    renewing_until = time.monotonic() + 1.5
 
-    def beat_and_sleep(seconds, sleep=time.sleep):
-        if time.monotonic() < beating:
-            mine.beat()
+    def renew_and_sleep(seconds, sleep=time.sleep):
+        if time.monotonic() < renewing_until:
+            mine.renew()
         sleep(seconds)
 
-    monkeypatch.setattr(lease_lib.time, "sleep", beat_and_sleep)
+    monkeypatch.setattr(lease_lib.time, "sleep", renew_and_sleep)
     with pytest.raises(
-        Resumable, match=re.escape(f"gs://{BUCKET}/runs/one; end that run")
+        Resumable, match=re.escape(f"gs://{BUCKET}/runs/one; stop that run")
     ) as caught:
-        Lease(objects, "you").take(1.0)
+        Lease(folder, "you").acquire(1.0)
     assert "process " in str(caught.value)
-    assert Lease(objects, "you").take(60) is False
-    assert time.monotonic() >= beating
+    assert Lease(folder, "you").acquire(60) is False
+    assert time.monotonic() >= renewing_until
 
 
-def test_who_was_followed_is_told_at_its_next_beat(objects, monkeypatch):
+def test_a_holder_whose_lease_was_taken_learns_it_at_the_next_renewal(folder, monkeypatch):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.0)
-    mine = Lease(objects, "me")
-    mine.take(0)
-    Lease(objects, "you").take(0)
+    mine = Lease(folder, "me")
+    mine.acquire(0)
+    Lease(folder, "you").acquire(0)
     with pytest.raises(LeaseLost):
-        mine.beat()
+        mine.renew()
 
 
-def test_who_has_not_beaten_for_long_knows_that_it_may_be_taken_for_dead(objects, monkeypatch):
-    mine = Lease(objects, "me")
-    assert not mine.is_fresh
-    mine.take(0)
-    assert mine.is_fresh
+def test_a_lease_that_was_not_renewed_in_time_is_not_valid(folder, monkeypatch):
+    mine = Lease(folder, "me")
+    assert not mine.is_valid
+    mine.acquire(0)
+    assert mine.is_valid
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.0)
-    assert not mine.is_fresh
+    assert not mine.is_valid
 
 
-def test_of_two_who_follow_a_dead_one_only_one_does(objects, monkeypatch):
-    """The other has looked already when the first writes."""
+def test_only_one_of_two_waiting_runs_acquires_an_expired_lease(folder, monkeypatch):
+    """The other has read the state already when the first writes."""
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.0)
-    Lease(objects, "dead").take(0)
-    first, second = Lease(objects, "first"), Lease(objects, "second")
-    seen = second._look()
-    assert first.take(0) is False
-    assert not second._write(seen.generation, True)
-    first.beat()
+    Lease(folder, "dead").acquire(0)
+    first, second = Lease(folder, "first"), Lease(folder, "second")
+    state = second._read()
+    assert first.acquire(0) is False
+    assert not second._write(state.generation, True)
+    first.renew()
 
 
-def test_a_beat_whose_answer_was_lost_is_ones_own(objects, bucket):
-    mine = Lease(objects, "me")
-    mine.take(0)
-    bucket.lost_answers = 1
-    mine.beat()
-    mine.beat()
+def test_a_renewal_whose_response_was_lost_has_succeeded(folder, bucket):
+    mine = Lease(folder, "me")
+    mine.acquire(0)
+    bucket.lost_responses = 1
+    mine.renew()
+    mine.renew()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"holder": "me"}'])
-def test_a_damaged_one_is_waited_for_as_if_somebody_were_at_work(objects, monkeypatch, content):
+def test_a_damaged_lease_counts_as_held_until_it_expires(folder, monkeypatch, content):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.3)
-    objects.write(lease_lib.NAME, content, 0)
+    folder.write(lease_lib.OBJECT_NAME, content, 0)
     with pytest.raises(Resumable):
-        Lease(objects, "me").take(0)
-    assert Lease(objects, "me").take(60) is False
+        Lease(folder, "me").acquire(0)
+    assert Lease(folder, "me").acquire(60) is False
