@@ -5,6 +5,8 @@ received and a way out. Anything else that is raised is a fault of the program, 
 traceback.
 """
 
+from typing import Any
+
 EXIT_DONE = 0
 EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
@@ -22,6 +24,13 @@ class ClusterError(InputError):
 
 
 class Resumable(RuntimeError):
-    """The run stopped through no fault of its input: preempted, a peer lost, a deadline passed."""
+    """The run stopped through no fault of its input: preempted, a peer lost, a deadline passed.
+
+    `task` is the `Task` that was lost or is missing, for the supervisor; None where there is none.
+    """
 
     exit_code = EXIT_RESUME
+
+    def __init__(self, message: str, task: Any = None):
+        super().__init__(message)
+        self.task = task

@@ -183,14 +183,16 @@ class SocketAllReduce:
             names = " and ".join(map(str, self.waiting_for))
             raise PeerLost(
                 f"{names} took no part in the exchange for {self.silence_s:g} s; "
-                "run the same command again to go on."
+                "run the same command again to go on.",
+                task=self.waiting_for[0],
             )
         self.waiting_for = ()
 
     def _lost(self, peer: int) -> PeerLost:
         return PeerLost(
             f"{self._tasks[peer]} was lost (its connection closed); "
-            "run the same command again to go on."
+            "run the same command again to go on.",
+            task=self._tasks[peer],
         )
 
 
@@ -249,5 +251,6 @@ def _called(
 def _absent(tasks: Sequence[Task]) -> PeerLost:
     names = " and ".join(str(task) for task in tasks)
     return PeerLost(
-        f"{names} did not connect in time for the exchange; run the same command again."
+        f"{names} did not connect in time for the exchange; run the same command again.",
+        task=tasks[0],
     )

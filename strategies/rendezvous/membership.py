@@ -81,9 +81,9 @@ class Membership:
         return self._dismissal
 
     @property
-    def connections(self) -> Mapping[str, JsonConnection]:
-        """The connections by the names of their peers, for who watches in this process's stead."""
-        return {str(task): link for task, link in self._links.items() if task not in self._gone}
+    def connections(self) -> Mapping[Task, JsonConnection]:
+        """The connections to the peers, for the process that watches them in this one's place."""
+        return {task: link for task, link in self._links.items() if task not in self._gone}
 
     @property
     def hosts(self) -> Mapping[Task, str]:
@@ -244,11 +244,15 @@ class Membership:
             if is_over():
                 return
             for task, reason in losses():
-                raise Resumable(f"{task} was lost ({reason}); run the same command again to go on.")
-            names = " and ".join(str(task) for task in sorted(waiting_for()))
+                raise Resumable(
+                    f"{task} was lost ({reason}); run the same command again to go on.", task=task
+                )
+            missing = sorted(waiting_for())
+            names = " and ".join(map(str, missing))
             raise Resumable(
                 f"{names} did not come to the end of the run within {timeout_s:g} s; "
-                "run the same command again to go on."
+                "run the same command again to go on.",
+                task=missing[0] if missing else None,
             )
 
     def _run(self) -> None:

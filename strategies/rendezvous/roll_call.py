@@ -273,7 +273,8 @@ class Leader:
         them = "it" if len(missing) == 1 else "them"
         return Resumable(
             f"{names} did not answer within {self._timeout_s:g} s; "
-            f"start {them}, or {_otherwise(self._cluster)}, and run again."
+            f"start {them}, or {_otherwise(self._cluster)}, and run again.",
+            task=missing[0],
         )
 
     def _tell(self, verdict: Message) -> None:
@@ -289,7 +290,9 @@ class Leader:
 
 
 def _verdict(error: ClusterError | Resumable) -> Message:
-    return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
+    if isinstance(error, ClusterError):
+        return {"verdict": "input", "text": str(error)}
+    return {"verdict": "resume", "text": str(error), "task": error.task and error.task.as_json()}
 
 
 # The other tasks' side.
@@ -323,7 +326,8 @@ def _await_call(
         )
     raise Resumable(
         f"{cluster.leader}, which leads, at {cluster.address(cluster.leader)} did not complete the "
-        f"roll call within {timeout_s:g} s; start it, or {_otherwise(cluster)}, and run again."
+        f"roll call within {timeout_s:g} s; start it, or {_otherwise(cluster)}, and run again.",
+        task=cluster.leader,
     )
 
 
@@ -335,8 +339,10 @@ def _otherwise(cluster: ClusterSpec) -> str:
 
 
 def _error(verdict: Message) -> ClusterError | Resumable:
-    kind = ClusterError if verdict.get("verdict") == "input" else Resumable
-    return kind(str(verdict.get("text")))
+    text = str(verdict.get("text"))
+    if verdict.get("verdict") == "input":
+        return ClusterError(text)
+    return Resumable(text, task=Task.from_json(verdict.get("task")))
 
 
 def _is_hello(said: Message) -> bool:

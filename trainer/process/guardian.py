@@ -21,8 +21,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
-from trainer.process import console, parent_death
+from trainer.process import console, exit_record, parent_death
+from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _LOOK_EVERY_S = 0.5
@@ -50,12 +52,12 @@ class Guardian:
             console.print_line(line)
 
     @contextlib.contextmanager
-    def deaf(self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float):
+    def deaf(self, doing: str, timeout_s: float, peers: Mapping[Task, Any], silence_s: float):
         """While the body runs this process may be deaf, for at most `timeout_s`.
 
         Args:
           doing: what it is doing then, as in "starting TensorFlow's servers".
-          peers: by name, connections on which every peer beats: a closed one, or one that is
+          peers: connections on which every peer beats: a closed one, or one that is
             silent for `silence_s`, ends the process too. All three with exit code 75.
         """
         if not self._channel:
@@ -65,7 +67,7 @@ class Guardian:
             "doing": doing,
             "timeout_s": timeout_s,
             "silence_s": silence_s,
-            "peers": [*peers],
+            "peers": [peer.as_json() for peer in peers],
         }
         fds = [peer.fileno() for peer in peers.values()]
         socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
@@ -121,7 +123,8 @@ class _Parent:
                 # A child that hears of it too ends by itself, and has left word.
                 for _ in range(_LOOKS_FOR_AN_END):
                     self._hear_signal()
-                self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}")
+                lost = self._deaf.lost if not self._asked else None
+                self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}", lost)
 
     def _hear_child(self) -> None:
         while select.select([self._channel], [], [], 0)[0]:
@@ -157,14 +160,17 @@ class _Parent:
             console.print_line(self._last_line)
         if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
-            console.print_line(f"muster: error: the task was killed by {name}; {_AGAIN}")
+            message = f"the task was killed by {name}; {_AGAIN}"
+            exit_record.write(ExitRecord(128 + os.WTERMSIG(status), message))
+            console.print_line(console.error_line(message))
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
-    def _end(self, message: str) -> None:
+    def _end(self, message: str, lost: Task | None) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
         self._hear_child()
-        console.print_line(self._last_line or f"muster: error: {message}")
+        exit_record.write(ExitRecord(EXIT_RESUME, message, lost))  # Unless the child has.
+        console.print_line(self._last_line or console.error_line(message))
         os._exit(EXIT_RESUME)
 
 
@@ -175,7 +181,8 @@ class _Deaf:
         self.doing: str = message["doing"]
         self._timeout_s = message["timeout_s"]
         self._silence_s = message["silence_s"]
-        self._peers = dict(zip(fds, message["peers"], strict=True))
+        self._peers = dict(zip(fds, map(Task.from_json, message["peers"]), strict=True))
+        self.lost: Task | None = None  # Once `trouble` has found one.
         self._deadline = time.monotonic() + self._timeout_s
         self.start_again()
 
@@ -188,12 +195,14 @@ class _Deaf:
         """What ends the wait, or None. The beats stay unread, so they can only become more."""
         now = time.monotonic()
         for fd in self._closed():
-            return f"{self._peers[fd]} was lost (its connection closed)"
+            self.lost = self._peers[fd]
+            return f"{self.lost} was lost (its connection closed)"
         for fd, (waiting, since) in self._heard.items():
             if (waiting_now := _bytes_waiting(fd)) != waiting:
                 self._heard[fd] = waiting_now, now
             elif now - since > self._silence_s:
-                return f"{self._peers[fd]} was lost (not heard from for {self._silence_s:g} s)"
+                self.lost = self._peers[fd]
+                return f"{self.lost} was lost (not heard from for {self._silence_s:g} s)"
         if now > self._deadline:
             return f"no end came within {self._timeout_s:g} s"
         return None

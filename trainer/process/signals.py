@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
-from trainer.process import console
+from trainer.process import console, exit_record
+from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and its guard or `launch` passes its own signal on. So
@@ -79,8 +81,12 @@ def speak_through(say: Callable[[str], None]) -> None:
     _say = say
 
 
-def exit_now(exit_code: int, message: str) -> None:
-    """Ends the process from any thread, at once, even while native code holds the main one."""
-    _say(f"muster: error: {message}")
+def exit_now(exit_code: int, message: str, task: Task | None = None) -> None:
+    """Ends the process from any thread, at once, even while native code holds the main one.
+
+    `task` is the one that was lost, if that is the reason.
+    """
+    exit_record.write(ExitRecord(exit_code, message, task))
+    _say(console.error_line(message))
     console.flush()
     os._exit(exit_code)

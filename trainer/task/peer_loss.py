@@ -32,7 +32,8 @@ class LostTasks:
             logging.warning("%s was lost (%s); the others take over its work", task, reason)
             self._bring_back(task)
             return
-        exit_now(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to go on")
+        message = f"{task} was lost ({reason}); run the same command again to go on"
+        exit_now(EXIT_RESUME, message, task)
 
     def on_back(self, task: Task) -> None:
         self._workers.add(task)

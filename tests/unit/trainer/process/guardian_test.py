@@ -13,11 +13,12 @@ import pytest
 # PyDLL keeps Python's lock during the call: no thread runs and no handler is called meanwhile.
 CHILD = """
 import ctypes, os, signal, socket, sys
+from strategies.cluster.spec import Task
 from trainer.process import guardian as guard
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guard.split_off()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # As the trainer does.
-with guarded.deaf("sleeping", float(sys.argv[2]), {"worker 1": peer}, float(sys.argv[3])):
+with guarded.deaf("sleeping", float(sys.argv[2]), {Task("worker", 1): peer}, float(sys.argv[3])):
     print(os.getpid(), flush=True)
     ctypes.PyDLL(None).sleep(int(sys.argv[4]))
 sys.exit(7)
@@ -116,10 +117,11 @@ def test_the_guarded_process_ends_with_its_guard():
 
 LEAVING = """
 import ctypes, os, socket, sys
+from strategies.cluster.spec import Task
 from trainer.process import guardian as guard
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guard.split_off()
-with guarded.deaf("sleeping", 60, {"worker 1": peer}, 60):
+with guarded.deaf("sleeping", 60, {Task("worker", 1): peer}, 60):
     guarded.say_last("muster: error: its own words")
     print("left word", flush=True)
     if sys.argv[2] == "deaf":
