@@ -228,3 +228,14 @@ def test_the_program_records_the_message_that_it_prints(argv, code, kind, messag
         assert screen == f"muster: error: {message}\n"
     else:
         assert record is None
+
+
+def test_a_process_that_ends_from_another_thread_records_the_lost_task():
+    script = """
+import threading
+from trainer.process.signals import exit_now
+lost = lambda: exit_now(75, "lost", Task("ps", 1))
+threading.Thread(target=lost).start()
+threading.Event().wait()
+"""
+    assert run(script, RecordFile())[2] == ExitRecord(75, "lost", Task("ps", 1))
