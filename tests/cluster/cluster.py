@@ -1,6 +1,6 @@
-"""How do tests run a cluster of real processes, and what did it leave behind?
+"""How do tests run a cluster of real processes, and read what it wrote?
 
-Every wait has a bound, and what a test started ends with it: by its own pid, never by name.
+Every wait has a deadline, and every process of a test ends with the test: by its pid, never by name.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ TRAINER = ("-m", "trainer")
 
 
 class Process:
-    """A Python process and what it has said so far, stdout and stderr together.
+    """A Python process and its output so far, stdout and stderr together.
 
-    A context manager: at the end of the block the process is gone.
+    A context manager: at the end of the block the process has ended.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Process:
         within: Sequence[str] = (),
         program: str = sys.executable,
     ):
-        """`within`: a command that executes another, such as `ip netns exec NAME`; `program`: in place
+        """`within`: a command that executes another, as `ip netns exec NAME` does; `program`: in place
         of Python."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
@@ -47,7 +47,7 @@ class Process:
         self._process = subprocess.Popen(
             [*within, program, *args],
             cwd=ROOT,
-            # On the CPU on any machine: that is what the tests' numbers speak of.
+            # On the CPU on any machine: the tests' numbers are those of CPUs.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -75,13 +75,13 @@ class Process:
         return lines[0].removeprefix("muster: error: ")
 
     def await_line(self, text: str, timeout_s: float = PATIENCE_S) -> str:
-        """The first line with this text, said already or within `timeout_s`."""
+        """The first line with this text, printed already or within `timeout_s`."""
         return self.await_lines(text, 1, timeout_s)[0]
 
     def await_lines(
         self, text: str, count: int, timeout_s: float = PATIENCE_S, after: int = 0
     ) -> list[str]:
-        """The first so many lines with this text, `after` so many lines of the screen."""
+        """The first `count` lines with this text, not counting the first `after` lines of the screen."""
         deadline = time.monotonic() + timeout_s
         found, seen = [], after
         with self._changed:
@@ -91,7 +91,7 @@ class Process:
                 if len(found) >= count:
                     return found[:count]
                 left_s = deadline - time.monotonic()
-                assert not self._is_read and left_s > 0, f"{text!r} was never said:\n{self.said}"
+                assert not self._is_read and left_s > 0, f"{text!r} was never printed:\n{self.said}"
                 self._changed.wait(left_s)
 
     @property
@@ -102,7 +102,7 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """The exit code, once all that was said has been read."""
+        """The exit code, once the whole output has been read."""
         try:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -118,7 +118,9 @@ class Process:
             if self._process.poll() is not None:
                 break
             self._process.send_signal(number)
-            self._process.send_signal(signal.SIGCONT)  # A stopped one hears no SIGTERM.
+            self._process.send_signal(
+                signal.SIGCONT
+            )  # A suspended process does not handle SIGTERM.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
         self._process.wait(PATIENCE_S)
@@ -136,7 +138,7 @@ class Process:
 
 
 class Run:
-    """What a workdir holds after `python -m trainer` wrote it."""
+    """The contents of a workdir that `python -m trainer` wrote."""
 
     def __init__(self, workdir: pathlib.Path, screen: str = ""):
         self.workdir = workdir
@@ -180,13 +182,13 @@ class Run:
 def launching(
     workdir: pathlib.Path, *flags: str, workers: int = 2, ps: int = 0, also: Sequence[str] = ()
 ) -> Process:
-    """`python -m trainer launch`, under way; `also` are more of its own flags."""
+    """A running `python -m trainer launch`; `also` are more of its own flags."""
     own = [f"--workers={workers}", f"--ps={ps}", *also]
     return Process([*TRAINER, "launch", *own, "--", f"--workdir={workdir}", *flags])
 
 
 def training(workdir: pathlib.Path, *flags: str) -> Process:
-    """`python -m trainer`, alone and under way."""
+    """A running `python -m trainer`, a single task."""
     return Process([*TRAINER, f"--workdir={workdir}", *flags])
 
 
@@ -199,7 +201,7 @@ def finished(process: Process, workdir: pathlib.Path, timeout_s: float = PATIENC
 
 
 def printed_json(process: Process) -> dict:
-    """The last JSON object that the process printed on a line of its own."""
+    """The last line of the process that is a JSON object."""
     return json.loads([line for line in process.screen if line.startswith("{")][-1])
 
 
@@ -220,7 +222,7 @@ def tf_config(cluster: ClusterSpec) -> dict[str, str]:
 
 
 def task(cluster: ClusterSpec, workdir: pathlib.Path, *flags: str) -> Process:
-    """One task of a cluster, under way."""
+    """A running task of a cluster."""
     return Process([*TRAINER, f"--workdir={workdir}", *flags], tf_config(cluster))
 
 
@@ -236,13 +238,13 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
 
 
 def guarded(task: Process) -> int:
-    """The process that does the work of a task in a cluster: the task's own process guards it."""
+    """The process that does the work of a task in a cluster, the child of its guardian."""
     (pid,) = children(task.pid)
     return pid
 
 
 def children(pid: int) -> Iterator[int]:
-    """The processes that this one has started; none of one that is gone."""
+    """The children of a process; none if it has ended."""
     for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             yield from map(int, path.read_text().split())
@@ -253,7 +255,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def await_end_of(pids: Iterable[int], timeout_s: float = PATIENCE_S) -> None:
-    """Returns once these processes are gone. One that stays is killed, and an error."""
+    """Returns once these processes have ended. One that has not is killed, and an error."""
     deadline = time.monotonic() + timeout_s
     for pid in pids:
         with contextlib.suppress(ProcessLookupError), _pidfd(pid) as descriptor:

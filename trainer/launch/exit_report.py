@@ -44,7 +44,7 @@ class ExitReport:
         self._last_ends[process.task] = process
 
     def forgive_losses(self) -> None:
-        """The run is complete: a task that was lost failed nobody."""
+        """The run is complete, so a task that was lost is not a failure."""
         self.failures = [process for process in self.failures if not is_loss(process)]
 
     def blamed_tasks(self) -> set[Task]:
@@ -61,7 +61,7 @@ class ExitReport:
         return self._last_ends.get(process.blamed, process), process.blamed
 
     def conclude(self, members: Container[Task]) -> int:
-        """Prints how the run ended, tells it to this process's supervisor, and returns the exit code."""
+        """Prints and records how the run ended, and returns the exit code."""
         console.flush()
         exit_code, lines = self._conclusion(members)
         for line in lines:

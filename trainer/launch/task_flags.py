@@ -1,6 +1,6 @@
 """Which flags does every task of a launched cluster get?
 
-Those of the person who launches it, and where they lack them `--devices` and one `--workdir` for all.
+The flags of the command line, and `--devices` and one `--workdir` for all tasks where these are missing.
 """
 
 import itertools
