@@ -1,7 +1,7 @@
-"""How will this cluster's replicas work together, and why so?
+"""How will this cluster's replicas work together, and why? `choose` picks a strategy and says the reason.
 
-`choose` decides from values alone, without TensorFlow, so a wrong start costs milliseconds.
-`create` then makes the runtime. A new strategy is a new row in each.
+It decides from values alone, without TensorFlow, so a wrong command fails within milliseconds.
+`create` then makes the runtime. `traits.py` lists how the strategies differ.
 """
 
 import dataclasses
@@ -11,45 +11,83 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from strategies.cluster import slurm
-from strategies.cluster.spec import TF_CONFIG, ClusterSpec
+from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task
 from strategies.errors import ClusterError
+from strategies.traits import TRAITS, DeviceSource, StrategyTraits
 
 if TYPE_CHECKING:  # The interface needs numpy, which `--help` does without.
     from strategies.rendezvous.membership import Membership
     from strategies.runtime import Runtime
 
-STRATEGIES = ("auto", "mirrored", "multi_worker", "parameter_server", "tpu")
+STRATEGIES = ("auto", *TRAITS)
 TRANSPORTS = ("auto", "direct", "tensorflow")
-LAUNCH = "start one with `python -m trainer launch --workers=2"
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The name of a strategy, and in one sentence why it was chosen."""
+    """A strategy, and in one sentence why it was chosen."""
 
     strategy: str
     reason: str
     tpu: str = ""
-    tpu_timeout_s: float = 120.0  # To find out where a TPU is that is named.
+    tpu_timeout_s: float = 120.0  # To connect to a TPU that is given by name.
     transport: str = ""  # Between workers: one of TRANSPORTS but auto. Empty where there are none.
+
+    @property
+    def traits(self) -> StrategyTraits:
+        return TRAITS[self.strategy]
 
     @property
     def transport_description(self) -> str:
         """The transport in words."""
         return {
-            "direct": "over the workers' own connections, which on CPUs cost the least",
+            "direct": "over the workers' own connections, the fastest way on CPUs",
             "tensorflow": "through TensorFlow's collectives, as GPUs need",
         }[self.transport]
 
     @property
     def starts_servers(self) -> bool:
-        """Whether TensorFlow's servers will run, whose start can leave the process deaf."""
-        return self.strategy == "parameter_server" or self.transport == "tensorflow"
+        """Whether TensorFlow's servers will run; their start can block every thread of the process."""
+        return self.traits.starts_servers or self.transport == "tensorflow"
 
     @property
     def sync_mode(self) -> str:
         """What its replicas exchange unless the config says otherwise."""
-        return "async" if self.strategy == "parameter_server" else "gradients"
+        return self.traits.sync_mode
+
+    @property
+    def every_task_loads_data(self) -> bool:
+        return not self.traits.leader_coordinates
+
+    def serves(self, cluster: ClusterSpec) -> bool:
+        """Whether this task only serves: it loads no data and runs no training loop."""
+        return self.traits.leader_coordinates and not cluster.is_leader
+
+    def num_replicas(self, cluster: ClusterSpec, num_devices: int) -> int:
+        """Replicas that share one global batch; 0 where only the runtime can know, as on a TPU."""
+        if self.traits.one_worker_per_step:
+            return 1
+        return len(cluster.trainers()) * num_devices
+
+    def describe_batch(self, cluster: ClusterSpec, num_devices: int, global_batch_size: int) -> str:
+        """How a global batch is divided, for the user."""
+        per_step = f"{global_batch_size} examples per step"
+        if self.traits.one_worker_per_step:
+            return f"{per_step}, each step on one of {len(cluster.trainers())} workers"
+        replicas = self.num_replicas(cluster, num_devices)
+        if not replicas:
+            return f"{per_step}, over the cores of the TPU"
+        return f"{per_step} = {replicas} x {global_batch_size // replicas}"
+
+    def replaceable_tasks(self, cluster: ClusterSpec) -> frozenset[Task]:
+        """The tasks whose loss the run survives, as long as one of them is left."""
+        return frozenset(cluster.trainers() if self.traits.survives_worker_loss else ())
+
+    def for_evaluation(self) -> "Choice":
+        """How one task evaluates this run's checkpoints without the others."""
+        if self.traits.evaluates_checkpoints:
+            return self
+        return Choice("mirrored", "a checkpoint is evaluated on one machine")
 
 
 def tpu_from_env(environ: Mapping[str, str] = os.environ) -> str:
@@ -58,6 +96,11 @@ def tpu_from_env(environ: Mapping[str, str] = os.environ) -> str:
         if environ.get(name):
             return environ[name]
     return "local" if environ.get("TPU_CONFIG") else ""
+
+
+def asks_for_tpu(strategy: str, tpu: str) -> bool:
+    """Whether the flags `--strategy` and `--tpu` ask for a TPU."""
+    return bool(tpu) or (strategy in TRAITS and TRAITS[strategy].devices is DeviceSource.TPU)
 
 
 def choose(
@@ -70,11 +113,11 @@ def choose(
     """The strategy for a cluster.
 
     Args:
-      cluster: from wherever it was said.
+      cluster: of any source.
       wanted: the flag `--strategy`, one of STRATEGIES.
       tpu: the flag `--tpu`.
       tpu_in_env: `tpu_from_env()`. An explicit `--strategy` overrides it.
-      startup_timeout_s: the flag of that name.
+      startup_timeout_s: the flag `--startup_timeout_s`.
 
     Raises:
       ClusterError: the flags contradict the cluster or each other.
@@ -83,12 +126,13 @@ def choose(
         raise ClusterError(
             f"`--strategy` must be one of {', '.join(STRATEGIES)}. Received: {wanted!r}."
         )
-    if tpu and wanted not in ("auto", "tpu"):
+    if tpu and wanted != "auto" and not asks_for_tpu(wanted, ""):
         raise ClusterError(
             f"`--tpu` and `--strategy={wanted}` contradict each other. Received: {tpu!r}; leave one out."
         )
-    if wanted == "tpu" or tpu or (tpu_in_env and wanted == "auto"):
-        found = _tpu(cluster, tpu or tpu_in_env or "local", bool(wanted == "tpu" or tpu))
+    from_flag = asks_for_tpu(wanted, tpu)
+    if from_flag or (tpu_in_env and wanted == "auto"):
+        found = _tpu(cluster, tpu or tpu_in_env or "local", from_flag)
         return dataclasses.replace(found, tpu_timeout_s=startup_timeout_s)
     found = _from_cluster(cluster)
     if wanted in ("auto", found.strategy):
@@ -123,24 +167,20 @@ def _count(number: int, noun: str) -> str:
 
 
 def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
-    """The flag's strategy where the cluster can run it too."""
+    """The strategy of the flag, where the cluster can run it too."""
     if wanted == "multi_worker" and cluster.jobs and cluster.is_alone:
         return Choice(
             "multi_worker", f"the flag --strategy asks for it; {cluster.source} names one task"
         )
-    way_out = {
-        "mirrored": f"{_without(cluster)} to train on this machine alone, or leave the flag out",
-        "multi_worker": f"{cluster.source} must list several workers and no `ps`; {LAUNCH}`",
-        "parameter_server": f"{cluster.source} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
-    }[wanted]
+    fix = TRAITS[wanted].fix.format(source=cluster.source, without=_without(cluster))
     raise ClusterError(
         f"`--strategy={wanted}` contradicts {cluster.source}, which asks for {found.strategy}: "
-        f"{found.reason}. Received: {cluster}; {way_out}."
+        f"{found.reason}. Received: {cluster}; {fix}."
     )
 
 
 def _without(cluster: ClusterSpec) -> str:
-    """How to be alone after all."""
+    """How to start without this cluster."""
     return {TF_CONFIG: "unset TF_CONFIG", slurm.PLACE: "set TF_CONFIG={}"}.get(
         cluster.source, f"leave {cluster.source} out"
     )
@@ -158,17 +198,17 @@ def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
 
 
 def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
-    """The choice with the way by which workers on these local devices exchange gradients.
+    """The choice with the transport by which workers with these local devices exchange gradients.
 
     Args:
-      choice: any; only workers without parameter servers have such a way.
+      choice: any; most strategies have no transport.
       wanted: the flag `--transport`, one of TRANSPORTS.
-      devices: names, the CPU's or the GPUs'.
+      devices: names of the CPU or of GPUs.
 
     Raises:
-      ClusterError: the strategy has no such way, or the devices cannot take it.
+      ClusterError: the strategy has no transport, or the devices cannot use the one wanted.
     """
-    if choice.strategy != "multi_worker":
+    if not choice.traits.has_transport:
         if wanted != "auto":
             raise ClusterError(
                 f"`--transport` is for workers that exchange gradients. Received: {wanted!r} with "

@@ -26,8 +26,8 @@ def _train(command: options.TrainOptions) -> int:
     cluster = resolve.find(command.asked)
     gpus.take_own_share(cluster.source)
     signals.block_signals()
-    guarded = guardian.Guardian() if cluster.is_alone else guardian.split_off()
-    signals.speak_through(guarded.say_last)
+    guarded = guardian.Guardian() if cluster.is_alone else guardian.fork_child()
+    signals.set_exit_printer(guarded.print_at_exit)
     from trainer.commands import train as train_command
     from trainer.process import log_format
 

@@ -1,6 +1,7 @@
-"""Is this task making progress? `python -m trainer.health SECONDS` answers probes of containers.
+"""Is this task making progress? `python -m trainer.health SECONDS` answers the probes of containers.
 
-Manifests name this module, so it stays where it is; the answer is in `process/health.py`.
+Docker and Kubernetes files name this module, so its name does not change. `process/health.py` does the
+work.
 """
 
 import sys

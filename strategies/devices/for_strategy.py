@@ -1,4 +1,4 @@
-"""Which devices train in this process, and why are there no others?"""
+"""Which devices train in this process? Those that its strategy uses, or a reason why there are none."""
 
 import os
 
@@ -8,36 +8,42 @@ from strategies.devices import gpus
 from strategies.errors import ClusterError
 from strategies.packages import version
 from strategies.tpu import preflight
+from strategies.traits import DeviceSource
 
 
 def local_devices(count: int, choice: Choice) -> list[str]:
-    """This task's replica devices. A TPU has its own, and a server's are TensorFlow's to take.
+    """The replica devices of this task; empty on a TPU, which finds its own cores.
 
-    Raises ClusterError where there are not so many, or no TPU.
+    `count` is the flag `--devices`. With parameter servers, a task's TensorFlow server finds its GPUs.
+    Raises ClusterError where there are fewer than `count`, or no TPU.
     """
-    if choice.strategy == "tpu":
-        if count:
-            raise ClusterError(
-                "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
-                f"{count} with the TPU {choice.tpu!r}; leave it out."
-            )
-        preflight.preflight(choice.tpu)
-        preflight.keep_library_out(choice.tpu, os.environ)
-        return []
+    if choice.traits.devices is DeviceSource.TPU:
+        return _tpu_devices(count, choice)
     if for_tpus := version("tensorflow-tpu"):
         raise ClusterError(
             f"`--strategy={choice.strategy}` needs the package tensorflow, as tensorflow-tpu compiles "
-            f"for TPUs alone. Received: tensorflow-tpu {for_tpus}; give --tpu=local on a TPU VM, or "
+            f"for TPUs only. Received: tensorflow-tpu {for_tpus}; give --tpu=local on a TPU VM, or "
             "install tensorflow in its place."
         )
     with tensorflow_import.quietly():
         from strategies.devices import select
 
-        servers_own = choice.strategy == "parameter_server"
-        names = select.server_devices() if servers_own else select.local_devices(count)
-    return names
+        if choice.traits.devices is DeviceSource.SERVER:
+            return select.server_devices()
+        return select.local_devices(count)
+
+
+def _tpu_devices(count: int, choice: Choice) -> list[str]:
+    if count:
+        raise ClusterError(
+            "`--devices` is for GPUs and the CPU; a TPU trains on all its cores. Received: "
+            f"{count} with the TPU {choice.tpu!r}; leave it out."
+        )
+    preflight.preflight(choice.tpu)
+    preflight.keep_library_out(choice.tpu, os.environ)
+    return []
 
 
 def why_no_gpu(choice: Choice, devices: list[str]) -> str:
-    """As `gpus.why_none`; "" with parameter servers, whose own GPUs are TensorFlow's to find."""
-    return "" if choice.strategy == "parameter_server" else gpus.why_none(devices)
+    """Like `gpus.why_none`; "" where TensorFlow's server finds the GPUs."""
+    return "" if choice.traits.devices is DeviceSource.SERVER else gpus.why_none(devices)

@@ -26,7 +26,7 @@ cluster = tf_config.from_env()
 recipe = config_load.resolve("digits_dense", {})
 dataset = None if cluster.has_ps else registry.load(recipe.data)
 choice = choose.with_transport(choose.choose(cluster), sys.argv[2], ["CPU:0"])
-carried = fingerprint.fingerprint(recipe, choice, 1, dataset)
+carried = fingerprint.compute(recipe, choice, 1, dataset)
 membership = roll_call.meet(cluster, carried, 100)
 print("met", flush=True)
 if sys.argv[1]:
@@ -93,7 +93,7 @@ def test_peers_that_beat_are_not_lost_however_long_the_start_takes(tmp_path):
     # The peers answer and beat, but never start TensorFlow's servers.
     with cluster.task(chief, tmp_path, *flags) as waiting, _peer(worker), _peer(server):
         assert waiting.wait() == 75, waiting.said
-        assert "no end came within 10 s while starting TensorFlow's servers" in waiting.error
+        assert "timed out after 10 s while starting TensorFlow's servers" in waiting.error
 
 
 @pytest.mark.parametrize("transport", ["direct", "tensorflow"])

@@ -97,7 +97,7 @@ recipe = config_load.resolve(options.config, options.overrides)
 cluster = tf_config.from_env()
 choice = choose.choose(cluster)
 back = threading.Event()
-with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 100) as membership:
+with roll_call.meet(cluster, fingerprint.compute(recipe, choice, 1, None), 100) as membership:
     membership.watch(lambda one, _: membership.reconnect(one), 30, lambda one: back.set())
     runtime = choose.create(choice, cluster, ["CPU:0"], membership)
     collect, reports = runtime.collect, []

@@ -27,7 +27,7 @@ def test_a_task_that_comes_after_the_end_of_its_run_ends_well(ended, job):
     ]
     with cluster.task(one, ended, SHORT, "--config.train.epochs=1") as late:
         assert late.wait() == 0, late.said
-        assert f"done | the run in {ended} was over before, so that nobody is missed" in late.said
+        assert f"done | the run in {ended} has already finished; nothing to do" in late.said
         assert "error" not in late.said
 
 

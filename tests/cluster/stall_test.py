@@ -19,7 +19,7 @@ from trainer.data import registry
 cluster = tf_config.from_env()
 recipe = config_load.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
-carried = fingerprint.fingerprint(recipe, choice, 1, registry.load(recipe.data))
+carried = fingerprint.compute(recipe, choice, 1, registry.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
 exchange = SocketAllReduce.connect(cluster, membership.token, 100)
 print("connected", flush=True)
@@ -39,7 +39,7 @@ def test_a_peer_that_takes_no_part_is_named_and_every_thread_shown(place, tmp_pa
     lines = [line for line in waiting.screen if line.startswith("muster: error: ")]
     assert lines == [
         f"muster: error: no progress for --stall_timeout_s=12 s while {_doing(place)}, waiting for "
-        f"worker {1 - place}; where every thread stands is above; run the same command again to go on"
+        f"worker {1 - place}; the stacks of all threads are above; run the same command again to resume"
     ]
     assert "strategies/collectives/all_reduce.py" in waiting.said and "in _await" in waiting.said
 

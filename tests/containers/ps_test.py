@@ -21,7 +21,7 @@ def test_a_killed_worker_and_a_killed_server_start_again_and_each_step_is_taken_
     with Project(FILE, image, FLAGS=LONG) as project, project.up() as up:
         up.await_line("train      | step     120", PATIENCE_S)
         engine.signal_all(project.container("worker", 2), "KILL")
-        up.await_line("worker 1 is back, and takes work again", PATIENCE_S)
+        up.await_line("worker 1 is back and takes work again", PATIENCE_S)
         engine.signal_all(project.container("ps", 1), "KILL")
         up.await_line("resuming at step", PATIENCE_S)
         project.finished(up)
@@ -43,7 +43,7 @@ def test_a_worker_that_starts_again_after_the_end_ends_well(image):
         engine.signal_all(late, "KILL")
         project.finished(up, timeout_s=100)  # 30 s and a start; the roll call's deadline is 120 s.
         assert engine.inspect(late)["RestartCount"] == 1
-        assert "was over before, so that nobody is missed" in up.said
+        assert "has already finished; nothing to do" in up.said
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Does a clock that jumps disturb a run?
 
-What jumps is Python's `time.time`, as for a process whose clock somebody sets; monotonic time runs on.
-Not through libfaketime, which would move the clock of native code too: under version 0.9.10 Python's
+Python's `time.time` jumps, as in a process whose system clock is set; monotonic time does not. The test
+does not use libfaketime, which would also change the clock of native code: with version 0.9.10, Python's
 `time.sleep` fails.
 """
 
@@ -26,7 +26,7 @@ main()
 
 
 class Clock:
-    """A clock that processes can be given, and that stands so many days off."""
+    """A clock for processes that is wrong by some days."""
 
     def __init__(self, path: pathlib.Path, days: int = 0):
         self._path = path
@@ -35,15 +35,15 @@ class Clock:
     def set(self, days: int) -> None:
         fresh = self._path.with_suffix(".new")
         fresh.write_text(f"{days * DAY_S:+d}")
-        fresh.rename(self._path)  # So that nobody reads half of it.
+        fresh.rename(self._path)  # So that no process reads half of it.
 
     def task(self, spec, *flags: str) -> cluster.Process:
-        """A task of a cluster that goes by this clock."""
+        """A task of a cluster with this clock."""
         return cluster.Process(["-c", WRAPPER, str(self._path), *flags], cluster.tf_config(spec))
 
 
 def _jumps(workdir: pathlib.Path) -> list[int]:
-    """By how many days the leader's clock jumped between two events."""
+    """By how many days the leader's clock jumped, for each jump between two events."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     times = [json.loads(line)["time"] for line in lines]
     days = [round((b - a) / DAY_S) for a, b in zip(times, times[1:], strict=False)]
@@ -51,22 +51,22 @@ def _jumps(workdir: pathlib.Path) -> list[int]:
 
 
 def _run(jobs, workdir, tmp_path):
-    """The exit codes and screens of a cluster whose leader's clock jumps back, and then ahead.
+    """The run of a cluster whose leader's clock jumps back, and then ahead.
 
-    The others' clocks are off from the start, each by a day more.
+    The clocks of the other tasks are wrong from the start, by one day more for each task.
     """
-    leading = Clock(tmp_path / "clock0")
+    leaders_clock = Clock(tmp_path / "clock0")
     flags = (f"--workdir={workdir}", *runs.FLAGS)
     leader, *others = cluster.clusters(**jobs)
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(leading.task(leader, *flags))]
+        processes = [stack.enter_context(leaders_clock.task(leader, *flags))]
         for place, spec in enumerate(others, 1):
             clock = Clock(tmp_path / f"clock{place}", days=place)
             processes.append(stack.enter_context(clock.task(spec, *flags)))
         processes[0].await_line("epoch  10.00")
-        leading.set(-1)
+        leaders_clock.set(-1)
         processes[0].await_line("epoch  30.00")
-        leading.set(1)
+        leaders_clock.set(1)
         codes = [process.wait() for process in processes]
     said = "\n".join(process.said for process in processes)
     assert codes == [0] * len(processes), said

@@ -1,7 +1,7 @@
 """Which faults happen in this session, and how is one of them repeated?
 
-Every fault is drawn from the session's seed and the test's own name, so one test alone can be
-repeated: `--fault_seed=SEED` with the test's name. `--long` asks for many more of them.
+Every fault is drawn from the session's seed and the name of the test. So a single test can be repeated by
+its name and `--fault_seed=SEED`. `--long` runs many more of them.
 """
 
 import random
@@ -16,7 +16,7 @@ _SEED = pytest.StashKey[int]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("faults")
-    group.addoption("--fault_seed", type=int, help="the faults of an earlier session")
+    group.addoption("--fault_seed", type=int, help="repeats the faults of an earlier session")
 
 
 def pytest_configure(config):
@@ -33,7 +33,7 @@ def seed(config) -> int:
 
 
 def pytest_generate_tests(metafunc):
-    """Tests that ask for `kill` are given each of the session's kills."""
+    """Runs a test with the parameter `kill` once for each of the session's kills."""
     if "kill" in metafunc.fixturenames:
         kills = metafunc.module.kills(seed(metafunc.config), is_long(metafunc.config))
         metafunc.parametrize("kill", kills, ids=str)
@@ -58,11 +58,11 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def rng(request):
-    """This test's own source of chance."""
+    """This test's random number generator."""
     return random.Random(f"{seed(request.config)} {request.node.name}")
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """The run that nothing happened to, on one device: all synchronous layouts have its bits."""
+    """A run without faults on one device. Every synchronous layout ends with the same bits."""
     return runs.finished("1 process", tmp_path_factory.mktemp("undisturbed"))

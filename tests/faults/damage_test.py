@@ -1,7 +1,7 @@
-"""Is a damaged checkpoint ever taken for a whole one?
+"""Is a damaged checkpoint ever restored as if it were intact?
 
-Two hundred damages, drawn from the session's seed: each ends in the newest checkpoint that is still
-what was saved, the damaged ones named, and none runs anything.
+The tests apply two hundred kinds of damage, drawn from the session's seed. Each time, the newest intact
+checkpoint is restored, the damaged ones are named, and no code in them is executed.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ LAYOUT = Layout(
     ["hidden_1/kernel", "hidden_1/bias"],
     [["iteration", "momentum"], ["iteration", "momentum"]],
 )
-TIMES = 5  # Each of 40 damages.
+TIMES = 5  # For each of 40 kinds of damage.
 
 
 def _checkpoint(step, seed=0):
@@ -83,7 +83,7 @@ def _bits_flipped(rng, path, whole):
 
 
 def _zeroed(rng, path, whole):
-    """As after a power cut: the length is right, and some blocks were never written."""
+    """As after a power failure: the length is right, but some blocks were never written."""
     data = path.read_bytes()
     start = rng.randrange(len(data) - 100)
     path.write_bytes(data[:start] + bytes(100) + data[start + 100 :])
@@ -121,7 +121,7 @@ def _link_to_another_step(rng, path, whole):
 
 
 def _of_another_run(rng, path, whole):
-    """The same step of the same net, begun with another seed."""
+    """The same step of the same model, started with another seed."""
     step = int(path.parent.name.removeprefix("step-"))
     other = whole.parent / "other"
     _store(other).save(_checkpoint(step, seed=1))
@@ -159,7 +159,7 @@ def _files_of_two_other_steps(rng, place, whole):
 
 
 def _manifest_edited(rng, place, whole):
-    """By hand, so that its seal no longer fits."""
+    """As by hand, so that its seal no longer matches."""
     manifest = _manifest(place)
     edits = {
         "step": manifest["step"] + rng.choice((-10, 1, 10)),
@@ -179,7 +179,7 @@ def _manifest_lacks_a_field(rng, place, whole):
 
 
 def _bomb(rng, place, whole):
-    """What runs when unpickled, in a manifest that fits it."""
+    """Code that runs when it is unpickled, with a manifest that matches."""
     arrays = rng.choice((_npz_of_bombs, _zip_of_bombs, _pickled_bomb))()
     (place / "arrays.npz").write_bytes(arrays)
     manifest = _manifest(place) | {"sha256": {"arrays.npz": hashlib.sha256(arrays).hexdigest()}}
@@ -199,7 +199,7 @@ def _kept_elsewhere(rng, place, whole):
     place.symlink_to(whole / place.name)
 
 
-def _manifest_laid_out_anew(rng, place, whole):
+def _manifest_reformatted(rng, place, whole):
     text = json.dumps(_manifest(place), indent=rng.randrange(8), sort_keys=True)
     (place / "manifest.json").write_text(text)
 
@@ -213,7 +213,7 @@ def _manifest(place):
 
 
 class _Bomb:
-    """What ends the test if anything unpickles it."""
+    """It fails the test if anything unpickles it."""
 
     def __reduce__(self):
         return pytest.fail, ("a checkpoint was unpickled",)
@@ -264,8 +264,8 @@ TO_THE_FOLDER = (
     _manifest_lacks_a_field,
     _bomb,
 )
-HARMLESS = (_files_of_others, _kept_elsewhere, _manifest_laid_out_anew)
-# White space may come and go unnoticed in JSON.
+HARMLESS = (_files_of_others, _kept_elsewhere, _manifest_reformatted)
+# A change of white space does not change JSON.
 MAY_BE_HARMLESS = [(damage, "manifest.json") for damage in (_cut_out, _lengthened, _bits_flipped)]
 CASES = [
     *((damage, name) for damage in TO_A_FILE for name in ("arrays.npz", "manifest.json")),
@@ -287,7 +287,7 @@ def warnings_logged(monkeypatch):
 
 
 def _readable(store, folder):
-    """The steps whose checkpoints can be read; each is what was saved, others are named."""
+    """The steps whose checkpoints can be read, with what was saved; the errors name the others."""
     found = []
     for step in store.steps():
         try:
@@ -302,7 +302,7 @@ def _readable(store, folder):
 
 @pytest.mark.parametrize("time", range(TIMES))
 @pytest.mark.parametrize("damage, name", CASES, ids=_described)
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(
     damage, name, time, rng, tmp_path, warnings_logged
 ):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
@@ -325,19 +325,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
     newest = store.newest()
     assert newest is None if not readable else _is_equal(newest, _checkpoint(readable[-1]))
-    passed_over = [step for step in store.steps() if step > max(readable, default=0)]
-    assert len(warnings_logged) == len(passed_over)
-    for step, line in zip(reversed(passed_over), warnings_logged, strict=True):
+    skipped = [step for step in store.steps() if step > max(readable, default=0)]
+    assert len(warnings_logged) == len(skipped)
+    for step, line in zip(reversed(skipped), warnings_logged, strict=True):
         assert str(_place(folder, step)) in line and line.endswith("the one before.")
 
-    for step in STEPS:  # The run goes on, and comes to the same steps again.
+    for step in STEPS:  # The resumed run saves the same steps again.
         store.save(_checkpoint(step))
     assert _readable(store, folder) == [*STEPS]
     assert sorted(path.name for path in whole.iterdir()) == [f"step-{step:010d}" for step in STEPS]
 
 
 @pytest.mark.parametrize("damage", [_file_for_folder, _link_to_the_folder_of_another_step])
-def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_path):
+def test_saving_replaces_whatever_has_the_name_of_a_checkpoint(damage, rng, tmp_path):
     folder, whole = tmp_path / "checkpoints", tmp_path / "whole"
     store = _store(folder)
     for step in STEPS:
@@ -350,7 +350,7 @@ def test_what_took_a_checkpoints_place_leaves_nothing_behind(damage, rng, tmp_pa
 
 
 def _store_of(folder, seed):
-    """The store of a real run, with a checkpoint of its first weights as if of step 50 * (seed + 1)."""
+    """The store of a real run, with its initial weights as the checkpoint of step 50 * (seed + 1)."""
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_load.resolve("digits_dense", overrides)
     dataset = registry.load(config.data)
@@ -362,7 +362,7 @@ def _store_of(folder, seed):
     return store
 
 
-def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnings_logged):
+def test_a_checkpoint_of_a_run_with_another_seed_is_skipped(tmp_path, warnings_logged):
     store = _store_of(tmp_path / "mine", seed=0)
     _store_of(tmp_path / "theirs", seed=1)
     for path in (tmp_path / "theirs" / "checkpoints").glob("step-*"):
@@ -380,7 +380,7 @@ def test_a_checkpoint_of_a_run_with_another_seed_is_passed_over(tmp_path, warnin
     ],
     ids=_described,
 )
-def test_a_run_goes_on_from_before_a_damaged_checkpoint_to_the_same_weights(
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one_to_the_same_weights(
     damage, name, rng, tmp_path, undisturbed
 ):
     workdir = tmp_path / "run"

@@ -1,6 +1,6 @@
-"""Does a disk that takes no more cost anything but time?
+"""Does a full disk cost a run anything but time?
 
-Each disk is a small one in memory, made and removed here; that needs root.
+Each test makes a small disk in memory and removes it; that needs root.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ LAYOUT = runs.LAYOUTS["1 process"]
 
 
 class Disk:
-    """A folder of its own size."""
+    """A folder with a limited size."""
 
     def __init__(self, path: pathlib.Path):
         self.path = path
@@ -35,9 +35,9 @@ class Disk:
         subprocess.run(command, check=True, capture_output=True)
 
     def fill_up(self, room: int, is_quiet: Callable[[], bool]) -> None:
-        """Leaves `room` bytes more than are used at a moment at which `is_quiet()`."""
+        """Limits the disk to `room` bytes more than are used, at a moment when `is_quiet()`."""
         while True:
-            with contextlib.suppress(subprocess.CalledProcessError):  # More is used by now.
+            with contextlib.suppress(subprocess.CalledProcessError):  # More is in use by now.
                 used = self._used()
                 if is_quiet():
                     return self.resize(used + room)
@@ -63,7 +63,7 @@ def disk(tmp_path):
         text=True,
     )
     if made.returncode:
-        pytest.skip(f"needs a mount of its own: {made.stderr.strip()}")
+        pytest.skip(f"needs to mount a disk: {made.stderr.strip()}")
     yield Disk(path)
     subprocess.run(["umount", "--lazy", path], check=True)
 
@@ -76,7 +76,7 @@ def _ends_naming_the_workdir(process: cluster.Process) -> str:
 
 
 def _newest(workdir: pathlib.Path) -> int:
-    """The step of the newest checkpoint; every one that is there must be whole."""
+    """The step of the newest checkpoint. Every checkpoint must be complete."""
     config = config_load.resolve(str(workdir / "config.json"))
     dataset = registry.load(config.data)
     program = TrainingProgram(config, dataset)
@@ -84,48 +84,48 @@ def _newest(workdir: pathlib.Path) -> int:
     return [store.read(step).step for step in store.steps()][-1]
 
 
-def _goes_on(workdir: pathlib.Path, step: int, undisturbed) -> None:
-    """The same command again ends as a run that nothing happened to."""
+def _resumes(workdir: pathlib.Path, step: int, undisturbed) -> None:
+    """The same command has the same result as a run without faults."""
     run = cluster.finished(LAYOUT.start(workdir), workdir)
     assert f"resuming at step {step}" in run.screen
     assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
 
 
 @pytest.mark.long
-def test_a_disk_too_small_for_three_checkpoints_keeps_those_it_took(disk, undisturbed):
+def test_a_disk_too_small_for_three_checkpoints_keeps_those_that_fit(disk, undisturbed):
     disk.resize(3 << 20)
     workdir = disk.path / "run"
     error = _ends_naming_the_workdir(LAYOUT.start(workdir))
     assert "took no checkpoint of step 150 (No space left on device)" in error
     assert _newest(workdir) == 100
     disk.resize(64 << 20)
-    _goes_on(workdir, 100, undisturbed)
+    _resumes(workdir, 100, undisturbed)
 
 
-def test_a_disk_that_fills_up_in_mid_run_keeps_the_newest_checkpoint(disk, rng, undisturbed):
+def test_a_disk_that_fills_up_during_a_run_keeps_the_newest_checkpoint(disk, rng, undisturbed):
     workdir = disk.path / "run"
     checkpoints = workdir / "checkpoints"
     epoch = rng.randrange(8, 35)
     with LAYOUT.start(workdir) as process:
         process.await_line(f"epoch {epoch:6.2f}")
-        # Not while a save is under way: what it gives back would leave room for the next one.
+        # Not during a save: the space that it frees would leave room for the next one.
         disk.fill_up(rng.randrange(1 << 16), lambda: len([*checkpoints.iterdir()]) == 3)
         _ends_naming_the_workdir(process)
     step = _newest(workdir)
-    # The line comes before the checkpoint of its own step, where there is one.
+    # The line is logged before the checkpoint of its step, if there is one, is saved.
     assert step >= (epoch * 24 - 1) // runs.CHECKPOINT_EVERY * runs.CHECKPOINT_EVERY
     disk.resize(64 << 20)
-    _goes_on(workdir, step, undisturbed)
+    _resumes(workdir, step, undisturbed)
 
 
-def test_a_disk_that_is_full_from_the_start_is_told_at_once(disk):
+def test_a_disk_that_is_full_from_the_start_is_reported_at_once(disk):
     disk.resize(4096)
     (disk.path / "ballast").write_bytes(bytes(4096))
     error = _ends_naming_the_workdir(LAYOUT.start(disk.path / "run"))
     assert "No space left on device" in error
 
 
-def test_a_workdir_that_may_only_be_read_is_told_at_once(disk):
+def test_a_read_only_workdir_is_reported_at_once(disk):
     disk.set("ro")
     error = _ends_naming_the_workdir(LAYOUT.start(disk.path / "run"))
     assert "Read-only file system" in error

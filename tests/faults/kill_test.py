@@ -1,7 +1,7 @@
-"""Does a run that is killed end as one that was not?
+"""Does a run that is killed have the same result as one that is not?
 
-Each run is killed once, by SIGKILL, at a moment drawn from the session's seed; then the same command
-is given again until it is done. What the long version has hit is told at the end.
+Each run is killed once by SIGKILL, at a moment drawn from the session's seed. Then the same command is
+run again until it succeeds. The session's summary lists which process was killed in which phase.
 """
 
 import collections
@@ -26,13 +26,13 @@ from tests.faults import runs
 from tests.faults.runs import LAYOUTS, Layout
 
 MOMENTS = ("start-up", "step", "save", "evaluation")
-SHORT = ("1 process", "2 workers", "1 ps")  # Whose weights other tests need too.
+SHORT = ("1 process", "2 workers", "1 ps")
 LONG = (*LAYOUTS,) * 7
-STARTS = 4  # Of one run: the first, and three more at most.
-START_UP_S = 6.0  # From the start of a process to its first step, on a machine that is not busy.
+MAX_STARTS = 4  # Of one run.
+START_UP_S = 6.0  # From the start of a process to its first step, on an idle machine.
 TEST_EXAMPLES = 300
-# Two workers with windows of 5 steps are some 5 steps behind a synchronous run. After 41 epochs of 24
-# steps the test accuracy of the synchronous one stays within this over the next five epochs.
+# Two workers that exchange every 5 steps are about 5 steps behind a synchronous run. After 41 epochs of
+# 24 steps, the test accuracy of a synchronous run changes by less than this in the next five epochs.
 STALENESS_ALLOWANCE = 0.01
 
 pytestmark = pytest.mark.timeout(900)
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
-    """Who is killed in which run, and when; `number` tells those that are alike apart."""
+    """Which process is killed in which run, and when; `number` makes equal ones distinct."""
 
     number: int
     layout: str
@@ -52,7 +52,7 @@ class Kill:
 
 
 def kills(seed: int, is_long: bool) -> list[Kill]:
-    """The session's kills: in each layout all victims in turn, at another moment each time."""
+    """The session's kills: in each layout the victims take turns, at another moment each time."""
     rng = random.Random(seed)
     turns = {name: _turns(rng, layout.victims) for name, layout in LAYOUTS.items()}
     layouts = LONG if is_long else SHORT
@@ -60,7 +60,7 @@ def kills(seed: int, is_long: bool) -> list[Kill]:
 
 
 def _turns(rng: random.Random, victims: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(victim, moment) without end; each victim's moments come in an order of their own."""
+    """(victim, moment), forever. Each victim has its own order of moments."""
     order = rng.sample(victims, len(victims))
     moments = {victim: itertools.cycle(rng.sample(MOMENTS, len(MOMENTS))) for victim in order}
     for victim in itertools.cycle(order):
@@ -68,13 +68,13 @@ def _turns(rng: random.Random, victims: Sequence[str]) -> Iterator[tuple[str, st
 
 
 class Progress:
-    """How far a run is, as the files in its workdir tell."""
+    """How far a run is, according to the files in its workdir."""
 
     def __init__(self, workdir: pathlib.Path):
         self.workdir = workdir
 
     def last(self, name: str = "metrics") -> dict:
-        """The last event that was told, whole; one before the first step where there is none."""
+        """The last complete event that was logged; one before the first step if there is none."""
         with (
             contextlib.suppress(FileNotFoundError),
             open(self.workdir / f"{name}.jsonl", "rb") as file,
@@ -98,13 +98,13 @@ class Progress:
 
     @property
     def is_evaluating(self) -> bool:
-        """Whether what the trainers told last is what they tell before an evaluation."""
+        """Whether the last event of the trainers is one that comes before an evaluation."""
         last = self.last()
         return last["event"] == "train" and (last["epoch"] % 2 == 0 or last["step"] == runs.STEPS)
 
     @property
     def is_evaluator_evaluating(self) -> bool:
-        """Whether a checkpoint is there that the evaluator has yet to tell about."""
+        """Whether there is a checkpoint without an event of the evaluator."""
         return -1 < self.last("evaluator")["step"] < self.saved
 
     def phase(self, victim: str) -> str:
@@ -122,7 +122,7 @@ class Progress:
 
 
 def _await(condition, process: Process) -> None:
-    """Returns as soon as the condition holds; files tell nobody, so it is asked again and again."""
+    """Returns as soon as the condition holds. No event announces a file, so it polls."""
     deadline = time.monotonic() + cluster.PATIENCE_S
     while not condition():
         assert process.is_running, process.said
@@ -142,7 +142,7 @@ def _await_moment(kill: Kill, rng: random.Random, process: Process, progress: Pr
 
 
 def _await_beginning(kill: Kill, rng: random.Random, process: Process, progress: Progress) -> None:
-    """The moment is drawn from some point of the start on, or from some epoch on."""
+    """Waits until the time from which the moment counts: during start-up, or in some epoch."""
     if kill.moment == "start-up":
         time.sleep(rng.uniform(0.0, START_UP_S))
     elif kill.victim.startswith("evaluator"):
@@ -153,57 +153,57 @@ def _await_beginning(kill: Kill, rng: random.Random, process: Process, progress:
 
 
 def _pid(rng: random.Random, victim: str, process: Process) -> int:
-    """The victim's process; of a task either the one that works or the one that guards it."""
+    """The victim's process id; for a task, that of its guardian or of the guarded process."""
     if victim in ("alone", "launch"):
         return process.pid
-    guard = cluster.pid_of(process, runs.task(victim))
-    return rng.choice([guard, *cluster.children(guard)])
+    guardian = cluster.pid_of(process, runs.task(victim))
+    return rng.choice([guardian, *cluster.children(guardian)])
 
 
 @dataclasses.dataclass(frozen=True)
 class Killed:
-    """A process that was killed, or had a task killed, and ended."""
+    """A process that has ended after it or one of its tasks was killed."""
 
     process: Process
     phase: str
     saved: int  # The step of the newest checkpoint at that moment.
-    family: list[int]  # The processes it had started, some of which may still be saving.
+    descendants: list[int]  # Processes that it had started. Some may still be saving.
 
 
-def _begin_and_kill(kill: Kill, layout: Layout, rng: random.Random, workdir) -> Killed:
+def _start_and_kill(kill: Kill, layout: Layout, rng: random.Random, workdir) -> Killed:
     progress = Progress(workdir)
     with layout.start(workdir) as process:
         _await_beginning(kill, rng, process, progress)
         pid = _pid(rng, kill.victim, process)
-        family = cluster.descendants(process.pid)
+        descendants = cluster.descendants(process.pid)
         _await_moment(kill, rng, process, progress)
         phase, saved = progress.phase(kill.victim), progress.saved
         os.kill(pid, signal.SIGKILL)
-        if kill.victim == layout.leader:  # Nobody writes any more, so this is the very moment.
+        if kill.victim == layout.leader:  # Nothing is written any more, so this is exact.
             phase = progress.phase(kill.victim)
         process.wait()
-    return Killed(process, phase, saved, family)
+    return Killed(process, phase, saved, descendants)
 
 
-def _again(layout: Layout, workdir: pathlib.Path, first: Process) -> list[Process]:
-    """The same command, given until it is done: all its starts."""
+def _run_until_done(layout: Layout, workdir: pathlib.Path, first: Process) -> list[Process]:
+    """Runs the same command again until it succeeds; returns all its starts."""
     starts = [first]
     while starts[-1].wait() != 0:
-        assert len(starts) < STARTS, starts[-1].said
+        assert len(starts) < MAX_STARTS, starts[-1].said
         with layout.start(workdir) as process:
             process.wait()
         starts.append(process)
     return starts
 
 
-def _assert_ends_as_undisturbed(layout: str, run: Run, undisturbed) -> None:
+def _assert_result_as_undisturbed(layout: str, run: Run, undisturbed) -> None:
     assert run.summary["steps"] == runs.STEPS
     assert run.iterations == {runs.STEPS}
     if LAYOUTS[layout].is_synchronous:
         assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
         return
     accuracy = undisturbed.summary["test_accuracy"]
-    # Of a difference of two proportions; that both are of the same examples only makes it smaller.
+    # Of a difference of two proportions. It is smaller still, as both are of the same examples.
     standard_error = np.sqrt(2 * accuracy * (1 - accuracy) / TEST_EXAMPLES)
     bound = 3 * standard_error + STALENESS_ALLOWANCE
     assert run.summary["test_accuracy"] == pytest.approx(accuracy, abs=bound)
@@ -211,21 +211,23 @@ def _assert_ends_as_undisturbed(layout: str, run: Run, undisturbed) -> None:
 
 @pytest.fixture(scope="module")
 def tally(request):
-    """(moment hit, victim) of every kill; told at the end of the session."""
+    """Counts (victim, phase) of every kill; printed at the end of the session."""
     hits = collections.Counter()
     yield hits
     lines = [f"{count:>4} killed: {victim}, {phase}" for (victim, phase), count in hits.items()]
     request.config.stash[runs.TALLY] = sorted(lines, key=lambda line: line[5:])
 
 
-def test_a_killed_run_ends_as_if_nothing_had_happened(kill, rng, tally, tmp_path, undisturbed):
+def test_a_killed_run_has_the_same_result_as_one_without_faults(
+    kill, rng, tally, tmp_path, undisturbed
+):
     layout, workdir = LAYOUTS[kill.layout], tmp_path / "run"
-    killed = _begin_and_kill(kill, layout, rng, workdir)
+    killed = _start_and_kill(kill, layout, rng, workdir)
     tally[kill.victim.partition(" ")[0], killed.phase] += 1
-    if rng.random() < 0.5:  # Else the command is given again while some may still be saving.
-        cluster.await_end_of(killed.family)
-    starts = _again(layout, workdir, killed.process)
-    cluster.await_end_of(killed.family)
+    if rng.random() < 0.5:  # Otherwise the command runs again while some may still be saving.
+        cluster.await_end_of(killed.descendants)
+    starts = _run_until_done(layout, workdir, killed.process)
+    cluster.await_end_of(killed.descendants)
     for process in starts:
         assert process.wait() != 2 and "Traceback" not in process.said, process.said
     if len(starts) > 1 and killed.saved:
@@ -234,14 +236,14 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(kill, rng, tally, tmp_path
     assert not [*(workdir / "checkpoints").glob(".*")]
     if "evaluator 0" in layout.tasks:
         assert Progress(workdir).last("evaluator")["step"] == runs.STEPS
-    _assert_ends_as_undisturbed(kill.layout, Run(workdir), undisturbed)
+    _assert_result_as_undisturbed(kill.layout, Run(workdir), undisturbed)
 
 
 @pytest.mark.long
 def test_every_victim_and_every_moment_was_hit(tally):
-    """Last, so that it speaks of all the kills before it."""
+    """It is the last test of the file, so that it sees all kills."""
     if sum(tally.values()) < len(LONG):
-        pytest.skip("not all kills were asked for")
+        pytest.skip("not all kills were selected")
     victims, phases = zip(*tally, strict=True)
     assert {*phases} >= {*MOMENTS}
     assert {*victims} == {"alone", "launch", "chief", "worker", "ps", "evaluator"}

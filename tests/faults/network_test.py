@@ -1,7 +1,7 @@
-"""Does a run outlive a network that is cut and mended?
+"""Does a run survive a network that is cut and repaired?
 
-Each worker has a network of its own, a namespace, and both hang on a switch in a third; that needs
-root. A cut closes no connection: packets vanish, and only silence tells.
+Each worker has its own network namespace, and a switch in a third namespace connects both; that needs
+root. A cut closes no connection: packets are dropped, and a peer can only notice the silence.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.cluster.cluster import Process, Run
 from tests.faults import runs
 
 PEER_TIMEOUT_S = 8.0
-SECONDS = 20.0  # To be gone once a task is lost.
+SECONDS = 20.0  # For a process to end after a task is lost.
 ADDRESSES = ("10.213.0.1", "10.213.0.2")
 PORT = 2222
 
@@ -62,12 +62,12 @@ class Network:
         _ip("-n", host, "link", "set", "lo", "up")
 
     def cut(self, how: str) -> None:
-        if how == "switch":  # Both hosts' own links stay up.
+        if how == "switch":  # The links of both hosts stay up.
             _ip("-n", self._switch, "link", "set", "port0", "nomaster")
         else:
             _ip("-n", self.hosts[0], "link", "set", "cable", "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         _ip("-n", self._switch, "link", "set", "port0", "master", "switch")
         _ip("-n", self.hosts[0], "link", "set", "cable", "up")
 
@@ -79,7 +79,7 @@ def network():
 
 
 def _workers(network: Network, workdir, *flags: str) -> list[Process]:
-    """A worker on each host, under way. The follower's folder is its own, as on another machine."""
+    """A running worker on each host. Each has its own folder, as on two machines."""
     addresses = tuple(f"{address}:{PORT}" for address in ADDRESSES)
     args = [*cluster.TRAINER, *runs.FLAGS, f"--peer_timeout_s={PEER_TIMEOUT_S}", *flags]
     return [
@@ -100,7 +100,7 @@ def _workers(network: Network, workdir, *flags: str) -> list[Process]:
         pytest.param("switch", "2 workers through TensorFlow", marks=pytest.mark.long),
     ],
 )
-def test_workers_cut_off_from_each_other_say_so_and_go_on_when_they_meet_again(
+def test_disconnected_workers_name_each_other_and_resume_once_they_are_connected(
     how, layout, rng, network, tmp_path, undisturbed
 ):
     flags = runs.LAYOUTS[layout].flags
@@ -113,7 +113,7 @@ def test_workers_cut_off_from_each_other_say_so_and_go_on_when_they_meet_again(
             assert process.wait() == 75, process.said
             assert f"{lost} was lost" in process.error
         assert time.monotonic() - began < PEER_TIMEOUT_S + SECONDS
-    network.mend()
+    network.repair()
     first, second = _workers(network, tmp_path, *flags)
     with first, second:
         assert first.wait() == second.wait() == 0, first.said + second.said

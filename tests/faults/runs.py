@@ -1,4 +1,4 @@
-"""Which runs are disturbed, and what would they have come to?"""
+"""Which runs do the fault tests disturb? One of each `Layout`, long enough to be hit in every phase."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 
 STEPS, CHECKPOINT_EVERY = 1000, 50
-# Some seconds of training with 20 saves and 21 evaluations, and a stop possible every 5 steps.
+# Some seconds of training with 20 saves and 21 evaluations; a stop is possible every 5 steps.
 FLAGS = (
     f"--config.train.steps={STEPS}",
     "--config.train.steps_per_loop=5",
@@ -22,7 +22,7 @@ TALLY = pytest.StashKey[list[str]]()
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a run is started: the tasks that `launch` is to start, if any, and flags of `train`."""
+    """How a run is started: the tasks and flags of `launch`, if it is used, and the flags of `train`."""
 
     tasks: tuple[str, ...] = ()
     launch: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Layout:
         return self.tasks[0] if self.tasks else "alone"
 
     def start(self, workdir: pathlib.Path, *flags: str) -> Process:
-        """A run under way in the workdir."""
+        """A run that has just started in the workdir."""
         train = [f"--workdir={workdir}", *FLAGS, *self.flags, *flags]
         verb = ["launch", *self.launch, "--"] if self.tasks else ["train"]
         # TensorFlow leaves a file in the temporary folder when it is killed.
@@ -74,5 +74,5 @@ def task(name: str) -> Task:
 
 
 def finished(layout: str, workdir: pathlib.Path) -> Run:
-    """A run from start to end to which nothing happened."""
+    """A finished run without faults."""
     return cluster.finished(LAYOUTS[layout].start(workdir), workdir)

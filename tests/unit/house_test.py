@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from strategies.traits import TRAITS
 from tests.paths import ROOT
 
 # From the top down. `version` is trainer/__init__.py; `recipe`, `health` and `sweep` are public names.
@@ -23,8 +24,8 @@ ROOMS = """
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.
 STRATEGIES = """
     create for_strategy tpu parameter_server multi_worker_mirrored multi_worker mirrored replicated
-    compiled_loop runtime choose rendezvous collectives sync network devices cluster tensorflow_import packages
-    errors
+    compiled_loop runtime choose traits rendezvous collectives sync network devices cluster
+    tensorflow_import packages errors
 """.split()
 MAX_LINES = 300
 
@@ -151,6 +152,23 @@ def test_every_unit_test_of_the_program_mirrors_a_file_or_a_room_of_it():
         if str(path.parent.relative_to(ROOT / "tests" / "unit")) not in folders
     ]
     assert not astray
+
+
+def test_the_trainer_compares_no_strategys_name():
+    """What differs between strategies is in `strategies/traits.py`, or in their runtimes."""
+    comparisons = []
+    for path in _files("trainer"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Compare):
+                operands = [node.left, *node.comparators]
+            elif isinstance(node, ast.MatchValue):
+                operands = [node.value]
+            else:
+                continue
+            parts = [part for operand in operands for part in ast.walk(operand)]
+            if any(isinstance(part, ast.Constant) and part.value in TRAITS for part in parts):
+                comparisons.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not comparisons
 
 
 def test_the_list_of_rooms_names_each_once():

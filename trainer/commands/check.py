@@ -1,7 +1,7 @@
-"""What would `train` do here with these flags, and what is wrong?
+"""What would `train` do here with these flags, and what is wrong? `check` prints one line per part.
 
-Nothing is trained, served or written. Every part is looked at even where one before it failed, so one
-run of `check` finds all there is to mend.
+It trains, serves and writes nothing. It continues after a part that is wrong, so one run of `check`
+finds every mistake.
 """
 
 import os
@@ -26,24 +26,24 @@ from trainer.training import batch_split
 
 _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
-_FOR_A_TPU = "config data tpu packages".split()  # Where that TPU is not.
+_FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
 
 def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
-    """(what was looked at, whether it is well, what was found) for each part, in order.
+    """(name, whether it is right, what was found) for each part, in order.
 
-    None: it could not be looked at, as a part it builds on is wrong.
+    None instead of a boolean: it could not be checked, because a part that it depends on is wrong.
     """
-    checking = _Check(options)
+    check = _Check(options)
     parts = _FOR_A_TPU if options.tpu_topology else _HERE
     for name in parts:
-        yield name, *_looked_at(getattr(checking, name))
+        yield name, *_result(getattr(check, name))
 
 
-def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
+def _result(check_part: Callable[[], str]) -> tuple[bool | None, str]:
     try:
-        return True, look()
+        return True, check_part()
     except _Unknown as error:
         return None, str(error)
     except (InputError, Resumable) as error:
@@ -51,11 +51,11 @@ def _looked_at(look: Callable[[], str]) -> tuple[bool | None, str]:
 
 
 class _Unknown(Exception):
-    """A part that cannot be looked at because one it builds on is wrong."""
+    """A part cannot be checked because one that it depends on is wrong."""
 
 
 class _Check:
-    """One look at everything; later parts use what earlier ones found."""
+    """A method per part. Later parts use what earlier ones found."""
 
     def __init__(self, options: CheckOptions):
         self._options = options
@@ -89,26 +89,20 @@ class _Check:
 
     def devices(self) -> str:
         choice = self._known(self._choice, "strategy")
-        serves = self._cluster.has_ps and not self._cluster.is_leader
         self._devices = for_strategy.local_devices(self._options.devices, choice)
         if self._devices:
             self._choice = choose.with_transport(choice, self._options.transport, self._devices)
         shown = ", ".join(self._devices) or "the cores of the TPU"
-        if word := for_strategy.why_no_gpu(choice, self._devices):
-            shown += f"\nwarning: {word}"
-        return "those TensorFlow's server finds" if serves else shown
+        if warning := for_strategy.why_no_gpu(choice, self._devices):
+            shown += f"\nwarning: {warning}"
+        serves = choice.serves(self._cluster)
+        return "the devices that TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
         batch_split.check_batch(config, self._choice, self._cluster, len(devices))
-        replicas = batch_split.num_replicas(self._choice, self._cluster, len(devices))
         batch = config.data.global_batch_size
-        if self._choice.strategy == "parameter_server":
-            workers = len(self._cluster.trainers())
-            return f"{batch} examples a step, each step on one of {workers} workers"
-        if not replicas:
-            return f"{batch} examples a step, over the cores of the TPU"
-        return f"{batch} examples a step = {replicas} x {batch // replicas}"
+        return self._choice.describe_batch(self._cluster, len(devices), batch)
 
     def data(self) -> str:
         return registry.find(self._known(self._config, "config").data)
@@ -116,24 +110,26 @@ class _Check:
     def workdir(self) -> str:
         config = self._known(self._config, "config")
         if not self._options.workdir:
-            return "a fresh folder under runs/"
+            return "a new folder under runs/"
         return locate.open_workdir(self._options.workdir).examine(config)
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
-        shared = shared_secret.read(self._options.secret_file)
+        secret = shared_secret.read(self._options.secret_file)
         roll_call.check_own_address(cluster)
         found = roll_call.probe(cluster, _PROBE_S)
         if not found:
-            return "none: this process trains alone"
-        words = [f"{one} at {cluster.address(one)}: {_peer(word)}" for one, word in found.items()]
-        words.append(
-            "they share a secret" if shared else "no secret: whoever reaches them can take part"
+            return "none: this is a single task"
+        lines = [f"{one} at {cluster.address(one)}: {_answer(word)}" for one, word in found.items()]
+        lines.append(
+            "a shared secret authenticates them"
+            if secret
+            else "no shared secret: anyone who can connect to them can take part"
         )
-        servers = bool(self._choice) and self._choice.starts_servers
-        if word := exposed(cluster, servers):
-            words.append(f"warning: {word}")
-        return "\n".join(words)
+        starts_servers = bool(self._choice) and self._choice.starts_servers
+        if warning := exposed(cluster, starts_servers):
+            lines.append(f"warning: {warning}")
+        return "\n".join(lines)
 
     def packages(self) -> str:
         names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
@@ -150,22 +146,23 @@ class _Check:
         return value
 
 
-def _peer(word: str) -> str:
-    # A task listens from its roll call on; the leader, who calls, only once training begins.
-    return "answers" if word == "answers" else f"{word} (not started yet, or out of reach)"
+def _answer(word: str) -> str:
+    # A task listens from its roll call on; the leader, which connects to the others, once it trains.
+    return word if word == "answers" else f"{word} (not started yet, or not reachable)"
 
 
 def run(options: CheckOptions) -> int:
-    """Prints what was found; 0 where `train` would start, or would on that TPU, else 2."""
-    if options.tpu_topology:  # Or libtpu would look for a Google Cloud around it, for minutes.
+    """Prints what was found. Returns 0 if `train` would start, here or on the TPU asked about, else 2."""
+    if options.tpu_topology:  # Otherwise libtpu searches for minutes for a Google Cloud around it.
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     wrong = 0
-    for name, is_well, found in examine(options):
-        wrong += is_well is False
+    for name, is_right, found in examine(options):
+        wrong += is_right is False
         first, *more = found.splitlines()
-        print(f"{_SIGNS[is_well]:<5} {name:<9} {first}")
+        print(f"{_SIGNS[is_right]:<5} {name:<9} {first}")
         for line in more:
             print(f"{'':16}{line}")
     place = f" on {options.tpu_topology}" if options.tpu_topology else ""
-    print(f"\n{wrong} wrong: mend that first" if wrong else f"\nready: `train` would start{place}")
+    fix = "fix it first" if wrong == 1 else "fix them first"
+    print(f"\n{wrong} wrong: {fix}" if wrong else f"\nready: `train` would start{place}")
     return EXIT_BAD_INPUT if wrong else EXIT_DONE

@@ -1,4 +1,4 @@
-"""What does `python -m trainer evaluate` do?"""
+"""What does `python -m trainer evaluate` do? It prints the test metrics of one checkpoint."""
 
 import json
 
@@ -14,13 +14,13 @@ from trainer.task.evaluator import create_evaluator
 
 
 def evaluate_once(options: EvaluateOptions) -> int:
-    """`python -m trainer evaluate`: prints the test metrics of one checkpoint, as one JSON line."""
+    """Prints one JSON line; returns the exit code. Raises InputError."""
     with locate.open_workdir(options.workdir).open_readonly() as workdir:
-        print(json.dumps(_evaluated(options, workdir)))
+        print(json.dumps(_evaluate(options, workdir)))
     return EXIT_DONE
 
 
-def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
+def _evaluate(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
     config = workdir.read_config()
     choice = choose.choose(
         ClusterSpec(),
@@ -29,14 +29,14 @@ def _evaluated(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
         choose.tpu_from_env(),
         options.startup_timeout_s,
     )
-    # A TPU that is called and does not answer keeps native code waiting without end.
+    # Native code that calls a TPU waits forever for one that does not answer.
     with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
-        step = options.checkpoint or _found_step(evaluator.store, workdir, options.best)
+        step = options.checkpoint or _step(evaluator.store, workdir, options.best)
         return {"step": step, **evaluator.evaluate(step)}
 
 
-def _found_step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
+def _step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
     found = store.best() if is_best else store.newest()
     if found is None:
         lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"

@@ -1,4 +1,4 @@
-"""What does `python -m trainer train` do?"""
+"""What does `python -m trainer train` do? It runs this process's task of the cluster to its end."""
 
 from absl import logging
 
@@ -9,23 +9,24 @@ from trainer.cli.options import TrainOptions
 from trainer.config import load as config_load
 from trainer.process.guardian import Guardian
 from trainer.process.signals import StopRequest
-from trainer.task.run import TaskRun
+from trainer.task import run as task_run
+from trainer.task.context import TaskContext
 from trainer.training import batch_split
 
 
-def run(options: TrainOptions, cluster: ClusterSpec, guard: Guardian) -> int:
-    """Runs this process's task of the cluster to its end and returns its exit code.
+def run(options: TrainOptions, cluster: ClusterSpec, guardian: Guardian) -> int:
+    """Returns the exit code.
 
     Raises:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
-    key = shared_secret.read(options.secret_file)
+    secret = shared_secret.read(options.secret_file)
     config = config_load.resolve(options.config, options.overrides)
     choice = choose.choose(
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
     )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     batch_split.check_sync_mode(config, choice)
-    task = TaskRun(options, config, cluster, choice, key, stop, guard)
-    return task.run_evaluator() if cluster.is_evaluator else task.run_member()
+    task = TaskContext(options, config, cluster, choice, secret, stop, guardian)
+    return task_run.run_evaluator(task) if cluster.is_evaluator else task_run.run_member(task)

@@ -52,7 +52,7 @@ def run(options: TuneOptions) -> int:
 
             def look() -> None:
                 show.look()
-                health.note()
+                health.record_progress()
 
             stop.set_grace_period(options.grace_s + START_S)
             run = functools.partial(run_trials, options, search, workdir.path, slots, stop, {})

@@ -15,25 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from strategies.cluster.spec import Task
-from strategies.errors import EXIT_RESUME
+from trainer.process import parent_death
 from trainer.process.child import StoppableChild
 from trainer.process.exit_record import ExitRecord, RecordFile
 
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
-
-# Makes the system end a task whose launcher was killed, and so could not end it itself. It runs in an
-# interpreter of its own, which becomes the task's: between fork and exec little is safe to do where
-# there are threads, and at a restart there are.
-_TETHER = f"""
-import ctypes, os, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, {int(signal.SIGTERM)}, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    os._exit({EXIT_RESUME})
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +70,7 @@ class Process(StoppableChild):
         self._started_at = time.monotonic()
         self._record_file = RecordFile()
         self._popen = subprocess.Popen(
-            [*_tether(), sys.executable, *command.args],
+            [*parent_death.command_prefix(), sys.executable, *command.args],
             env=self._record_file.name_in(command.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -120,12 +108,6 @@ class Process(StoppableChild):
         self.record = self._record_file.take(self._popen.pid, code)
         self.code = code
         self._put_event(self)
-
-
-def _tether() -> list[str]:
-    if sys.platform != "linux":
-        return []
-    return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid())]
 
 
 def _lines(stream) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """With how many workers can this config run?
 
-With a number of replicas among which the global batch divides evenly, and the reduction blocks too, if the
-config has any.
+With a number of replicas among which the global batch divides evenly, and the reduction blocks too, if
+the config has any.
 """
 
 from collections.abc import Sequence

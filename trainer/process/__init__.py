@@ -1,1 +1,1 @@
-"""How does one process stay alive, stop and speak?"""
+"""How does one process stay alive, stop and print?"""

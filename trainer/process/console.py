@@ -1,7 +1,7 @@
-"""How is a line said, where perhaps nobody listens any more?
+"""How is a line printed when the reader of stderr may be gone? An error of the stream is ignored.
 
-Who read the screen may have been killed, a launcher or a terminal. A process that is about to save, or
-to end, does so all the same.
+The reader may have been killed, as a launcher or a terminal is. A process that is about to save or to
+exit must do so all the same.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import sys
 
 
 def print_line(line: str) -> None:
-    """The line on stderr, at once, and in one piece: others write to the same pipe."""
+    """Prints the line on stderr at once, in one write, as other processes may write to the same pipe."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
@@ -21,7 +21,7 @@ def error_line(message: str) -> str:
 
 
 def flush() -> None:
-    """What was printed is out."""
+    """Writes out what was printed so far."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()

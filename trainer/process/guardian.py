@@ -1,10 +1,12 @@
-"""Who ends a process that TensorFlow has made deaf?
+"""Who ends a process that native code has blocked? Its guardian, a parent process without TensorFlow.
 
-While TensorFlow's servers start, native code holds Python's lock until every peer's server answers. No
-thread of the process runs meanwhile: no signal is heard, no loss of a peer noticed, no deadline kept.
-So a task of a cluster runs as the child of a small process that knows no TensorFlow. It passes
-signals on, and while the child is deaf it watches the child's connections in its stead. Some starts
-leave the child its hearing, and then it reads the beats itself; it says so, and watches for itself.
+While TensorFlow's servers start, native code holds Python's lock until the servers of all peers answer.
+No thread of the process runs in that time, so it receives no signal, notices no lost peer and keeps no
+deadline. Therefore a task of a cluster runs as the child of a small guardian process. The guardian
+passes signals on, and while the child may be blocked it watches the child's connections itself.
+
+Some starts do not block the child, and then the child reads the heartbeats itself. It reports so to the
+guardian, which then measures silence from that moment.
 """
 
 import array
@@ -27,24 +29,24 @@ from trainer.process import console, exit_record, parent_death
 from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-_LOOK_EVERY_S = 0.5
-_LOOKS_FOR_AN_END = 3
-_HEARS, _END, _LAST = b"hears", b"end", b"last "
+_POLL_EVERY_S = 0.5
+_POLLS_BEFORE_KILL = 3  # For a child that notices the failure too, and exits with its own message.
+_RUNS, _END, _LAST = b"runs", b"end", b"last "  # Messages from the child.
 _MAX_LAST_BYTES = 1 << 15
-_AGAIN = "run the same command again to go on"
+_RESUME = "run the same command again to resume"
 
 
 class Guardian:
-    """The child's side. Without a channel, for a process alone, nothing is guarded."""
+    """The child's side. Without a channel, as in a single task, nothing is guarded."""
 
     def __init__(self, channel: socket.socket | None = None):
         self._channel = channel
 
-    def say_last(self, line: str) -> None:
-        """Has the line said once this process has ended, be it only because its guard had to end it.
+    def print_at_exit(self, line: str) -> None:
+        """Has the line printed once this process has ended, even if the guardian had to kill it.
 
-        Said by itself, it could be left between its words and its end, when native code takes Python's
-        lock; then the guard would end it with a line of its own.
+        If this process printed the line itself, native code could take Python's lock between the line
+        and the exit. Then the guardian would kill the process and print a second line.
         """
         if self._channel:
             self._channel.send(_LAST + line.encode()[:_MAX_LAST_BYTES])
@@ -52,13 +54,16 @@ class Guardian:
             console.print_line(line)
 
     @contextlib.contextmanager
-    def deaf(self, doing: str, timeout_s: float, peers: Mapping[Task, Any], silence_s: float):
-        """While the body runs this process may be deaf, for at most `timeout_s`.
+    def watch_while_blocked(
+        self, doing: str, timeout_s: float, peers: Mapping[Task, Any], silence_s: float
+    ) -> Iterator[None]:
+        """While the body runs, native code may block this process, for at most `timeout_s`.
 
         Args:
-          doing: what it is doing then, as in "starting TensorFlow's servers".
-          peers: connections on which every peer beats: a closed one, or one that is
-            silent for `silence_s`, ends the process too. All three with exit code 75.
+          doing: what the process does, for messages, as in "starting TensorFlow's servers".
+          timeout_s: after that, the guardian ends this process with exit code 75.
+          peers: connections on which every peer sends heartbeats. The guardian also ends this
+            process when one of them is closed, or silent for `silence_s`.
         """
         if not self._channel:
             yield
@@ -72,139 +77,140 @@ class Guardian:
         fds = [peer.fileno() for peer in peers.values()]
         socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
         is_over = threading.Event()
-        sign = threading.Thread(target=self._say_that_it_hears, args=(is_over,), daemon=True)
-        sign.start()
+        reporter = threading.Thread(target=self._report_running, args=(is_over,), daemon=True)
+        reporter.start()
         try:
             yield
         finally:
             is_over.set()
-            sign.join()  # So that the end is the last that is said.
+            reporter.join()  # So that the end is the last message.
             self._channel.send(_END)
 
-    def _say_that_it_hears(self, is_over: threading.Event) -> None:
-        while not is_over.wait(_LOOK_EVERY_S):  # A deaf process runs no thread, so says nothing.
-            self._channel.send(_HEARS)
+    def _report_running(self, is_over: threading.Event) -> None:
+        while not is_over.wait(
+            _POLL_EVERY_S
+        ):  # A blocked process runs no thread, so sends nothing.
+            self._channel.send(_RUNS)
 
 
-def split_off() -> Guardian:
-    """Returns in a child process; the caller's own process guards it and ends with its exit code.
+def fork_child() -> Guardian:
+    """Returns in a child process. The calling process guards it, and exits with its exit code.
 
     Call it before there are threads.
     """
-    mine, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    own_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     console.flush()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     parent, child = os.getpid(), os.fork()
     if child:
-        childs.close()
-        _Parent(child, mine).watch()
-    mine.close()
-    os.setpgid(0, 0)  # Ctrl-C on a terminal reaches the parent alone, which passes it on, once.
+        child_end.close()
+        _Parent(child, own_end).watch()
+    own_end.close()
+    os.setpgid(0, 0)  # A terminal sends Ctrl-C to the parent only, which passes it on, once.
     parent_death.end_with(parent, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Guardian(childs)
+    return Guardian(child_end)
 
 
 class _Parent:
-    """The watching side. All its waits are bounded, and it never returns."""
+    """The guardian's side. All its waits have a deadline, and `watch` never returns."""
 
     def __init__(self, child: int, channel: socket.socket):
         self._child = child
         self._channel = channel
-        self._deaf: _Deaf | None = None
-        self._last_line = ""  # As the child has left it.
-        self._asked = ""  # The signal that was passed on; the child may have gone deaf before it.
+        self._watched: _WatchedPeers | None = None  # While the child may be blocked.
+        self._last_line = ""  # Which the child wants printed at its exit.
+        self._signal = ""  # Which was passed on; the child may have been blocked before that.
 
     def watch(self) -> None:
         while True:
-            self._hear_child()
-            self._hear_signal()
-            if self._deaf and (trouble := self._asked or self._deaf.trouble()):
-                # A child that hears of it too ends by itself, and has left word.
-                for _ in range(_LOOKS_FOR_AN_END):
-                    self._hear_signal()
-                lost = self._deaf.lost if not self._asked else None
-                self._end(f"{trouble} while {self._deaf.doing}; {_AGAIN}", lost)
+            self._receive_messages()
+            self._receive_signal()
+            if self._watched and (failure := self._signal or self._watched.failure()):
+                for _ in range(_POLLS_BEFORE_KILL):
+                    self._receive_signal()
+                lost = None if self._signal else self._watched.lost
+                self._kill(f"{failure} while {self._watched.doing}; {_RESUME}", lost)
 
-    def _hear_child(self) -> None:
+    def _receive_messages(self) -> None:
         while select.select([self._channel], [], [], 0)[0]:
             data, fds, _, _ = socket.recv_fds(self._channel, 1 << 16, 4096)
-            if data == _HEARS:
-                self._deaf.start_again()
+            if data == _RUNS:
+                self._watched.reset_silence()
                 continue
             if data.startswith(_LAST):
                 self._last_line = data.removeprefix(_LAST).decode(errors="replace")
                 continue
-            if self._deaf:
-                self._deaf.close()
-            self._deaf = _Deaf(json.loads(data), fds) if fds else None
+            if self._watched:
+                self._watched.close()
+            self._watched = _WatchedPeers(json.loads(data), fds) if fds else None
             if not data:
                 return
 
-    def _hear_signal(self) -> None:
-        heard = signal.sigtimedwait(_SIGNALS, _LOOK_EVERY_S)
-        if heard is None:
+    def _receive_signal(self) -> None:
+        received = signal.sigtimedwait(_SIGNALS, _POLL_EVERY_S)
+        if received is None:
             return
-        if heard.si_signo == signal.SIGCHLD:
-            self._reap()
+        if received.si_signo == signal.SIGCHLD:
+            self._exit_with_child()
             return
-        self._asked = f"stopped by {signal.Signals(heard.si_signo).name}"
-        os.kill(self._child, heard.si_signo)
+        self._signal = f"stopped by {signal.Signals(received.si_signo).name}"
+        os.kill(self._child, received.si_signo)
 
-    def _reap(self) -> None:
+    def _exit_with_child(self) -> None:
         pid, status = os.waitpid(self._child, os.WNOHANG)
         if not pid:
-            return  # The child was stopped or continued.
-        self._hear_child()
+            return  # The child was suspended or continued.
+        self._receive_messages()
         if self._last_line:
             console.print_line(self._last_line)
         if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
-            message = f"the task was killed by {name}; {_AGAIN}"
+            message = f"the task was killed by {name}; {_RESUME}"
             exit_record.write(ExitRecord(128 + os.WTERMSIG(status), message))
             console.print_line(console.error_line(message))
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
-    def _end(self, message: str, lost: Task | None) -> None:
+    def _kill(self, message: str, lost: Task | None) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
-        self._hear_child()
+        self._receive_messages()
         exit_record.write(ExitRecord(EXIT_RESUME, message, lost))  # Unless the child has.
         console.print_line(self._last_line or console.error_line(message))
         os._exit(EXIT_RESUME)
 
 
-class _Deaf:
-    """A time in which the child cannot hear, and the connections it cannot read."""
+class _WatchedPeers:
+    """The child's connections to its peers, while it may be blocked and cannot read them."""
 
     def __init__(self, message: Mapping[str, Any], fds: list[int]):
         self.doing: str = message["doing"]
         self._timeout_s = message["timeout_s"]
         self._silence_s = message["silence_s"]
         self._peers = dict(zip(fds, map(Task.from_json, message["peers"]), strict=True))
-        self.lost: Task | None = None  # Once `trouble` has found one.
+        self.lost: Task | None = None  # Once `failure` has found one.
         self._deadline = time.monotonic() + self._timeout_s
-        self.start_again()
+        self.reset_silence()
 
-    def start_again(self) -> None:
-        """Measures silence from now on: until now the child could hear for itself."""
+    def reset_silence(self) -> None:
+        """Measures silence from now on: until now the child could read for itself."""
         now = time.monotonic()
-        self._heard = {fd: (_bytes_waiting(fd), now) for fd in self._peers}  # And since when.
+        self._waiting = {fd: (_bytes_waiting(fd), now) for fd in self._peers}  # And since when.
 
-    def trouble(self) -> str | None:
-        """What ends the wait, or None. The beats stay unread, so they can only become more."""
+    def failure(self) -> str | None:
+        """Why the child must end, or None. Heartbeats stay unread, so waiting bytes only increase."""
         now = time.monotonic()
         for fd in self._closed():
             self.lost = self._peers[fd]
             return f"{self.lost} was lost (its connection closed)"
-        for fd, (waiting, since) in self._heard.items():
+        for fd, (waiting, since) in self._waiting.items():
             if (waiting_now := _bytes_waiting(fd)) != waiting:
-                self._heard[fd] = waiting_now, now
+                self._waiting[fd] = waiting_now, now
             elif now - since > self._silence_s:
                 self.lost = self._peers[fd]
                 return f"{self.lost} was lost (not heard from for {self._silence_s:g} s)"
         if now > self._deadline:
-            return f"no end came within {self._timeout_s:g} s"
+            return f"timed out after {self._timeout_s:g} s"
         return None
 
     def close(self) -> None:

@@ -1,12 +1,13 @@
-"""Does a task come on, for who looks from outside of its process?
+"""Is this task making progress? (Answers health probes.) The time of a file says when it last did.
 
-A task that is given MUSTER_HEALTH_FILE touches that file, at most once a second, when it comes on: who
-trains, with the steps; who serves, while its threads run, as it ends with its leader; an evaluator and a
-sweep, when they look around. A container's health check asks how long ago that was:
+A task with the environment variable MUSTER_HEALTH_FILE touches that file, at most once a second. A task
+that trains does so as its steps are done; one that serves, as long as its threads run, since it ends
+with its leader; an evaluator and a sweep, each time they poll. A container's probe asks how old the
+file is:
 
-    python -m trainer.health 120      # exit code 1 if it was more than 120 s ago, or never
+    python -m trainer.health 120      # exit code 1 if it is older than 120 s or missing
 
-It imports nothing that is slow, and can be asked while TensorFlow keeps the task itself from answering.
+It imports nothing slow, and answers even while TensorFlow blocks the task itself.
 """
 
 import contextlib
@@ -23,55 +24,55 @@ _LIMIT_S = 120.0
 
 
 class Health:
-    """The file of one task; without a path there is none, and nothing is done."""
+    """The health file of one task. Without a path, nothing is written."""
 
     def __init__(self, path: str = ""):
         self._path = path
-        self._noted = -_EVERY_S
+        self._last_time = -_EVERY_S
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> "Health":
         return cls(environ.get(VARIABLE, ""))
 
-    def note(self) -> None:
-        """The task has come on."""
+    def record_progress(self) -> None:
         now = time.monotonic()
-        if self._path and now - self._noted >= _EVERY_S:
-            self._noted = now
-            with contextlib.suppress(OSError):  # A disk may be full; no run ends for its health.
+        if self._path and now - self._last_time >= _EVERY_S:
+            self._last_time = now
+            # The disk may be full. A run does not end because its health cannot be written.
+            with contextlib.suppress(OSError):
                 pathlib.Path(self._path).touch()
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Notes, for as long as the body runs, that the threads of this process do."""
+    def recording(self) -> Iterator[None]:
+        """Records progress as long as the body runs and this process's threads do."""
         is_over = threading.Event()
 
-        def keep() -> None:
-            self.note()
+        def keep_recording() -> None:
+            self.record_progress()
             while self._path and not is_over.wait(_EVERY_S):
-                self.note()
+                self.record_progress()
 
-        threading.Thread(target=keep, name="health", daemon=True).start()
+        threading.Thread(target=keep_recording, name="health", daemon=True).start()
         try:
             yield
         finally:
             is_over.set()
 
 
-def look(path: str, limit_s: float) -> tuple[bool, str]:
-    """Whether the task came on within `limit_s`, and when it last did, in words."""
+def check(path: str, limit_s: float) -> tuple[bool, str]:
+    """Whether the task made progress within `limit_s`, and in words when it last did."""
     try:
         age_s = time.time() - os.stat(path).st_mtime
     except OSError as error:
-        return False, f"no sign yet of a task that comes on ({path or VARIABLE}: {error.strerror})"
-    return age_s <= limit_s, f"came on {age_s:.0f} s ago"
+        return False, f"no progress yet ({path or VARIABLE}: {error.strerror})"
+    return age_s <= limit_s, f"last progress {age_s:.0f} s ago"
 
 
 def main() -> int:
     limit_s = float(sys.argv[1]) if sys.argv[1:] else _LIMIT_S
-    is_well, found = look(os.environ.get(VARIABLE, ""), limit_s)
-    print(found)
-    return 0 if is_well else 1
+    is_healthy, message = check(os.environ.get(VARIABLE, ""), limit_s)
+    print(message)
+    return 0 if is_healthy else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What does a line on the screen look like?
+"""What does a log line look like? The time and the message, one line per event.
 
-One line per event, with the time and nothing else before it: where in the code it was written helps
-nobody who trains. TensorFlow's own Python lines are shown from warnings up.
+Where in the code a line was logged helps nobody who trains. TensorFlow's own Python lines are shown from
+warnings up.
 """
 
 import logging as std_logging
@@ -20,7 +20,7 @@ class _Formatter(std_logging.Formatter):
         return f"{time} {level}{record.getMessage()}"
 
 
-def _is_ours(record: std_logging.LogRecord) -> bool:
+def _is_shown(record: std_logging.LogRecord) -> bool:
     """True for lines from anywhere in these packages, and for warnings from any other."""
     if record.levelno >= std_logging.WARNING:
         return True
@@ -30,9 +30,9 @@ def _is_ours(record: std_logging.LogRecord) -> bool:
 
 def set_up() -> None:
     """Sends absl's log to stderr in this form."""
-    flags.FLAGS.mark_as_parsed()  # They are not used; unparsed, absl puts a warning first.
+    flags.FLAGS.mark_as_parsed()  # Its flags are not used, but unparsed flags make absl print a warning.
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
     handler.setFormatter(_Formatter())
-    handler.addFilter(_is_ours)
+    handler.addFilter(_is_shown)

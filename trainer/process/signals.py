@@ -1,9 +1,18 @@
-"""Who asked this process to stop, and how soon must it be gone?
+"""Which file handles SIGTERM and Ctrl-C? This one: `StopRequest` receives them in `train` and `tune`.
 
-SIGTERM and Ctrl-C are blocked in every thread and taken by one thread that waits for them. So they
-are heard while the main thread sits in TensorFlow's native code, and TensorFlow's own handlers, which
-swallow SIGTERM, never see them. Before training a stop is immediate; once training it is a wish that
-the loop grants at its next end, and the grace bounds how long that may take.
+Both signals are blocked in every thread, and one thread waits for them. So they arrive even while the
+main thread is in TensorFlow's native code, and TensorFlow's own handlers, which swallow SIGTERM, never
+see them. Before training starts, a signal ends the process at once. During training, the first signal
+sets `requested`: the loop saves and stops after its current call, within the grace period. A second
+signal, or the end of the grace period, ends the process at once.
+
+Other files touch signals for one reason each:
+- `guardian.py`: the parent of a cluster's task passes both signals on to it, and ends a task that is
+  blocked in native code and cannot receive them.
+- `launch/supervisor.py`: stops its tasks, which receive the signal here, and kills those that stay.
+- `tune/trials/process.py`: unblocks the signals in a trial's process, where `train` blocks them again.
+- `parent_death.py`: has the kernel send a signal to a process whose parent died.
+- `__main__.py`: reports a Ctrl-C for commands without a `StopRequest`, like `evaluate` and `check`.
 """
 
 import os
@@ -18,35 +27,35 @@ from trainer.process import console, exit_record
 from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
-# Slurm and systemd signal every process of a task, and its guard or `launch` passes its own signal on. So
-# what comes so soon is the same stop, heard from another side.
-_SAME_S = 1.0
-_say: Callable[[str], None] = console.print_line
+# Slurm and systemd signal every process of a task, and the guardian or `launch` passes its own signal on.
+# Signals within this time are the same stop, received in two ways.
+_SAME_STOP_S = 1.0
+_print_at_exit: Callable[[str], None] = console.print_line
 
 
 def block_signals() -> None:
-    """Keeps both signals waiting until a `StopRequest` takes them.
+    """Keeps both signals pending until a `StopRequest` receives them.
 
-    Call it before numpy is imported: its library starts threads, and one that has not blocked a
-    signal would be given it, and the process ended without a word.
+    Call it before numpy is imported: its library starts threads. The kernel may deliver a signal to any
+    thread that has not blocked it, and would end the process without a message.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 class StopRequest:
-    """`requested` turns true when somebody asks. Make it in the main thread, before TensorFlow."""
+    """`requested` becomes true on a first signal. Create it in the main thread, before TensorFlow."""
 
     def __init__(self):
         self.requested = False
         self._grace_s = 0.0
         block_signals()
-        threading.Thread(target=self._listen, name="stop", daemon=True).start()
+        threading.Thread(target=self._receive, name="signals", daemon=True).start()
 
     def set_grace_period(self, seconds: float) -> None:
-        """From now on a first signal leaves `seconds` to save and end; a later one ends at once."""
+        """From now on, a first signal leaves `seconds` to save and exit; a second one ends at once."""
         self._grace_s = seconds
 
-    def _listen(self) -> None:
+    def _receive(self) -> None:
         name = signal.Signals(signal.sigwait(_SIGNALS)).name
         if not self._grace_s:
             exit_now(
@@ -54,39 +63,37 @@ class StopRequest:
             )
         self.requested = True
         console.print_line(f"muster: {name}: saving, then stopping")
-        if _comes_again(self._grace_s):
-            exit_now(
-                EXIT_RESUME, "stopped by a second signal; what the last checkpoint holds is safe"
-            )
+        if _second_signal(self._grace_s):
+            exit_now(EXIT_RESUME, "stopped by a second signal; the last checkpoint is safe")
         exit_now(
             EXIT_RESUME,
-            f"did not come to an end within --stop_grace_s={self._grace_s:g} s of {name}; "
-            "what the last checkpoint holds is safe",
+            f"not finished within --stop_grace_s={self._grace_s:g} s of {name}; "
+            "the last checkpoint is safe",
         )
 
 
-def _comes_again(within_s: float) -> bool:
-    """Waits for another signal than those that came with the first."""
+def _second_signal(timeout_s: float) -> bool:
+    """Waits for a signal that is not part of the first stop; False after `timeout_s`."""
     began = time.monotonic()
-    while (left_s := began + within_s - time.monotonic()) > 0:
-        heard = signal.sigtimedwait(_SIGNALS, left_s)
-        if heard and time.monotonic() - began > _SAME_S:
+    while (left_s := began + timeout_s - time.monotonic()) > 0:
+        received = signal.sigtimedwait(_SIGNALS, left_s)
+        if received and time.monotonic() - began > _SAME_STOP_S:
             return True
     return False
 
 
-def speak_through(say: Callable[[str], None]) -> None:
-    """Has `say` bring out the line with which `leave` ends this process."""
-    global _say  # noqa: PLW0603, as the end is the process's.
-    _say = say
+def set_exit_printer(print_line: Callable[[str], None]) -> None:
+    """Has `print_line` print the line with which `exit_now` ends this process."""
+    global _print_at_exit  # noqa: PLW0603, a process ends only once.
+    _print_at_exit = print_line
 
 
 def exit_now(exit_code: int, message: str, task: Task | None = None) -> None:
-    """Ends the process from any thread, at once, even while native code holds the main one.
+    """Ends the process at once, from any thread, even while the main thread is in native code.
 
-    `task` is the one that was lost, if that is the reason.
+    `task` is the lost task, if that is the reason.
     """
     exit_record.write(ExitRecord(exit_code, message, task))
-    _say(console.error_line(message))
+    _print_at_exit(console.error_line(message))
     console.flush()
     os._exit(exit_code)

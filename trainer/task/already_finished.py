@@ -1,11 +1,12 @@
-"""Is there nothing left to do for a task that starts, as its run has ended?
+"""Is there nothing left to do for a task that starts late? Yes, if the run's summary has all steps.
 
-A container that fails in a run's last moments starts again after the others have ended, all well. Nobody
-will answer its roll call. What it can know is the run's summary, where it sees the workdir: that is
-written once all steps are taken.
+A container that fails in the last moments of a run starts again after the others have finished. Then no
+peer answers its roll call. But where it sees the workdir, it can read the summary, which is written
+after the last step.
 
-The leader waits for the others all the same, as for any start: they may not see the workdir, and come to
-be dismissed by it. So whoever is alone with a run that is over ends well, and everyone else as ever.
+The leader still waits for the others, as at any start: they may not see the workdir, and the leader
+tells them to exit. So a task that is left over from a finished run exits with success, and every other
+task starts as usual.
 """
 
 import json
@@ -16,12 +17,12 @@ from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.storage import locate
 
-# Between the starts of tasks that were started together: the leader's data may come in between.
-_TOGETHER_S = 30.0
+# Between the starts of tasks that were started together. The leader may load its data in that time.
+_START_SPREAD_S = 30.0
 
 
-def is_over(path: str, config: ExperimentConfig) -> bool:
-    """Whether the workdir's summary tells of all the steps that this config asks for."""
+def is_finished(path: str, config: ExperimentConfig) -> bool:
+    """Whether the summary in the workdir at `path` has all the steps that this config asks for."""
     if not path:
         return False
     try:
@@ -32,15 +33,15 @@ def is_over(path: str, config: ExperimentConfig) -> bool:
         else:
             is_whole = summary["epochs"] >= config.train.epochs
     except (InputError, OSError, ValueError, KeyError, TypeError):
-        return False  # Not there, not to be read from here, or damaged: the run is taken to go on.
+        return False  # Missing, unreadable from here, or damaged: assume that the run continues.
     differing = {*config_lib.differences(begun, config)}
     return is_whole and differing <= config_lib.TRAJECTORY_FREE
 
 
-def patience_s(
+def meet_timeout_s(
     startup_timeout_s: float, path: str, config: ExperimentConfig, cluster: ClusterSpec
 ) -> float:
-    """How long a task waits for the roll call."""
-    if cluster.is_leader or not is_over(path, config):
+    """How long this task waits for its peers: less than usual if the run may have finished."""
+    if cluster.is_leader or not is_finished(path, config):
         return startup_timeout_s
-    return min(startup_timeout_s, _TOGETHER_S)
+    return min(startup_timeout_s, _START_SPREAD_S)

@@ -1,8 +1,8 @@
-"""How do checkpoints fare on the test set, while others train?
+"""How good are the checkpoints on the test set, while others train? An `evaluator` task measures each.
 
-The task of an `evaluator`: it takes no part in training, follows the workdir, and evaluates every
-checkpoint as it appears, in `evaluator.jsonl`. And `evaluate`, which does so once. Both ask for what they
-compute with before TensorFlow is imported, which a TPU's package can make fatal.
+It follows the workdir without training, evaluates every checkpoint that appears, and writes
+`evaluator.jsonl`. The command `evaluate` does so once. Both select their devices before TensorFlow is
+imported, which ends the process where a TPU's package is installed without a TPU.
 """
 
 import json
@@ -19,12 +19,12 @@ from trainer.config.schema import ExperimentConfig
 from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
-from trainer.process.signals import StopRequest
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
+from trainer.task.context import TaskContext
 
-SILENCE_S = 600.0  # Without a new checkpoint for so long, the trainers are taken for gone.
-_LOOK_EVERY_S = 0.5
+NO_CHECKPOINT_TIMEOUT_S = 600.0  # Then the trainers must have died.
+_POLL_EVERY_S = 0.5  # The folder may be on another machine, so no event announces a file.
 
 
 def create_evaluator(
@@ -33,54 +33,51 @@ def create_evaluator(
     config: ExperimentConfig,
     workdir: Workdir,
 ):
-    """On the TPU where `choice` is one, else on this machine's devices. Raises ClusterError."""
-    if choice.strategy != "tpu":
-        choice = Choice("mirrored", "a checkpoint is evaluated on one machine")
+    """A `CheckpointEvaluator` on the TPU of `choice`, or on this machine's devices.
+
+    Raises ClusterError where these devices are not available.
+    """
+    choice = choice.for_evaluation()
     devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
         from trainer.training.checkpoint_evaluator import CheckpointEvaluator
     return CheckpointEvaluator(choice, devices, config, workdir)
 
 
-def run_evaluator(
-    options: TrainOptions,
-    choice: Choice,
-    config: ExperimentConfig,
-    workdir: Workdir,
-    stop: StopRequest,
-) -> int:
-    """Evaluates checkpoints until the run's summary tells of its last step; returns the exit code.
+def run_evaluator(task: TaskContext, workdir: Workdir) -> int:
+    """Evaluates checkpoints until the run has finished; returns the exit code.
 
     Raises:
-      ClusterError: there is nothing here to evaluate on.
-      Resumable: no checkpoint came for `SILENCE_S`.
+      ClusterError: the devices to evaluate on are not available.
+      Resumable: no checkpoint appeared for `NO_CHECKPOINT_TIMEOUT_S`, or a stop was requested.
     """
-    with watchdog.Watchdog(options.stall_timeout_s):
-        evaluator = create_evaluator(options, choice, config, workdir)
+    with watchdog.Watchdog(task.options.stall_timeout_s):
+        evaluator = create_evaluator(task.options, task.choice, task.config, workdir)
     writer, health = None, Health.from_env()
-    last, heard = _last_evaluated(workdir), time.monotonic()
-    while not stop.requested:
-        health.note()
+    last_step, last_time = _last_evaluated(workdir), time.monotonic()
+    while not task.stop.requested:
+        health.record_progress()
         workdir.refresh()
-        is_over = workdir.finished_steps() >= evaluator.total_steps  # Before looking: see below.
-        for step in _newer(evaluator.store, last):
-            health.note()
-            last, heard = step, time.monotonic()
+        # Asked before the checkpoints are listed, so that none is missed that came in between.
+        is_finished = workdir.finished_steps() >= evaluator.total_steps
+        for step in _newer(evaluator.store, last_step):
+            health.record_progress()
+            last_step, last_time = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")
-            _report(evaluator, writer, step)
-        if is_over:
+            _evaluate(evaluator, writer, step)
+        if is_finished:
             return EXIT_DONE
-        if time.monotonic() - heard > SILENCE_S:
+        if time.monotonic() - last_time > NO_CHECKPOINT_TIMEOUT_S:
             raise Resumable(
-                f"no checkpoint appeared in {workdir.name!r} for {SILENCE_S:g} s; "
-                "start the trainers, with the same --workdir, and run again."
+                f"no checkpoint appeared in {workdir.name!r} for {NO_CHECKPOINT_TIMEOUT_S:g} s; "
+                "start the trainers with the same --workdir, and run the same command again."
             )
-        time.sleep(_LOOK_EVERY_S)  # The folder may be on another machine, where no event tells.
-    raise Resumable("the evaluator was asked to stop; run the same command again")
+        time.sleep(_POLL_EVERY_S)
+    raise Resumable("the evaluator was asked to stop; run the same command again to resume")
 
 
 def _last_evaluated(workdir: Workdir) -> int:
-    """The last step that an evaluator before this one came to; -1 where there was none."""
+    """The last step that an earlier evaluator has evaluated; -1 if there is none."""
     try:
         lines = (workdir.path / "evaluator.jsonl").read_text().splitlines()
         return max((json.loads(line)["step"] for line in lines), default=-1)
@@ -88,14 +85,16 @@ def _last_evaluated(workdir: Workdir) -> int:
         return -1  # Then all checkpoints are evaluated, some perhaps for the second time.
 
 
-def _newer(store: CheckpointStore, last: int) -> list[int]:
-    return [step for step in store.steps() if step > last]
+def _newer(store: CheckpointStore, last_step: int) -> list[int]:
+    return [step for step in store.steps() if step > last_step]
 
 
-def _report(evaluator, writer: MetricWriter, step: int) -> None:
+def _evaluate(evaluator, writer: MetricWriter, step: int) -> None:
     try:
         metrics = evaluator.evaluate(step)
-    except CheckpointError as error:  # Removed meanwhile, as an old one, or damaged.
+    except (
+        CheckpointError
+    ) as error:  # Damaged, or removed in the meantime because newer ones exist.
         logging.warning("%s", error)
         return
     writer.write("eval", step, step / evaluator.steps_per_epoch, metrics)

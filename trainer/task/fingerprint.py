@@ -1,6 +1,10 @@
-"""What must the tasks of a job have in common, before they train together?"""
+"""What must be the same in all tasks of a run? Versions, devices, transport, config and data.
+
+The tasks compare their fingerprints when they meet, and refuse to train together if they differ.
+"""
 
 import platform
+from typing import Any
 
 from strategies.choose import Choice
 from strategies.packages import version
@@ -10,12 +14,12 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 
 
-def fingerprint(
+def compute(
     config: ExperimentConfig, choice: Choice, num_devices: int, dataset: Dataset | None
-) -> dict:
-    """What all tasks of a job must have in common. Where the data lies may differ.
+) -> dict[str, Any]:
+    """The fingerprint of one task. `data.dir` is not part of it: each machine may have its own folder.
 
-    `dataset` is None with parameter servers, where the chief alone reads it.
+    `dataset` is None where only the leader loads data.
     """
     flat = config_lib.flatten(config)
     return {
@@ -28,7 +32,7 @@ def fingerprint(
 
 
 def versions() -> dict[str, str | None]:
-    """What tasks on different machines may have installed differently, and must not."""
+    """The versions of this program and of the packages that influence its results."""
     return {
         "version": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),

@@ -1,41 +1,46 @@
-"""Which losses of others does a task bear, and which end it?"""
+"""What happens when another task of the run is lost? The run survives it, or this task ends.
+
+`PeerLossPolicy` decides, and has a lost task that the run can survive brought back.
+"""
 
 import threading
 from collections.abc import Callable
 
 from absl import logging
 
+from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_RESUME
 from strategies.network.sockets import cut
 from trainer.process.signals import exit_now
 
 
-class LostTasks:
-    """Decides which losses this task bears, and has who was lost brought back."""
+class PeerLossPolicy:
+    """Its methods are the callbacks of `Membership.watch`."""
 
-    def __init__(self, cluster: ClusterSpec, serves: bool, reconnect: Callable[[Task], None]):
+    def __init__(self, cluster: ClusterSpec, choice: Choice, reconnect: Callable[[Task], None]):
         self._cluster = cluster
-        self._serves = serves
-        self._bring_back = reconnect
-        self._workers = set(cluster.trainers()) if cluster.has_ps else set()
-        self.started = False  # Before that even a worker's loss would leave TensorFlow waiting.
+        self._serves = choice.serves(cluster)
+        self._reconnect = reconnect
+        self._replaceable = choice.replaceable_tasks(cluster)
+        self._left = set(self._replaceable)
+        # Set it once the runtime runs. A loss before that would leave TensorFlow waiting forever.
+        self.started = False
 
     def on_lost(self, task: Task, reason: str) -> None:
-        self._workers.discard(task)
+        self._left.discard(task)
         if self._serves and task != self._cluster.leader:
-            # The leader decides, and is itself watched.
+            # The leader decides, and this task watches the leader.
             threading.Thread(target=cut, args=(self._cluster.address(task),), daemon=True).start()
             return
-        spare = task.type == "worker" and self._cluster.has_ps and self.started
-        if spare and self._workers:
+        if task in self._replaceable and self.started and self._left:
             logging.warning("%s was lost (%s); the others take over its work", task, reason)
-            self._bring_back(task)
+            self._reconnect(task)
             return
-        message = f"{task} was lost ({reason}); run the same command again to go on"
+        message = f"{task} was lost ({reason}); run the same command again to resume"
         exit_now(EXIT_RESUME, message, task)
 
     def on_back(self, task: Task) -> None:
-        self._workers.add(task)
+        self._left.add(task)
         if not self._serves:
-            logging.info("%s is back, and takes work again", task)
+            logging.info("%s is back and takes work again", task)

@@ -1,4 +1,4 @@
-"""Can the replicas of a cluster share each batch as the config asks?"""
+"""Can the replicas of a cluster share each batch as the config asks? Raises ConfigError where not."""
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
@@ -8,7 +8,7 @@ from trainer.model import reduction_blocks
 
 
 def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
-    """Raises ConfigError where the config asks for an exchange that the strategy does not have."""
+    """Raises ConfigError where the strategy does not have the sync mode of the config."""
     if config.sync.mode not in ("auto", choice.sync_mode):
         raise ConfigError(
             f"`sync.mode` must be auto or {choice.sync_mode} with {choice.strategy}. "
@@ -16,20 +16,15 @@ def check_sync_mode(config: ExperimentConfig, choice: Choice) -> None:
         )
 
 
-def num_replicas(choice: Choice, cluster: ClusterSpec, num_devices: int) -> int:
-    """Replicas that share one global batch. With parameter servers a step is one worker's."""
-    return 1 if choice.strategy == "parameter_server" else len(cluster.trainers()) * num_devices
-
-
 def check_batch(
     config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
 ) -> None:
-    """`check_replicas`, as far as they are known before there is a runtime."""
-    check_replicas(config, num_replicas(choice, cluster, num_devices))
+    """`check_replicas`, as far as the replicas are known before there is a runtime."""
+    check_replicas(config, choice.num_replicas(cluster, num_devices))
 
 
 def check_replicas(config: ExperimentConfig, replicas: int) -> None:
-    """Raises ConfigError where the global batch, or its blocks, do not divide among the replicas."""
+    """Raises ConfigError where the global batch or its blocks do not divide evenly among replicas."""
     batch = config.data.global_batch_size
     if replicas and batch % replicas:
         down, up = batch // replicas * replicas, -(-batch // replicas) * replicas

@@ -31,7 +31,7 @@ def _run_as_client(plan: SweepSpec, cluster, key, folder, slots, stop) -> int:
     def look() -> None:
         if lost:
             raise lost[0]
-        health.note()
+        health.record_progress()
 
     carried = fingerprint.versions() | plan.asked
     timeouts = options.startup_timeout_s, options.peer_timeout_s

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import pathlib
 
-from strategies import tensorflow_import
+from strategies import choose, tensorflow_import
 from strategies.errors import InputError
 from strategies.packages import version
 from trainer.cli.options import TuneOptions
@@ -106,7 +106,7 @@ def _check_no_tpu(options: TuneOptions) -> None:
     """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
     asked = parse(options.trainer_args)
     build = version("tensorflow-tpu")
-    if asked.tpu or asked.strategy == "tpu" or build:
+    if choose.asks_for_tpu(asked.strategy, asked.tpu) or build:
         received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"
         raise InputError(
             f"`tune` trains on CPUs and GPUs, by the package tensorflow. Received: {received}; run it "

@@ -47,7 +47,7 @@ def test_no_probe_ends_a_pod_that_would_end_itself(name):
     startup, liveness = probes(name)
     assert startup["exec"] == liveness["exec"]
     *_, limit_s = liveness["exec"]["command"]
-    assert float(limit_s) >= train.stall_timeout_s + watchdog.EXTRA_S + 30
+    assert float(limit_s) >= train.stall_timeout_s + watchdog.TIMER_DELAY_S + 30
     # Its data, its workdir, the others, and TensorFlow's servers.
     download_s = config_load.resolve(options.config, {}).data.download_timeout_s
     waits_s = download_s + 3 * options.startup_timeout_s

@@ -1,17 +1,17 @@
-"""Which strategy does a cluster get, for which stated reason, and what is refused?"""
+"""Which strategy does a cluster get, with which reason, and what is an error?"""
 
 import json
 
 import pytest
 
-from strategies.choose import Choice, choose, tpu_from_env, with_transport
+from strategies.choose import Choice, asks_for_tpu, choose, tpu_from_env, with_transport
 from strategies.cluster import tf_config
-from strategies.cluster.spec import ClusterSpec
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
 
 
 def _cluster(task="worker", index=0, **jobs):
-    """A cluster of so many tasks of each job, as task `task` `index` sees it."""
+    """A cluster with this number of tasks per job, as task `task` `index` sees it."""
     addresses = {
         job: [f"{job}{place}:2222" for place in range(count)] for job, count in jobs.items()
     }
@@ -88,7 +88,7 @@ def test_every_task_of_a_cluster_makes_the_same_choice(task, index):
         (TWO, {"wanted": "mirrored"},
          f"`--strategy=mirrored` contradicts TF_CONFIG, which asks for multi_worker: {TWO_TASKS}. "
          "Received: worker 0 in a cluster of 2 workers; unset TF_CONFIG to train on this machine "
-         "alone, or leave the flag out."),
+         "only, or leave the flag out."),
         (PS, {"wanted": "multi_worker"},
          f"`--strategy=multi_worker` contradicts TF_CONFIG, which asks for parameter_server: "
          f"{TWO_PS}. Received: chief 0 in a cluster of 1 chief, 2 workers and 2 ps; TF_CONFIG must "
@@ -103,7 +103,7 @@ def test_every_task_of_a_cluster_makes_the_same_choice(task, index):
          "TF_CONFIG, or choose another --strategy."),
     ],
 )  # fmt: skip
-def test_a_contradiction_says_which_and_the_way_out(cluster, flags, message):
+def test_an_error_names_the_contradiction_and_how_to_fix_it(cluster, flags, message):
     with pytest.raises(ClusterError) as caught:
         choose(cluster, **flags)
     assert str(caught.value) == message
@@ -137,7 +137,7 @@ CPUS, GPU, GPUS = ["CPU:0", "CPU:0"], ["GPU:0"], ["GPU:0", "GPU:1"]
         ("tensorflow", CPUS[:1], "tensorflow"),
     ],
 )
-def test_workers_exchange_gradients_in_the_way_their_devices_allow(wanted, devices, transport):
+def test_the_transport_depends_on_the_devices_of_the_workers(wanted, devices, transport):
     choice = with_transport(choose(TWO), wanted, devices)
     assert choice.transport == transport
     assert choice.starts_servers == (transport == "tensorflow")
@@ -157,7 +157,7 @@ def test_workers_exchange_gradients_in_the_way_their_devices_allow(wanted, devic
          "leave it out."),
     ],
 )  # fmt: skip
-def test_a_transport_that_cannot_be_had_is_an_error(cluster, wanted, devices, message):
+def test_a_transport_that_is_not_available_is_an_error(cluster, wanted, devices, message):
     with pytest.raises(ClusterError) as caught:
         with_transport(choose(cluster), wanted, devices)
     assert str(caught.value) == message
@@ -170,5 +170,58 @@ def test_only_workers_without_parameter_servers_have_a_transport():
 @pytest.mark.parametrize(
     "strategy, mode", [("parameter_server", "async"), ("mirrored", "gradients")]
 )
-def test_a_strategy_has_one_exchange_of_its_own(strategy, mode):
+def test_a_strategy_has_one_sync_mode(strategy, mode):
     assert Choice(strategy, "").sync_mode == mode
+
+
+@pytest.mark.parametrize(
+    "cluster, devices, replicas, words",
+    [
+        (ALONE, 1, 1, "64 examples per step = 1 x 64"),
+        (ALONE, 4, 4, "64 examples per step = 4 x 16"),
+        (TWO, 2, 4, "64 examples per step = 4 x 16"),
+        (PS, 1, 1, "64 examples per step, each step on one of 2 workers"),
+    ],
+)
+def test_a_batch_is_divided_among_all_replicas_unless_a_worker_takes_it_whole(
+    cluster, devices, replicas, words
+):
+    choice = choose(cluster)
+    assert choice.num_replicas(cluster, devices) == replicas
+    assert choice.describe_batch(cluster, devices, 64) == words
+
+
+def test_the_replicas_of_a_tpu_are_not_known_before_its_runtime():
+    choice = choose(ALONE, tpu="pod-1")
+    assert choice.num_replicas(ALONE, 0) == 0
+    assert choice.describe_batch(ALONE, 0, 64) == "64 examples per step, over the cores of the TPU"
+
+
+def test_only_the_leader_of_parameter_servers_loads_data_and_the_others_serve():
+    choice = choose(PS)
+    assert not choice.every_task_loads_data and not choice.serves(PS)
+    assert all(choice.serves(_cluster(job, 0, chief=1, worker=2, ps=2)) for job in ("worker", "ps"))
+    assert choose(TWO).every_task_loads_data and not choose(TWO).serves(_cluster(index=1, worker=2))
+
+
+def test_only_workers_beside_parameter_servers_are_replaceable():
+    assert choose(PS).replaceable_tasks(PS) == {Task("worker", 0), Task("worker", 1)}
+    assert not choose(TWO).replaceable_tasks(TWO)
+
+
+@pytest.mark.parametrize("cluster", [ALONE, TWO, PS])
+def test_checkpoints_are_evaluated_on_one_machine(cluster):
+    assert choose(cluster).for_evaluation().strategy == "mirrored"
+
+
+def test_a_tpu_evaluates_checkpoints_itself():
+    choice = choose(ALONE, tpu="pod-1")
+    assert choice.for_evaluation() == choice
+
+
+@pytest.mark.parametrize(
+    "strategy, tpu, asks",
+    [("auto", "", False), ("auto", "local", True), ("tpu", "", True), ("mirrored", "", False)],
+)
+def test_the_flags_ask_for_a_tpu_by_strategy_or_by_name(strategy, tpu, asks):
+    assert asks_for_tpu(strategy, tpu) == asks

@@ -1,4 +1,4 @@
-"""Does `check` find what `train` would stumble over, all of it, and touch nothing?"""
+"""Does `check` find everything that would stop `train`, and change nothing?"""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.paths import ROOT
 
 
 def _check(cwd, *flags, tf_config=None):
-    """(exit code, {part: (sign, first line)}, all that it said)"""
+    """(exit code, {part: (sign, first line)}, the whole output)"""
     named = {"TF_CONFIG", "TPU_NAME", "TPU_CONFIG", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS"}
     environ = {name: value for name, value in os.environ.items() if name not in named}
     environ |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
@@ -32,8 +32,8 @@ def _cluster(task="worker", index=0, **jobs):
     return json.dumps({"cluster": jobs, "task": {"type": task, "index": index}})
 
 
-def test_a_machine_alone_is_ready_and_nothing_is_written(tmp_path):
-    exit_code, parts, said = _check(tmp_path, "--devices=2", f"--workdir={tmp_path / 'run'}")
+def test_a_single_machine_is_ready_and_nothing_is_written(tmp_path):
+    exit_code, parts, output = _check(tmp_path, "--devices=2", f"--workdir={tmp_path / 'run'}")
     assert exit_code == 0
     versions = parts.pop("packages")
     description = parts.pop("data")
@@ -44,34 +44,34 @@ def test_a_machine_alone_is_ready_and_nothing_is_written(tmp_path):
             "ok", "mirrored: TF_CONFIG names no cluster, so the devices here train together",
         ),
         "devices": ("ok", "CPU:0, CPU:0"),
-        "batches": ("ok", "64 examples a step = 2 x 32"),
+        "batches": ("ok", "64 examples per step = 2 x 32"),
         "workdir": ("ok", f"{tmp_path / 'run'}: would be made"),
-        "peers": ("ok", "none: this process trains alone"),
+        "peers": ("ok", "none: this is a single task"),
     }  # fmt: skip
     assert versions[0] == "ok" and "tensorflow 2." in versions[1]
     assert description[0] == "ok" and "1,797 real handwritten digits" in description[1]
-    assert said.endswith("\n\nready: `train` would start\n")
+    assert output.endswith("\n\nready: `train` would start\n")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_public_addresses_and_a_missing_secret_are_pointed_out(tmp_path):
+def test_public_addresses_and_a_missing_secret_are_reported(tmp_path):
     workers = ["127.0.0.1:21001", "1.1.1.1:2222"]
-    _, _, said = _check(tmp_path, tf_config=_cluster(worker=workers))
-    assert "no secret: whoever reaches them can take part" in said
-    assert "warning: public addresses: worker 1 (1.1.1.1); what the tasks say" in said
+    _, _, output = _check(tmp_path, tf_config=_cluster(worker=workers))
+    assert "no shared secret: anyone who can connect to them can take part" in output
+    assert "warning: public addresses: worker 1 (1.1.1.1); what the tasks say" in output
     flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'none'}")
-    exit_code, parts, said = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
+    exit_code, parts, output = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
     assert exit_code == 2 and parts["peers"][0] == "WRONG"
-    assert "`--secret_file` must name a file that can be read" in said
+    assert "`--secret_file` must name a file that can be read" in output
     (tmp_path / "secret").write_text("0123456789abcdef")
     flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'secret'}")
-    _, _, said = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
-    assert "they share a secret" in said
-    assert "TensorFlow's servers execute whatever anyone who reaches them sends" in said
+    _, _, output = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
+    assert "a shared secret authenticates them" in output
+    assert "TensorFlow's servers execute whatever anyone who reaches them sends" in output
 
 
-def test_a_batch_that_does_not_divide_is_wrong_and_says_what_would(tmp_path):
-    exit_code, parts, said = _check(tmp_path, "--devices=3")
+def test_a_batch_that_does_not_divide_is_wrong_and_a_fix_is_printed(tmp_path):
+    exit_code, parts, output = _check(tmp_path, "--devices=3")
     assert exit_code == 2
     assert parts["batches"] == (
         "WRONG",
@@ -79,11 +79,11 @@ def test_a_batch_that_does_not_divide_is_wrong_and_says_what_would(tmp_path):
         "try 63 or 66.",
     )
     assert [name for name, (sign, _) in parts.items() if sign != "ok"] == ["batches"]
-    assert said.endswith("\n\n1 wrong: mend that first\n")
+    assert output.endswith("\n\n1 wrong: fix it first\n")
 
 
-def test_one_run_finds_every_mistake_and_calls_nothing_well_that_it_could_not_see(tmp_path):
-    exit_code, parts, said = _check(tmp_path, "--config=digit_dense", tf_config="{")
+def test_one_run_finds_every_mistake_and_marks_what_it_could_not_check(tmp_path):
+    exit_code, parts, output = _check(tmp_path, "--config=digit_dense", tf_config="{")
     assert exit_code == 2
     assert {name: sign for name, (sign, _) in parts.items()} == {
         "config": "WRONG", "cluster": "WRONG", "strategy": "?", "devices": "?", "batches": "?",
@@ -94,19 +94,21 @@ def test_one_run_finds_every_mistake_and_calls_nothing_well_that_it_could_not_se
     assert parts["data"][1] == "unknown while `config` is wrong"
     assert parts["batches"][1] == "unknown while `config` is wrong"
     assert parts["peers"][1] == "unknown while `cluster` is wrong"
-    assert said.endswith("\n\n2 wrong: mend that first\n")
+    assert output.endswith("\n\n2 wrong: fix them first\n")
 
 
-def test_each_peer_is_told_whether_it_answers(tmp_path):
+def test_each_peer_is_listed_with_whether_it_answers(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # Held and not listening, so nobody else takes the port.
+        closed.bind(
+            ("127.0.0.1", 0)
+        )  # Bound but not listening, so that no other process takes the port.
         here, answering, refusing = (
             "127.0.0.1:1",
             f"127.0.0.1:{server.getsockname()[1]}",
             f"127.0.0.1:{closed.getsockname()[1]}",
         )
         cluster = _cluster(worker=[here, answering, refusing])
-        exit_code, parts, said = _check(
+        exit_code, parts, output = _check(
             tmp_path, "--config.data.global_batch_size=66", tf_config=cluster
         )
     assert exit_code == 0
@@ -115,21 +117,21 @@ def test_each_peer_is_told_whether_it_answers(tmp_path):
         "multi_worker: TF_CONFIG has 3 tasks that train and no `ps`, so they add their gradients "
         "every step",
     )
-    assert parts["batches"] == ("ok", "66 examples a step = 3 x 22")
+    assert parts["batches"] == ("ok", "66 examples per step = 3 x 22")
     assert parts["peers"] == ("ok", f"worker 1 at {answering}: answers")
-    assert f"worker 2 at {refusing}: refused (not started yet, or out of reach)\n" in said
-    assert "worker 0 at 127.0.0.1:1  (this process)\n" in said
+    assert f"worker 2 at {refusing}: refused (not started yet, or not reachable)\n" in output
+    assert "worker 0 at 127.0.0.1:1  (this process)\n" in output
 
 
-def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
+def test_a_parameter_server_cluster_is_described_as_its_tasks_see_it(tmp_path):
     jobs = {"chief": ["127.0.0.1:1"], "worker": ["127.0.0.1:2", "127.0.0.1:3"]}
     cluster = _cluster("ps", 0, **jobs, ps=["127.0.0.1:4"])
     exit_code, parts, _ = _check(tmp_path, tf_config=cluster)
     assert exit_code == 0
     assert parts["cluster"] == ("ok", "ps 0 in a cluster of 1 chief, 2 workers and 1 ps")
     assert parts["strategy"][1].startswith("parameter_server: TF_CONFIG has a `ps` job, so ")
-    assert parts["devices"] == ("ok", "those TensorFlow's server finds")
-    assert parts["batches"] == ("ok", "64 examples a step, each step on one of 2 workers")
+    assert parts["devices"] == ("ok", "the devices that TensorFlow's server finds")
+    assert parts["batches"] == ("ok", "64 examples per step, each step on one of 2 workers")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_a_parameter_server_cluster_is_told_as_its_tasks_see_it(tmp_path):
          "`--workdir` was begun with another config: `train.seed` was 3. Received: 0 for 'taken'; "),
     ],
 )  # fmt: skip
-def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
+def test_one_mistake_makes_only_its_part_wrong(tmp_path, flags, part, message):
     from trainer.config import load as config_load
     from trainer.storage.workdir import Workdir
 
@@ -161,10 +163,10 @@ def test_one_mistake_is_found_in_its_place(tmp_path, flags, part, message):
     assert [name for name, (sign, _) in parts.items() if sign == "WRONG"] == [part]
 
 
-def test_a_cpu_split_in_two_is_wrong_where_several_workers_train(tmp_path):
+def test_two_cpu_replicas_per_worker_are_wrong_with_the_tensorflow_transport(tmp_path):
     cluster = _cluster(worker=["127.0.0.1:1", "127.0.0.1:2"])
-    through = "--transport=tensorflow"
-    exit_code, parts, _ = _check(tmp_path, "--devices=2", through, tf_config=cluster)
+    flags = ("--devices=2", "--transport=tensorflow")
+    exit_code, parts, _ = _check(tmp_path, *flags, tf_config=cluster)
     assert exit_code == 2
     assert parts["devices"][0] == "WRONG"
     assert parts["devices"][1].startswith(
@@ -183,9 +185,7 @@ def test_a_cpu_split_in_two_is_wrong_where_several_workers_train(tmp_path):
          "Python without tensorflow-tpu, "),
     ],
 )  # fmt: skip
-def test_a_topology_that_cannot_be_asked_about_is_told_and_nothing_else_of_this_machine(
-    tmp_path, topology, message
-):
+def test_with_a_topology_only_the_tpu_is_checked_and_not_this_machine(tmp_path, topology, message):
     exit_code, parts, _ = _check(tmp_path, f"--tpu_topology={topology}")
     assert exit_code == 2
     assert list(parts) == ["config", "data", "tpu", "packages"]

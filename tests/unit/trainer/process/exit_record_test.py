@@ -120,11 +120,11 @@ GUARDED = """
 import ctypes, socket
 from trainer.process import guardian
 peer, theirs = socket.socketpair()
-child = guardian.split_off()
+child = guardian.fork_child()
 theirs.close()
 if {dies}:
     os.kill(os.getpid(), 9)
-with child.deaf("starting", 60, {{Task("worker", 1): peer}}, {silence_s}):
+with child.watch_while_blocked("starting", 60, {{Task("worker", 1): peer}}, {silence_s}):
     if {writes}:
         exit_record.write(ExitRecord(75, "by the child", Task("ps", 0)))
     ctypes.PyDLL(None).sleep(60)  # It keeps Python's lock.

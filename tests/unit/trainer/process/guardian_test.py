@@ -1,4 +1,4 @@
-"""A process that hears nothing is ended in its stead: real processes, deaf as TensorFlow makes them."""
+"""Does the guardian end a blocked process? (Real processes, blocked as TensorFlow blocks them.)"""
 
 import os
 import select
@@ -10,23 +10,24 @@ import time
 
 import pytest
 
-# PyDLL keeps Python's lock during the call: no thread runs and no handler is called meanwhile.
+# PyDLL holds Python's lock during the call: no thread runs, and no signal handler is called.
 CHILD = """
 import ctypes, os, signal, socket, sys
 from strategies.cluster.spec import Task
-from trainer.process import guardian as guard
+from trainer.process import guardian
 peer = socket.socket(fileno=int(sys.argv[1]))
-guarded = guard.split_off()
+guarded = guardian.fork_child()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # As the trainer does.
-with guarded.deaf("sleeping", float(sys.argv[2]), {Task("worker", 1): peer}, float(sys.argv[3])):
+peers = {Task("worker", 1): peer}
+with guarded.watch_while_blocked("sleeping", float(sys.argv[2]), peers, float(sys.argv[3])):
     print(os.getpid(), flush=True)
     ctypes.PyDLL(None).sleep(int(sys.argv[4]))
 sys.exit(7)
 """
 
 
-class Deaf:
-    """A guarded process that is deaf for `seconds`, and this test as its only peer."""
+class Blocked:
+    """A guarded process that is blocked for `seconds`; this test is its only peer."""
 
     def __init__(self, timeout_s=60.0, silence_s=60.0, seconds=60):
         self.peer, theirs = socket.socketpair()
@@ -47,94 +48,94 @@ class Deaf:
         self.child = int(self.process.stdout.readline())
 
     def end(self) -> tuple[int, str]:
-        """The exit code and the screen. The child is gone by then, however the guard ended."""
+        """The exit code and stderr. The child has ended by then, however the guardian ended."""
         with self.process, self.peer:
-            _, screen = self.process.communicate(timeout=30)
+            _, output = self.process.communicate(timeout=30)
         with pytest.raises(ProcessLookupError):
             os.kill(self.child, 0)
-        return self.process.returncode, screen
+        return self.process.returncode, output
 
 
 def test_the_exit_code_is_that_of_the_guarded_process():
-    assert Deaf(seconds=0).end() == (7, "")
+    assert Blocked(seconds=0).end() == (7, "")
 
 
-def test_a_peer_that_dies_is_named_although_the_process_is_deaf():
-    deaf = Deaf()
-    deaf.peer.close()
-    assert deaf.end() == (
+def test_a_peer_that_dies_is_named_although_the_process_is_blocked():
+    blocked = Blocked()
+    blocked.peer.close()
+    assert blocked.end() == (
         75,
         "muster: error: worker 1 was lost (its connection closed) while sleeping; "
-        "run the same command again to go on\n",
+        "run the same command again to resume\n",
     )
 
 
-def test_a_peer_that_has_gone_silent_is_named():
-    code, screen = Deaf(silence_s=0.5).end()
+def test_a_peer_that_is_silent_is_named():
+    code, output = Blocked(silence_s=0.5).end()
     assert code == 75
-    assert "worker 1 was lost (not heard from for 0.5 s) while sleeping" in screen
+    assert "worker 1 was lost (not heard from for 0.5 s) while sleeping" in output
 
 
-def test_a_peer_that_beats_is_not_lost():
-    deaf = Deaf(silence_s=1.5, seconds=4)
-    while not select.select([deaf.process.stdout], [], [], 0.2)[0]:
-        deaf.peer.send(b"beat\n")
-        if deaf.process.poll() is not None:
+def test_a_peer_that_sends_heartbeats_is_not_lost():
+    blocked = Blocked(silence_s=1.5, seconds=4)
+    while not select.select([blocked.process.stdout], [], [], 0.2)[0]:
+        blocked.peer.send(b"beat\n")
+        if blocked.process.poll() is not None:
             break
-    assert deaf.end() == (7, "")
+    assert blocked.end() == (7, "")
 
 
-def test_the_deadline_holds():
-    assert "no end came within 0.5 s while sleeping" in Deaf(timeout_s=0.5).end()[1]
+def test_the_guardian_ends_the_process_at_the_deadline():
+    assert "timed out after 0.5 s while sleeping" in Blocked(timeout_s=0.5).end()[1]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_ends_a_deaf_process_at_once(name):
-    deaf = Deaf()
+def test_a_signal_ends_a_blocked_process_at_once(name):
+    blocked = Blocked()
     began = time.monotonic()
-    deaf.process.send_signal(signal.Signals[name])
-    code, screen = deaf.end()
+    blocked.process.send_signal(signal.Signals[name])
+    code, output = blocked.end()
     assert code == 75
-    assert f"stopped by {name} while sleeping" in screen
+    assert f"stopped by {name} while sleeping" in output
     assert time.monotonic() - began < 20  # Of the 60 it would sleep.
 
 
 def test_a_process_that_is_killed_is_reported_with_its_signal():
-    deaf = Deaf()
-    os.kill(deaf.child, signal.SIGKILL)
-    code, screen = deaf.end()
+    blocked = Blocked()
+    os.kill(blocked.child, signal.SIGKILL)
+    code, output = blocked.end()
     assert code == 128 + signal.SIGKILL
-    assert "the task was killed by SIGKILL" in screen
+    assert "the task was killed by SIGKILL" in output
 
 
-def test_the_guarded_process_ends_with_its_guard():
-    deaf = Deaf()
-    deaf.peer.settimeout(30)
-    with deaf.process, deaf.peer:
-        deaf.process.kill()
-        assert deaf.peer.recv(1) == b""  # Its end of the connection closes with it.
+def test_the_guarded_process_ends_with_its_guardian():
+    blocked = Blocked()
+    blocked.peer.settimeout(30)
+    with blocked.process, blocked.peer:
+        blocked.process.kill()
+        assert blocked.peer.recv(1) == b""  # Its end of the connection closes with it.
 
 
-LEAVING = """
+EXITING = """
 import ctypes, os, socket, sys
 from strategies.cluster.spec import Task
-from trainer.process import guardian as guard
+from trainer.process import guardian
 peer = socket.socket(fileno=int(sys.argv[1]))
-guarded = guard.split_off()
-with guarded.deaf("sleeping", 60, {Task("worker", 1): peer}, 60):
-    guarded.say_last("muster: error: its own words")
-    print("left word", flush=True)
-    if sys.argv[2] == "deaf":
-        ctypes.PyDLL(None).sleep(60)  # As native code does that takes the lock between word and end.
+guarded = guardian.fork_child()
+with guarded.watch_while_blocked("sleeping", 60, {Task("worker", 1): peer}, 60):
+    guarded.print_at_exit("muster: error: its own line")
+    print("line sent", flush=True)
+    if sys.argv[2] == "blocks":
+        ctypes.PyDLL(None).sleep(60)  # As native code that takes the lock before the exit.
     os._exit(75)
 """
 
 
-@pytest.mark.parametrize("how", ["ends", "deaf"])
-def test_a_process_that_left_word_is_not_spoken_for(how):
+@pytest.mark.parametrize("how", ["exits", "blocks"])
+def test_the_guardian_prints_the_line_of_the_process_instead_of_its_own(how):
     peer, theirs = socket.socketpair()
     process = subprocess.Popen(
-        [sys.executable, "-c", LEAVING, str(theirs.fileno()), how],
+        [sys.executable, "-c", EXITING, str(theirs.fileno()), how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,7 +143,7 @@ def test_a_process_that_left_word_is_not_spoken_for(how):
     )
     theirs.close()
     with process:
-        assert process.stdout.readline() == "left word\n"
-        peer.close()  # For which the guard would have words of its own.
-        _, screen = process.communicate(timeout=30)
-    assert (process.returncode, screen) == (75, "muster: error: its own words\n")
+        assert process.stdout.readline() == "line sent\n"
+        peer.close()  # For which the guardian has a line of its own.
+        _, output = process.communicate(timeout=30)
+    assert (process.returncode, output) == (75, "muster: error: its own line\n")

@@ -1,4 +1,4 @@
-"""Can be told from outside whether a task comes on?"""
+"""Do health probes see whether a task makes progress?"""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 
 from tests.paths import ROOT
 from trainer.process import watchdog
-from trainer.process.health import VARIABLE, Health, look
+from trainer.process.health import VARIABLE, Health, check
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
-def _check(path, limit_s="120"):
+def _probe(path, limit_s="120"):
     code = f"import runpy, sys; sys.argv = ['health', '{limit_s}']\n" + (
         "try: runpy.run_module('trainer.health', run_name='__main__')\n"
         "finally: print(sorted({'tensorflow', 'numpy', 'keras'} & {*sys.modules}))"
@@ -25,40 +25,40 @@ def _check(path, limit_s="120"):
     )  # fmt: skip
 
 
-def test_a_task_that_came_on_lately_is_well_and_one_that_did_not_is_not(tmp_path):
+def test_a_task_is_healthy_if_it_made_progress_within_the_limit(tmp_path):
     file = tmp_path / "health"
-    Health(str(file)).note()
-    done = _check(file)
+    Health(str(file)).record_progress()
+    done = _probe(file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["came on 0 s ago", "[]"]
+    assert done.stdout.splitlines() == ["last progress 0 s ago", "[]"]
     now = time.time()
     os.utime(file, (now - 300, now - 300))
-    done = _check(file)
-    assert done.returncode == 1 and done.stdout.startswith("came on 300 s ago")
-    assert _check(file, "400").returncode == 0
+    done = _probe(file)
+    assert done.returncode == 1 and done.stdout.startswith("last progress 300 s ago")
+    assert _probe(file, "400").returncode == 0
 
 
-def test_a_task_that_has_not_begun_is_not_well_yet(tmp_path):
-    done = _check(tmp_path / "none")
+def test_a_task_that_has_not_started_is_not_healthy_yet(tmp_path):
+    done = _probe(tmp_path / "none")
     assert done.returncode == 1 and done.stderr == ""
-    assert done.stdout.startswith("no sign yet of a task that comes on (")
+    assert done.stdout.startswith("no progress yet (")
 
 
-def test_a_run_that_stands_still_stops_being_well_before_it_is_ended(tmp_path):
+def test_a_stalled_run_is_not_healthy_before_the_watchdog_ends_it(tmp_path):
     file = tmp_path / "health"
-    with watchdog.Watchdog(60.0, on_progress=Health(str(file)).note) as watch:
+    with watchdog.Watchdog(60.0, on_progress=Health(str(file)).record_progress) as watch:
         _await(file.exists)
         os.utime(file, (0, 0))
         with pytest.raises(AssertionError):
-            _await(lambda: file.stat().st_mtime, 2.5)  # In which the watch looks twice.
+            _await(lambda: file.stat().st_mtime, 2.5)  # In which the watchdog polls twice.
         watch.progress("training at step 1")
         _await(lambda: file.stat().st_mtime)
-        assert look(str(file), 120.0)[0]
+        assert check(str(file), 120.0)[0]
 
 
-def test_who_serves_is_well_until_it_is_over(tmp_path):
+def test_a_task_that_serves_is_healthy_until_it_ends(tmp_path):
     file = tmp_path / "health"
-    with Health(str(file)).kept():
+    with Health(str(file)).recording():
         _await(file.exists)
         os.utime(file, (0, 0))
         _await(lambda: file.stat().st_mtime)
@@ -67,15 +67,15 @@ def test_who_serves_is_well_until_it_is_over(tmp_path):
         _await(lambda: file.stat().st_mtime, 2.5)
 
 
-def test_without_a_file_or_with_one_that_cannot_be_written_nothing_happens(tmp_path):
+def test_without_a_file_that_can_be_written_nothing_happens(tmp_path):
     for path in ("", str(tmp_path / "no" / "such" / "folder")):
-        with Health.from_env({VARIABLE: path}).kept():
-            Health(path).note()
+        with Health.from_env({VARIABLE: path}).recording():
+            Health(path).record_progress()
     assert not [*tmp_path.iterdir()]
 
 
-def _await(is_so, timeout_s=PATIENCE_S):
+def _await(condition, timeout_s=TIMEOUT_S):
     deadline = time.monotonic() + timeout_s
-    while not is_so():
+    while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)  # No event tells of a file's time.
+        time.sleep(0.05)  # No event reports the time of a file.

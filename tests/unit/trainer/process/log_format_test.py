@@ -1,4 +1,4 @@
-"""Which lines reach the screen?"""
+"""Which log lines are shown?"""
 
 import subprocess
 import sys
@@ -8,28 +8,28 @@ import pytest
 
 from tests.paths import ROOT
 
-SAY = """
+LOG = """
 import sys
 from absl import logging
-from trainer.process import log_format as logs
+from trainer.process import log_format
 
-logs.set_up()
+log_format.set_up()
 exec(compile("logging.info('seen')", sys.argv[1], "exec"))
 """
 
 
-def _said(path: Path) -> str:
-    """What the log shows of an INFO line that is written in the file at `path`."""
+def _shown(path: Path) -> str:
+    """What is printed when the file at `path` logs an INFO line."""
     run = subprocess.run(
-        [sys.executable, "-c", SAY, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOG, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return run.stderr
 
 
 @pytest.mark.parametrize("folder", ["trainer", "trainer/bucket", "trainer/a/b", "strategies/a"])
 def test_info_lines_of_a_package_and_of_its_sub_packages_are_shown(folder):
-    assert "seen" in _said(ROOT / folder / "some_module.py")
+    assert "seen" in _shown(ROOT / folder / "some_module.py")
 
 
 def test_info_lines_of_other_packages_are_not_shown():
-    assert "seen" not in _said(ROOT / "configs" / "some_recipe.py")
+    assert "seen" not in _shown(ROOT / "configs" / "some_recipe.py")

@@ -16,13 +16,13 @@ from trainer.process.signals import StopRequest
 stop = StopRequest()
 print("ready", flush=True)
 """
-_IN_NATIVE_CODE = "ctypes.CDLL(None).sleep(60)\n"  # In one call, and without the lock of Python.
-_UNTIL_ASKED = """
+_IN_NATIVE_CODE = "ctypes.CDLL(None).sleep(60)\n"  # One call, which does not hold Python's lock.
+_UNTIL_REQUESTED = """
 while not stop.requested:
     time.sleep(0.01)
-print("asked", flush=True)
+print("requested", flush=True)
 """
-_SAVING = "time.sleep(0.9)\n"  # Long enough for an end at once to come in between.
+_SAVING = "time.sleep(0.9)\n"  # Long enough to be interrupted by an exit.
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def start():
     processes = []
 
     def run(code):
-        # Unbuffered, so that a line read is not a line the next wait misses.
+        # Unbuffered, so that select() sees every line that was not read yet.
         process = subprocess.Popen(
             [sys.executable, "-c", _START + code], cwd=ROOT, bufsize=0,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -47,12 +47,12 @@ def start():
 
 
 def _line(process):
-    assert select.select([process.stdout], [], [], 30)[0], "the process said nothing for 30 s"
+    assert select.select([process.stdout], [], [], 30)[0], "the process printed nothing for 30 s"
     return process.stdout.readline().decode().strip()
 
 
 def _send_until_it_ends(process, number):
-    """The exit code. What comes within a second of the first is the same stop, so one may not do."""
+    """The exit code. Signals within a second of the first are the same stop, so more may be needed."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         process.send_signal(number)
@@ -64,7 +64,7 @@ def _send_until_it_ends(process, number):
 
 
 def _end(process):
-    """(exit code, what was on stderr, seconds until then)"""
+    """(exit code, stderr, seconds until the process ended)"""
     began = time.monotonic()
     _, errors = process.communicate(timeout=30)
     return process.returncode, errors.decode(), time.monotonic() - began
@@ -84,37 +84,37 @@ def test_before_training_a_signal_ends_the_process_at_once(start, number, busy):
     assert seconds < 5
 
 
-def test_a_signal_that_came_before_the_request_was_made_does_what_it_always_does():
+def test_a_signal_before_the_stop_request_exists_has_its_default_effect():
     code = "import signal\nsignal.raise_signal(signal.SIGTERM)\n" + _START
     process = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT, timeout=30)
     assert process.returncode == -signal.SIGTERM
 
 
-def test_threads_started_later_cannot_take_the_signal_away(start):
+def test_threads_that_start_later_do_not_receive_the_signal(start):
     busy = "import threading\nthreading.Thread(target=time.sleep, args=(60,)).start()\n"
     process = start(busy + _IN_NATIVE_CODE)
     process.send_signal(signal.SIGTERM)
     assert _end(process)[0] == 75
 
 
-def test_during_training_the_first_signal_only_asks(start):
-    process = start("stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED)
+def test_during_training_the_first_signal_only_requests_a_stop(start):
+    process = start("stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_REQUESTED)
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
-    assert _line(process) == "asked"
+    assert _line(process) == "requested"
     exit_code, errors, _ = _end(process)
     assert exit_code == 0
     assert errors == "muster: SIGTERM: saving, then stopping\n"
 
 
-def test_a_stop_that_is_heard_from_two_sides_is_one(start):
+def test_a_signal_that_arrives_in_two_ways_is_one_stop(start):
     process = start(
-        "stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_ASKED + _SAVING
+        "stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_REQUESTED + _SAVING
     )
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
-    assert _line(process) == "asked"
-    process.send_signal(signal.SIGTERM)  # As Slurm's, and then its guard's.
+    assert _line(process) == "requested"
+    process.send_signal(signal.SIGTERM)  # As from Slurm, and then from the guardian.
     exit_code, errors, _ = _end(process)
     assert exit_code == 0
     assert errors == "muster: SIGTERM: saving, then stopping\n"
@@ -123,36 +123,36 @@ def test_a_stop_that_is_heard_from_two_sides_is_one(start):
 def test_a_second_signal_ends_the_process_at_once(start):
     process = start(
         "stop.set_grace_period(60)\nprint('training', flush=True)\n"
-        + _UNTIL_ASKED
+        + _UNTIL_REQUESTED
         + _IN_NATIVE_CODE
     )
     assert _line(process) == "training"
     process.send_signal(signal.SIGINT)
-    assert _line(process) == "asked"
+    assert _line(process) == "requested"
     assert process.poll() is None
     _send_until_it_ends(process, signal.SIGINT)
     exit_code, errors, seconds = _end(process)
     assert exit_code == 75
     assert errors.splitlines()[1] == (
-        "muster: error: stopped by a second signal; what the last checkpoint holds is safe"
+        "muster: error: stopped by a second signal; the last checkpoint is safe"
     )
     assert seconds < 5
 
 
-def test_a_stop_that_outlasts_the_grace_ends_the_process(start):
+def test_a_stop_that_takes_longer_than_the_grace_period_ends_the_process(start):
     process = start("stop.set_grace_period(0.2)\nprint('training', flush=True)\n" + _IN_NATIVE_CODE)
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
     exit_code, errors, seconds = _end(process)
     assert exit_code == 75
     assert errors.splitlines()[1] == (
-        "muster: error: did not come to an end within --stop_grace_s=0.2 s of SIGTERM; what the "
-        "last checkpoint holds is safe"
+        "muster: error: not finished within --stop_grace_s=0.2 s of SIGTERM; the last checkpoint "
+        "is safe"
     )
     assert 0.15 < seconds < 5
 
 
-def test_a_signal_ends_a_process_whose_screen_is_gone(start):
+def test_a_signal_ends_a_process_whose_output_nobody_reads(start):
     process = start(_IN_NATIVE_CODE)
     process.stdout.close()
     process.stderr.close()
@@ -160,7 +160,7 @@ def test_a_signal_ends_a_process_whose_screen_is_gone(start):
     assert process.wait(timeout=30) == 75
 
 
-def test_a_process_whose_screen_is_gone_is_still_asked_first(start, tmp_path):
+def test_a_process_whose_output_nobody_reads_still_saves_first(start, tmp_path):
     wait = "while not stop.requested:\n    time.sleep(0.01)\n"
     save = f"open({str(tmp_path / 'saved')!r}, 'x')\n"
     training = "stop.set_grace_period(60)\nprint('training', flush=True)\n"
@@ -172,11 +172,11 @@ def test_a_process_whose_screen_is_gone_is_still_asked_first(start, tmp_path):
     deadline = time.monotonic() + 30
     while not (tmp_path / "saved").exists():
         assert time.monotonic() < deadline
-        time.sleep(0.01)  # Its screen is gone, so the file is the only sign.
-    assert _send_until_it_ends(process, signal.SIGTERM) == 75  # It still listens.
+        time.sleep(0.01)  # Nothing reads its output, so the file is the only sign.
+    assert _send_until_it_ends(process, signal.SIGTERM) == 75  # It still receives signals.
 
 
-def test_nobody_asked_until_somebody_does(start):
+def test_without_a_signal_no_stop_is_requested(start):
     process = start("print(stop.requested, flush=True)\n")
     assert _line(process) == "False"
     assert _end(process)[0] == 0

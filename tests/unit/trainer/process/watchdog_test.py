@@ -1,15 +1,15 @@
-"""Does a task that does not come on say where it stands, and end?"""
+"""Does a task without progress show the stacks of its threads, and end?"""
 
 import subprocess
 import sys
 import time
 
-# Each has a watch of half a second, and 0.5 s more for the interpreter's own timer.
+# The interpreter's timer acts 0.5 s after the watchdog's thread.
 START = """
 import ctypes, threading, time
-from trainer.process import watchdog as stall
-stall.EXTRA_S = 0.5
-def waits_for_ever():
+from trainer.process import watchdog
+watchdog.TIMER_DELAY_S = 0.5
+def waits_forever():
     threading.Event().wait()
 def holds_the_lock_in_native_code():
     ctypes.PyDLL(None).sleep(100)
@@ -23,29 +23,29 @@ def _run(code):
     return done.returncode, done.stderr, time.monotonic() - began
 
 
-def test_a_task_that_stands_still_shows_its_stacks_and_ends_with_75():
+def test_a_task_without_progress_shows_its_stacks_and_exits_with_75():
     code, errors, seconds = _run(
         """
-with stall.Watchdog(0.5) as watch:
+with watchdog.Watchdog(0.5) as watch:
     watch.progress("training at step 7")
-    waits_for_ever()
+    waits_forever()
 """
     )
     assert code == 75, errors
-    assert "in waits_for_ever" in errors and "in _look" in errors  # Of all threads.
+    assert "in waits_forever" in errors and "in _poll" in errors  # Of all threads.
     last = errors.splitlines()[-1]
     assert last == (
-        "muster: error: no progress for --stall_timeout_s=0.5 s while training at step 7; where "
-        "every thread stands is above; run the same command again to go on"
+        "muster: error: no progress for --stall_timeout_s=0.5 s while training at step 7; the "
+        "stacks of all threads are above; run the same command again to resume"
     )
     assert seconds < 30
 
 
-def test_native_code_that_holds_pythons_lock_does_not_keep_it_from_ending():
+def test_a_task_whose_native_code_holds_pythons_lock_exits_too():
     code, errors, seconds = _run(
         """
-with stall.Watchdog(0.5):
-    time.sleep(0.2)  # In which the watch looks, and winds up the interpreter's timer.
+with watchdog.Watchdog(0.5):
+    time.sleep(0.2)  # In which the watchdog polls and starts the interpreter's timer.
     holds_the_lock_in_native_code()
 """
     )
@@ -54,14 +54,14 @@ with stall.Watchdog(0.5):
     assert seconds < 30
 
 
-def test_a_task_that_comes_on_is_left_alone():
+def test_a_task_that_makes_progress_continues():
     code, errors, _ = _run(
         """
-with stall.Watchdog(0.5) as watch:
+with watchdog.Watchdog(0.5) as watch:
     for step in range(20):
         time.sleep(0.1)
         watch.progress(f"step {step}")
-time.sleep(1.5)  # Nor is one that has left the watch.
+time.sleep(1.5)  # Longer than the time-out, without the watchdog.
 """
     )
     assert (code, errors) == (0, "")

@@ -1,0 +1,70 @@
+"""What must be known about a strategy before its runtime exists? `TRAITS` has one row per strategy.
+
+Code that all strategies share asks a `Choice`, which reads its row here, and never compares a strategy's
+name. A new strategy is a row here, a row in the table of runtimes, and a file with its `Runtime`.
+"""
+
+import dataclasses
+import enum
+
+LAUNCH = "start one with `python -m trainer launch --workers=2"
+
+
+class DeviceSource(enum.Enum):
+    """Where a task's replica devices come from."""
+
+    LOCAL = "the GPUs of this machine, or its CPU"
+    SERVER = "whatever the task's TensorFlow server finds"
+    TPU = "all cores of a TPU"
+
+
+@dataclasses.dataclass(frozen=True)
+class StrategyTraits:
+    """How a strategy differs from training on the devices of one machine."""
+
+    sync_mode: str = "gradients"
+    """What its replicas exchange unless the config says otherwise."""
+
+    devices: DeviceSource = DeviceSource.LOCAL
+
+    has_transport: bool = False
+    """Its workers exchange gradients, and `--transport` chooses how."""
+
+    starts_servers: bool = False
+    """It starts TensorFlow's servers with every transport."""
+
+    leader_coordinates: bool = False
+    """Only the leader loads data and runs the training loop; the other tasks serve it."""
+
+    one_worker_per_step: bool = False
+    """A worker takes a whole global batch, so batches are not split among replicas."""
+
+    survives_worker_loss: bool = False
+    """The other workers take over the work of one that was lost."""
+
+    evaluates_checkpoints: bool = False
+    """Its own runtime evaluates checkpoints; otherwise the devices of one machine do."""
+
+    fix: str = "leave the flag out"
+    """What to do where the cluster does not fit; `{source}` and `{without}` are the cluster's."""
+
+
+TRAITS = {
+    "mirrored": StrategyTraits(
+        fix="{without} to train on this machine only, or leave the flag out",
+    ),
+    "multi_worker": StrategyTraits(
+        has_transport=True,
+        fix=f"{{source}} must list several workers and no `ps`; {LAUNCH}`",
+    ),
+    "parameter_server": StrategyTraits(
+        sync_mode="async",
+        devices=DeviceSource.SERVER,
+        starts_servers=True,
+        leader_coordinates=True,
+        one_worker_per_step=True,
+        survives_worker_loss=True,
+        fix=f"{{source}} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
+    ),
+    "tpu": StrategyTraits(devices=DeviceSource.TPU, evaluates_checkpoints=True),
+}

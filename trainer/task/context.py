@@ -1,0 +1,28 @@
+"""What was this process asked to do? `TaskContext` holds the values that every part of a task needs."""
+
+import dataclasses
+
+from strategies.choose import Choice
+from strategies.cluster.spec import ClusterSpec
+from trainer.cli.options import TrainOptions
+from trainer.config.schema import ExperimentConfig
+from trainer.process.guardian import Guardian
+from trainer.process.signals import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskContext:
+    """`choice` has no transport yet: that depends on the devices. `secret` authenticates the peers."""
+
+    options: TrainOptions
+    config: ExperimentConfig
+    cluster: ClusterSpec
+    choice: Choice
+    secret: bytes
+    stop: StopRequest
+    guardian: Guardian
+
+    @property
+    def serves(self) -> bool:
+        """Whether this task only serves the leader, and neither loads data nor runs the loop."""
+        return self.choice.serves(self.cluster)

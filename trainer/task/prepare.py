@@ -1,0 +1,89 @@
+"""What does a task need before it meets its peers? Its workdir, its data, its devices and a fingerprint.
+
+Errors that concern one task only are found here, before any peer waits for it.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from absl import logging
+
+from strategies import choose
+from strategies.choose import Choice
+from strategies.devices import for_strategy
+from trainer.data import registry
+from trainer.data.dataset import Dataset
+from trainer.storage import locate
+from trainer.storage.workdir import Workdir
+from trainer.task import fingerprint
+from trainer.task.context import TaskContext
+from trainer.training import batch_split
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """`dataset` is None where the task only serves; `choice` names its transport."""
+
+    dataset: Dataset | None
+    devices: list[str]
+    choice: Choice
+    fingerprint: dict[str, Any]
+
+
+def prepare(task: TaskContext) -> Prepared:
+    """Loads the data and selects the devices of this task.
+
+    Raises:
+      InputError: a flag or the config does not fit the data, the devices or the cluster.
+    """
+    options, config = task.options, task.config
+    dataset = None if task.serves else registry.load(config.data)
+    if dataset:
+        logging.info("data | %s", dataset.description)
+    devices = for_strategy.local_devices(options.devices, task.choice)
+    if warning := for_strategy.why_no_gpu(task.choice, devices):
+        logging.warning("%s", warning)
+    choice = choose.with_transport(task.choice, options.transport, devices)
+    if choice.transport:
+        logging.info(
+            "transport %s: gradients are sent %s", choice.transport, choice.transport_description
+        )
+    batch_split.check_batch(config, choice, task.cluster, len(devices))
+    compared = dataset if choice.every_task_loads_data else None
+    return Prepared(
+        dataset, devices, choice, fingerprint.compute(config, choice, len(devices), compared)
+    )
+
+
+@contextlib.contextmanager
+def own_workdir(task: TaskContext) -> Iterator[Workdir | None]:
+    """The workdir, initialized and locked while the body runs; None where this task is not the leader."""
+    if not task.cluster.is_leader:
+        yield None
+        return
+    workdir = locate.open_workdir(_path(task))
+    workdir.initialize(task.config)
+    with workdir.lock(task.options.startup_timeout_s):
+        logging.info("workdir %s", workdir)
+        yield workdir
+
+
+def _path(task: TaskContext) -> str | pathlib.Path:
+    """The folder of `--workdir`, or a new one under `runs/`."""
+    name = f"{task.config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    return task.options.workdir or pathlib.Path("runs", name)
+
+
+def examples_dir(task: TaskContext, workdir: Workdir | None) -> pathlib.Path | None:
+    """The folder in which this task logs its examples: every task uses the workdir, if it has one."""
+    path = task.options.workdir
+    if workdir or not (path and task.config.train.log_examples):
+        return workdir and workdir.path
+    shared = locate.open_workdir(path)
+    shared.make()
+    return shared.path

@@ -1,0 +1,124 @@
+"""How does a task train with its peers? It watches them, starts its runtime, trains, and ends with them.
+
+An error that every task finds ends the run for all at once; one that a lost peer caused names the peer.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from absl import logging
+
+from strategies import choose
+from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
+from strategies.network.sockets import exposed
+from strategies.rendezvous.membership import Membership
+from strategies.runtime import Runtime
+from trainer.process import watchdog
+from trainer.process.health import Health
+from trainer.storage.workdir import Workdir
+from trainer.task import prepare
+from trainer.task.context import TaskContext
+from trainer.task.peer_loss import PeerLossPolicy
+from trainer.task.prepare import Prepared
+from trainer.training import batch_split
+
+LEADER_EXIT_TIMEOUT_S = 10.0
+FINISH_TIMEOUT_S = 120.0  # For the leader's last save and evaluation, while the others wait for it.
+
+
+class Session:
+    """From the moment that all tasks have met until the run ends; `workdir` only where it writes one."""
+
+    def __init__(
+        self,
+        task: TaskContext,
+        prepared: Prepared,
+        membership: Membership,
+        workdir: Workdir | None,
+    ):
+        self._task = task
+        self._prepared = prepared
+        self._membership = membership
+        self._workdir = workdir
+
+    def run(self) -> int:
+        """Trains with the other tasks until the run ends, watching for lost peers. The exit code."""
+        cluster, choice, membership = self._task.cluster, self._prepared.choice, self._membership
+        if warning := exposed(cluster, choice.starts_servers, membership.hosts):
+            logging.warning("%s", warning)
+        losses = PeerLossPolicy(cluster, choice, membership.reconnect)
+        membership.watch(losses.on_lost, self._task.options.peer_timeout_s, losses.on_back)
+        with self._ending_together():
+            runtime = self._start_runtime()
+            if runtime.serves_only:
+                with Health.from_env().recording():
+                    return runtime.serve(membership.wait_for_exit)
+            losses.started = True
+            return membership.wait_for_all(FINISH_TIMEOUT_S, self._train(runtime))
+
+    @contextlib.contextmanager
+    def _ending_together(self) -> Iterator[None]:
+        """Has an error of the body end the whole run, with the right task named."""
+        membership = self._membership
+        try:
+            yield
+        except InputError as error:
+            if self._task.cluster.is_leader:
+                membership.broadcast_exit(error.exit_code)
+            else:
+                # The leader finds the same error and ends the run for everyone: leaving first would
+                # look like a crash.
+                with contextlib.suppress(Resumable):
+                    membership.wait_for_exit(LEADER_EXIT_TIMEOUT_S)
+            raise
+        except Exception as error:
+            if isinstance(error, Resumable) or type(error).__module__.startswith("tensorflow"):
+                # A lost peer may be the cause. Then the watching thread ends this process, and names
+                # the peer that was lost first.
+                membership.await_loss(self._task.options.peer_timeout_s + 1)
+            raise
+
+    def _start_runtime(self) -> Runtime:
+        task, choice, membership = self._task, self._prepared.choice, self._membership
+        options = task.options
+        guarded = task.guardian.watch_while_blocked(
+            "starting TensorFlow's servers",
+            options.startup_timeout_s,
+            membership.connections,
+            options.peer_timeout_s,
+        )
+        # Native code that calls a TPU waits forever for one that does not answer.
+        with (
+            watchdog.Watchdog(options.stall_timeout_s),
+            guarded if choice.starts_servers else contextlib.nullcontext(),
+        ):
+            runtime = choose.create(choice, task.cluster, self._prepared.devices, membership)
+        # Only now are the replicas of a TPU known.
+        batch_split.check_replicas(task.config, runtime.num_replicas)
+        # For a server too: the leader saves through it.
+        task.stop.set_grace_period(options.stop_grace_s)
+        return runtime
+
+    def _train(self, runtime: Runtime) -> int:
+        from trainer.reporting import summary
+        from trainer.training import loop
+
+        task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
+        began, timeout_s = time.monotonic(), task.options.stall_timeout_s
+        runtime.set_peer_timeout(timeout_s + watchdog.TIMER_DELAY_S)
+        on_progress = Health.from_env().record_progress
+        with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
+            examples_dir = prepare.examples_dir(task, workdir)
+            result = loop.train_and_evaluate(
+                task.config, dataset, runtime, workdir, task.stop, watch, examples_dir
+            )
+        if workdir and result.finished:
+            seconds = time.monotonic() - began
+            summary.write(workdir, task.config, dataset, runtime, result, seconds)
+        if workdir:
+            workdir.flush()
+        if not result.finished:
+            logging.warning("stopped at step %d; run the same command again to resume", result.step)
+            return EXIT_RESUME
+        return EXIT_DONE
