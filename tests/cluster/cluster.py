@@ -1,6 +1,7 @@
-"""How do tests run a cluster of real processes, and read what it wrote?
+"""How do tests run a cluster of real processes, and read its results?
 
-Every wait has a deadline, and every process of a test ends with the test: by its pid, never by name.
+A `Process` is one of them, and a `Run` is a finished workdir. Every wait has a timeout. What a test
+started is ended with it: by its pid, never by name.
 """
 
 import contextlib
@@ -22,14 +23,14 @@ from strategies.cluster.spec import ClusterSpec, Task
 from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
 
-PATIENCE_S = 120.0  # For what should take 15 s, on a machine that is busy with other work.
+PATIENCE_S = 120.0  # For what takes 15 s on an idle machine.
 TRAINER = ("-m", "trainer")
 
 
 class Process:
     """A Python process and its output so far, stdout and stderr together.
 
-    A context manager: at the end of the block the process has ended.
+    A context manager: the process is ended at the end of the block.
     """
 
     def __init__(
@@ -39,15 +40,15 @@ class Process:
         within: Sequence[str] = (),
         program: str = sys.executable,
     ):
-        """`within`: a command that executes another, as `ip netns exec NAME` does; `program`: in place
-        of Python."""
+        """`within`: a command that executes another, as `ip netns exec NAME`; `program`: instead of
+        Python."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
         self._process = subprocess.Popen(
             [*within, program, *args],
             cwd=ROOT,
-            # On the CPU on any machine: the tests' numbers are those of CPUs.
+            # On the CPU on any machine: the expected numbers are for it.
             env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -81,7 +82,7 @@ class Process:
     def await_lines(
         self, text: str, count: int, timeout_s: float = PATIENCE_S, after: int = 0
     ) -> list[str]:
-        """The first `count` lines with this text, not counting the first `after` lines of the screen."""
+        """The first `count` lines with this text, skipping the first `after` lines of the output."""
         deadline = time.monotonic() + timeout_s
         found, seen = [], after
         with self._changed:
@@ -91,7 +92,7 @@ class Process:
                 if len(found) >= count:
                     return found[:count]
                 left_s = deadline - time.monotonic()
-                assert not self._is_read and left_s > 0, f"{text!r} was never printed:\n{self.said}"
+                assert not self._is_read and left_s > 0, f"{text!r} was not printed:\n{self.said}"
                 self._changed.wait(left_s)
 
     @property
@@ -102,11 +103,11 @@ class Process:
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """The exit code, once the whole output has been read."""
+        """The exit code, once all output has been read."""
         try:
             code = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it still ran after {timeout_s:g} s:\n{self.said}") from None
+            raise AssertionError(f"still running after {timeout_s:g} s:\n{self.said}") from None
         self._reader.join(timeout_s)
         return code
 
@@ -118,9 +119,7 @@ class Process:
             if self._process.poll() is not None:
                 break
             self._process.send_signal(number)
-            self._process.send_signal(
-                signal.SIGCONT
-            )  # A suspended process does not handle SIGTERM.
+            self._process.send_signal(signal.SIGCONT)  # A stopped one does not handle SIGTERM.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
         self._process.wait(PATIENCE_S)
@@ -138,7 +137,7 @@ class Process:
 
 
 class Run:
-    """The contents of a workdir that `python -m trainer` wrote."""
+    """The content of a workdir that `python -m trainer` wrote."""
 
     def __init__(self, workdir: pathlib.Path, screen: str = ""):
         self.workdir = workdir
@@ -165,12 +164,12 @@ class Run:
 
     @property
     def iterations(self) -> set[int]:
-        """The updates that the optimizer of each weight has counted."""
+        """The numbers of updates that the optimizer has counted, one per weight."""
         return {int(array) for name, array in self.arrays.items() if name.endswith("/iteration")}
 
     @functools.cached_property
     def examples(self) -> dict[int, list[tuple[int, list[int]]]]:
-        """For each replica, what it logged: (step, the examples it consumed), in its order."""
+        """For each replica what it logged, in its order: (step, the examples that it consumed)."""
         found = {}
         for path in self.workdir.glob("examples-*.jsonl"):
             records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -188,12 +187,12 @@ def launching(
 
 
 def training(workdir: pathlib.Path, *flags: str) -> Process:
-    """A running `python -m trainer`, a single task."""
+    """A running `python -m trainer`, as a single task."""
     return Process([*TRAINER, f"--workdir={workdir}", *flags])
 
 
 def finished(process: Process, workdir: pathlib.Path, timeout_s: float = PATIENCE_S) -> Run:
-    """The run of a process that ends with exit code 0."""
+    """The run of a process, which must end with exit code 0."""
     with process:
         code = process.wait(timeout_s)
         assert code == 0, f"exit code {code}:\n{process.said}"
@@ -201,7 +200,7 @@ def finished(process: Process, workdir: pathlib.Path, timeout_s: float = PATIENC
 
 
 def printed_json(process: Process) -> dict:
-    """The last line of the process that is a JSON object."""
+    """The last line of the output that is a JSON object."""
     return json.loads([line for line in process.screen if line.startswith("{")][-1])
 
 
@@ -216,35 +215,35 @@ def clusters(**counts: int) -> list[ClusterSpec]:
 
 
 def tf_config(cluster: ClusterSpec) -> dict[str, str]:
-    """The environment that makes a process this task."""
+    """The environment variables that make a process this task."""
     task = {"type": cluster.task.type, "index": cluster.task.index}
     return {"TF_CONFIG": json.dumps({"cluster": cluster.as_dict(), "task": task})}
 
 
 def task(cluster: ClusterSpec, workdir: pathlib.Path, *flags: str) -> Process:
-    """A running task of a cluster."""
+    """One running task of a cluster."""
     return Process([*TRAINER, f"--workdir={workdir}", *flags], tf_config(cluster))
 
 
 def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> int:
-    """The process of one task that `launch` started."""
+    """The pid of one task that `launch` started."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         for pid in children(launcher.pid):
             if _task_of(pid) == [wanted.type, wanted.index]:
                 return pid
-        time.sleep(0.05)  # There is no event for another process's child.
+        time.sleep(0.05)  # There is no event for the child of another process.
     raise AssertionError(f"no process of {wanted}:\n{launcher.said}")
 
 
 def guarded(task: Process) -> int:
-    """The process that does the work of a task in a cluster, the child of its guardian."""
+    """The pid of the process that does the work of a task: the task's own process is its guardian."""
     (pid,) = children(task.pid)
     return pid
 
 
 def children(pid: int) -> Iterator[int]:
-    """The children of a process; none if it has ended."""
+    """The pids of the processes that this one started; none where it is gone."""
     for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             yield from map(int, path.read_text().split())
@@ -255,14 +254,14 @@ def descendants(pid: int) -> list[int]:
 
 
 def await_end_of(pids: Iterable[int], timeout_s: float = PATIENCE_S) -> None:
-    """Returns once these processes have ended. One that has not is killed, and an error."""
+    """Returns once these processes are gone. Kills one that is not, and fails."""
     deadline = time.monotonic() + timeout_s
     for pid in pids:
         with contextlib.suppress(ProcessLookupError), _pidfd(pid) as descriptor:
             ended, _, _ = select.select([descriptor], [], [], max(0, deadline - time.monotonic()))
             if not ended:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            assert ended, f"process {pid} still ran after {timeout_s:g} s"
+            assert ended, f"process {pid} was still running after {timeout_s:g} s"
 
 
 @contextlib.contextmanager
