@@ -4,6 +4,8 @@ The errors here carry a message for the user: one line that names the field, the
 to fix it. Any other exception is a fault of the program, and is shown with its traceback.
 """
 
+from typing import Any
+
 EXIT_DONE = 0
 EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
@@ -21,6 +23,13 @@ class ClusterError(InputError):
 
 
 class Resumable(RuntimeError):
-    """The run stopped through no fault of its input: preempted, a peer lost, a deadline passed."""
+    """The run stopped through no fault of its input: preempted, a peer lost, a deadline passed.
+
+    `task` is the `Task` that was lost or is missing, for the supervisor; None where there is none.
+    """
 
     exit_code = EXIT_RESUME
+
+    def __init__(self, message: str, task: Any = None):
+        super().__init__(message)
+        self.task = task

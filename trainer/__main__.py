@@ -1,6 +1,7 @@
 """What does `python -m trainer` do?
 
-TensorFlow is imported by the verbs that need it, once the flags are known to be right.
+It parses the command line, runs its verb, and exits with one error line and the verb's exit code.
+Each verb imports TensorFlow itself if it needs it, after the flags have been checked.
 """
 
 import os
@@ -8,7 +9,7 @@ import re
 import sys
 import traceback
 
-# Before TensorFlow is imported: its notices about itself would bury the run's own lines.
+# Set before TensorFlow is imported: its own notices would bury the run's lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -17,7 +18,8 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer.cli import options
 from trainer.cli import parser as cli_parser
-from trainer.process import console, guardian, signals
+from trainer.process import console, exit_record, guardian, signals
+from trainer.process.exit_record import ExitRecord
 
 
 def _train(command: options.TrainOptions) -> int:
@@ -70,29 +72,35 @@ _VERBS = {
 
 
 def main() -> None:
-    """Runs the command line and leaves with its exit code."""
+    """Runs the command line and exits with its exit code."""
+    exit_record.accept_request()
     try:
         command = cli_parser.parse(sys.argv[1:])
-        exit_code = _VERBS[command.verb](command)
-    except (InputError, Resumable) as error:
-        exit_code = error.exit_code
-        console.print_line(f"muster: error: {' '.join(str(error).split())}")
-    except KeyboardInterrupt:
-        exit_code = EXIT_RESUME
-        console.print_line("muster: error: stopped by Ctrl-C; run the same command again")
-    except Exception as error:
-        if shown := _out_of_memory(error):
-            exit_code = EXIT_BAD_INPUT
-            console.print_line(f"muster: error: {shown}")
-        else:  # A fault of the program: told whole, and still no reason to hang.
-            exit_code = EXIT_FAULT
-            console.print_line(traceback.format_exc().rstrip("\n"))
-    _leave(exit_code)
+        record = ExitRecord(_VERBS[command.verb](command))
+    except (Exception, KeyboardInterrupt) as error:
+        record = _failure(error)
+    _exit(record)
+
+
+def _failure(error: BaseException) -> ExitRecord:
+    """What this error ends the program with. It is printed here, too."""
+    if isinstance(error, InputError | Resumable):
+        task = error.task if isinstance(error, Resumable) else None
+        record = ExitRecord(error.exit_code, " ".join(str(error).split()), task)
+    elif isinstance(error, KeyboardInterrupt):
+        record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again")
+    elif message := _out_of_memory(error):
+        record = ExitRecord(EXIT_BAD_INPUT, message)
+    else:  # A fault of the program: its traceback is printed, and it must not hang either.
+        console.print_line("".join(traceback.format_exception(error)).rstrip("\n"))
+        return ExitRecord(EXIT_FAULT, traceback.format_exception_only(error)[-1].strip())
+    console.print_line(console.error_line(record.message))
+    return record
 
 
 def _out_of_memory(error: Exception) -> str:
-    """What to say of an error that more memory, or a smaller run, would mend; "" for any other."""
-    # By its name, as TensorFlow may not be there to be asked.
+    """The message for an error that more memory or a smaller run would fix; "" for any other error."""
+    # By its name, as TensorFlow may not be imported.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
         return ""
     asked = re.search(
@@ -104,12 +112,13 @@ def _out_of_memory(error: Exception) -> str:
     )
 
 
-def _leave(exit_code: int) -> None:
+def _exit(record: ExitRecord) -> None:
     """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
+    exit_record.write(record)
     console.flush()
     if "tensorflow" in sys.modules:
-        os._exit(exit_code)
-    sys.exit(exit_code)
+        os._exit(record.exit_code)
+    sys.exit(record.exit_code)
 
 
 if __name__ == "__main__":

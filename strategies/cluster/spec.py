@@ -25,6 +25,16 @@ class Task:
     def __str__(self) -> str:
         return f"{self.type} {self.index}"
 
+    def as_json(self) -> list:
+        return [self.type, self.index]
+
+    @classmethod
+    def from_json(cls, value: object) -> "Task | None":
+        """The task of which this is `as_json`. None for any other value: it comes from outside."""
+        if not isinstance(value, list) or [type(part) for part in value] != [str, int]:
+            return None
+        return cls(*value) if value[0] in JOBS and value[1] >= 0 else None
+
 
 @dataclasses.dataclass(frozen=True)
 class ClusterSpec:

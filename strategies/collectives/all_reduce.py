@@ -187,14 +187,16 @@ class SocketAllReduce:
             names = " and ".join(map(str, self.waiting_for))
             raise PeerLost(
                 f"{names} sent nothing in the all-reduce for {self.silence_s:g} s; "
-                "run the same command again to resume."
+                "run the same command again to resume.",
+                task=self.waiting_for[0],
             )
         self.waiting_for = ()
 
     def _lost(self, peer: int) -> PeerLost:
         return PeerLost(
             f"{self._tasks[peer]} was lost (its connection closed); "
-            "run the same command again to resume."
+            "run the same command again to resume.",
+            task=self._tasks[peer],
         )
 
 
@@ -253,5 +255,6 @@ def _called(
 def _absent(tasks: Sequence[Task]) -> PeerLost:
     names = " and ".join(str(task) for task in tasks)
     return PeerLost(
-        f"{names} did not connect in time for the all-reduce; run the same command again."
+        f"{names} did not connect in time for the all-reduce; run the same command again.",
+        task=tasks[0],
     )

@@ -53,5 +53,6 @@ def wait_for_leader(
     raise Resumable(
         f"{cluster.leader}, the leader, at {cluster.address(cluster.leader)} did not complete the "
         f"roll call within {timeout_s:g} s; start it, or {verdict.fix_for_missing_tasks(cluster)}, "
-        "and run again."
+        "and run again.",
+        task=cluster.leader,
     )

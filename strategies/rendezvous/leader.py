@@ -196,7 +196,8 @@ class Leader:
         them = "it" if len(missing) == 1 else "them"
         return Resumable(
             f"{names} did not answer within {self._timeout_s:g} s; "
-            f"start {them}, or {verdict.fix_for_missing_tasks(self._cluster)}, and run again."
+            f"start {them}, or {verdict.fix_for_missing_tasks(self._cluster)}, and run again.",
+            task=missing[0],
         )
 
     def _send_all(self, message: Message) -> None:

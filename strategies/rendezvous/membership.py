@@ -73,9 +73,9 @@ class Membership:
         return self._exit_code
 
     @property
-    def connections(self) -> Mapping[str, JsonConnection]:
-        """The open connections by the names of their peers, for another process to watch."""
-        return {str(task): one for task, one in self._heartbeat.open_connections.items()}
+    def connections(self) -> Mapping[Task, JsonConnection]:
+        """The open connections by their peers, for another process to watch."""
+        return self._heartbeat.open_connections
 
     @property
     def hosts(self) -> Mapping[Task, str]:
@@ -215,12 +215,14 @@ class Membership:
                 return
             for task, reason in losses():
                 raise Resumable(
-                    f"{task} was lost ({reason}); run the same command again to resume."
+                    f"{task} was lost ({reason}); run the same command again to resume.", task=task
                 )
-            names = " and ".join(str(task) for task in sorted(waiting_for()))
+            missing = sorted(waiting_for())
+            names = " and ".join(map(str, missing))
             raise Resumable(
                 f"{names} did not reach the end of the run within {timeout_s:g} s; "
-                "run the same command again to resume."
+                "run the same command again to resume.",
+                task=missing[0] if missing else None,
             )
 
     def _handle(self, sender: Task, message: Message) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strategies.cluster import slurm
-from strategies.cluster.spec import ClusterSpec
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network.connection import Message
 
@@ -25,7 +25,9 @@ def go(run: str) -> Message:
 
 def failure(error: ClusterError | Resumable) -> Message:
     """The message with which every task raises this error."""
-    return {"verdict": "input" if isinstance(error, ClusterError) else "resume", "text": str(error)}
+    if isinstance(error, ClusterError):
+        return {"verdict": "input", "text": str(error)}
+    return {"verdict": "resume", "text": str(error), "task": error.task and error.task.as_json()}
 
 
 def is_go(message: Message) -> bool:
@@ -34,8 +36,10 @@ def is_go(message: Message) -> bool:
 
 def error_of(message: Message) -> ClusterError | Resumable:
     """The error that a message of `failure` carries."""
-    kind = ClusterError if message.get("verdict") == "input" else Resumable
-    return kind(str(message.get("text")))
+    text = str(message.get("text"))
+    if message.get("verdict") == "input":
+        return ClusterError(text)
+    return Resumable(text, task=Task.from_json(message.get("task")))
 
 
 def is_hello(message: Message) -> bool:

@@ -1,6 +1,6 @@
-"""What if a worker cannot stay? `python -m trainer`, killed where the file that AWAY names is there.
+"""What if a worker keeps dying? `python -m trainer`, killed while the file that AWAY names exists.
 
-Worker 1 alone, at its start. For `launch.run(..., module="tests.cluster.unsteady")`.
+Only worker 1 is killed, when it starts. For `launch.run(..., module="tests.cluster.unsteady")`.
 """
 
 import json

@@ -1,36 +1,29 @@
-"""What does `python -m trainer launch` do?"""
+"""What does `python -m trainer launch` do?
+
+It plans a cluster on this machine, starts its tasks under a `Supervisor`, and returns the exit code.
+"""
 
 import dataclasses
 import os
 from collections.abc import Sequence
 
-from strategies.cluster.spec import Task
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.devices import gpus as gpus_lib
 from trainer.cli.options import LaunchOptions
-from trainer.launch import cluster_size
+from trainer.launch import cluster_plan, cluster_size, task_flags
 from trainer.launch.child_process import Command
-from trainer.launch.cluster_plan import (
-    described,
-    environ,
-    flag,
-    num_tasks,
-    plan,
-    share_gpus,
-    shares_of,
-    with_devices,
-    with_workdir,
-)
 from trainer.launch.ports import free_ports
+from trainer.launch.restart_policy import RestartPolicy
 from trainer.launch.supervisor import Supervisor
 
 
 def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:
-    """The exit code of a cluster that ran to its end on this machine.
+    """Runs a cluster on this machine until it ends, and returns its exit code.
 
-    0 when the run came to its end, with whatever restarts. Otherwise the code of the first task that
-    failed and was not started again, 128 + n when signal n killed it, and 75 only where every failure
-    was 75. After Ctrl-C or SIGTERM: 75 if the tasks can be resumed, else 128 + n. Call it from the
-    main thread: it handles signals, and tasks end with the thread that started them.
+    0 when the run is complete, after however many restarts. Otherwise the code of the first task that
+    failed and was not restarted, 128 + n when signal n killed it, and 75 only where every failure was 75.
+    After Ctrl-C or SIGTERM: 75 if the run can be resumed, else 128 + n. Call it from the main thread: it
+    handles signals, and tasks end with the thread that started them.
 
     Args:
       options: what to start.
@@ -38,25 +31,33 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
       module: what each task runs, with `python -m`.
 
     Raises:
-      InputError: the options ask for what this machine cannot do.
+      InputError: this machine cannot run what the options ask for.
     """
-    whole = plan(options, free_ports(num_tasks(options)))
-    gpus = share_gpus(whole[0], options.devices_per_worker, gpus_lib.visible(os.environ))
-    args, made = with_workdir(with_devices(list(trainer_args), options.devices_per_worker))
-    where = f", workdir {made}" if made else ""
-    print(f"launch: {described(whole)} on this machine{where}", flush=True)
+    clusters = _plan(options)
+    gpus = cluster_plan.share_gpus(
+        clusters[0], options.devices_per_worker, gpus_lib.visible(os.environ)
+    )
+    args = task_flags.add_devices(list(trainer_args), options.devices_per_worker)
+    args, created = task_flags.add_workdir(args)
+    where = f", workdir {created}" if created else ""
+    print(f"launch: {cluster_plan.task_counts(clusters)} on this machine{where}", flush=True)
 
-    def form(workers: Sequence[int]) -> dict[Task, Command]:
-        some = dataclasses.replace(options, workers=len(workers))
-        clusters = plan(some, free_ports(num_tasks(some)))
-        shares = shares_of(gpus, workers)
-        return {one.task: Command(["-m", module, *args], environ(one, shares)) for one in clusters}
+    def commands_for(workers: Sequence[int]) -> dict[Task, Command]:
+        shares = cluster_plan.shares_of_workers(gpus, workers)
+        return {
+            cluster.task: Command(["-m", module, *args], cluster_plan.task_environ(cluster, shares))
+            for cluster in _plan(dataclasses.replace(options, workers=len(workers)))
+        }
 
-    return Supervisor(
-        options,
-        [cluster.task for cluster in whole],
-        form,
-        lambda workers: cluster_size.largest_below(options, args, workers),
-        flag(args, "workdir"),
-        f"--workdir={made}" if made else "",
-    ).supervise()
+    def fewer_workers(workers: int) -> int:
+        return cluster_size.largest_below(options, args, workers)
+
+    policy = RestartPolicy(options, fewer_workers, task_flags.value_of(args, "workdir"))
+    tasks = [cluster.task for cluster in clusters]
+    resume_flags = f"--workdir={created}" if created else ""
+    return Supervisor(options, tasks, commands_for, policy, resume_flags).supervise()
+
+
+def _plan(options: LaunchOptions) -> list[ClusterSpec]:
+    """The cluster of these options, on ports that are free now."""
+    return cluster_plan.plan(options, free_ports(cluster_plan.num_tasks(options)))

@@ -1,1 +1,1 @@
-"""How does a whole cluster run on this machine?"""
+"""How does a whole cluster run on one machine? One process starts, watches and restarts all its tasks."""

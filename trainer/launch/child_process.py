@@ -1,23 +1,24 @@
-"""How is a task's process started, heard and ended?
+"""How does `launch` start the process of a task, show its output and notice its end?
 
-Each process has a thread that reads what it says and one that awaits its end. They decide nothing: an
-end is an event in a queue, for whoever started the process.
+Each process has a thread that shows its output and one that waits for its end. They decide nothing: the
+end is an event for the supervisor.
 """
 
 import dataclasses
 import os
-import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from strategies.cluster.spec import Task
 from trainer.process import parent_death
+from trainer.process.child import StoppableChild
+from trainer.process.exit_record import ExitRecord, RecordFile
 
-ERROR_MARK = "muster: error: "
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
@@ -25,14 +26,14 @@ _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """What a task is started with: the arguments of Python, and the environment."""
+    """How to start a task: the arguments for Python, and the environment."""
 
     args: Sequence[str]
     environ: Mapping[str, str]
 
 
 class TaskOutput:
-    """Whole lines on stdout, each headed by its task."""
+    """The output of all tasks on stdout, in whole lines that begin with the task."""
 
     def __init__(self, tasks: Sequence[Task]):
         self._width = max(len(str(task)) for task in tasks) + 2
@@ -49,63 +50,64 @@ class TaskOutput:
             sys.stdout.flush()
 
 
-class Process:
+class Process(StoppableChild):
     """One start of a task. Start it from the main thread: the task ends with its starter's thread.
 
-    At its end, once its output is shown, it puts itself into `events`, with its `code`. If nobody
-    reads the screen any more, it puts SIGTERM there.
+    Once the process has ended and its output is shown, `code` and `record` are set, and `put_event` is
+    called with this object. If nobody reads stdout any more, it is called with SIGTERM.
     """
 
-    def __init__(self, task: Task, command: Command, screen: TaskOutput, events: queue.SimpleQueue):
+    def __init__(
+        self, task: Task, command: Command, output: TaskOutput, put_event: Callable[[Any], None]
+    ):
         self.task = task
         self.code: int | None = None
-        self.last_line = ""
-        self.lived_s = 0.0
-        self.was_asked = False
-        self._screen = screen
-        self._events = events
-        self._began = time.monotonic()
+        self.record: ExitRecord | None = None
+        self.lifetime_s = 0.0
+        self._last_line = ""
+        self._output = output
+        self._put_event = put_event
+        self._started_at = time.monotonic()
+        self._record_file = RecordFile()
         self._popen = subprocess.Popen(
             [*parent_death.command_prefix(), sys.executable, *command.args],
-            env=command.environ,
+            env=self._record_file.name_in(command.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # The terminal's Ctrl-C reaches the launcher alone.
+            start_new_session=True,  # The terminal's Ctrl-C reaches only the launcher.
         )
-        reader = threading.Thread(target=self._read, daemon=True)
+        super().__init__(self._popen)
+        reader = threading.Thread(target=self._show_output, daemon=True)
         reader.start()
-        threading.Thread(target=self._await, args=(reader,), daemon=True).start()
+        threading.Thread(target=self._wait_for_end, args=(reader,), daemon=True).start()
 
-    def ask_to_stop(self) -> None:
-        """Once: to a second SIGTERM a task that is saving would end at once."""
-        if not self.was_asked:
-            self.was_asked = True
-            self._popen.terminate()
+    @property
+    def blamed(self) -> Task | None:
+        """The task that this one reports as lost or missing."""
+        return self.record.task if self.record else None
 
-    def kill(self) -> None:
-        """Ends it with whatever it started."""
-        try:
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self._popen.kill()
+    @property
+    def message(self) -> str:
+        """Why it ended: what it reports, or else the last line of its output."""
+        return self.record.message if self.record and self.record.message else self._last_line
 
-    def _read(self) -> None:
+    def _show_output(self) -> None:
         for line in _lines(self._popen.stdout):
-            if line.strip() and not self.last_line.startswith(ERROR_MARK):
-                self.last_line = line.strip()
+            self._last_line = line.strip() or self._last_line
             try:
-                self._screen.show(self.task, line)
+                self._output.show(self.task, line)
             except OSError:
-                self._events.put(signal.SIGTERM)
+                self._put_event(signal.SIGTERM)
                 return
 
-    def _await(self, reader: threading.Thread) -> None:
+    def _wait_for_end(self, reader: threading.Thread) -> None:
         code = self._popen.wait()
-        self.lived_s = time.monotonic() - self._began
-        reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe for ever.
+        self.lifetime_s = time.monotonic() - self._started_at
+        reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe open forever.
+        self.record = self._record_file.take(self._popen.pid, code)
         self.code = code
-        self._events.put(self)
+        self._put_event(self)
 
 
 def _lines(stream) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""With how many workers can this config run?"""
+"""With how many workers can this config run?
+
+With a number of replicas among which the global batch divides evenly, and the reduction blocks too, if
+the config has any.
+"""
 
 from collections.abc import Sequence
 
@@ -10,10 +14,10 @@ from trainer.model import reduction_blocks
 
 
 def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: int) -> int:
-    """The most workers, but fewer than `workers`, that can share the config's global batch.
+    """The largest number of workers, below `workers`, among which the global batch divides evenly.
 
     Raises:
-      InputError: that would be fewer than `--min_workers`; it says why.
+      InputError: there is none from `--min_workers` on. Its message gives the reason.
     """
     command = cli_parser.parse(trainer_args)
     config = config_load.resolve(command.config, command.overrides)

@@ -1,4 +1,7 @@
-"""Which ports of this machine are free?"""
+"""Which ports of this machine are free?
+
+`free_ports` tries random ports of the loopback interface by binding them for a moment.
+"""
 
 import pathlib
 import random
@@ -10,10 +13,12 @@ HOST = "127.0.0.1"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody holds now.
+    """Ports of the loopback interface that are not in use now.
 
-    They lie below the range from which the system picks ports for outgoing connections, so none of
-    those can take one before its task does.
+    They are below the range from which the system picks ports for outgoing connections, so no such
+    connection can take one before its task does.
+
+    Raises InputError where too few are free.
     """
     ports: list[int] = []
     candidates = random.sample(range(10_000, _first_ephemeral_port()), 2_000)

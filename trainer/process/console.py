@@ -15,6 +15,11 @@ def print_line(line: str) -> None:
         sys.stderr.flush()
 
 
+def error_line(message: str) -> str:
+    """The line on which a person finds why the program ended. Programs read its exit record."""
+    return f"muster: error: {message}"
+
+
 def flush() -> None:
     """Writes out what was printed so far."""
     for stream in (sys.stdout, sys.stderr):

@@ -23,8 +23,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
-from trainer.process import console, parent_death
+from trainer.process import console, exit_record, parent_death
+from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _POLL_EVERY_S = 0.5
@@ -53,14 +55,14 @@ class Guardian:
 
     @contextlib.contextmanager
     def watch_while_blocked(
-        self, doing: str, timeout_s: float, peers: Mapping[str, Any], silence_s: float
+        self, doing: str, timeout_s: float, peers: Mapping[Task, Any], silence_s: float
     ) -> Iterator[None]:
         """While the body runs, native code may block this process, for at most `timeout_s`.
 
         Args:
           doing: what the process does, for messages, as in "starting TensorFlow's servers".
           timeout_s: after that, the guardian ends this process with exit code 75.
-          peers: by name, connections on which every peer sends heartbeats. The guardian also ends this
+          peers: connections on which every peer sends heartbeats. The guardian also ends this
             process when one of them is closed, or silent for `silence_s`.
         """
         if not self._channel:
@@ -70,7 +72,7 @@ class Guardian:
             "doing": doing,
             "timeout_s": timeout_s,
             "silence_s": silence_s,
-            "peers": [*peers],
+            "peers": [peer.as_json() for peer in peers],
         }
         fds = [peer.fileno() for peer in peers.values()]
         socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
@@ -127,7 +129,8 @@ class _Parent:
             if self._watched and (failure := self._signal or self._watched.failure()):
                 for _ in range(_POLLS_BEFORE_KILL):
                     self._receive_signal()
-                self._kill(f"{failure} while {self._watched.doing}; {_RESUME}")
+                lost = None if self._signal else self._watched.lost
+                self._kill(f"{failure} while {self._watched.doing}; {_RESUME}", lost)
 
     def _receive_messages(self) -> None:
         while select.select([self._channel], [], [], 0)[0]:
@@ -163,14 +166,17 @@ class _Parent:
             console.print_line(self._last_line)
         if os.WIFSIGNALED(status) and not self._last_line:
             name = signal.Signals(os.WTERMSIG(status)).name
-            console.print_line(f"muster: error: the task was killed by {name}; {_RESUME}")
+            message = f"the task was killed by {name}; {_RESUME}"
+            exit_record.write(ExitRecord(128 + os.WTERMSIG(status), message))
+            console.print_line(console.error_line(message))
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
-    def _kill(self, message: str) -> None:
+    def _kill(self, message: str, lost: Task | None) -> None:
         os.kill(self._child, signal.SIGKILL)
         os.waitpid(self._child, 0)
         self._receive_messages()
-        console.print_line(self._last_line or f"muster: error: {message}")
+        exit_record.write(ExitRecord(EXIT_RESUME, message, lost))  # Unless the child has.
+        console.print_line(self._last_line or console.error_line(message))
         os._exit(EXIT_RESUME)
 
 
@@ -181,7 +187,8 @@ class _WatchedPeers:
         self.doing: str = message["doing"]
         self._timeout_s = message["timeout_s"]
         self._silence_s = message["silence_s"]
-        self._peers = dict(zip(fds, message["peers"], strict=True))
+        self._peers = dict(zip(fds, map(Task.from_json, message["peers"]), strict=True))
+        self.lost: Task | None = None  # Once `failure` has found one.
         self._deadline = time.monotonic() + self._timeout_s
         self.reset_silence()
 
@@ -194,12 +201,14 @@ class _WatchedPeers:
         """Why the child must end, or None. Heartbeats stay unread, so waiting bytes only increase."""
         now = time.monotonic()
         for fd in self._closed():
-            return f"{self._peers[fd]} was lost (its connection closed)"
+            self.lost = self._peers[fd]
+            return f"{self.lost} was lost (its connection closed)"
         for fd, (waiting, since) in self._waiting.items():
             if (waiting_now := _bytes_waiting(fd)) != waiting:
                 self._waiting[fd] = waiting_now, now
             elif now - since > self._silence_s:
-                return f"{self._peers[fd]} was lost (not heard from for {self._silence_s:g} s)"
+                self.lost = self._peers[fd]
+                return f"{self.lost} was lost (not heard from for {self._silence_s:g} s)"
         if now > self._deadline:
             return f"timed out after {self._timeout_s:g} s"
         return None

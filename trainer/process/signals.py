@@ -21,8 +21,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
-from trainer.process import console
+from trainer.process import console, exit_record
+from trainer.process.exit_record import ExitRecord
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and the guardian or `launch` passes its own signal on.
@@ -86,8 +88,12 @@ def set_exit_printer(print_line: Callable[[str], None]) -> None:
     _print_at_exit = print_line
 
 
-def exit_now(exit_code: int, message: str) -> None:
-    """Ends the process at once, from any thread, even while the main thread is in native code."""
-    _print_at_exit(f"muster: error: {message}")
+def exit_now(exit_code: int, message: str, task: Task | None = None) -> None:
+    """Ends the process at once, from any thread, even while the main thread is in native code.
+
+    `task` is the lost task, if that is the reason.
+    """
+    exit_record.write(ExitRecord(exit_code, message, task))
+    _print_at_exit(console.error_line(message))
     console.flush()
     os._exit(exit_code)

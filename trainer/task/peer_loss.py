@@ -39,7 +39,8 @@ class PeerLossPolicy:
             logging.warning("%s was lost (%s); the others take over its work", task, reason)
             self._reconnect(task)
             return
-        exit_now(EXIT_RESUME, f"{task} was lost ({reason}); run the same command again to resume")
+        message = f"{task} was lost ({reason}); run the same command again to resume"
+        exit_now(EXIT_RESUME, message, task)
 
     def on_back(self, task: Task) -> None:
         self._left.add(task)

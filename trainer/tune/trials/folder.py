@@ -14,7 +14,6 @@ from typing import Any
 
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
-from trainer.launch.child_process import ERROR_MARK
 from trainer.storage.atomic_files import WorkdirError, write_whole
 from trainer.storage.workdir import Workdir
 from trainer.tune.search.record import COMPLETED
@@ -86,18 +85,15 @@ class TrialFolder:
         except OSError:
             return 0
 
-    def last_words(self) -> str:
-        """The line in which the run told what went wrong, or the last it said."""
+    def last_line(self) -> str:
+        """The last line that the run printed."""
         try:
             with open(self.log, "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_TAIL_BYTES))
                 lines = file.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        said = [line.strip() for line in lines if line.strip()]
-        marked = [line for line in said if ERROR_MARK in line or line.startswith("launch: ")]
-        last = (marked or said or [""])[-1]
-        return last.partition(ERROR_MARK)[2] or last
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def _new_events(self) -> Iterator[Mapping[str, Any]]:
         try:

@@ -6,6 +6,7 @@ allocates, breaks or leaks ends with it.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import pathlib
@@ -13,10 +14,12 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from multiprocessing import connection, forkserver
 
 from trainer.process import health, parent_death
+from trainer.process.child import StoppableChild
+from trainer.process.exit_record import ExitRecord, RecordFile
 from trainer.tune.machines import role
 from trainer.tune.trials import compile_cache
 from trainer.tune.trials.slots import Slot
@@ -34,16 +37,20 @@ def warm_up() -> None:
         forkserver.ensure_running()
 
 
-class TrialProcess:
+class TrialProcess(StoppableChild):
     """One start of a trial; `code` is None while it runs, then as that of subprocess.Popen."""
 
     def __init__(self, argv: Sequence[str], slot: Slot, log: pathlib.Path):
         self._began = time.monotonic()
         self.seconds = 0.0
-        self.was_asked = False
-        self._process = _context.Process(target=_run, args=(list(argv), slot, str(log)))
+        self._record_file = RecordFile()
+        record_request = self._record_file.name_in({})
+        self._process = _context.Process(
+            target=_run, args=(list(argv), slot, str(log), record_request)
+        )
         with _signals_kept():
             self._process.start()
+        super().__init__(self._process)
         self.sentinel = self._process.sentinel
 
     @property
@@ -53,18 +60,10 @@ class TrialProcess:
             self.seconds = time.monotonic() - self._began
         return code
 
-    def ask_to_stop(self) -> None:
-        """Once: to a second SIGTERM a run that is saving would end at once."""
-        if not self.was_asked and self.code is None:
-            self.was_asked = True
-            self._process.terminate()
-
-    def kill(self) -> None:
-        """Ends it with whatever it started."""
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self._process.kill()
+    @functools.cached_property
+    def record(self) -> ExitRecord | None:
+        """What the run recorded of its end, once it has ended."""
+        return self._record_file.take(self._process.pid, self._process.exitcode)
 
 
 def wait_for_end(processes: Sequence[TrialProcess], timeout_s: float) -> None:
@@ -82,7 +81,7 @@ def _signals_kept() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _run(argv: list[str], slot: Slot, log: str) -> None:
+def _run(argv: list[str], slot: Slot, log: str, record_request: Mapping[str, str]) -> None:
     """The trial's own process: it does not return."""
     os.setsid()  # With what it starts it is one group.
     parent_death.end_with(os.getppid(), signal.SIGTERM)
@@ -91,6 +90,7 @@ def _run(argv: list[str], slot: Slot, log: str) -> None:
     os.dup2(file, 2)
     os.close(file)
     _settle(slot, os.environ)
+    os.environ.update(record_request)
     if argv[0] == "launch":
         compile_cache.unshare(os.environ)  # Its tasks share the slot's cores.
     signal.signal(signal.SIGINT, signal.default_int_handler)

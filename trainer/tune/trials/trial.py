@@ -86,7 +86,7 @@ class Trial:
         self.ask_to_stop()
 
     def ask_to_stop(self) -> None:
-        if self.process:
+        if self.is_running:
             self.process.ask_to_stop()
 
     def kill(self) -> None:
@@ -130,7 +130,8 @@ class Trial:
             self._start_at = time.monotonic() + self._budget.pause_s
             self.process = None
             return None
-        return self._failed(how(code, self._folder.last_words()))
+        record = self.process.record
+        return self._failed(how(code, record.message if record else "", self._folder.last_line()))
 
     def _failed(self, error: str) -> Outcome:
         self.kill()
@@ -150,10 +151,10 @@ def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
     return ["launch", *(f"{name}={value}" for name, value in shape.items()), "--", *own]
 
 
-def how(code: int, last_words: str) -> str:
+def how(code: int, message: str, last_line: str) -> str:
     """What went wrong with a process that ended so."""
     if code >= 0:
-        return last_words or f"it ended with exit code {code}"
+        return message or last_line or f"it ended with exit code {code}"
     name = signal.Signals(-code).name
     hint = ", as when memory runs out" if code == -signal.SIGKILL else ""
-    return f"it was killed by {name}{hint}; last it said: {last_words}"
+    return f"it was killed by {name}{hint}; last it said: {last_line}"

@@ -1,4 +1,4 @@
-"""The numbers of workers a config can run with."""
+"""The numbers of workers that a config can run with."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def test_the_largest_number_of_replicas_that_divides_the_batch(batch, workers, f
     assert largest(batch, workers, min_workers=1, **options) == fewer
 
 
-def test_the_devices_that_the_tasks_are_told_count():
+def test_the_devices_of_each_task_count():
     assert largest(24, 4, "--devices=8", min_workers=1) == 3
     assert largest(24, 4, "--devices", "4", min_workers=1, devices_per_worker=9) == 3
 
 
-def test_no_smaller_number_is_told_with_the_reason():
+def test_without_a_smaller_number_the_error_gives_the_reason():
     with pytest.raises(InputError) as caught:
         largest(64, 4, min_workers=3)
     assert str(caught.value) == (

@@ -7,7 +7,6 @@ import queue
 import re
 import select
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,20 +14,22 @@ import threading
 import pytest
 
 from strategies.cluster import tf_config
-from strategies.cluster.spec import Task
 from strategies.errors import InputError
 from tests.paths import ROOT
 from trainer.cli.options import LaunchOptions
 from trainer.commands import launch as launch_command
-from trainer.launch import cluster_plan
-from trainer.launch import ports as ports_lib
+from trainer.process import exit_record
 
 PATIENCE_S = 30.0
 
-# What a task does follows its name in a flag, --worker0=<Python>, or stands in SCRIPTS where the flags
-# are to be train's own. `nth` counts the starts of the task, from 1.
+# The script of a task is in a flag, --worker0=<Python>, or in the variable SCRIPTS where the flags have
+# to be those of `train`. `nth` counts the starts of the task, from 1.
 STAND_IN = """
 import json, os, signal, socket, sys, threading, time
+from strategies.cluster.spec import Task
+from trainer.process import exit_record
+from trainer.process.exit_record import ExitRecord
+exit_record.accept_request()
 config = json.loads(os.environ["TF_CONFIG"])
 name = config["task"]["type"] + str(config["task"]["index"])
 flags = dict(flag.removeprefix("--").partition("=")[::2] for flag in sys.argv[1:])
@@ -58,10 +59,15 @@ def lose(peer):
     except OSError:
         pass
 
+def end(code, message, blamed=""):
+    task = Task(blamed[:-1], int(blamed[-1])) if blamed else None
+    exit_record.write(ExitRecord(code, message, task))
+    print("a line for people", flush=True)
+    os._exit(code)
+
 def follow(peer):
     lose(peer)
-    print(f"muster: error: {peer[:-1]} {peer[-1]} was lost.", flush=True)
-    os._exit(75)
+    end(75, "somebody was lost", blamed=peer)
 
 def checkpoint(step):
     os.makedirs(f"{flags['workdir']}/checkpoints/step-{step:010d}")
@@ -85,7 +91,7 @@ sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
 
 
 class Launched:
-    """A launcher in a process of its own, and what it has said so far."""
+    """A launcher in its own process, and its output so far."""
 
     def __init__(self, folder, options, args, errors, scripts):
         (folder / "stand_in.py").write_text(STAND_IN)
@@ -93,7 +99,12 @@ class Launched:
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, json.dumps([options, args])],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, "SCRIPTS": json.dumps(scripts)},
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "SCRIPTS": json.dumps(scripts),
+                "TMPDIR": str(folder),  # A launcher that is killed leaves its temporary files.
+            },
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -110,15 +121,15 @@ class Launched:
         self._lines.put(None)
 
     def says(self, pattern):
-        """The match of the first further line that has the pattern."""
+        """Waits for the next line with the pattern, and returns the match."""
         while (line := self._lines.get(timeout=PATIENCE_S)) is not None:
             self.said.append(line)
             if match := re.search(pattern, line):
                 return match
-        raise AssertionError(f"{pattern!r} was never said: {self.said}")
+        raise AssertionError(f"{pattern!r} was never printed: {self.said}")
 
     def ends(self):
-        """The exit code, once everything that was said has been read."""
+        """The exit code, once the whole output has been read."""
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         while (line := self._lines.get()) is not None:
@@ -138,7 +149,7 @@ class Launched:
 
 @pytest.fixture
 def start(tmp_path):
-    """Launches a cluster of stand-ins; it is ended after the test."""
+    """Launches a cluster of stand-ins, and ends it after the test."""
     with contextlib.ExitStack() as stack:
 
         def start_one(*args, errors=subprocess.STDOUT, scripts=None, **options):
@@ -150,7 +161,7 @@ def start(tmp_path):
 
 
 def has_ended(pid):
-    """Waits for a process that is nobody's child here; True once it is gone."""
+    """Waits for a process that is not a child of this one; True once it is gone."""
     try:
         with contextlib.closing(os.fdopen(os.pidfd_open(pid), "rb")) as process:
             return bool(select.select([process], [], [], PATIENCE_S)[0])
@@ -158,7 +169,7 @@ def has_ended(pid):
         return True
 
 
-def test_every_task_learns_who_it_is_and_whom_it_is_with(start):
+def test_every_task_is_given_its_place_in_the_cluster(start):
     say = "print(os.environ['TF_CONFIG'], json.dumps(sys.argv[1:]))"
     launched = start(f"--all={say}", "--workdir=here", workers=2, ps=1, evaluator=True)
     assert launched.ends() == 0
@@ -176,7 +187,7 @@ def test_every_task_learns_who_it_is_and_whom_it_is_with(start):
     }
 
 
-def test_tasks_without_a_workdir_share_one_fresh_folder(start, tmp_path):
+def test_tasks_without_a_workdir_share_one_new_folder(start, tmp_path):
     launched = start("--all=print('in', flags['workdir'])", "--config=configs/mnist_dense.py")
     assert launched.ends() == 0
     workdirs = {line.split(" in ")[1] for line in launched.said if " in " in line}
@@ -186,7 +197,7 @@ def test_tasks_without_a_workdir_share_one_fresh_folder(start, tmp_path):
     assert launched.said[0] == f"launch: 2 workers on this machine, workdir {workdir}"
 
 
-def test_devices_go_to_every_task_unless_given(start):
+def test_every_task_gets_the_devices_unless_they_are_given(start):
     show = "--all=print('devices', flags['devices'])"
     four = start(show, "--workdir=d", workers=1, devices_per_worker=4)
     assert four.says("devices (.)")[1] == "4"
@@ -204,7 +215,7 @@ def test_lines_stay_whole_aligned_and_in_order(start):
     assert len(launched.said) == 1 + 4 * 200
 
 
-def test_output_that_is_no_text_or_ends_without_a_newline_is_shown(start):
+def test_output_that_is_not_text_or_ends_without_a_newline_is_shown(start):
     odd = r"sys.stdout.buffer.write(b'\xff\n\nlast')"
     launched = start(f"--worker0={odd}", "--workdir=d", workers=1)
     assert launched.ends() == 0
@@ -212,25 +223,23 @@ def test_output_that_is_no_text_or_ends_without_a_newline_is_shown(start):
 
 
 def test_a_task_that_fails_ends_all_and_its_error_is_the_last_on_the_screen(start):
-    fail = "print('muster: error: `x` is wrong.', file=sys.stderr); print('more'); sys.exit(2)"
+    fail = "print('more'); end(2, '`x` is wrong.')"
     launched = start(f"--worker1={fail}", f"--all={RESUMABLE}", "--workdir=d", workers=3, ps=1)
     assert launched.ends() == 2
     assert launched.said[-1] == "launch: worker 1 failed with exit code 2: `x` is wrong."
     assert "[worker 1] more" in launched.said
 
 
-def test_tasks_that_can_go_on_are_told_in_which_workdir(start):
-    launched = start(
-        "--worker0=print('muster: error: lost.'); os._exit(75)", workers=1, max_restarts=0
-    )
+def test_a_run_that_can_be_resumed_is_reported_with_its_workdir(start):
+    launched = start("--worker0=end(75, 'lost.')", workers=1, max_restarts=0)
     assert launched.ends() == 75
     assert launched.said[-1] == "launch: worker 0 failed with exit code 75: lost."
     workdir = launched.said[0].split(", workdir ")[1]
-    assert launched.said[-2] == f"launch: to go on, run the same command with --workdir={workdir}"
+    assert launched.said[-2] == f"launch: to resume, run the same command with --workdir={workdir}"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal as Linux has it")
-def test_heads_are_coloured_on_a_terminal_alone(start, tmp_path):
+def test_task_names_are_coloured_only_on_a_terminal(start, tmp_path):
     piped = start("--all=print('hello')", "--workdir=d")
     assert piped.ends() == 0
     assert not any("\x1b" in line for line in piped.said)
@@ -273,7 +282,7 @@ def test_the_exit_code_is_75_only_where_every_failure_is(start):
     assert one.ends() == 3
 
 
-def test_a_task_deaf_to_sigterm_is_killed_after_the_grace(start):
+def test_a_task_that_ignores_sigterm_is_killed_after_the_grace(start):
     launched = start(f"--worker0={DEAF}", "--worker1=time.sleep(.5); sys.exit(2)", grace_s=0.5)
     assert launched.ends() == 2
 
@@ -291,7 +300,7 @@ def test_one_signal_stops_all_tasks_and_the_exit_code_says_resumable(start, numb
     assert launched.ends() == 75
     assert re.fullmatch(
         f"launch: stopped by {number.name}; run the same command with "
-        r"--workdir=runs/digits_dense-\d{8}-\d{6} to go on",
+        r"--workdir=runs/digits_dense-\d{8}-\d{6} to resume",
         launched.said[-1],
     )
 
@@ -309,7 +318,7 @@ def test_a_second_ctrl_c_kills_at_once(start):
     launched = start(f"--all={DEAF}", "--workdir=d", grace_s=600)
     await_ready(launched, 2)
     launched.process.send_signal(signal.SIGINT)
-    launched.says("once more to kill")
+    launched.says("a second signal kills them")
     launched.process.send_signal(signal.SIGINT)
     assert launched.ends() == 130
 
@@ -324,12 +333,12 @@ def test_a_task_is_killed_with_what_it_started(start):
     assert has_ended(pid)
 
 
-def test_parameter_servers_that_stay_after_training_are_stopped_and_no_failure(start):
+def test_parameter_servers_that_stay_after_training_are_stopped_without_a_failure(start):
     launched = start(f"--ps0={RESUMABLE}", "--workdir=d", workers=1, ps=1, grace_s=1)
     assert launched.ends() == 0
 
 
-def test_a_process_left_behind_with_the_pipe_does_not_hold_the_launcher(start):
+def test_a_process_left_behind_with_the_pipe_does_not_block_the_launcher(start):
     leave = "import subprocess; print('left', subprocess.Popen(['sleep', '600']).pid)"
     launched = start(f"--worker0={leave}", workers=1, errors=subprocess.DEVNULL)
     pid = int(launched.says(r"left (\d+)")[1])
@@ -368,9 +377,7 @@ SHOW = "print('config', os.environ['TF_CONFIG']); "
         ("sys.exit(137)", "was killed by SIGKILL"),
     ],
 )
-def test_a_task_that_dies_is_started_again_with_all_others_on_fresh_ports(
-    start, tmp_path, death, how
-):
+def test_when_a_task_dies_all_restart_on_new_ports(start, tmp_path, death, how):
     scripts = [
         f"--worker1={SHOW} nth == 1 and (greet(), {death})",
         f"--worker0={SHOW} nth == 1 and (checkpoint(40), follow('worker1'))",
@@ -378,7 +385,7 @@ def test_a_task_that_dies_is_started_again_with_all_others_on_fresh_ports(
     launched = start(*scripts, "--workdir=d")
     assert launched.ends() == 0
     assert (
-        f"launch: worker 1 {how}; restart 1 of 3 in 0.5 s: every task starts again, from the "
+        f"launch: worker 1 {how}; restart 1 of 3 in 0.5 s: all tasks restart from the "
         "checkpoint of step 40"
     ) in launched.said
     for index in (0, 1):
@@ -388,10 +395,9 @@ def test_a_task_that_dies_is_started_again_with_all_others_on_fresh_ports(
     assert starts(tmp_path, "worker0") == starts(tmp_path, "worker1") == 2
 
 
-def test_a_task_that_somebody_asked_to_stop_is_started_again(start):
+def test_a_task_that_received_sigterm_is_restarted(start):
     launched = start(
-        f"--worker0=nth == 1 and print('pid', os.getpid()); {RESUMABLE.replace(WAIT, '')}"
-        "nth == 1 and threading.Event().wait()",
+        f"--worker0={LEAVE}; nth == 1 and (print('pid', os.getpid()), threading.Event().wait())",
         workers=1,
     )
     os.kill(int(launched.says(r"pid (\d+)")[1]), signal.SIGTERM)
@@ -399,19 +405,18 @@ def test_a_task_that_somebody_asked_to_stop_is_started_again(start):
     assert launched.ends() == 0
 
 
-def test_a_run_that_never_gets_on_ends_after_its_restarts_with_its_first_failure(start, tmp_path):
-    scripts = ["--worker1=greet(); sys.exit('muster: error: broken.')", "--all=follow('worker1')"]
+def test_a_run_without_progress_ends_after_its_restarts_with_its_first_failure(start, tmp_path):
+    scripts = ["--worker1=greet(); end(1, 'broken.')", "--all=follow('worker1')"]
     launched = start(*scripts, "--workdir=d", max_restarts=2)
     assert launched.ends() == 1
     assert launched.said[-2:] == [
-        "launch: no restart of 2 is left, and since the last no new checkpoint came; from the "
-        "beginning",
+        "launch: no new checkpoint after --max_restarts=2 restarts; stopping (newest checkpoint: none)",
         "launch: worker 1 failed with exit code 1: broken.",
     ]
     assert starts(tmp_path, "worker1") == 3
 
 
-def test_a_newer_checkpoint_starts_a_new_count_of_restarts(start):
+def test_a_new_checkpoint_renews_the_restarts(start):
     script = "--worker0=nth != 4 and checkpoint(nth); nth < 6 and sys.exit(1)"
     launched = start(script, "--workdir=d", workers=1, max_restarts=2)
     assert launched.ends() == 0
@@ -426,7 +431,7 @@ def test_a_newer_checkpoint_starts_a_new_count_of_restarts(start):
 
 
 def test_bad_input_after_a_restart_ends_all(start, tmp_path):
-    script = f"--worker1=print('muster: error: `x`.'); sys.exit(75 if nth == 1 else 2); {WAIT}"
+    script = "--worker1=end(75 if nth == 1 else 2, '`x`.')"
     launched = start(script, f"--all={RESUMABLE}", "--workdir=d", grace_s=1)
     assert launched.ends() == 2
     assert launched.said[-1] == "launch: worker 1 failed with exit code 2: `x`."
@@ -444,8 +449,8 @@ def test_a_survivor_that_does_not_notice_is_asked_to_stop_and_then_killed(start,
     assert launched.ends() == 0
 
 
-def test_a_task_that_hangs_and_that_the_others_name_is_killed_without_being_asked(start):
-    lost = "print('muster: error: worker 1 was lost (silent)'); os._exit(75)"
+def test_a_task_that_hangs_and_that_another_blames_is_killed_without_being_asked(start):
+    lost = "end(75, 'no answer', blamed='worker1')"
     asked = "signal.signal(signal.SIGTERM, lambda *_: print('asked'))"
     launched = start(
         f"--worker0=if nth == 1: greet(); {lost}",
@@ -458,12 +463,14 @@ def test_a_task_that_hangs_and_that_the_others_name_is_killed_without_being_aske
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_after_a_restart_stops_as_before_one(start, tmp_path, number):
+def test_a_signal_after_a_restart_stops_the_run_like_one_before(start, tmp_path, number):
     launched = start(f"--worker0=nth == 1 and die(); {RESUMABLE}", "--workdir=d", workers=1)
     await_ready(launched, 1)
     launched.process.send_signal(number)
     assert launched.ends() == 75
-    assert launched.said[-1] == f"launch: stopped by {number.name}; run the same command to go on"
+    assert launched.said[-1] == (
+        f"launch: stopped by {number.name}; run the same command again to resume"
+    )
     assert starts(tmp_path, "worker0") == 2
 
 
@@ -475,32 +482,32 @@ def test_a_signal_in_the_pause_before_a_restart_stops_at_once(start, tmp_path):
     assert starts(tmp_path, "worker0") == 3
 
 
-def test_a_signal_while_the_others_end_allows_no_restart(start, tmp_path):
+def test_a_signal_while_the_other_tasks_end_allows_no_restart(start, tmp_path):
     dying = "--worker0=print('ready', flush=True); die()"
     launched = start(dying, f"--worker1={DEAF}", "--workdir=d", grace_s=3)
     await_ready(launched, 2)
     launched.process.send_signal(signal.SIGINT)
-    launched.says("once more to kill")
+    launched.says("a second signal kills them")
     launched.process.send_signal(signal.SIGINT)
     assert launched.ends() == 130
     assert starts(tmp_path, "worker0") == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's own")
-def test_tasks_that_were_started_again_end_with_a_launcher_that_was_killed(start):
+def test_restarted_tasks_end_with_a_launcher_that_was_killed(start):
     launched = start(f"--all=nth == 1 and die(); print('pid', os.getpid()); {WAIT}", workers=2)
     pids = [int(launched.says(r"pid (\d+)")[1]) for _ in range(2)]
     launched.process.kill()
     assert all(has_ended(pid) for pid in pids)
 
 
-def test_a_task_lost_once_the_leader_ended_well_is_no_failure(start, tmp_path):
+def test_a_task_lost_after_the_leader_ended_with_0_is_not_a_failure(start, tmp_path):
     launched = start("--worker0=greet()", "--worker1=lose('worker0'); die()", "--workdir=d")
     assert launched.ends() == 0
     assert starts(tmp_path, "worker1") == 1
 
 
-def test_a_worker_with_parameter_servers_is_started_again_alone_where_it_was(start, tmp_path):
+def test_a_worker_with_parameter_servers_restarts_alone_at_its_address(start, tmp_path):
     launched = start(
         f"--worker1={SHOW} greet(); nth == 1 and die()",
         "--chief0=lose('worker1'); lose('worker1'); greet(2)",
@@ -508,7 +515,9 @@ def test_a_worker_with_parameter_servers_is_started_again_alone_where_it_was(sta
         "--workdir=d",
         ps=1,
     )
-    launched.says("worker 1 was killed by SIGKILL; restart 1 of 3 in 0.5 s: it starts again alone")
+    launched.says(
+        "worker 1 was killed by SIGKILL; restart 1 of 3 in 0.5 s: only this task restarts"
+    )
     assert launched.ends() == 0
     before, after = tf_configs(launched, "worker 1")
     assert before == after
@@ -523,14 +532,15 @@ def test_a_worker_with_parameter_servers_is_started_again_alone_where_it_was(sta
 GO = "signal.signal(signal.SIGUSR1, lambda *_: os._exit(0)); print('pid', os.getpid());"
 
 
-def test_a_worker_that_keeps_failing_is_given_up_where_others_train(start, tmp_path):
+def test_a_worker_that_keeps_failing_is_not_restarted_where_others_train(start, tmp_path):
     launched = start(
         f"--chief0={GO} {WAIT}", "--worker1=sys.exit(1)", f"--all={RESUMABLE}",
         "--workdir=d", ps=1, max_restarts=2, grace_s=1,
     )  # fmt: skip
     chief = int(launched.says(r"pid (\d+)")[1])
     launched.says(
-        "launch: worker 1 failed with exit code 1; it is given up, and the others go on without it"
+        "launch: worker 1 failed with exit code 1; it is not restarted, and the other tasks continue "
+        "without it"
     )
     os.kill(chief, signal.SIGUSR1)
     assert launched.ends() == 0
@@ -547,7 +557,7 @@ def test_the_last_worker_that_keeps_failing_ends_the_run(start, tmp_path):
 
 
 @pytest.mark.parametrize("lost, other", [("chief0", "ps0"), ("ps0", "chief0")])
-def test_a_lost_chief_or_server_has_all_start_again(start, tmp_path, lost, other):
+def test_all_tasks_restart_after_a_lost_chief_or_server(start, tmp_path, lost, other):
     launched = start(
         f"--{lost}=nth == 1 and (greet(3), die())",
         f"--all=nth == 1 and follow('{lost}')",
@@ -562,7 +572,7 @@ def test_a_lost_chief_or_server_has_all_start_again(start, tmp_path, lost, other
     assert {starts(tmp_path, task) for task in ("chief0", "worker0", "worker1", "ps0")} == {2}
 
 
-def test_a_dead_evaluator_is_started_again_alone(start, tmp_path):
+def test_an_evaluator_that_dies_restarts_alone(start, tmp_path):
     launched = start(
         f"--worker0={GO} {WAIT}",
         "--evaluator0=nth == 1 and die(); print('again')",
@@ -584,13 +594,13 @@ def test_an_evaluator_that_dies_after_the_leader_ended_still_evaluates(start, tm
     assert starts(tmp_path, "evaluator0") == 2
 
 
-def test_an_evaluator_that_keeps_failing_ends_no_run_but_leaves_its_exit_code(start, tmp_path):
+def test_an_evaluator_that_keeps_failing_decides_only_the_exit_code(start, tmp_path):
     launched = start(
         f"--worker0={GO} {WAIT}", "--evaluator0=print('dim'); sys.exit(1)",
         "--workdir=d", workers=1, evaluator=True, max_restarts=1,
     )  # fmt: skip
     trainer = int(launched.says(r"pid (\d+)")[1])
-    launched.says("evaluator 0 failed with exit code 1; it is given up, and the others go on")
+    launched.says("evaluator 0 failed with exit code 1; it is not restarted, and the other tasks")
     os.kill(trainer, signal.SIGUSR1)
     assert launched.ends() == 1
     assert launched.said[-1] == "launch: evaluator 0 failed with exit code 1: dim"
@@ -606,8 +616,8 @@ def test_an_evaluator_outlives_a_cluster(start, tmp_path):
     assert starts(tmp_path, "worker0") == 2 and starts(tmp_path, "evaluator0") == 1
 
 
-# Worker 1 cannot stay while the file is there, and the other loses it. A cluster without it trains on
-# until it is asked to stop.
+# Worker 1 dies while the file exists, and the other loses it. A cluster without it trains until it is
+# asked to stop.
 UNSTEADY = {
     "worker1": "os.path.exists('away') and (greet(), die())",
     "worker0": f"""
@@ -619,82 +629,122 @@ elif os.path.exists("away"):
 }
 
 
-def test_a_worker_that_stays_away_is_left_out_and_tried_again(start, tmp_path):
+def test_a_worker_that_keeps_failing_is_dropped_and_tried_again(start, tmp_path):
     away = tmp_path / "away"
     away.touch()
     launched = start("--workdir=d", scripts=UNSTEADY, min_workers=1, rejoin_after_s=1)
     launched.says("launch: worker 1 was killed by SIGKILL; restart 1 of 3")
-    launched.says("worker 1 stays away; going on with 1 of 2 workers, from the beginning; all are "
-                  "tried again in 1 s")  # fmt: skip
-    launched.says("smaller cluster is asked to stop, so that all workers can be tried again")
-    launched.says("going on with all 2 workers, from the beginning")
     launched.says(
-        "worker 1 stays away; going on with 1 of 2 workers, .*; all are tried again in 2 s"
+        "launch: worker 1 keeps failing; continuing with 1 of 2 workers from the beginning; all workers "
+        "are tried again in 1 s"
+    )
+    launched.says("launch: stopping the smaller cluster to try all workers again")
+    launched.says("launch: continuing with all 2 workers from the beginning")
+    launched.says(
+        "worker 1 keeps failing; continuing with 1 of 2 workers .*; all workers are tried again in 2 s"
     )
     away.unlink()
-    launched.says("going on with all 2 workers")
+    launched.says("continuing with all 2 workers")
     assert launched.ends() == 0
-    # Two tries, one when it was back in vain, and one when it stayed.
+    # Two attempts, one when it was back and failed, and one when it stayed.
     assert starts(tmp_path, "worker1") == 4
 
 
-def test_a_smaller_cluster_may_lose_a_task_and_end_the_run(start, tmp_path):
+def test_a_smaller_cluster_may_lose_a_task_and_complete_the_run(start, tmp_path):
     (tmp_path / "away").touch()
     alone = "len(config['cluster']['worker']) == 1"
     scripts = UNSTEADY | {
         "worker0": f"if {alone}: nth == 3 and die()\nelse: follow('worker1')",
     }
     launched = start("--workdir=d", scripts=scripts, min_workers=1)
-    launched.says("going on with 1 of 2 workers")
+    launched.says("continuing with 1 of 2 workers")
     launched.says("worker 0 was killed by SIGKILL; restart 1 of 3")
     assert launched.ends() == 0
     assert starts(tmp_path, "worker0") == 4
 
 
-def test_where_no_smaller_cluster_can_run_all_are_tried_until_the_restarts_are_used_up(start):
+def test_without_a_possible_smaller_cluster_all_tasks_restart_until_no_restart_is_left(start):
     scripts = {"worker1": "greet(); die()", "worker0": "follow('worker1')"}
     launched = start("--workdir=d", scripts=scripts, min_workers=2, max_restarts=2)
     assert launched.ends() == 128 + signal.SIGKILL
     why = (
-        "launch: worker 1 stays away, and there is no going on without it: --min_workers=2 leaves no "
-        "number of workers below 2 among which data.global_batch_size=64 divides evenly"
+        "launch: worker 1 keeps failing, and the run cannot continue without it: --min_workers=2 leaves "
+        "no number of workers below 2 among which data.global_batch_size=64 divides evenly"
     )
     assert launched.said.count(why) == 2
 
 
-def test_a_chief_is_never_left_out(start, tmp_path):
+def test_a_chief_is_never_dropped(start, tmp_path):
     scripts = {"chief0": "greet(); die()", "worker0": "follow('chief0')"}
     launched = start(
         "--workdir=d", scripts=scripts, workers=1, chief=True, min_workers=1, max_restarts=2
     )
     assert launched.ends() == 128 + signal.SIGKILL
-    assert "away" not in "\n".join(launched.said)
+    assert "keeps failing" not in "\n".join(launched.said)
     assert starts(tmp_path, "chief0") == 3
 
 
-def test_of_several_workers_the_one_that_the_others_name_is_left_out(start, tmp_path):
-    words = "print('muster: error: worker 1 at 127.0.0.1:1 (refused) did not answer'); os._exit(75)"
+def test_of_several_workers_the_one_that_another_blames_is_dropped(start, tmp_path):
+    blame = "end(75, 'no answer', blamed='worker1')"
     scripts = {
-        "worker0": f"if len(config['cluster']['worker']) == 3: {words}",
+        "worker0": f"if len(config['cluster']['worker']) == 3: {blame}",
         "worker1": f"if len(config['cluster']['worker']) == 3: {RESUMABLE}",
     }
     launched = start(
         "--workdir=d", "--config.data.global_batch_size=12", scripts=scripts,
         workers=3, min_workers=1, grace_s=0.2,
     )  # fmt: skip
-    launched.says("worker 1 stays away; going on with 2 of 3 workers")
+    launched.says("worker 1 keeps failing; continuing with 2 of 3 workers")
     assert launched.ends() == 0
 
 
-def test_free_ports_can_be_bound_and_are_none_the_system_hands_out():
-    ports = ports_lib.free_ports(20)
-    assert len(set(ports)) == 20
-    for port in ports:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", port))
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        assert max(ports) < other.getsockname()[1]
+def test_the_record_decides_who_is_blamed_and_not_the_message(start):
+    """Worker 0's message names a task that it does not blame, worker 1's names none and blames one."""
+    names = "end(75, 'muster: error: worker 2 was lost', blamed='worker1')"
+    launched = start(
+        "--workdir=d", "--config.data.global_batch_size=12",
+        scripts={
+            "worker0": f"if len(config['cluster']['worker']) == 3: {names}",
+            "all": RESUMABLE,
+            "worker1": f"if len(config['cluster']['worker']) == 3: {RESUMABLE}",
+            "worker2": "",
+        },
+        workers=3, min_workers=1, grace_s=0.2,
+    )  # fmt: skip
+    launched.says("launch: worker 1 keeps failing; continuing with 2 of 3 workers")
+    assert launched.ends() == 0
+
+
+def test_a_task_whose_words_blame_another_is_blamed_itself(start):
+    lie = "print('muster: error: worker 1 was lost'); os._exit(75)"
+    launched = start(f"--worker0=nth == 1 and ({lie.replace('; ', ', ')})", "--workdir=d")
+    launched.says("launch: worker 0 failed with exit code 75; restart 1 of 3")
+    assert launched.ends() == 0
+
+
+def test_a_record_of_an_earlier_start_is_not_read_again(start):
+    script = "--worker0=end(75, 'first') if nth == 1 else os._exit(75)"
+    launched = start(script, "--workdir=d", workers=1, max_restarts=1)
+    assert launched.ends() == 75
+    assert launched.said[-1] == "launch: worker 0 failed with exit code 75"
+
+
+def test_a_launcher_under_a_supervisor_records_its_own_end(tmp_path):
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    file = exit_record.RecordFile()
+    main = LAUNCHER.replace("options, args", "from trainer.process import exit_record\n"
+                            "exit_record.accept_request()\noptions, args", 1)  # fmt: skip
+    args = [{"workers": 1}, ["--workdir=d", "--worker0=end(2, '`x` is wrong.')"]]
+    with subprocess.Popen(
+        [sys.executable, "-c", main, json.dumps(args)],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=file.name_in({**os.environ, "SCRIPTS": "{}",
+                          "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}),
+    ) as launcher:  # fmt: skip
+        launcher.wait(PATIENCE_S)
+    assert file.take(launcher.pid, launcher.returncode) == exit_record.ExitRecord(
+        2, "worker 0 failed with exit code 2: `x` is wrong."
+    )
 
 
 def test_a_workdir_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
@@ -702,40 +752,3 @@ def test_a_workdir_that_cannot_be_made_is_refused(tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(InputError, match="`--workdir` must be a folder that can be written"):
         launch_command.run(LaunchOptions(), [])
-
-
-def clusters_of(**options):
-    return cluster_plan.plan(LaunchOptions(**options), range(2000, 2010))
-
-
-def test_gpus_are_shared_out_to_the_tasks_that_train():
-    clusters = clusters_of(workers=2, ps=1)
-    shares = cluster_plan.share_gpus(clusters[0], 2, ["0", "1", "2", "3", "4"])
-    assert shares == {Task("worker", 0): "0,1", Task("worker", 1): "2,3"}
-    assert cluster_plan.share_gpus(clusters[0], 2, []) == {}
-
-
-def test_a_chief_without_parameter_servers_gets_gpus():
-    cluster = clusters_of(workers=1, chief=True)[0]
-    shares = cluster_plan.share_gpus(cluster, 1, ["GPU-a", "GPU-b"])
-    assert shares == {Task("chief", 0): "GPU-a", Task("worker", 0): "GPU-b"}
-
-
-def test_a_worker_in_a_smaller_cluster_keeps_its_gpus():
-    cluster = clusters_of(workers=3, chief=True)[0]
-    shares = cluster_plan.share_gpus(cluster, 1, ["0", "1", "2", "3"])
-    assert cluster_plan.shares_of(shares, [0, 2]) == {
-        Task("chief", 0): "0",
-        Task("worker", 0): "1",
-        Task("worker", 1): "3",
-    }
-    assert cluster_plan.shares_of({}, [0, 2]) == {}
-
-
-def test_too_few_gpus_are_told_with_how_many_there_are():
-    with pytest.raises(InputError) as caught:
-        cluster_plan.share_gpus(clusters_of(workers=2)[0], 2, ["0", "1", "2"])
-    assert str(caught.value) == (
-        "`--devices_per_worker` asks for more GPUs than the 3 of this machine. Received: 2 for each "
-        'of 2 tasks; lower it or `--workers`, or set CUDA_VISIBLE_DEVICES="-1" to train on the CPU.'
-    )

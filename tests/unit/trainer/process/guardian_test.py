@@ -13,11 +13,13 @@ import pytest
 # PyDLL holds Python's lock during the call: no thread runs, and no signal handler is called.
 CHILD = """
 import ctypes, os, signal, socket, sys
+from strategies.cluster.spec import Task
 from trainer.process import guardian
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guardian.fork_child()
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # As the trainer does.
-with guarded.watch_while_blocked("sleeping", float(sys.argv[2]), {"worker 1": peer}, float(sys.argv[3])):
+peers = {Task("worker", 1): peer}
+with guarded.watch_while_blocked("sleeping", float(sys.argv[2]), peers, float(sys.argv[3])):
     print(os.getpid(), flush=True)
     ctypes.PyDLL(None).sleep(int(sys.argv[4]))
 sys.exit(7)
@@ -116,10 +118,11 @@ def test_the_guarded_process_ends_with_its_guardian():
 
 EXITING = """
 import ctypes, os, socket, sys
+from strategies.cluster.spec import Task
 from trainer.process import guardian
 peer = socket.socket(fileno=int(sys.argv[1]))
 guarded = guardian.fork_child()
-with guarded.watch_while_blocked("sleeping", 60, {"worker 1": peer}, 60):
+with guarded.watch_while_blocked("sleeping", 60, {Task("worker", 1): peer}, 60):
     guarded.print_at_exit("muster: error: its own line")
     print("line sent", flush=True)
     if sys.argv[2] == "blocks":

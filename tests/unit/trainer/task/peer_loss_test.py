@@ -20,8 +20,8 @@ class Exited(Exception):
 
 @pytest.fixture(autouse=True)
 def exits(monkeypatch):
-    def exit_now(exit_code, message):
-        raise Exited(f"{exit_code}: {message}")
+    def exit_now(exit_code, message, task):
+        raise Exited(f"{exit_code}: {message}", task)
 
     monkeypatch.setattr(peer_loss, "exit_now", exit_now)
 
@@ -56,7 +56,7 @@ def test_the_last_worker_ends_the_run():
     _lose(policy, FIRST)
     with pytest.raises(Exited) as ended:
         _lose(policy, SECOND)
-    assert str(ended.value) == _message(SECOND)
+    assert ended.value.args == (_message(SECOND), SECOND)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_any_other_loss_ends_this_task(jobs, task, lost, started):
     policy, reconnected = _policy(jobs, task, started)
     with pytest.raises(Exited) as ended:
         _lose(policy, lost)
-    assert str(ended.value) == _message(lost)
+    assert ended.value.args == (_message(lost), lost)
     assert not reconnected
 
 

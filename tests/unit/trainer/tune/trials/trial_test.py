@@ -39,13 +39,19 @@ def test_a_trial_is_launched_where_its_flags_ask_for_a_cluster(flags, expected):
 
 
 @pytest.mark.parametrize(
-    "code, said, expected",
+    "code, message, last_line, expected",
     [
-        (2, "`x` is bad", "`x` is bad"),
-        (1, "", "it ended with exit code 1"),
-        (-9, "epoch 3", "it was killed by SIGKILL, as when memory runs out; last it said: epoch 3"),
-        (-11, "epoch 3", "it was killed by SIGSEGV; last it said: epoch 3"),
+        (2, "`x` is bad", "epoch 3", "`x` is bad"),
+        (1, "", "ValueError: no", "ValueError: no"),
+        (1, "", "", "it ended with exit code 1"),
+        (
+            -9,
+            "",
+            "epoch 3",
+            "it was killed by SIGKILL, as when memory runs out; last it said: epoch 3",
+        ),
+        (-11, "", "epoch 3", "it was killed by SIGSEGV; last it said: epoch 3"),
     ],
 )
-def test_the_error_of_a_trial_says_how_it_ended(code, said, expected):
-    assert trial.how(code, said) == expected
+def test_the_error_of_a_trial_says_how_it_ended(code, message, last_line, expected):
+    assert trial.how(code, message, last_line) == expected
