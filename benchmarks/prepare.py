@@ -46,11 +46,11 @@ def prototypes() -> Dataset:
 
 def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
     # It brings TensorFlow, which `prototypes` does without.
-    from trainer.model.step import TrainingProgram
+    from trainer.training import assemble
 
     config = config_load.resolve("mnist_dense")
     order = SampleOrder(num_examples, num_examples, config.train.seed)
-    weights = TrainingProgram(config, dataset).initial_weights()
+    weights = assemble.training_program(config, dataset).initial_weights()
     np.savez(
         path,
         images=dataset.train.features.reshape(-1, 784),

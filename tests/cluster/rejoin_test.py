@@ -84,7 +84,7 @@ from strategies import choose
 from strategies.rendezvous import roll_call
 from strategies.cluster import tf_config
 from trainer.task import fingerprint
-from trainer.training import loop
+from trainer.training import assemble, loop
 from trainer.cli import parser
 from trainer.config import load as config_load
 from trainer.data import registry
@@ -116,9 +116,8 @@ with roll_call.meet(cluster, fingerprint.fingerprint(recipe, choice, 1, None), 1
     workdir = Workdir(options.workdir)
     workdir.initialize(recipe)
     with watchdog.Watchdog(600) as watch:
-        result = loop.train_and_evaluate(
-            recipe, registry.load(recipe.data), runtime, workdir, StopRequest(), watch
-        )
+        parts = assemble.assemble(recipe, registry.load(recipe.data), runtime, workdir)
+        result = loop.train(parts, StopRequest(), watch)
     print("applied", result.step, flush=True)
     raise SystemExit(membership.wait_for_all(60))
 """

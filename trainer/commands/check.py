@@ -4,6 +4,7 @@ Nothing is trained, served or written. Every part is looked at even where one be
 run of `check` finds all there is to mend.
 """
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.data import registry
-from trainer.estimate import tpu_compile
+from trainer.estimate import tpu_report
 from trainer.storage import locate
 from trainer.training import batch_split
 
@@ -142,7 +143,14 @@ class _Check:
 
     def tpu(self) -> str:
         config = self._known(self._config, "config")
-        return tpu_compile.report(config, self._options.tpu_topology)
+        load = functools.cache(registry.load)
+
+        def computation_for(runtime):
+            from trainer.training import assemble  # It imports TensorFlow.
+
+            return assemble.computation(config, load(config.data), runtime)
+
+        return tpu_report.report(self._options.tpu_topology, computation_for)
 
     def _known(self, value, part: str):
         if value is None:

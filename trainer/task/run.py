@@ -163,7 +163,7 @@ class TaskRun:
 
     def _train(self, dataset: Dataset, runtime: Runtime, workdir: Workdir | None) -> int:
         from trainer.reporting import summary
-        from trainer.training import loop
+        from trainer.training import assemble, loop
 
         began, config = time.monotonic(), self.config
         timeout_s = self.options.stall_timeout_s
@@ -171,9 +171,8 @@ class TaskRun:
         on_progress = Health.from_env().note
         with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = self._examples_dir(workdir)
-            result = loop.train_and_evaluate(
-                config, dataset, runtime, workdir, self.stop, watch, examples_dir
-            )
+            parts = assemble.assemble(config, dataset, runtime, workdir, examples_dir)
+            result = loop.train(parts, self.stop, watch)
         if workdir and result.finished:
             summary.write(workdir, config, dataset, runtime, result, time.monotonic() - began)
         if workdir:

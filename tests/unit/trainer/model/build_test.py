@@ -37,8 +37,8 @@ def test_a_seed_decides_the_weights_and_another_gives_others():
 
 def test_another_process_builds_the_same_weights():
     code = (
-        "import hashlib; from trainer.model import build as models; from trainer.config.schema import ModelConfig\n"
-        "model = models.build(ModelConfig(), (28, 28), 10, 3)\n"
+        "import hashlib; from trainer.config.schema import ModelConfig; from trainer.model import build\n"
+        "model = build.build(ModelConfig(), (28, 28), 10, 3)\n"
         "print(hashlib.sha256(model.trainable_variables[0].numpy().tobytes()).hexdigest())"
     )
     run = [
