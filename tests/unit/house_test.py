@@ -112,7 +112,7 @@ def test_recipes_import_only_the_public_module_and_each_other():
 
 
 def test_what_a_run_is_made_of_knows_no_config():
-    """`trainer.training.assemble` turns a config into values once; the modules that take them need none."""
+    """`trainer.training.assemble` turns a config into values once; what takes them needs none."""
     training = "checkpoint_evaluator evaluation loop nonfinite parts resume".split()
     parts = {f"trainer.training.{name}" for name in training} | {
         "trainer.data.dataset",

@@ -112,7 +112,7 @@ class _Check:
         return f"{batch} examples a step = {replicas} x {batch // replicas}"
 
     def data(self) -> str:
-        return registry.find(self._known(self._config, "config").data)
+        return registry.describe(self._known(self._config, "config").data)
 
     def workdir(self) -> str:
         config = self._known(self._config, "config")

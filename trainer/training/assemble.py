@@ -44,16 +44,10 @@ def assemble(
 
     Raises ConfigError where the global batch does not divide among the replicas.
     """
-    made = computation(config, dataset, runtime)
-    store = checkpoint_store(config, made.program, dataset, workdir) if workdir else None
-    train = config.train
-    return RunParts(
-        runtime,
-        made,
-        CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches),
-        workdir,
-        examples_dir if train.log_examples else None,
-    )
+    steps, train = computation(config, dataset, runtime), config.train
+    store = checkpoint_store(config, steps.program, dataset, workdir) if workdir else None
+    policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
+    return RunParts(runtime, steps, policy, workdir, examples_dir if train.log_examples else None)
 
 
 def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) -> Computation:

@@ -172,7 +172,7 @@ def test_a_loop_has_the_wanted_or_default_number_of_steps_and_at_most_an_epoch(
     assert choose_steps_per_loop(split, order, 1, wanted, default) == steps
 
 
-def test_large_examples_make_short_loops_and_more_replicas_longer_ones():
+def test_large_examples_give_short_loops_and_more_replicas_longer_ones():
     features = np.broadcast_to(np.float32(0), (60_000, MAX_LOOP_BYTES // 4 // BATCH // 10))
     split = Split(features, np.zeros(60_000, np.int32))
     order = SampleOrder(60_000, BATCH, 0)

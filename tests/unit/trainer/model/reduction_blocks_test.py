@@ -16,7 +16,7 @@ def _config(batch, wanted):
 
 
 def _terms(count):
-    """Random numbers of very different sizes: their sum depends on its order."""
+    """Random numbers of very different magnitudes: their sum depends on its order."""
     rng = np.random.default_rng(count)
     return [
         ([(rng.normal(size=7) * 10.0 ** rng.integers(-6, 6, 7)).astype(np.float32)], np.float32(i))
@@ -25,7 +25,7 @@ def _terms(count):
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
-def test_replicas_that_fit_add_up_to_the_bits_of_one(count, replicas):
+def test_replicas_that_share_the_blocks_give_the_bits_of_one(count, replicas):
     if not reduction_blocks.fits(count, replicas):
         return
     terms, each = _terms(count), count // replicas

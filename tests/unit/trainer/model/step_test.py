@@ -24,7 +24,7 @@ _OPTIMIZERS = {
 
 
 def _keras(config):
-    """Keras's own optimizer with these settings, as its documentation has it."""
+    """Keras's own optimizer with these settings, made as its documentation does."""
     rate, momentum = config.learning_rate, config.momentum
     return {
         "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum),
@@ -113,7 +113,7 @@ def test_the_slots_count_the_updates_and_keep_their_names(name):
         assert len(set(names)) == len(names) == len(own)
 
 
-def test_an_update_leaves_the_tensors_it_was_given_as_they_were():
+def test_an_update_does_not_change_the_tensors_it_is_given():
     program, _ = _classification(OptimizerConfig("adam"))
     weights = _tensors(program.initial_weights())
     before = [weight.numpy().copy() for weight in weights]
@@ -192,12 +192,12 @@ def test_gradients_are_those_of_the_loss_by_finite_differences():
 
     slope = (loss(1e-3) - loss(-1e-3)) / 2e-3
     pairs = zip(gradients, direction, strict=True)
-    # A loss near 60 is rounded to 4e-6, so the slope to 4e-3; the curvature costs as little.
+    # A loss near 60 is rounded to 4e-6, so the slope to 4e-3; the curvature's error is as small.
     assert slope == pytest.approx(sum(float((g * d).numpy().sum()) for g, d in pairs), abs=0.05)
 
 
 @pytest.mark.parametrize("clipnorm", [0.01, 0.3])
-def test_clipping_after_the_reduction_means_the_same_as_on_one_batch(clipnorm):
+def test_clipping_after_the_reduction_gives_the_result_of_one_batch(clipnorm):
     program, batch = _classification(OptimizerConfig("sgd", global_clipnorm=clipnorm))
     weights = _tensors(program.initial_weights())
     whole, sums = program.gradients(weights, batch)
