@@ -16,7 +16,7 @@ import numpy as np
 from trainer.config import load as config_load
 from trainer.data.dataset import Dataset, Split
 from trainer.data.sources.mnist import arrays as mnist
-from trainer.data.sources.mnist.locate import Places
+from trainer.data.sources.mnist.locate import Locations
 from trainer.order.sample_order import SampleOrder
 
 
@@ -46,11 +46,11 @@ def prototypes() -> Dataset:
 
 def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: int) -> None:
     # Imported here: it needs TensorFlow, which `prototypes` does not.
-    from trainer.model.step import TrainingProgram
+    from trainer.training import assemble
 
     config = config_load.resolve("mnist_dense")
     order = SampleOrder(num_examples, num_examples, config.train.seed)
-    weights = TrainingProgram(config, dataset).initial_weights()
+    weights = assemble.training_program(config, dataset).initial_weights()
     np.savez(
         path,
         images=dataset.train.features.reshape(-1, 784),
@@ -61,7 +61,7 @@ def write_work(path: pathlib.Path, dataset: Dataset, num_examples: int, epochs: 
 
 
 def write_mnist(folder: pathlib.Path, dataset: Dataset) -> None:
-    cache = Places.from_env(str(folder)).caches[0]
+    cache = Locations.from_env(str(folder)).caches[0]
     cache.parent.mkdir(parents=True, exist_ok=True)
     np.savez(
         cache,

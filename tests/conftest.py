@@ -72,7 +72,8 @@ def prepared_mnist(mnist_dir, pytestconfig) -> Path:
 
     What this very code has prepared in an earlier session is taken: both halves of `make test` need it.
     """
-    sources = sorted((ROOT / "trainer").glob("mnist*.py"))
+    sources = sorted((ROOT / "trainer" / "data" / "sources" / "mnist").glob("*.py"))
+    assert sources
     of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
     folder = pytestconfig.cache.mkdir(f"prepared_mnist_{of}")
     with pytest.MonkeyPatch.context() as patch:

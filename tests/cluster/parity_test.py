@@ -136,11 +136,11 @@ def expected(overrides):
 
 def _inputs(recipe: str, overrides: dict[str, str]) -> tuple:
     """The config, data and initial weights of the trainer."""
-    from trainer.model.step import TrainingProgram
+    from trainer.training import assemble
 
     config = config_load.resolve(recipe, overrides)
     dataset = registry.load(config.data)
-    return config, dataset, TrainingProgram(config, dataset).initial_weights()
+    return config, dataset, assemble.training_program(config, dataset).initial_weights()
 
 
 def _batches() -> list[np.ndarray]:

@@ -85,7 +85,7 @@ from strategies import choose, create
 from strategies.rendezvous import probe, roll_call
 from strategies.cluster import tf_config
 from trainer.task import fingerprint
-from trainer.training import loop
+from trainer.training import assemble, loop
 from trainer.cli import parser
 from trainer.config import load as config_load
 from trainer.data import registry
@@ -117,9 +117,8 @@ with roll_call.meet(cluster, fingerprint.compute(recipe, choice, 1, None), 100) 
     workdir = Workdir(options.workdir)
     workdir.initialize(recipe)
     with watchdog.Watchdog(600) as watch:
-        result = loop.train_and_evaluate(
-            recipe, registry.load(recipe.data), runtime, workdir, StopRequest(), watch
-        )
+        parts = assemble.assemble(recipe, registry.load(recipe.data), runtime, workdir)
+        result = loop.train(parts, StopRequest(), watch)
     print("applied", result.step, flush=True)
     raise SystemExit(membership.wait_for_all(60))
 """

@@ -20,10 +20,9 @@ from tests.cluster import cluster
 from tests.faults import runs
 from trainer.config import load as config_load
 from trainer.data import registry
-from trainer.model.step import TrainingProgram
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
 from trainer.storage.workdir import Workdir
-from trainer.training import resume
+from trainer.training import assemble
 
 STEPS = (10, 20, 30)
 LAYOUT = Layout(
@@ -354,8 +353,8 @@ def _store_of(folder, seed):
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_load.resolve("digits_dense", overrides)
     dataset = registry.load(config.data)
-    program = TrainingProgram(config, dataset)
-    store = resume.checkpoint_store(config, program, dataset, Workdir(folder))
+    program = assemble.training_program(config, dataset)
+    store = assemble.checkpoint_store(config, program, dataset, Workdir(folder))
     weights = program.initial_weights()
     state = State(weights, program.initial_slots(weights))
     store.save(Checkpoint(50 * (seed + 1), state, {}))

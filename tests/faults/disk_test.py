@@ -14,9 +14,8 @@ from tests.cluster import cluster
 from tests.faults import runs
 from trainer.config import load as config_load
 from trainer.data import registry
-from trainer.model.step import TrainingProgram
 from trainer.storage.workdir import Workdir
-from trainer.training import resume
+from trainer.training import assemble
 
 LAYOUT = runs.LAYOUTS["1 process"]
 
@@ -79,8 +78,8 @@ def _newest(workdir: pathlib.Path) -> int:
     """The step of the newest checkpoint. All checkpoints must be intact."""
     config = config_load.resolve(str(workdir / "config.json"))
     dataset = registry.load(config.data)
-    program = TrainingProgram(config, dataset)
-    store = resume.checkpoint_store(config, program, dataset, Workdir(workdir))
+    program = assemble.training_program(config, dataset)
+    store = assemble.checkpoint_store(config, program, dataset, Workdir(workdir))
     return [store.read(step).step for step in store.steps()][-1]
 
 

@@ -14,6 +14,7 @@ from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.estimate import tpu_compile, tpu_memory, tpu_program
+from trainer.training import assemble
 
 _LISTED = pathlib.Path(__file__).parent / "xla_tpu_kernels.txt"
 _OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
@@ -23,7 +24,8 @@ def _lowered(cores, recipe="digits_dense", **overrides):
     """The HLO of a recipe's loop and of its evaluation, and the program they come from."""
     named = {name.replace("__", "."): value for name, value in overrides.items()}
     config = config_load.resolve(recipe, {"data.global_batch_size": "96", **named})
-    program = tpu_program.trace(config, registry.load(config.data), cores)
+    dataset = registry.load(config.data)
+    program = tpu_program.trace(lambda one: assemble.computation(config, dataset, one), cores)
     return [lower(program.loop).hlo, lower(program.evaluation).hlo], program
 
 
@@ -57,7 +59,7 @@ def test_the_default_recipe_compiles_for_4_to_16_cores_of_every_kind(topology, l
     assert (loop.exchanges, evaluation.exchanges) == (1, 0)
     state = program.runtime.state()
     arrays = [*state.weights, *(slot for own in state.slots for slot in own)]
-    held = sum(array.nbytes for array in (*arrays, *program.feed.resident))
+    held = sum(array.nbytes for array in (*arrays, *program.computation.train_input.resident))
     # A TPU stores arrays in tiles, with up to 2x the memory here (a bias of 10 takes a tile of 128).
     assert held < loop.argument_bytes < 2 * held
     # Three matrix products for each of the two kernels, two operations per multiplication.
@@ -107,7 +109,7 @@ def test_a_program_too_large_for_the_memory_is_refused_with_the_compilers_own_li
         tpu_compile.compile_for(kind, [ir(stage="hlo_serialized", platform_name="TPU")])
     room = tpu_memory.HBM_GIB[kind.partition(":")[0]]
     assert str(caught.value) == (
-        "`--tpu_topology` names cores that the run does not fit: it needs 128.00 GiB at the least, of "
+        "`--tpu_topology` names cores that the run does not fit: it needs at least 128.00 GiB, of "
         f"{room:.2f} GiB. Received: '{kind}'; lower `model.hidden_units`, or stream the data "
         "(`data.placement=stream`)."
     )
@@ -121,7 +123,7 @@ def test_a_killed_compiler_is_reported_in_one_line(monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as caught:
         tpu_compile.compile_for("v5e:2x2", [])
     assert str(caught.value) == (
-        "`--tpu_topology` has the TPU's compiler work on this machine, where it was ended by SIGKILL. "
+        "`--tpu_topology` runs the TPU's compiler on this machine, where it was killed by SIGKILL. "
         "Received: 'v5e:2x2'; use a larger machine, or lower `model.hidden_units`."
     )
 

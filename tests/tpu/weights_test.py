@@ -18,8 +18,8 @@ from tests.tpu import virtual_devices
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.estimate import tpu_program
-from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import PADDING, SampleOrder
+from trainer.training import assemble
 
 _CORES, _EXAMPLES, _BATCH, _STEPS = 8, 106, 48, 4
 _FLAGS = {
@@ -75,24 +75,27 @@ def _handle(variable) -> int:
     return id(variable._packed_var.packed_handle)
 
 
-def _stacked(elements) -> list[np.ndarray]:
-    return [np.stack(arrays) for arrays in zip(*elements, strict=True)]
+def _stacked(inputs) -> list[np.ndarray]:
+    return [np.stack(arrays) for arrays in zip(*inputs, strict=True)]
 
 
 @functools.cache
 def _on_a_tpu(case):
     """(the weights of each core, the sums of each loop, the sums of every block of the test set)"""
     config = _config(case)
-    program = tpu_program.trace(config, registry.load(config.data), _CORES)
+    dataset = registry.load(config.data)
+    program = tpu_program.trace(lambda one: assemble.computation(config, dataset, one), _CORES)
+    computation = program.computation
     cores, loop = _Cores(program), lower(program.loop)
-    loops, sums = [*program.schedule.loops(0)], []
-    for one, elements in zip(loops, program.feed.elements(loops), strict=True):
+    loops, sums = [*computation.schedule.loops(0)], []
+    for one, inputs in zip(loops, computation.train_input.loop_inputs(loops), strict=True):
         steps = np.full(_CORES, one.num_steps, np.int32)
-        sums += cores.call(loop, *_stacked(elements), steps)
+        sums += cores.call(loop, *_stacked(inputs), steps)
     evaluation = lower(program.evaluation)
+    test = computation.test_input
     tests = [
-        cores.call(evaluation, *_stacked(elements))[0].reshape(-1, 3)
-        for elements in program.test.pipeline.elements(program.test.loops)
+        cores.call(evaluation, *_stacked(inputs))[0].reshape(-1, 3)
+        for inputs in test.pipeline.loop_inputs(test.loops)
     ]
     return cores.weights, sums, np.concatenate(tests)
 
@@ -103,7 +106,7 @@ def _expected(case):
     dataset = registry.load(config.data)
     order = SampleOrder(_EXAMPLES, _BATCH, seed=0)
     batches = [row[row != PADDING] for row in order.steps_batches(0, _STEPS)]
-    weights = TrainingProgram(config, dataset).initial_weights()
+    weights = assemble.training_program(config, dataset).initial_weights()
     return reference.reference(config, dataset, weights, batches)
 
 
@@ -130,7 +133,7 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(case):
 def test_one_device_with_the_same_tensorflow_is_within_rounding_too(case):
     """Without XLA: this build of TensorFlow has no compiler for the CPU."""
     config, dataset = _config(case), registry.load(_config(case).data)
-    program = TrainingProgram(config, dataset)
+    program = assemble.training_program(config, dataset)
     weights = program.initial_weights()
     slots, rows = program.initial_slots(weights), SampleOrder(_EXAMPLES, _BATCH, seed=0)
     for first, count in ((0, 3), (3, 1)):
@@ -155,7 +158,7 @@ def test_the_tolerance_would_detect_gradients_clipped_on_each_core():
     exact, largest = reference.Exact(), config.optimizer.global_clipnorm
     net = reference._Net(config, dataset, exact)
     sgd = reference._OPTIMIZERS["sgd"](config.optimizer, exact)
-    weights = TrainingProgram(config, dataset).initial_weights()
+    weights = assemble.training_program(config, dataset).initial_weights()
     for row in SampleOrder(_EXAMPLES, _BATCH, seed=0).steps_batches(0, _STEPS):
         shares = [share[share != PADDING] for share in np.split(row, _CORES)]
         mean = [0.0] * len(weights)

@@ -112,6 +112,25 @@ def test_recipes_import_only_the_public_module_and_each_other():
     ]
 
 
+def test_what_a_run_is_made_of_knows_no_config():
+    """`trainer.training.assemble` turns a config into values once; what takes them needs none."""
+    training = "checkpoint_evaluator evaluation loop nonfinite parts resume".split()
+    parts = {f"trainer.training.{name}" for name in training} | {
+        "trainer.data.dataset",
+        "trainer.data.input_pipeline",
+        "trainer.estimate.tpu_program",
+        "trainer.estimate.tpu_report",
+        "trainer.model.losses",
+        "trainer.model.step",
+    }
+    parts |= {name for name in MODULES if _room(name) in ("metrics", "order")}
+    assert parts <= MODULES.keys()
+    assert ("trainer.task.run", "trainer.training.assemble") in ARROWS
+    config = {name for name in MODULES if _room(name) in ("config", "recipe")}
+    config |= {"trainer.training.assemble", "trainer.training.batch_split"}
+    assert not [arrow for arrow in ARROWS if arrow[0] in parts and arrow[1] in config]
+
+
 def test_no_files_import_each_other_in_a_circle():
     below = {name: {other for one, other in ARROWS if one == name} for name in MODULES}
     while free := [name for name, others in below.items() if not others & below.keys()]:

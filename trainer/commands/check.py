@@ -4,6 +4,7 @@ It trains, serves and writes nothing. It continues after a part that is wrong, s
 finds every mistake.
 """
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.data import registry
-from trainer.estimate import tpu_compile
+from trainer.estimate import tpu_report
 from trainer.storage import locate
 from trainer.training import batch_split
 
@@ -105,7 +106,7 @@ class _Check:
         return self._choice.describe_batch(self._cluster, len(devices), batch)
 
     def data(self) -> str:
-        return registry.find(self._known(self._config, "config").data)
+        return registry.describe(self._known(self._config, "config").data)
 
     def workdir(self) -> str:
         config = self._known(self._config, "config")
@@ -138,7 +139,14 @@ class _Check:
 
     def tpu(self) -> str:
         config = self._known(self._config, "config")
-        return tpu_compile.report(config, self._options.tpu_topology)
+        load = functools.cache(registry.load)
+
+        def computation_for(runtime):
+            from trainer.training import assemble  # It imports TensorFlow.
+
+            return assemble.computation(config, load(config.data), runtime)
+
+        return tpu_report.report(self._options.tpu_topology, computation_for)
 
     def _known(self, value, part: str):
         if value is None:

@@ -1,7 +1,7 @@
 """Which examples does a run train and test on?
 
-Each data set is a module with `load`, `find` and `NUM_TRAIN`, the examples it has to train on;
-`LOADERS` names it. Nothing here imports TensorFlow.
+Those of a `Dataset`: two splits of arrays, and what a model must know about them. `registry.py` loads one
+by its name. Nothing here imports TensorFlow.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from strategies.errors import InputError
 
 
 class DataError(InputError):
-    """The data is missing, damaged or not what the config says; the message says what to do."""
+    """The data is missing, damaged or not what the config says; the message says how to fix it."""
 
 
 class DataConfig(Protocol):
@@ -30,7 +30,7 @@ class DataConfig(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Examples with their targets, in a fixed order.
+    """Examples and their targets, in a fixed order.
 
     features: uint8 [n, height, width] for images, float32 [n, features] otherwise.
     targets: int32 [n] classes, or float32 [n, outputs].
@@ -48,20 +48,20 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, and what a model has to know about them."""
+    """A training and a test split, and what a model must know about them."""
 
     name: str
     train: Split
     test: Split
     num_classes: int  # 0: a regression.
     num_outputs: int
-    description: str  # One sentence, for the screen.
+    description: str  # One sentence, for the log.
     feature_scale: float = 1.0  # Multiplies the features once they are float32.
-    truth: Mapping[str, np.ndarray] | None = None  # The teacher's weights, where there is one.
+    truth: Mapping[str, np.ndarray] | None = None  # The weights that made the targets, if known.
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 over every example of both splits: equal where two tasks hold the same data."""
+        """sha256 over every example of both splits: equal if two tasks have the same data."""
         digest = hashlib.sha256()
         for array in (self.train.features, self.train.targets, self.test.features,
                       self.test.targets):  # fmt: skip

@@ -1,4 +1,8 @@
-"""Which module loads a data set?"""
+"""Which module loads a data set?
+
+`LOADERS` names it. Such a module has `load(config)`, `describe(config)` and `NUM_TRAIN`, the number of
+its training examples.
+"""
 
 import dataclasses
 import difflib
@@ -18,7 +22,7 @@ LOADERS = {
 def load(config: DataConfig) -> Dataset:
     """The data set that `config` names, cut to its first `train_examples` training examples.
 
-    Raises DataError where it cannot be had or is damaged, or has fewer training examples.
+    Raises DataError where it is missing or damaged, or has fewer training examples.
     """
     dataset = _loader(config).load(config)
     if not config.train_examples:
@@ -26,13 +30,16 @@ def load(config: DataConfig) -> Dataset:
     return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
 
 
-def find(config: DataConfig) -> str:
-    """One sentence on what `load` would use. Raises the DataError that it would raise at once."""
-    return _loader(config).find(config)
+def describe(config: DataConfig) -> str:
+    """One sentence on what `load` would use, without loading it.
+
+    Raises DataError where `load` would, before reading any data.
+    """
+    return _loader(config).describe(config)
 
 
 def _loader(config: DataConfig):
-    """The module that loads it. Raises DataError where it has not so many training examples."""
+    """The module that loads it. Raises DataError where it has too few training examples."""
     loader = _module(config.name)
     if not 0 <= config.train_examples <= loader.NUM_TRAIN:
         raise DataError(

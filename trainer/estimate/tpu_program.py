@@ -1,64 +1,59 @@
-"""What would a TPU be given to run for a config?"""
+"""Which program would a TPU run?
+
+`trace` returns the loop and the evaluation that a run's runtime would send to the TPU. It traces them for
+a number of cores, and needs no TPU.
+"""
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 
-from strategies.runtime import State
+from strategies.runtime import Runtime, State
 from strategies.tpu.runtime import TpuRuntime
 from strategies.tpu.trace import Traced, trace_only_strategy, without_values
-from trainer.config.schema import ExperimentConfig
-from trainer.data.dataset import Dataset
-from trainer.data.input_pipeline import InputPipeline
-from trainer.model.step import TrainingProgram
-from trainer.order.schedule import Schedule
-from trainer.training import assemble, batch_split
-from trainer.training import evaluation as evaluation_lib
+from trainer.training.parts import Computation
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TpuProgram:
-    """A run's loop and evaluation as `runtime` would hand them to a TPU, and what both start from."""
+    """A run's loop and evaluation as `runtime` would send them to a TPU, and the state at step 0."""
 
     runtime: TpuRuntime
+    computation: Computation
     state: State
-    schedule: Schedule
-    feed: InputPipeline
-    test: evaluation_lib.TestInput
     loop: Traced
     evaluation: Traced
 
 
 def trace(
-    config: ExperimentConfig, dataset: Dataset, num_cores: int, with_values: bool = True
+    computation_for: Callable[[Runtime], Computation], num_cores: int, with_values: bool = True
 ) -> TpuProgram:
-    """Traces what `train` would run on so many cores, from the first weights on.
+    """Traces what `train` would run on `num_cores` cores, from step 0.
 
-    Without values the cores hold nothing, and the model may be larger than this machine.
+    `computation_for` returns what the run computes on a runtime. Without values the cores hold no
+    weights, and the model may be larger than this machine.
 
-    Raises ConfigError where the global batch does not divide among them.
+    Raises ConfigError where the global batch does not divide among the cores.
     """
-    batch_split.check_replicas(config, num_cores)
     with contextlib.nullcontext() if with_values else without_values():
-        return _traced(config, dataset, num_cores, with_values)
+        return _trace(computation_for, num_cores, with_values)
 
 
-def _traced(
-    config: ExperimentConfig, dataset: Dataset, num_cores: int, with_values: bool
+def _trace(
+    computation_for: Callable[[Runtime], Computation], num_cores: int, with_values: bool
 ) -> TpuProgram:
-    runtime = TpuRuntime("to look at", trace_only_strategy(num_cores))
-    program = TrainingProgram(config, dataset, assemble.block_size(config, runtime))
+    runtime = TpuRuntime("to trace it", trace_only_strategy(num_cores))
+    computation = computation_for(runtime)
+    program, schedule = computation.program, computation.schedule
+    train, test = computation.train_input, computation.test_input
     weights, slots = program.shapes()
     if with_values:
         weights = program.initial_weights()
         slots = program.initial_slots(weights)
     state = State(weights, slots)
-    order = assemble.sample_order(config, dataset)
-    schedule = assemble.make_schedule(config, dataset, order, runtime)
-    feed = assemble.train_input(config, dataset, order, runtime, schedule.steps_per_loop)
-    test = evaluation_lib.test_input(dataset, runtime)
-    runtime.start(program, state, feed, test.pipeline, schedule.total_steps)
-    elements = next(feed.elements(schedule.loops(0)))
-    blocks = next(test.pipeline.elements(test.loops))
-    loop = Traced(runtime.traced_loop(elements, schedule.steps_per_loop))
+    runtime.start(program, state, train, test.pipeline, schedule.total_steps)
+    loop_inputs = next(train.loop_inputs(schedule.loops(0)))
+    blocks = next(test.pipeline.loop_inputs(test.loops))
+    loop = Traced(runtime.traced_loop(loop_inputs, schedule.steps_per_loop))
     evaluation = Traced(runtime.traced_evaluation(blocks))
-    return TpuProgram(runtime, state, schedule, feed, test, loop, evaluation)
+    return TpuProgram(runtime, computation, state, loop, evaluation)

@@ -1,4 +1,7 @@
-"""Which examples did each replica consume?"""
+"""Which examples did each replica consume?
+
+`ExamplesLog` writes them, step by step, to one file per replica.
+"""
 
 import json
 import pathlib
@@ -13,24 +16,25 @@ from trainer.order.schedule import Loop
 
 
 class ExamplesLog:
-    """`examples-REPLICA.jsonl`: which examples each step of each replica consumed."""
+    """`examples-REPLICA.jsonl`: the indices of the examples of each step. `folder` None: no file."""
 
     def __init__(self, folder: pathlib.Path | None, runtime: Runtime):
         if folder:
-            folder.mkdir(parents=True, exist_ok=True)  # On a follower's machine nobody made it.
+            folder.mkdir(parents=True, exist_ok=True)  # Only the leader's machine has it already.
         self._files = {
-            place: open(folder / f"examples-{replica}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-            for place, replica in enumerate(runtime.local_replicas if folder else ())
+            position: open(folder / f"examples-{replica}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            for position, replica in enumerate(runtime.local_replicas if folder else ())
         }
 
-    def write(self, loop: Loop, elements: tuple) -> None:
-        for place, file in self._files.items():
-            for step, examples in _consumed(loop, elements[place][0].numpy()):
+    def write(self, loop: Loop, inputs: tuple) -> None:
+        """Logs a loop; `inputs` has one per replica of this process, its indices [k, b] first."""
+        for position, file in self._files.items():
+            for step, examples in _consumed(loop, inputs[position][0].numpy()):
                 file.write(json.dumps({"step": step, "examples": examples}) + "\n")
             file.flush()
 
-    def go_back(self, step: int) -> None:
-        """Forgets what was consumed from `step` on: it is about to be consumed again."""
+    def truncate_from_step(self, step: int) -> None:
+        """Removes the lines of `step` and later ones: those steps are about to be repeated."""
         for file in self._files.values():
             jsonl.truncate_after_step(pathlib.Path(file.name), step - 1)
 

@@ -1,7 +1,7 @@
-"""Which lines of an earlier attempt still hold?
+"""Which lines of an earlier attempt are still valid?
 
-A run that was killed had written of steps that its last checkpoint does not know. They are taken again,
-with the same outcome, and would stand in the file twice.
+Those of steps up to the checkpoint that a run resumes from. A killed run may have logged later steps too;
+they are repeated, with the same result, and would be in the file twice.
 """
 
 import json
@@ -9,9 +9,9 @@ import pathlib
 
 
 def truncate_after_step(path: pathlib.Path, last_step: int) -> None:
-    """Takes off the end of a file of JSON lines what is of later steps, or is no whole line.
+    """Cuts a file of JSON lines before the first line of a later step, or that is incomplete.
 
-    Raises OSError; a file that is not there needs no cutting.
+    Does nothing where there is no such file. Raises OSError.
     """
     try:
         with open(path, "rb+") as file:

@@ -1,10 +1,13 @@
-"""How fast is training, leaving out what is not training?"""
+"""How many examples per second does training process?
+
+`Throughput` counts only the time spent inside it as a context manager.
+"""
 
 import time
 
 
-class Speed:
-    """Examples per second while training: not while saving or evaluating, nor while compiling."""
+class Throughput:
+    """Examples per second while training: without saving, evaluating and compiling."""
 
     def __init__(self):
         self._began = self._lap_s = self._total_s = 0.0
@@ -24,7 +27,9 @@ class Speed:
         """Examples per second since the last lap; 0 where no time was spent."""
         lap_s, self._lap_s = self._lap_s, 0.0
         num_examples, self._lap_examples = self._lap_examples, 0.0
-        if self._laps == 1:  # The first lap was spent compiling, so it counts only if alone.
+        if (
+            self._laps == 1
+        ):  # The first lap includes compiling, so it counts only if it is the only one.
             self._total_s = self._examples = 0.0
         self._laps += 1
         self._total_s += lap_s
@@ -33,4 +38,5 @@ class Speed:
 
     @property
     def examples_per_s(self) -> float:
+        """Over all laps but the first; 0 before the first."""
         return self._examples / self._total_s if self._total_s else 0.0

@@ -1,7 +1,7 @@
-"""Where do a run's numbers go?
+"""Where are a run's metrics written?
 
 To the screen as one aligned line per event, to `metrics.jsonl` as one object per event, and to
-TensorBoard. Every line is flushed, so a killed run keeps what it had said.
+TensorBoard. Every line is flushed, so a killed run keeps what it had written.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
 
 
 class MetricWriter:
-    """Writes events of one task; `workdir` None writes to the screen alone."""
+    """Writes the events of one task; with `workdir` None only to the screen."""
 
     def __init__(self, workdir: Workdir | None, name: str = "metrics"):
         self._file = self._board = None
@@ -28,11 +28,13 @@ class MetricWriter:
 
             self._tf = tf
             self._file = open(workdir.path / f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
-            with tf.device(None):  # A TPU's host, where one is the default, has other folders.
+            with tf.device(
+                None
+            ):  # Not on a TPU's host, if that is the default: it has other folders.
                 self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
-        """One event: "train", "eval", "checkpoint" and the like, with its numbers."""
+        """Writes one event: "train" or "eval", with its metrics. Raises WorkdirError."""
         logging.info("%s", line(event, step, epoch, values))
         if self._file:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
@@ -44,24 +46,24 @@ class MetricWriter:
                         self._tf.summary.scalar(f"{event}/{name}", value, step=step)
                 self._board.flush()
 
-    def go_back(self, step: int) -> None:
-        """Forgets what was written of later steps: they are about to be taken again."""
+    def truncate_after_step(self, step: int) -> None:
+        """Removes the lines of later steps: they are about to be repeated. Raises WorkdirError."""
         if self._file:
-            with self._explained():
+            with self._as_workdir_error():
                 jsonl.truncate_after_step(pathlib.Path(self._file.name), step)
 
     def _append(self, line: str) -> None:
-        with self._explained():
+        with self._as_workdir_error():
             self._file.write(line.encode() + b"\n")
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_workdir_error(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise WorkdirError(
-                f"`--workdir` took no metrics ({error.strerror}). Received: {self._file.name!r}; "
-                "make room there and run the same command again."
+                f"`--workdir` cannot store metrics ({error.strerror}). Received: {self._file.name!r}; "
+                "free space there and run the same command again to resume."
             ) from None
 
     def close(self) -> None:

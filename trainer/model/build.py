@@ -1,4 +1,7 @@
-"""Which Keras model does a config name?"""
+"""Which Keras model does a config name?
+
+`build` makes it: a stack of dense layers, whose first weights follow from the seed.
+"""
 
 import numpy as np
 
@@ -8,13 +11,13 @@ from trainer.config.schema import ModelConfig
 def build(config: ModelConfig, feature_shape: tuple[int, ...], num_outputs: int, seed: int):
     """A Keras model from float32 features `[b, *feature_shape]` to outputs `[b, num_outputs]`.
 
-    Classifiers end in logits: the loss applies the softmax, once. Layers are named and each is
-    seeded by its place, so that every process builds the same weights.
+    Classifiers end in logits: the loss applies the softmax, once. Each layer is named and seeded by its
+    position, so that every process builds the same weights.
     """
     import keras
 
-    def dense(place: int, units: int, activation: str, name: str):
-        initializer = keras.initializers.GlorotUniform(seed=seed * 1000 + place)
+    def dense(position: int, units: int, activation: str, name: str):
+        initializer = keras.initializers.GlorotUniform(seed=seed * 1000 + position)
         return keras.layers.Dense(
             units, activation=activation or None, kernel_initializer=initializer, name=name
         )
@@ -22,7 +25,7 @@ def build(config: ModelConfig, feature_shape: tuple[int, ...], num_outputs: int,
     layers = [keras.Input(feature_shape)]
     if len(feature_shape) > 1:
         layers.append(keras.layers.Reshape((int(np.prod(feature_shape)),)))
-    for place, units in enumerate(config.hidden_units):
-        layers.append(dense(place, units, config.activation, f"hidden_{place + 1}"))
+    for position, units in enumerate(config.hidden_units):
+        layers.append(dense(position, units, config.activation, f"hidden_{position + 1}"))
     layers.append(dense(len(config.hidden_units), num_outputs, config.output_activation, "output"))
     return keras.Sequential(layers, name=config.name)

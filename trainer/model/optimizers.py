@@ -1,4 +1,7 @@
-"""How does a Keras optimizer update weights as a pure function?"""
+"""How does a Keras optimizer update weights as a pure function?
+
+`make_optimizer` returns one whose `stateless_apply` works on TensorFlow too.
+"""
 
 import keras
 
@@ -29,9 +32,9 @@ _OPTIMIZERS = {
 def _stateless(optimizer_class: type) -> type:
     """The class with Keras's backend-neutral update in place of its TensorFlow one.
 
-    On TensorFlow Keras refuses `stateless_apply`, because its own update talks to tf.distribute.
-    Here the exchange is the strategy's work and the update must not know of it; the base class,
-    which Keras runs on its other backends, does just that.
+    On TensorFlow Keras refuses `stateless_apply`, because its own update calls tf.distribute. Here the
+    strategy adds the gradients, and the update must not; the base class, which Keras uses on its other
+    backends, has such an update.
     """
     base = next(c for c in optimizer_class.__mro__ if c.__name__ == "BaseOptimizer")
     neutral = (

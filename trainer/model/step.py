@@ -1,47 +1,56 @@
-"""What is one step, as mathematics?
+"""What is computed in one step, as mathematics?
 
-`TrainingProgram` turns a Keras model, loss and optimizer into pure functions of tensors, so that a
-strategy may call them on any device, inside a compiled loop or around an exchange. Nothing here
-logs, saves or knows how many replicas there are: losses are summed, and divided by the number of
-examples once all replicas have added theirs. Clipping comes after that, so that it means the same
-on any cluster.
+`TrainingProgram` turns a Keras model, a loss and an optimizer into pure functions of tensors, so that a
+strategy can call them on any device, inside a compiled loop or before an all-reduce. Nothing here logs,
+saves or knows how many replicas there are: losses are summed, and divided by the number of examples once
+all replicas' sums are added. Gradients are clipped after that, so clipping gives the same result on any
+cluster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config.schema import ExperimentConfig
-from trainer.data.dataset import Dataset
-from trainer.model import build as models
 from trainer.model import reduction_blocks
-from trainer.model.losses import classification, regression
-from trainer.model.optimizers import make_optimizer
+from trainer.model.losses import Loss
 
 
 class TrainingProgram:
     """The step of one experiment. Implements `strategies.runtime.Program`.
 
-    `block_size`: examples whose gradients are added up by themselves, see `reduction_blocks.py`; 0: all.
+    Args:
+      model: maps float32 features [b, ...] to outputs [b, num_outputs].
+      loss: what is minimised, and the metric that is reported.
+      make_optimizer: returns an unbuilt Keras optimizer with a working `stateless_apply`.
+      feature_scale: multiplies the features once they are float32.
+      global_clipnorm: the largest norm of the mean gradient over all weights; 0: no limit.
+      block_size: examples in each block whose gradient is computed separately, see
+        `reduction_blocks.py`; 0: the whole batch is one block.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset, block_size: int = 0):
-        # The process's, under the name that it has on GPUs; a TPU's compiler is told the same.
-        tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
-        shape = dataset.train.features.shape[1:]
-        self.model = models.build(config.model, shape, dataset.num_outputs, config.train.seed)
-        self.metric_name = "accuracy" if dataset.num_classes else "mean_absolute_error"
-        self._feature_scale = dataset.feature_scale
-        self._losses = classification if dataset.num_classes else regression
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: Loss,
+        make_optimizer: Callable[[], keras.optimizers.Optimizer],
+        feature_scale: float = 1.0,
+        global_clipnorm: float = 0.0,
+        block_size: int = 0,
+    ):
+        self.model = model
+        self.metric_name = loss.metric_name
+        self._loss = loss
+        self._make_optimizer = make_optimizer
+        self._feature_scale = feature_scale
+        self._global_clipnorm = global_clipnorm
         self._block_size = block_size
-        self._optimizer_config = config.optimizer
         self._optimizers = {}
 
     @property
     def weight_names(self) -> list[str]:
-        """ "layer/kernel" and the like, in the order of the model's trainable variables."""
+        """Such as "hidden_1/kernel", in the order of the model's trainable variables."""
         return [variable.path.partition("/")[2] for variable in self.model.trainable_variables]
 
     def initial_weights(self) -> list[np.ndarray]:
@@ -53,17 +62,17 @@ class TrainingProgram:
         ]
 
     def shapes(self) -> tuple[list, list[list]]:
-        """Of the weights and of their slots, arrays of zeros that take no memory."""
+        """Arrays of zeros, which take no memory, in the shapes of the weights and of their slots."""
         weights = [_zeros(variable) for variable in self.model.trainable_variables]
         return weights, [[_zeros(s) for s in self._optimizer(w.shape).variables] for w in weights]
 
     def slot_names(self, shape: tuple[int, ...]) -> list[str]:
-        """ "iteration", "momentum" and the like: what an optimizer keeps for one weight."""
+        """Such as "iteration" and "momentum": what an optimizer stores for one weight."""
         return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
 
     def gradients(self, weights, batch):
-        parts = reduction_blocks.split(batch, self._block_size)
-        return reduction_blocks.added([self._gradients(weights, part) for part in parts])
+        blocks = reduction_blocks.split(batch, self._block_size)
+        return reduction_blocks.add([self._gradients(weights, block) for block in blocks])
 
     def _gradients(self, weights, batch):
         with tf.GradientTape() as tape:
@@ -73,11 +82,11 @@ class TrainingProgram:
         return tape.gradient(loss, weights), sums
 
     def mean(self, gradients, count):
-        # A product, which XLA folds into the update; a quotient would be a sweep of its own.
+        # A product, which XLA fuses into the update; it would run a division as a separate pass.
         scale = 1.0 / tf.maximum(count, 1.0)
         gradients = [gradient * scale for gradient in gradients]
-        if self._optimizer_config.global_clipnorm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._optimizer_config.global_clipnorm)
+        if self._global_clipnorm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._global_clipnorm)
         return gradients
 
     def update(self, weights, slots, gradients):
@@ -91,7 +100,7 @@ class TrainingProgram:
         features, targets, example_weights = batch
         features = tf.cast(features, tf.float32) * self._feature_scale
         outputs, _ = self.model.stateless_call(weights, [], features, training=True)
-        losses, metrics = self._losses(targets, outputs)
+        losses, metrics = self._loss.per_example(targets, outputs)
         return tf.stack(
             [
                 tf.reduce_sum(losses * example_weights),
@@ -101,10 +110,10 @@ class TrainingProgram:
         )
 
     def _optimizer(self, shape: tuple[int, ...]):
-        """The optimizer of one weight of this shape; of its variables only the shapes matter."""
+        """The optimizer of any weight of this shape; only its variables' shapes are used."""
         if shape not in self._optimizers:
             with tf.init_scope(), tf.device("CPU:0"):
-                optimizer = make_optimizer(self._optimizer_config)
+                optimizer = self._make_optimizer()
                 optimizer.build([keras.Variable("zeros", shape, "float32", name="weight")])
             self._optimizers[shape] = optimizer
         return self._optimizers[shape]

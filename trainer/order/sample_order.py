@@ -1,11 +1,11 @@
-"""Which example stands at position p of epoch e?
+"""Which example is at position p of epoch e?
 
-A pure function of the seed, so a resumed run needs only its step number, and any number of workers
-can each work out their own share. An epoch is a keyed permutation: a balanced Feistel network that
-adds modulo the smallest `side` whose square holds every index, walked again where it leaves the
-range (Black and Rogaway, "Ciphers with Arbitrary Finite Domains", 2002). It is integer arithmetic
-throughout and asks nothing of any library's random generator, so the order is the same on every
-machine and will be the same next year.
+A pure function of the seed says so: a resumed run needs only its step number, and every worker can
+compute its own share. An epoch is a keyed permutation: a balanced Feistel network that adds modulo
+`side`, the smallest integer whose square is not below the number of examples. A result outside the range
+is put through the network again until it is inside ("cycle walking": Black and Rogaway, "Ciphers with
+Arbitrary Finite Domains", 2002). It uses integer arithmetic only, and no library's random generator, so
+the order is the same on every machine and with every version of a library.
 """
 
 import functools
@@ -13,25 +13,25 @@ import math
 
 import numpy as np
 
-PADDING = -1  # Stands in the short last batch of an epoch where no example is left.
+PADDING = -1  # Fills the last batch of an epoch where no example is left.
 
 _ROUNDS = 8
-_MIN_SIDE = 4  # A narrower network reaches some orders of a few examples oftener than others.
+_MIN_SIDE = 4  # With a smaller one, some orders of a few examples are more likely than others.
 _CACHE_LIMIT = 2**24  # Examples. An epoch's whole order is then at most 64 MiB.
-_CHUNK = 2**14  # Positions. The working arrays of so many stay in the processor's cache.
+_CHUNK = 2**14  # Positions. Their temporary arrays fit in the processor's cache.
 _UINT64 = 2**64 - 1
-_GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio: splitmix64's increment.
 
 
 def _mix(state: int) -> int:
-    """The finalizer of splitmix64: 64 bits in, 64 well-mixed bits out."""
+    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers."""
     state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
     state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _UINT64
     return state ^ (state >> 31)
 
 
 def _mix_array(state: np.ndarray) -> np.ndarray:
-    """`_mix` of every element of a uint64 array, where multiplication wraps by itself."""
+    """`_mix` of every element of a uint64 array, whose multiplication is modulo 2**64."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
@@ -40,8 +40,8 @@ def _mix_array(state: np.ndarray) -> np.ndarray:
 def _round_tables(seed: int, epoch: int, side: int) -> list[np.ndarray]:
     """Per round, what is added to one half for each value of the other: int64 in [0, side).
 
-    A half is short, so the round function is tabulated once an epoch and costs a look-up after.
-    The tables repeat with period `side` as far as the unreduced sums of `_network` can reach.
+    A half has few values, so the round function is computed once per epoch for all of them. Each table
+    repeats with period `side`, up to the largest unreduced sum that `_network` looks up in it.
     """
     key = _mix(_mix((seed + _GOLDEN) & _UINT64) ^ ((epoch + 1) * _GOLDEN & _UINT64))
     keys = np.array([[_mix((key + i * _GOLDEN) & _UINT64)] for i in range(_ROUNDS)], np.uint64)
@@ -51,7 +51,7 @@ def _round_tables(seed: int, epoch: int, side: int) -> list[np.ndarray]:
 
 
 def _network(tables: list[np.ndarray], side: int, values: np.ndarray) -> np.ndarray:
-    """A permutation of [0, side**2). Sums are reduced once, at the end: the tables repeat."""
+    """A permutation of [0, side**2). Sums are reduced modulo `side` once, at the end."""
     left, right = np.divmod(values, side)
     for table in tables:
         left, right = right, left + table.take(right)
@@ -81,7 +81,7 @@ class SampleOrder:
         self.shuffle = shuffle
         self.steps_per_epoch = -(-num_examples // global_batch_size)
         self._side = max(_MIN_SIDE, math.isqrt(num_examples - 1) + 1)
-        # Two epochs each: a loop of steps, and the thread that prepares the next, may straddle one.
+        # Two epochs each: the loop in progress and the one being prepared may be in different epochs.
         self._tables = functools.lru_cache(maxsize=2)(self._make_tables)
         self._batches = functools.lru_cache(maxsize=2)(self._make_batches)
 
@@ -112,7 +112,7 @@ class SampleOrder:
         return self.steps_batches(step, 1)[0]
 
     def steps_batches(self, first_step: int, num_steps: int) -> np.ndarray:
-        """int32 [num_steps, global_batch_size]: one row per step, across as many epochs as needed.
+        """int32 [num_steps, global_batch_size]: one row per step, across epochs.
 
         The array may be a view of a cache: do not write to it.
         """
@@ -147,11 +147,11 @@ class SampleOrder:
         return batches.reshape(num_rows, self.global_batch_size)
 
     def _permute(self, tables: list[np.ndarray], values: np.ndarray) -> np.ndarray:
-        """int64 [n]: where each value lands, walking on from wherever that is out of range."""
+        """int64 [n]: the permuted values; those out of range go through the network again."""
         values = _network(tables, self._side, values)
         outside = np.flatnonzero(values >= self.num_examples)
         while outside.size:
-            walked = _network(tables, self._side, values[outside])
-            values[outside] = walked
-            outside = outside[walked >= self.num_examples]
+            again = _network(tables, self._side, values[outside])
+            values[outside] = again
+            outside = outside[again >= self.num_examples]
         return values

@@ -1,4 +1,8 @@
-"""Where does one loop end, and what is done there?"""
+"""Where does one loop end, and what is done there?
+
+`Schedule` cuts a run into loops: one ends at the latest where an epoch ends, or where a report, an
+evaluation or a checkpoint is due.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,9 +10,9 @@ from collections.abc import Iterator
 
 @dataclasses.dataclass(frozen=True)
 class Loop:
-    """Steps [first_step, end_step), taken in one call, and what follows them.
+    """Steps [first_step, end_step), run in one call, and what follows them.
 
-    `skip`: a step whose batch is left out; what follows it is done all the same.
+    `skip`: this single step's batch is skipped; what follows the step is still done.
     """
 
     first_step: int
@@ -25,7 +29,10 @@ class Loop:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """All loops of a run. `every` fields count steps; 0 means at the end only."""
+    """All loops of a run. The `*_every` fields are in steps; 0: only at the end of the run.
+
+    `skipped` are the steps whose batches are skipped.
+    """
 
     total_steps: int
     steps_per_epoch: int
@@ -35,7 +42,7 @@ class Schedule:
     skipped: frozenset[int] = frozenset()
 
     def loops(self, start_step: int) -> Iterator[Loop]:
-        """The loops from `start_step` on. None of them crosses an epoch's end or an event."""
+        """The loops from `start_step` to the end. None crosses the end of an epoch or an event."""
         step = start_step
         while step < self.total_steps:
             end = min(self._next_stop(step), step + self.steps_per_loop)
@@ -43,14 +50,14 @@ class Schedule:
             step = end
 
     def evaluates_at(self, step: int) -> bool:
-        """Whether the test examples are due once so many steps are done."""
+        """Whether an evaluation is due after `step` steps."""
         return step > 0 and self._is_due(self.evaluate_every, step)
 
     def _next_stop(self, step: int) -> int:
         every = (self.steps_per_epoch, self.evaluate_every, self.checkpoint_every)
         stops = [(step // n + 1) * n for n in every if n]
-        left_out = [s + (s == step) for s in self.skipped if s >= step]
-        return min([*stops, *left_out, self.total_steps])
+        around_skipped = [s + (s == step) for s in self.skipped if s >= step]
+        return min([*stops, *around_skipped, self.total_steps])
 
     def _loop(self, step: int, end: int) -> Loop:
         evaluate = self.evaluates_at(end)

@@ -1,4 +1,7 @@
-"""What did the run come to, for people and for other programs?"""
+"""What is the result of a run, for people and for other programs?
+
+`write` puts it into `summary.json` and logs its main figures.
+"""
 
 import hashlib
 
@@ -22,7 +25,10 @@ def write(
     result: Result,
     seconds: float,
 ) -> dict:
-    """Writes `summary.json` and says the main figures on the screen."""
+    """Writes `summary.json` and logs the main figures. `seconds`: how long this process trained.
+
+    Raises WorkdirError.
+    """
     summary = {
         "config": config.name,
         "strategy": runtime.name,
@@ -61,7 +67,7 @@ def weights_sha256(weights: list[np.ndarray]) -> str:
 def distance_to_teacher(weights: list[np.ndarray], dataset: Dataset) -> float | None:
     """The largest absolute difference from the weights that made a regression's data.
 
-    None where the model is not of the teacher's form, and so has no weights to compare.
+    None where the model's weights have other shapes than the teacher's, and cannot be compared.
     """
     truth = [dataset.truth["kernel"], dataset.truth["bias"]]
     if [weight.shape for weight in weights] != [weight.shape for weight in truth]:

@@ -40,8 +40,8 @@ def create_evaluator(
     choice = choice.for_evaluation()
     devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
-        from trainer.training.checkpoint_evaluator import CheckpointEvaluator
-    return CheckpointEvaluator(choice, devices, config, workdir)
+        from trainer.training import assemble
+    return assemble.checkpoint_evaluator(config, choice, devices, workdir)
 
 
 def run_evaluator(task: TaskContext, workdir: Workdir) -> int:

@@ -102,7 +102,7 @@ class Session:
 
     def _train(self, runtime: Runtime) -> int:
         from trainer.reporting import summary
-        from trainer.training import loop
+        from trainer.training import assemble, loop
 
         task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
         began, timeout_s = time.monotonic(), task.options.stall_timeout_s
@@ -110,9 +110,8 @@ class Session:
         on_progress = Health.from_env().record_progress
         with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = prepare.examples_dir(task, workdir)
-            result = loop.train_and_evaluate(
-                task.config, dataset, runtime, workdir, task.stop, watch, examples_dir
-            )
+            parts = assemble.assemble(task.config, dataset, runtime, workdir, examples_dir)
+            result = loop.train(parts, task.stop, watch)
         if workdir and result.finished:
             seconds = time.monotonic() - began
             summary.write(workdir, task.config, dataset, runtime, result, seconds)

@@ -1,27 +1,150 @@
-"""What is a run made of?"""
+"""How does a config become a run?
 
+Each function here turns the config, the data set and the runtime into values that know no config. Only
+this module and `batch_split.py` read the config in `trainer/training/`.
+"""
+
+import functools
+import pathlib
+
+import tensorflow as tf
 from absl import logging
 
+from strategies import create
+from strategies.choose import Choice
+from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import Runtime
+from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
-from trainer.data import input_pipeline
+from trainer.data import input_pipeline, registry
 from trainer.data.dataset import Dataset
-from trainer.model import reduction_blocks
+from trainer.data.input_pipeline import InputPipeline
+from trainer.model import build, losses, optimizers, reduction_blocks
+from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
+from trainer.storage.checkpoints import CheckpointStore, Layout
+from trainer.storage.workdir import Workdir
+from trainer.training import batch_split, evaluation
+from trainer.training.checkpoint_evaluator import CheckpointEvaluator
+from trainer.training.parts import CheckpointPolicy, Computation, RunParts
 
 
-def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
+def assemble(
+    config: ExperimentConfig,
+    dataset: Dataset,
+    runtime: Runtime,
+    workdir: Workdir | None,
+    examples_dir: pathlib.Path | None = None,
+) -> RunParts:
+    """The parts of a run, for `loop.train`. Starts nothing, and exchanges nothing with other tasks.
+
+    `workdir` is None on the tasks that do not write. `examples_dir` is the folder in which any task
+    that feeds replicas logs what they consume, if the config asks for it.
+
+    Raises ConfigError where the global batch does not divide among the replicas.
+    """
+    steps, train = computation(config, dataset, runtime), config.train
+    store = checkpoint_store(config, steps.program, dataset, workdir) if workdir else None
+    policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
+    return RunParts(runtime, steps, policy, workdir, examples_dir if train.log_examples else None)
+
+
+def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) -> Computation:
+    """What every step computes on this runtime's replicas.
+
+    Raises ConfigError where the global batch does not divide among them.
+    """
+    batch_split.check_replicas(config, runtime.num_replicas)
+    program = training_program(config, dataset, _block_size(config, runtime))
+    order = _sample_order(config, dataset)
+    schedule = _schedule(config, dataset, order, runtime)
+    train_input = InputPipeline(
+        dataset.train,
+        order,
+        runtime.num_replicas,
+        runtime.local_replicas,
+        schedule.steps_per_loop,
+        input_pipeline.choose_placement(dataset.train, config.data.placement),
+    )
+    test_input = evaluation.evaluation_input(dataset.test, runtime)
+    return Computation(program, order, schedule, train_input, test_input)
+
+
+def training_program(
+    config: ExperimentConfig, dataset: Dataset, block_size: int = 0
+) -> TrainingProgram:
+    """The mathematics of one step. `block_size`: see `TrainingProgram`.
+
+    Sets whether this process's float32 products may use fewer bits (`train.exact_products`).
+    """
+    # TensorFlow names the setting after GPUs' TF32; it holds for a TPU's compiler too.
+    tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
+    shape = dataset.train.features.shape[1:]
+    return TrainingProgram(
+        build.build(config.model, shape, dataset.num_outputs, config.train.seed),
+        losses.CLASSIFICATION if dataset.num_classes else losses.REGRESSION,
+        functools.partial(optimizers.make_optimizer, config.optimizer),
+        feature_scale=dataset.feature_scale,
+        global_clipnorm=config.optimizer.global_clipnorm,
+        block_size=block_size,
+    )
+
+
+def checkpoint_store(
+    config: ExperimentConfig, program: TrainingProgram, dataset: Dataset, workdir: Workdir
+) -> CheckpointStore:
+    """The checkpoints of this experiment in a workdir.
+
+    Their origin is the data and every field of the config that decides the weights after a step.
+    """
+    slots = [program.slot_names(weight.shape) for weight in program.initial_weights()]
+    decisive = {
+        name: value
+        for name, value in schema.flatten(config).items()
+        if name not in schema.TRAJECTORY_FREE
+    }
+    return CheckpointStore(
+        workdir.checkpoints,
+        Layout(program.weight_names, slots),
+        config.train.keep_checkpoints,
+        config.train.keep_best,
+        origin=decisive | {"data": dataset.fingerprint},
+        defaults={field.name: field.default for field in schema.fields()},
+    )
+
+
+def checkpoint_evaluator(
+    config: ExperimentConfig, choice: Choice, devices: list[str], workdir: Workdir
+) -> CheckpointEvaluator:
+    """An evaluator of this experiment's checkpoints, on these devices or on the TPU of the choice."""
+    # First the runtime: to initialise a TPU clears its memory.
+    runtime = create.create(choice, ClusterSpec(), devices)
+    dataset = registry.load(config.data)
+    program = training_program(config, dataset)
+    steps_per_epoch = _sample_order(config, dataset).steps_per_epoch
+    return CheckpointEvaluator(
+        runtime,
+        program,
+        evaluation.evaluation_input(dataset.test, runtime),
+        checkpoint_store(config, program, dataset, workdir),
+        steps_per_epoch,
+        _total_steps(config, steps_per_epoch),
+    )
+
+
+def _block_size(config: ExperimentConfig, runtime: Runtime) -> int:
     """Examples in each block of a batch (`reduction_blocks.py`); 0 where these replicas have no blocks.
 
     On GPUs and TPUs only if the config asks: there several small products cost more than a large one.
     """
-    count, replicas = reduction_blocks.num_blocks(config), runtime.num_replicas
-    is_wanted = config.train.reduction_blocks or runtime.device_type == "CPU"
+    batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
+    count, replicas = reduction_blocks.num_blocks(batch, wanted), runtime.num_replicas
+    is_wanted = wanted or runtime.device_type == "CPU"
     if is_wanted and reduction_blocks.fits(count, replicas) and runtime.adds_in_order:
-        return config.data.global_batch_size // count
+        return batch // count
     logging.info(
-        "%d replicas on %ss do not add %d blocks in a fixed order: on another number of replicas the "
+        "%d replicas on %ss do not add %d blocks in a fixed order: with another number of replicas the "
         "weights agree up to rounding",
         replicas,
         runtime.device_type,
@@ -30,19 +153,19 @@ def block_size(config: ExperimentConfig, runtime: Runtime) -> int:
     return 0
 
 
-def sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
+def _sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
     return SampleOrder(
         len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
     )
 
 
-def make_schedule(
+def _schedule(
     config: ExperimentConfig, dataset: Dataset, order: SampleOrder, runtime: Runtime
 ) -> Schedule:
     per_epoch = order.steps_per_epoch
     checkpoint_every = config.train.checkpoint_every_steps or per_epoch
     return Schedule(
-        total_steps=total_steps(config, per_epoch),
+        total_steps=_total_steps(config, per_epoch),
         steps_per_epoch=per_epoch,
         steps_per_loop=input_pipeline.choose_steps_per_loop(
             dataset.train,
@@ -56,17 +179,5 @@ def make_schedule(
     )
 
 
-def total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
+def _total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
     return config.train.steps or config.train.epochs * steps_per_epoch
-
-
-def train_input(config, dataset, order, runtime, steps_per_loop) -> input_pipeline.InputPipeline:
-    placement = input_pipeline.choose_placement(dataset.train, config.data.placement)
-    return input_pipeline.InputPipeline(
-        dataset.train,
-        order,
-        runtime.num_replicas,
-        runtime.local_replicas,
-        steps_per_loop,
-        placement,
-    )

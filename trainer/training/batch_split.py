@@ -32,4 +32,4 @@ def check_replicas(config: ExperimentConfig, replicas: int) -> None:
             "`data.global_batch_size` must divide evenly among replicas. Received: "
             f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
         )
-    reduction_blocks.check(config, replicas)
+    reduction_blocks.check(config.train.reduction_blocks, replicas)

@@ -1,36 +1,35 @@
-"""What do the weights in a checkpoint come to on the test set?"""
+"""Which loss and metric do the weights in a checkpoint have on the test set?
 
-from strategies import create
-from strategies.choose import Choice
-from strategies.cluster.spec import ClusterSpec
-from strategies.runtime import State
-from trainer.config.schema import ExperimentConfig
-from trainer.data import registry
+`CheckpointEvaluator` loads them into a runtime and evaluates them there.
+"""
+
+import dataclasses
+
+from strategies.runtime import Runtime, State
 from trainer.model.step import TrainingProgram
-from trainer.storage.workdir import Workdir
-from trainer.training import assemble, evaluation, resume
+from trainer.storage.checkpoints import CheckpointStore
+from trainer.training import evaluation
+from trainer.training.evaluation import EvaluationInput
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class CheckpointEvaluator:
-    """Evaluates checkpoints of one experiment, on these devices or on the TPU of the choice."""
+    """Evaluates the checkpoints of one experiment. Creating one starts the runtime."""
 
-    def __init__(
-        self, choice: Choice, devices: list[str], config: ExperimentConfig, workdir: Workdir
-    ):
-        # First, as a TPU that is initialised forgets what was on it.
-        self._runtime = create.create(choice, ClusterSpec(), devices)
-        self._dataset = registry.load(config.data)
-        self._program = TrainingProgram(config, self._dataset)
-        self._test = evaluation.test_input(self._dataset, self._runtime)
-        weights = self._program.initial_weights()
-        state = State(weights, self._program.initial_slots(weights))
-        pipeline = self._test.pipeline
-        self._runtime.start(self._program, state, pipeline, pipeline, num_steps=0)
-        self.store = resume.checkpoint_store(config, self._program, self._dataset, workdir)
-        self.steps_per_epoch = -(-len(self._dataset.train) // config.data.global_batch_size)
-        self.total_steps = assemble.total_steps(config, self.steps_per_epoch)
+    runtime: Runtime
+    program: TrainingProgram
+    test_input: EvaluationInput
+    store: CheckpointStore
+    steps_per_epoch: int
+    total_steps: int  # Of the whole run.
+
+    def __post_init__(self):
+        weights = self.program.initial_weights()
+        state = State(weights, self.program.initial_slots(weights))
+        pipeline = self.test_input.pipeline
+        self.runtime.start(self.program, state, pipeline, pipeline, num_steps=0)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
-        self._runtime.restore(self.store.read(step).state)
-        return evaluation.evaluate(self._runtime, self._test, self._program.metric_name)
+        self.runtime.restore(self.store.read(step).state)
+        return evaluation.evaluate(self.runtime, self.test_input, self.program.metric_name)

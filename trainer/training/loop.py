@@ -1,12 +1,12 @@
 """How does a run go from its first step to its last?
 
-The loop is bookkeeping: it says when to run, to look and to save. What a step is stands in
-`step.py`, where it ends in `schedule.py`, and how replicas agree in `strategies/`.
+`train` starts the runtime from the newest checkpoint, and runs, reports, evaluates and saves where the
+schedule says so. The loop is bookkeeping: `step.py` has the mathematics of a step, `schedule.py` says
+what follows each loop, and `strategies/` how replicas agree.
 """
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,27 +14,23 @@ import numpy as np
 from absl import logging
 
 from strategies.devices import threads as threads_lib
-from strategies.runtime import NUM_SUMS, Runtime
-from trainer.config.schema import ExperimentConfig
-from trainer.data.dataset import Dataset
+from strategies.runtime import NUM_SUMS
 from trainer.metrics.examples_log import ExamplesLog
 from trainer.metrics.means import means
-from trainer.metrics.throughput import Speed
+from trainer.metrics.throughput import Throughput
 from trainer.metrics.writers import MetricWriter
-from trainer.model.step import TrainingProgram
 from trainer.order.schedule import Loop
 from trainer.process.signals import StopRequest
 from trainer.process.watchdog import Watchdog
 from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint
-from trainer.storage.workdir import Workdir
 from trainer.training import evaluation, nonfinite, resume
-from trainer.training.assemble import block_size, make_schedule, sample_order, train_input
+from trainer.training.parts import RunParts
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run came to. `finished` is false where it was asked to stop on its way."""
+    """The result of a run. `finished` is false where it was asked to stop before its last step."""
 
     finished: bool
     step: int
@@ -45,57 +41,44 @@ class Result:
     weights: list[np.ndarray]
 
 
-def train_and_evaluate(
-    config: ExperimentConfig,
-    dataset: Dataset,
-    runtime: Runtime,
-    workdir: Workdir | None,
-    stop: StopRequest,
-    watch: Watchdog,
-    examples_dir: pathlib.Path | None = None,
-) -> Result:
-    """Trains to the config's last step, from the newest checkpoint in `workdir` if there is one.
-
-    `workdir` is None on the tasks that do not write. `examples_dir` is where any task that feeds
-    replicas logs what they consume, if the config asks for it.
+def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
+    """Trains to the last step of the schedule, from the newest checkpoint if there is one.
 
     Raises:
-      CheckpointError, WorkdirError: the workdir takes no more.
-      BadNumbersError: a loss became NaN or infinite.
+      CheckpointError, WorkdirError: the workdir cannot be written to.
+      InputError: the run has skipped more batches than it may.
+      NonFiniteError: a loss or the state became NaN or infinite, and the batch may not be skipped.
     """
-    with _Run(config, dataset, runtime, workdir, stop, watch, examples_dir) as run:
+    with _Run(parts, stop, watch) as run:
         while not run.train():
-            run.go_back()
+            run.roll_back()
         return run.result()
 
 
 class _Run:
-    """One run under way: `step`, its metrics so far, and what it writes to."""
+    """A run in progress: its step, its metrics since the last report, and its open files."""
 
-    def __init__(self, config, dataset, runtime, workdir, stop, watch, examples_dir):
-        self._config, self._runtime, self._workdir = config, runtime, workdir
+    def __init__(self, parts: RunParts, stop: StopRequest, watch: Watchdog):
+        self._runtime, self._workdir = parts.runtime, parts.workdir
         self._stop, self._watch = stop, watch
-        self._program = TrainingProgram(config, dataset, block_size(config, runtime))
-        self._store = resume.checkpoint_store(config, self._program, dataset, workdir)
-        self._saver = self._store and BackgroundSaver(self._store, config.train.checkpoint_every_s)
-        start = resume.resume(self._store, self._program, runtime, config)
-        self._order = sample_order(config, dataset)
-        self._schedule = make_schedule(config, dataset, self._order, runtime)
-        self._input = train_input(
-            config, dataset, self._order, runtime, self._schedule.steps_per_loop
-        )
-        self._test_input = evaluation.test_input(dataset, runtime)
-        runtime.start(
+        self._checkpoints, computation = parts.checkpoints, parts.computation
+        self._program, self._order = computation.program, computation.order
+        self._schedule = computation.schedule
+        self._train_input, self._test_input = computation.train_input, computation.test_input
+        store = self._checkpoints.store
+        self._saver = store and BackgroundSaver(store, self._checkpoints.every_s)
+        start = resume.resume(self._checkpoints, self._program, self._runtime)
+        self._runtime.start(
             self._program,
             start.state,
-            self._input,
+            self._train_input,
             self._test_input.pipeline,
             self._schedule.total_steps,
         )
-        self._writer = MetricWriter(workdir)
-        self._log = ExamplesLog(examples_dir if config.train.log_examples else None, runtime)
-        self._speed = Speed()
-        self._stand_at(start)
+        self._writer = MetricWriter(parts.workdir)
+        self._log = ExamplesLog(parts.examples_dir, self._runtime)
+        self._throughput = Throughput()
+        self._restart_from(start)
 
     def __enter__(self):
         return self
@@ -106,12 +89,12 @@ class _Run:
                 self._saver.__exit__(*error)
 
     def train(self) -> bool:
-        """Trains until the end, or a stop. False where the numbers have gone bad."""
+        """Trains to the last step, or until a stop. False where a number is not finite."""
         if self._test is None and self._schedule.evaluates_at(self._step):
-            self._evaluate()  # It was stopped before it came to that.
+            self._evaluate()  # The run was stopped before this evaluation.
         with contextlib.closing(self._loops()) as loops:
-            for loop, elements in loops:
-                stopping = not loop.skip and self._take(loop, elements)
+            for loop, inputs in loops:
+                stopping = not loop.skip and self._run_steps(loop, inputs)
                 self._step = loop.end_step
                 if (loop.report or stopping) and not self._collect():
                     return False
@@ -127,82 +110,85 @@ class _Run:
                     break
         return True
 
-    def go_back(self) -> None:
-        """To the last checkpoint, having found where the numbers went bad.
+    def roll_back(self) -> None:
+        """Finds the step whose numbers are not finite, and restarts before it, with its batch skipped.
 
         Raises:
-          BadNumbersError: the config wants no batch left out, or no more.
+          NonFiniteError: no batch may be skipped, or no more.
         """
-        self._watch.progress(f"looking for bad numbers before step {self._step}")
+        self._watch.progress(f"searching for non-finite numbers before step {self._step}")
         if self._saver:
             self._saver.flush()
-        start = resume.resume(self._store, self._program, self._runtime, self._config)
+        start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.restore(start.state)
-        elements, schedule = self._input.elements, self._schedule
-        bad = nonfinite.find(self._runtime, elements, schedule, start.step, self._step)
-        if bad is None:
-            logging.warning("they went well when taken again; going on at step %d", self._step)
+        schedule = self._schedule
+        found = nonfinite.find(self._runtime, self._train_input, schedule, start.step, self._step)
+        if found is None:
+            logging.warning("the steps were finite when repeated; resuming at step %d", self._step)
             self._sums = np.zeros(NUM_SUMS)
             return
-        may_skip = len(schedule.skipped) < self._config.train.skip_bad_batches
-        nonfinite.report(bad, self._order, self._workdir, start.step, may_skip)
+        may_skip = len(schedule.skipped) < self._checkpoints.max_skipped
+        nonfinite.report(found, self._order, self._workdir, start.step, may_skip)
         self._runtime.restore(start.state)
-        skipped = {*schedule.skipped, bad.step}
-        self._stand_at(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
+        skipped = {*schedule.skipped, found.step}
+        self._restart_from(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
 
     def result(self) -> Result:
-        """What it came to; the weights are those of the last step."""
+        """The result so far; the weights are those of the last step."""
         finished = self._step >= self._schedule.total_steps
         if finished and self._test is None:
             self._evaluate()
         weights = self._runtime.state().weights
         test = self._test if finished else {}
-        speed = self._speed.examples_per_s
-        return Result(finished, self._step, self._epoch, self._train, test, speed, weights)
+        examples_per_s = self._throughput.examples_per_s
+        return Result(finished, self._step, self._epoch, self._train, test, examples_per_s, weights)
 
     @property
     def _epoch(self) -> float:
         return self._step / self._order.steps_per_epoch
 
-    def _stand_at(self, start: Checkpoint) -> None:
+    def _restart_from(self, start: Checkpoint) -> None:
         self._step, self._train, self._test = start.step, start.metrics, start.test
         self._sums = np.array(start.sums)
         self._schedule = dataclasses.replace(self._schedule, skipped=frozenset(start.skipped))
-        self._writer.go_back(self._step)
-        self._log.go_back(self._step)
+        self._writer.truncate_after_step(self._step)
+        self._log.truncate_from_step(self._step)
 
     def _loops(self) -> Iterator[tuple[Loop, tuple]]:
-        with contextlib.closing(self._input.elements(self._schedule.loops(self._step))) as feed:
-            for loop in self._schedule.loops(self._step):
+        loops = self._schedule.loops(self._step)
+        inputs = self._train_input.loop_inputs(self._schedule.loops(self._step))
+        with contextlib.closing(inputs):
+            for loop in loops:
                 self._watch.progress(f"training at step {loop.first_step}")
-                with self._speed:
-                    elements = next(feed)
-                yield loop, elements
+                with self._throughput:
+                    loop_input = next(inputs)
+                yield loop, loop_input
 
-    def _take(self, loop: Loop, elements: tuple) -> bool:
-        self._test = None  # Of a step that is past.
-        with self._speed:
+    def _run_steps(self, loop: Loop, inputs: tuple) -> bool:
+        self._test = None  # It was of an earlier step.
+        with self._throughput:
             stopping = self._runtime.run(
-                loop.first_step, loop.num_steps, elements, self._stop.requested
+                loop.first_step, loop.num_steps, inputs, self._stop.requested
             )
-        self._log.write(loop, elements)
+        self._log.write(loop, inputs)
         return stopping
 
     def _collect(self) -> bool:
-        """Adds the sums of the last steps to those since the last report; false for bad numbers.
+        """Adds the sums of the last steps to those since the last report; false if not finite.
 
-        A leader that saves by time comes here oftener than the others, and must decide as they do.
+        It checks the total, not the last steps' sums: a leader that saves by time collects more often
+        than the other tasks, and must reach the same decision.
         """
-        with self._speed:
+        with self._throughput:
             sums = self._runtime.collect()
-        self._speed.add(sums[2])
+        self._throughput.add(sums[2])
         self._sums = self._sums + sums
-        return nonfinite.are_finite(self._sums)
+        return nonfinite.sums_are_finite(self._sums)
 
     def _report(self) -> None:
         self._train = means(self._sums, self._program.metric_name)
         self._sums = np.zeros(NUM_SUMS)
-        values = self._train | {"examples_per_s": self._speed.lap()}
+        values = self._train | {"examples_per_s": self._throughput.lap()}
         self._writer.write("train", self._step, self._epoch, values)
 
     def _evaluate(self) -> None:
@@ -212,10 +198,10 @@ class _Run:
         self._writer.write("eval", self._step, self._epoch, self._test)
 
     def _save(self) -> bool:
-        """Saves on the task that writes. False on all tasks where the state is not finite."""
+        """Saves, on the task that writes. False, on all tasks, where the state is not finite."""
         self._watch.progress(f"saving step {self._step}")
         state = self._runtime.state()
-        if not nonfinite.is_finite(state):
+        if not nonfinite.state_is_finite(state):
             return False
         if self._saver:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))

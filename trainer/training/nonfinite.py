@@ -1,100 +1,111 @@
-"""At which step did the numbers go bad, and on which examples?
+"""At which step did a number become NaN or infinite, and on which examples?
 
-Losses are looked at where a loop reports. If their sum is NaN or infinite, or the state about to be saved
-is, the run goes back to its last checkpoint and takes the same steps again, looking closer: steps are
-deterministic, so it comes by the same place. All tasks have the same sums, so all do this together.
+The loop checks the losses when it reports, and the state before it saves. If a number is not finite, the
+run restores its last checkpoint and repeats the same steps one by one: steps are deterministic, so the
+same batch fails again. All tasks have the same sums, so all tasks do this together.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import logging
 
 from strategies.errors import InputError
 from strategies.runtime import Runtime, State
+from trainer.data.input_pipeline import InputPipeline
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop, Schedule
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
 
-_SHOWN = 16
-
-Elements = Callable[[Iterator[Loop]], Iterator[tuple]]
+_MAX_SHOWN = 16  # Examples in a message; the file lists all.
 
 
-class BadNumbersError(InputError):
+class NonFiniteError(InputError):
     """A loss or the state became NaN or infinite."""
 
 
 @dataclasses.dataclass(frozen=True)
-class BadStep:
-    """The first step of which something was NaN or infinite: its loss, or the state after it."""
+class NonFiniteStep:
+    """The first step whose loss, or the state after it, was NaN or infinite."""
 
     step: int
     what: str
 
 
-def are_finite(sums: np.ndarray) -> bool:
+def sums_are_finite(sums: np.ndarray) -> bool:
     return bool(np.isfinite(sums).all())
 
 
-def is_finite(state: State) -> bool:
-    """Whether every weight and slot is a number that training can go on from."""
+def state_is_finite(state: State) -> bool:
+    """Whether every weight and every slot is finite."""
     arrays = (*state.weights, *(slot for own in state.slots for slot in own))
     return all(np.isfinite(array).all() for array in arrays)
 
 
 def find(
-    runtime: Runtime, elements: Elements, schedule: Schedule, start: int, end: int
-) -> BadStep | None:
-    """The BadStep in [start, end), or None where these steps went well this time.
+    runtime: Runtime, pipeline: InputPipeline, schedule: Schedule, start: int, end: int
+) -> NonFiniteStep | None:
+    """The NonFiniteStep in [start, end), or None where all of these steps were finite this time.
 
-    The runtime must hold the state after `start` steps. On parameter servers the steps are taken one
-    after the other here, and not as they were; so there they may go well.
+    The runtime must hold the state after `start` steps. With parameter servers the steps are repeated
+    one after another, which may change their results; so there they may all be finite.
     """
     for loop in dataclasses.replace(schedule, total_steps=end).loops(start):
         before = runtime.state()
-        if _trouble(runtime, elements, [loop]):
+        if _first_nonfinite(runtime, pipeline, [loop]):
             runtime.restore(before)
             steps = [Loop(step, 1) for step in range(loop.first_step, loop.end_step)]
-            if found := _trouble(runtime, elements, steps):
+            if found := _first_nonfinite(runtime, pipeline, steps):
                 return found
     return None
 
 
 def report(
-    bad: BadStep, order: SampleOrder, workdir: Workdir | None, last_good: int, is_skipped: bool
+    found: NonFiniteStep,
+    order: SampleOrder,
+    workdir: Workdir | None,
+    checkpoint_step: int,
+    is_skipped: bool,
 ) -> None:
-    """Says what was found, and writes it to the workdir whole.
+    """Logs the step and its examples, and lists all of them in `bad_batch-STEP.json` in the workdir.
+
+    `checkpoint_step` is that of the last checkpoint, 0 where there is none.
 
     Raises:
-      BadNumbersError: the batch is not to be skipped.
+      NonFiniteError: the batch is not to be skipped.
     """
-    batch = order.step_batch(bad.step)
+    batch = order.step_batch(found.step)
     examples = batch[batch != PADDING].tolist()
     if workdir:
-        found = {**dataclasses.asdict(bad), "examples": examples, "checkpoint": last_good}
-        write_json(workdir.path / f"bad_batch-{bad.step}.json", found)
-    shown = ", ".join(map(str, examples[:_SHOWN])) + (", ..." if examples[_SHOWN:] else "")
-    kept = f"the last good checkpoint is of step {last_good}" if last_good else "none was saved yet"
-    said = f"{bad.what} at step {bad.step}, on the batch of examples {shown}; {kept}"
+        record = {**dataclasses.asdict(found), "examples": examples, "checkpoint": checkpoint_step}
+        write_json(workdir.path / f"bad_batch-{found.step}.json", record)
+    shown = ", ".join(map(str, examples[:_MAX_SHOWN])) + (", ..." if examples[_MAX_SHOWN:] else "")
+    kept = (
+        f"the last good checkpoint is of step {checkpoint_step}"
+        if checkpoint_step
+        else "no checkpoint was saved yet"
+    )
+    message = f"{found.what} at step {found.step}, on the batch of examples {shown}; {kept}"
     if not is_skipped:
-        raise BadNumbersError(
-            f"{said}. Look at these examples, lower `optimizer.learning_rate`, or let "
-            "`train.skip_bad_batches` go back and leave such batches out."
+        raise NonFiniteError(
+            f"{message}. Check these examples, lower `optimizer.learning_rate`, or set "
+            "`train.skip_bad_batches` to roll back and skip such batches."
         )
-    logging.warning("%s. Going back to it, to leave that batch out", said)
+    logging.warning("%s. Resuming at step %d to skip that batch", message, checkpoint_step)
 
 
-def _trouble(runtime: Runtime, elements: Elements, loops: list[Loop]) -> BadStep | None:
-    for loop, element in zip(loops, elements(iter(loops)), strict=True):
+def _first_nonfinite(
+    runtime: Runtime, pipeline: InputPipeline, loops: list[Loop]
+) -> NonFiniteStep | None:
+    for loop, inputs in zip(loops, pipeline.loop_inputs(iter(loops)), strict=True):
         if loop.skip:
             continue
-        runtime.run(loop.first_step, loop.num_steps, element, False)
+        runtime.run(loop.first_step, loop.num_steps, inputs, False)
         sums = runtime.collect()
-        if not are_finite(sums):
-            return BadStep(loop.first_step, f"the loss became {sums[0]}")
-        if not is_finite(runtime.state()):
-            return BadStep(loop.first_step, "the weights or the optimizer's state became infinite")
+        if not sums_are_finite(sums):
+            return NonFiniteStep(loop.first_step, f"the loss became {sums[0]}")
+        if not state_is_finite(runtime.state()):
+            what = "the weights or the optimizer's state became infinite"
+            return NonFiniteStep(loop.first_step, what)
     return None

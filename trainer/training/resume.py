@@ -1,7 +1,7 @@
-"""Where does a run stand when it starts, or starts again?
+"""From which step, and with which state, does a run start?
 
-The leader looks into its workdir and tells the others, who need none: all begin at one step, with one
-state. What a checkpoint must have in common with the run, so that it can go on from it, is said here.
+From the newest usable checkpoint, or from step 0. Only the leader reads a workdir; it broadcasts what it
+found, so that all tasks start from one step with one state.
 """
 
 import dataclasses
@@ -10,61 +10,33 @@ import numpy as np
 from absl import logging
 
 from strategies.devices import threads
+from strategies.errors import InputError
 from strategies.runtime import Runtime, State
-from trainer.config import schema as config_lib
-from trainer.config.fields import ConfigError
-from trainer.config.schema import ExperimentConfig
-from trainer.data.dataset import Dataset
 from trainer.model.step import TrainingProgram
-from trainer.storage.checkpoints import Checkpoint, CheckpointStore, Layout
-from trainer.storage.workdir import Workdir
+from trainer.storage.checkpoints import Checkpoint
+from trainer.training.parts import CheckpointPolicy
 
 
-def checkpoint_store(
-    config: ExperimentConfig, program: TrainingProgram, dataset: Dataset, workdir: Workdir | None
-) -> CheckpointStore | None:
-    """The checkpoints of this experiment in a workdir; None where there is no workdir."""
-    if not workdir:
-        return None
-    slots = [program.slot_names(weight.shape) for weight in program.initial_weights()]
-    decisive = {
-        name: value
-        for name, value in config_lib.flatten(config).items()
-        if name not in config_lib.TRAJECTORY_FREE
-    }
-    return CheckpointStore(
-        workdir.checkpoints,
-        Layout(program.weight_names, slots),
-        config.train.keep_checkpoints,
-        config.train.keep_best,
-        origin=decisive | {"data": dataset.fingerprint},
-        defaults={field.name: field.default for field in config_lib.fields()},
-    )
+def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime) -> Checkpoint:
+    """The checkpoint that every task starts from: the leader's newest, or one of step 0.
 
-
-def resume(
-    store: CheckpointStore | None,
-    program: TrainingProgram,
-    runtime: Runtime,
-    config: ExperimentConfig,
-) -> Checkpoint:
-    """Where every task stands: at the newest checkpoint its leader found, or at step 0.
+    All tasks must call this together: it is a broadcast.
 
     Raises:
-      ConfigError: the run left out more batches than the config allows.
+      InputError: the run has skipped more batches than the policy allows.
     """
     weights = program.initial_weights()
-    fresh = Checkpoint(0, State(weights, program.initial_slots(weights)))
-    found = (store and store.newest()) or fresh
-    room = config.train.skip_bad_batches
-    if len(found.skipped) > room:
-        raise ConfigError(
-            f"`train.skip_bad_batches` must be at least {len(found.skipped)}, as many as this run "
-            f"has left out. Received: {room}; give it again, or choose another --workdir."
+    initial = Checkpoint(0, State(weights, program.initial_slots(weights)))
+    found = (policy.store and policy.store.newest()) or initial
+    max_skipped = policy.max_skipped
+    if len(found.skipped) > max_skipped:
+        raise InputError(
+            f"`train.skip_bad_batches` must be at least {len(found.skipped)}, the number that this run "
+            f"has skipped. Received: {max_skipped}; raise it, or choose another --workdir."
         )
-    skipped = np.full(room, -1)  # Of one shape on all tasks, as what is shared must be.
+    skipped = np.full(max_skipped, -1)  # A broadcast needs one shape on all tasks.
     skipped[: len(found.skipped)] = found.skipped
-    place, weights, slots, sums, skipped = runtime.broadcast(
+    position, weights, slots, sums, skipped = runtime.broadcast(
         (
             np.array([found.step, found.test is not None]),
             found.state.weights,
@@ -73,13 +45,13 @@ def resume(
             skipped,
         )
     )
-    step, is_tested = place.tolist()
+    step, is_tested = position.tolist()
     if step:
         logging.info("resuming at step %d", step)
     if found.threads not in (0, threads.num_threads()):
         logging.info(
-            "it was saved with %d threads a process, and here are %d: of some sizes of blocks the last "
-            "bits differ then; TF_NUM_INTRAOP_THREADS sets the number",
+            "the checkpoint was saved with %d threads per process, and this process has %d: for some "
+            "block sizes the last bits then differ; TF_NUM_INTRAOP_THREADS sets the number",
             found.threads,
             threads.num_threads(),
         )
@@ -88,7 +60,7 @@ def resume(
         step=step,
         state=State(weights, slots),
         sums=tuple(sums.tolist()),
-        # The figures are with who writes them; that they are there all must know.
+        # Only the leader needs the test metrics; all tasks must know whether there are any.
         test=(found.test or {}) if is_tested else None,
         skipped=tuple(skipped[skipped >= 0].tolist()),
     )

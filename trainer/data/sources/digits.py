@@ -1,7 +1,7 @@
 """What are the embedded digits?
 
-scikit-learn carries 1,797 real scans of handwritten digits inside its package, so a first run needs
-no network. They are not MNIST: a net trained on one does badly on the other.
+1,797 scans of handwritten digits that scikit-learn's package includes, so a first run needs no network.
+They are not MNIST: a model trained on one data set does badly on the other.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ _SIZE = 28  # MNIST's, so that one model fits both.
 
 
 def load(config: DataConfig) -> Dataset:
-    """uint8 [1497 and 300, 28, 28] images in 10 classes; the split never changes."""
+    """uint8 images [1497, 28, 28] and [300, 28, 28] in 10 classes; the split never changes."""
     scans, classes = _scans()
     order = SampleOrder(len(scans), 1, seed=0).examples(0, np.arange(len(scans)))
     images, labels = _enlarge(scans)[order], classes[order]
@@ -37,16 +37,16 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
-def find(config: DataConfig) -> str:
+def describe(config: DataConfig) -> str:
     return f"{_DESCRIPTION}; embedded, no network needed"
 
 
 def _scans() -> tuple[np.ndarray, np.ndarray]:
-    """[1797, 8, 8] in 0 to 16, and int32 [1797]."""
-    # From its file, as importing the package takes a second; but where that is, only it can say.
+    """Images [1797, 8, 8] with values 0 to 16, and classes int32 [1797]."""
+    # Read from the package's file: to import the package takes a second.
     package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
     path = pathlib.Path(package, "datasets", "data", "digits.csv.gz")
-    if not path.exists():
+    if not path.exists():  # This version stores it elsewhere.
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -56,7 +56,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _enlarge(images: np.ndarray) -> np.ndarray:
-    """uint8 [n, 28, 28] by nearest neighbour from [n, 8, 8] in 0 to 16."""
+    """uint8 [n, 28, 28], by nearest neighbour, from [n, 8, 8] with values 0 to 16."""
     nearest = (2 * np.arange(_SIZE) + 1) * images.shape[1] // (2 * _SIZE)
     grey = np.rint(images * (255 / 16)).astype(np.uint8)
     return grey[:, nearest][:, :, nearest]

@@ -1,8 +1,8 @@
-"""What are the documents' synthetic data sets, and which weights made them?
+"""What are the synthetic data sets, and which weights made their targets?
 
-Every number is a small multiple of a power of two, drawn from the raw bits of numpy's Philox, whose
-stream is fixed by its specification. Sums of their products are exact in float64 in any order, so
-every machine, numpy and BLAS makes the same bits; the run's own seed plays no part.
+A fixed "teacher" model made them. Every number is a small multiple of a power of two, drawn from the raw
+bits of NumPy's Philox, whose stream is fixed by its specification. Sums of their products are exact in
+float64 in any order, so every machine, NumPy and BLAS gives the same bits. The run's seed has no effect.
 """
 
 import zlib
@@ -23,9 +23,9 @@ _DESCRIPTIONS = {
 
 
 def load(config: DataConfig) -> Dataset:
-    """float32 [10000 and 2000, 100] features; int32 classes or float32 [n, 10] outputs.
+    """float32 features [10000, 100] and [2000, 100]; int32 classes [n] or float32 outputs [n, 10].
 
-    `truth` holds the teacher's weights by name: kernel [100, 10] and bias [10], or for dense_100
+    `truth` has the teacher's weights by name: kernel [100, 10] and bias [10], or for dense_100
     hidden_kernel [100, 100], hidden_bias [100], output_kernel [100, 10] and output_bias [10].
     """
     is_classification = config.name == "dense_100"
@@ -44,12 +44,12 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
-def find(config: DataConfig) -> str:
+def describe(config: DataConfig) -> str:
     return f"{_DESCRIPTIONS[config.name]}; made from a fixed seed, no network needed"
 
 
 def _normal(name: str, what: str, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
-    """float64 multiples of 2**-10, near enough normal: four uniform 16-bit integers added up."""
+    """float64 multiples of 2**-10, nearly normal: each is the sum of four uniform 16-bit integers."""
     key = zlib.crc32(f"{name}/{what}".encode())
     count = int(np.prod(shape))
     bits = np.random.Philox(key=key).random_raw(count).astype(np.uint64)
@@ -77,7 +77,7 @@ def _dense_teacher(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
         "output_kernel": _normal(name, "output_kernel", (_FEATURES, _OUTPUTS), scale=0.15),
         "output_bias": np.zeros(_OUTPUTS),
     }
-    # Rectified units have a positive mean: uncentred, three classes would take most examples.
+    # Rectified units have a positive mean: without this bias three classes would get most examples.
     centre = _logits(features, truth).mean(0)
     return truth | {"output_bias": -_on_grid(centre)}
 

@@ -20,9 +20,9 @@ from tests.paths import ROOT
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
-from trainer.estimate.tpu_program import trace
+from trainer.estimate import tpu_program
 from trainer.storage.workdir import Workdir
-from trainer.training.checkpoint_evaluator import CheckpointEvaluator
+from trainer.training import assemble
 
 _LISTED = ROOT / "tests" / "tpu" / "xla_tpu_kernels.txt"
 _CORES = 8
@@ -41,15 +41,22 @@ _CASES = {
 }
 
 
+def _trace(config, dataset, **kwargs):
+    return tpu_program.trace(
+        lambda runtime: assemble.computation(config, dataset, runtime), _CORES, **kwargs
+    )
+
+
 @functools.cache
 def _program(case="digits_dense"):
     config = config_load.resolve(case.partition(",")[0], _CASES[case] | _BATCH)
-    return trace(config, registry.load(config.data), _CORES)
+    return _trace(config, registry.load(config.data))
 
 
-def _elements(program):
-    """The first loop's elements, one per core."""
-    return next(program.feed.elements(program.schedule.loops(0)))
+def _loop_inputs(program):
+    """The inputs of the first loop, one per core."""
+    computation = program.computation
+    return next(computation.train_input.loop_inputs(computation.schedule.loops(0)))
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +113,7 @@ def test_only_indices_are_sent_with_a_call_where_the_data_is_resident(case, arra
     sent = [tensor for tensor in inputs if tensor.dtype != tf.resource]
     # The replica's number and the number of steps are always sent.
     assert len(sent) == 2 + arrays
-    indices = _elements(_program(case))[0][0]
+    indices = _loop_inputs(_program(case))[0][0]
     assert (indices.dtype, indices.shape) in [(one.dtype, one.shape) for one in sent]
 
 
@@ -115,12 +122,13 @@ def test_a_checkpoint_is_evaluated_on_the_cores_of_a_tpu(monkeypatch, tmp_path, 
         "strategies.tpu.runtime.connect", lambda *unused: trace_only_strategy(_CORES)
     )
     config = config_load.resolve("digits_dense", {})
-    evaluator = CheckpointEvaluator(Choice("tpu", "a test", "local"), [], config, Workdir(tmp_path))
-    test = evaluator._test
-    assert (
-        test.loops[0].num_steps * _CORES >= 2
-    )  # 300 examples are two blocks; the rest is padding.
-    traced = Traced(evaluator._runtime.traced_evaluation(next(test.pipeline.elements(test.loops))))
+    evaluator = assemble.checkpoint_evaluator(
+        config, Choice("tpu", "asked for", "local"), [], Workdir(tmp_path)
+    )
+    test = evaluator.test_input
+    assert test.loops[0].num_steps * _CORES >= 2  # Two blocks of 300 examples, and padding.
+    blocks = next(test.pipeline.loop_inputs(test.loops))
+    traced = Traced(evaluator.runtime.traced_evaluation(blocks))
     assert set(traced.counts()) - with_kernel == set()
     assert traced.open_shapes() == []
 
@@ -128,7 +136,7 @@ def test_a_checkpoint_is_evaluated_on_the_cores_of_a_tpu(monkeypatch, tmp_path, 
 def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_in_memory():
     config = config_load.resolve("digits_dense", _BATCH)
     dataset = registry.load(config.data)
-    bare = trace(config, dataset, _CORES, with_values=False)
+    bare = _trace(config, dataset, with_values=False)
     assert bare.loop.counts() == _program().loop.counts()
     assert bare.evaluation.counts() == _program().evaluation.counts()
     inputs = [
@@ -138,7 +146,7 @@ def test_without_values_the_program_is_the_same_and_no_copy_of_the_model_is_in_m
     assert inputs[0] == inputs[1]
     large = config_load.resolve("digits_dense", _BATCH | {"model.hidden_units": "50000"})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    held = trace(large, dataset, _CORES, with_values=False).state
+    held = _trace(large, dataset, with_values=False).state
     weights = sum(weight.nbytes for weight in held.weights)
     assert weights > 150e6  # And 24 times as much, with the slots, on all cores.
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < weights
@@ -161,7 +169,7 @@ def test_restore_sets_the_copy_on_every_core_and_state_reads_it_back():
 def test_a_batch_that_does_not_divide_evenly_among_the_cores_is_refused():
     config = config_load.resolve("digits_dense", {"data.global_batch_size": "100"})
     with pytest.raises(ConfigError) as caught:
-        trace(config, registry.load(config.data), _CORES)
+        _trace(config, registry.load(config.data))
     assert str(caught.value) == (
         "`data.global_batch_size` must divide evenly among replicas. Received: 100 for 8 replicas; "
         "try 96 or 104."
@@ -176,7 +184,7 @@ def test_a_tpu_lost_during_a_run_ends_it_with_a_resumable_error(error, monkeypat
     program = _program()
     monkeypatch.setattr(program.runtime, "_loop", lost)
     with pytest.raises(Resumable, match=rf"the TPU was lost, or preempted \({error.__name__}\); "):
-        program.runtime.run(0, 1, _elements(program), False)
+        program.runtime.run(0, 1, _loop_inputs(program), False)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
-"""Does every replica read its share, the same from memory as from a stream?"""
+"""Does every replica read its share, the same from resident as from streamed data?"""
 
 import numpy as np
 import pytest
 
 from trainer.data.dataset import Split
 from trainer.data.input_pipeline import (
+    MAX_LOOP_BYTES,
+    MAX_RESIDENT_BYTES,
     MAX_STEPS_PER_LOOP,
-    RESIDENT_BYTES,
-    SLAB_BYTES,
     InputPipeline,
     choose_placement,
     choose_steps_per_loop,
@@ -19,7 +19,7 @@ BATCH = 12  # Divides among 1, 2, 3 and 4 replicas.
 
 
 def _images(num_examples=101):
-    """Images and classes that both tell their index."""
+    """Images, each with its own index as its class."""
     features = np.random.default_rng(0).integers(0, 256, (num_examples, 4, 4)).astype(np.uint8)
     return Split(features, np.arange(num_examples, dtype=np.int32))
 
@@ -42,14 +42,14 @@ def _pipeline(split, placement, num_replicas=1, replicas=None, steps_per_loop=4,
     return pipeline, order
 
 
-def _slabs(pipeline, loops):
+def _stacked_batches(pipeline, loops):
     """[loop][replica] -> (features, targets, example weights) as arrays."""
     return [
         [
             tuple(np.asarray(part) for part in pipeline.stacked_batches(pipeline.resident, one))
             for one in each
         ]
-        for each in pipeline.elements(loops)
+        for each in pipeline.loop_inputs(loops)
     ]
 
 
@@ -57,18 +57,18 @@ def _consumed(pipeline, loops):
     """[replica] -> [step, example] indices, padding rows of short loops left out."""
     steps = [
         [one[0].numpy()[: loop.num_steps] for one in each]
-        for loop, each in zip(loops, pipeline.elements(loops), strict=True)
+        for loop, each in zip(loops, pipeline.loop_inputs(loops), strict=True)
     ]
     return [np.concatenate(rows) for rows in zip(*steps, strict=True)]
 
 
 @pytest.mark.parametrize("num_replicas", [1, 2, 3, 4])
 @pytest.mark.parametrize("split", [_images(), _floats()], ids=["images", "floats"])
-def test_memory_and_stream_give_identical_slabs(split, num_replicas):
+def test_resident_and_streamed_data_give_identical_batches(split, num_replicas):
     resident, order = _pipeline(split, "resident", num_replicas)
     stream, _ = _pipeline(split, "stream", num_replicas)
     loops = _loops(order)
-    both = zip(_slabs(resident, loops), _slabs(stream, loops), strict=True)
+    both = zip(_stacked_batches(resident, loops), _stacked_batches(stream, loops), strict=True)
     num_arrays = 0
     for one, other in both:
         for mine, theirs in zip(one, other, strict=True):
@@ -109,11 +109,11 @@ def test_the_slices_of_a_step_side_by_side_are_the_global_batch():
 
 
 @pytest.mark.parametrize("placement", ["resident", "stream"])
-def test_a_slab_holds_the_examples_of_its_indices_and_weighs_padding_nothing(placement):
+def test_a_batch_has_the_examples_of_its_indices_and_padding_has_weight_zero(placement):
     split = _images()
     pipeline, order = _pipeline(split, placement)
     last = order.steps_per_epoch - 1  # 101 examples: 5 in the last batch of 12.
-    ((features, targets, weights),) = _slabs(pipeline, [Loop(last, 1)])[0]
+    ((features, targets, weights),) = _stacked_batches(pipeline, [Loop(last, 1)])[0]
     indices = order.step_batch(last)
     assert features.shape == (4, 12, 4, 4) and features.dtype == np.uint8
     assert targets.shape == (4, 12) and weights.shape == (4, 12)
@@ -122,7 +122,7 @@ def test_a_slab_holds_the_examples_of_its_indices_and_weighs_padding_nothing(pla
     assert np.array_equal(features[0, :5], split.features[indices[:5]])
 
 
-def test_the_number_of_steps_in_a_loop_changes_nothing_that_is_read():
+def test_the_number_of_steps_in_a_loop_does_not_change_what_is_read():
     expected, order = _pipeline(_images(), "resident", 2, steps_per_loop=1)
     expected = _consumed(expected, _loops(order, 1))
     for steps in (2, 5, 9):
@@ -131,23 +131,23 @@ def test_the_number_of_steps_in_a_loop_changes_nothing_that_is_read():
         assert all(np.array_equal(a, b) for a, b in zip(read, expected, strict=True))
 
 
-def test_a_loop_in_the_middle_reads_what_it_would_have_read_on_the_way():
+def test_a_resumed_run_reads_what_the_uninterrupted_run_read():
+    def bits(batches):
+        return [[array.tobytes() for array in one] for each in batches for one in each]
+
     pipeline, order = _pipeline(_images(), "stream", 2)
     loops = _loops(order)
-    tail = [
-        [part.tobytes() for part in one] for each in _slabs(pipeline, loops)[3:] for one in each
-    ]
-    resumed = [[part.tobytes() for part in o] for each in _slabs(pipeline, loops[3:]) for o in each]
-    assert resumed == tail
+    uninterrupted = _stacked_batches(pipeline, loops)
+    assert bits(_stacked_batches(pipeline, loops[3:])) == bits(uninterrupted[3:])
 
 
-def test_data_of_a_known_size_is_resident_and_larger_data_streams():
-    def split(num_bytes):  # Of no memory: one byte seen so many times.
+def test_data_up_to_the_limit_is_resident_and_larger_data_is_streamed():
+    def split(num_bytes):  # Takes no memory: a view that repeats one byte.
         return Split(np.broadcast_to(np.uint8(0), (num_bytes, 1)), np.zeros(1, np.int32))
 
-    assert choose_placement(split(RESIDENT_BYTES), "auto") == "resident"
-    assert choose_placement(split(RESIDENT_BYTES + 1), "auto") == "stream"
-    assert choose_placement(split(RESIDENT_BYTES + 1), "resident") == "resident"
+    assert choose_placement(split(MAX_RESIDENT_BYTES), "auto") == "resident"
+    assert choose_placement(split(MAX_RESIDENT_BYTES + 1), "auto") == "stream"
+    assert choose_placement(split(MAX_RESIDENT_BYTES + 1), "resident") == "resident"
     assert choose_placement(split(1), "stream") == "stream"
 
 
@@ -158,13 +158,13 @@ def test_data_of_a_known_size_is_resident_and_larger_data_streams():
         (0, None, 1_200, 100),  # An epoch of 1,200 examples has 100 steps of 12.
         (7, None, 60_000, 7),
         (5_000, None, 1_200, 100),
-        (0, 10, 60_000, 10),  # A strategy that hands out windows of ten.
+        (0, 10, 60_000, 10),  # A strategy whose default is ten.
         (0, 500, 1_200, 100),
         (7, 10, 60_000, 7),
         (70, 10, 60_000, 70),
     ],
 )
-def test_a_loop_has_as_many_steps_as_wanted_or_as_the_strategy_prefers_and_as_an_epoch_has(
+def test_a_loop_has_the_wanted_or_default_number_of_steps_and_at_most_an_epoch(
     wanted, default, num_examples, steps
 ):
     split = Split(np.zeros((num_examples, 1), np.uint8), np.zeros(num_examples, np.int32))
@@ -172,11 +172,11 @@ def test_a_loop_has_as_many_steps_as_wanted_or_as_the_strategy_prefers_and_as_an
     assert choose_steps_per_loop(split, order, 1, wanted, default) == steps
 
 
-def test_large_examples_make_short_loops_and_more_replicas_longer_ones():
-    features = np.broadcast_to(np.float32(0), (60_000, SLAB_BYTES // 4 // BATCH // 10))
+def test_large_examples_give_short_loops_and_more_replicas_longer_ones():
+    features = np.broadcast_to(np.float32(0), (60_000, MAX_LOOP_BYTES // 4 // BATCH // 10))
     split = Split(features, np.zeros(60_000, np.int32))
     order = SampleOrder(60_000, BATCH, 0)
     assert choose_steps_per_loop(split, order, 1, 0, None) == 10
     assert choose_steps_per_loop(split, order, 2, 0, None) == 20
-    huge = Split(np.broadcast_to(np.float32(0), (60_000, SLAB_BYTES)), split.targets)
+    huge = Split(np.broadcast_to(np.float32(0), (60_000, MAX_LOOP_BYTES)), split.targets)
     assert choose_steps_per_loop(huge, order, 1, 0, None) == 1

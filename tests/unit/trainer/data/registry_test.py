@@ -1,4 +1,4 @@
-"""Are the embedded and synthetic data sets what they say, the same on every machine?"""
+"""Are the embedded and synthetic data sets as documented, and the same on every machine?"""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def _load(name, train_examples=0):
 
 
 @pytest.mark.parametrize("name", _WITHOUT_NETWORK)
-def test_features_and_targets_fit_together(name):
+def test_features_and_targets_have_the_documented_types_and_shapes(name):
     dataset = _load(name)
     for split in (dataset.train, dataset.test):
         assert len(split) == len(split.features) == len(split.targets) > 0
@@ -63,13 +63,13 @@ def test_no_digit_is_in_both_splits_and_none_is_lost():
     assert sorted(map(bytes, small)) == sorted(map(bytes, expected))
 
 
-def test_the_digits_say_that_they_are_not_mnist_and_are_scaled_to_one():
+def test_the_digits_are_described_as_not_mnist_and_scaled_to_one():
     dataset = _load("digits")
     assert "not MNIST" in dataset.description
     assert dataset.train.features.max() * dataset.feature_scale == 1.0
 
 
-def test_linear_targets_are_the_teachers_within_its_noise():
+def test_linear_targets_are_the_teachers_outputs_within_its_noise():
     dataset = _load("linear_100")
     for split in (dataset.train, dataset.test):
         noise = split.targets - (split.features @ dataset.truth["kernel"] + dataset.truth["bias"])
@@ -84,7 +84,7 @@ def test_least_squares_finds_the_teachers_weights():
     assert np.abs(weights[-1] - dataset.truth["bias"]).max() < 0.001
 
 
-def test_relu_targets_are_the_teachers_without_noise():
+def test_relu_targets_are_the_teachers_outputs_without_noise():
     dataset = _load("relu_regression")
     features, truth = dataset.test.features.astype(np.float64), dataset.truth
     expected = np.maximum(features @ truth["kernel"] + truth["bias"], 0).astype(np.float32)
@@ -92,7 +92,7 @@ def test_relu_targets_are_the_teachers_without_noise():
     assert 0.3 < (dataset.test.targets == 0).mean() < 0.7
 
 
-def test_dense_labels_are_the_teachers_and_no_class_is_rare():
+def test_dense_labels_are_the_teachers_classes_and_none_is_rare():
     dataset = _load("dense_100")
     weights = {name: value.astype(np.float64) for name, value in dataset.truth.items()}
     hidden = dataset.test.features @ weights["hidden_kernel"] + weights["hidden_bias"]
@@ -109,13 +109,13 @@ def test_synthetic_features_are_standard_normal_and_uncorrelated(name):
     assert np.abs(correlations).max() < 0.06  # Six deviations of 1 / sqrt(10,000).
 
 
-def test_the_synthetic_sets_are_not_one_another():
+def test_the_synthetic_sets_have_different_features():
     names = ("dense_100", "linear_100", "relu_regression")
     first, second, third = (_load(name).train.features for name in names)
     assert not np.array_equal(first, second) and not np.array_equal(second, third)
 
 
-def test_train_examples_keeps_the_first_and_leaves_the_test_split_whole():
+def test_train_examples_keeps_the_first_and_does_not_cut_the_test_split():
     whole, cut = _load("digits"), _load("digits", train_examples=100)
     assert np.array_equal(cut.train.features, whole.train.features[:100])
     assert np.array_equal(cut.train.targets, whole.train.targets[:100])
@@ -131,9 +131,9 @@ def test_more_training_examples_than_there_are_is_an_error(train_examples):
     )
 
 
-@pytest.mark.parametrize("function", [registry.load, registry.find])
+@pytest.mark.parametrize("function", [registry.load, registry.describe])
 @pytest.mark.parametrize("name, ending", [("minst", "; did you mean mnist?"), ("xyzzy", ".")])
-def test_an_unknown_name_is_an_error_that_suggests_the_nearest(function, name, ending):
+def test_an_unknown_name_is_an_error_that_suggests_the_most_similar(function, name, ending):
     with pytest.raises(DataError) as error:
         function(_config(name))
     assert str(error.value) == (
@@ -144,17 +144,17 @@ def test_an_unknown_name_is_an_error_that_suggests_the_nearest(function, name, e
 
 
 @pytest.mark.parametrize("name", _WITHOUT_NETWORK)
-def test_find_says_in_one_line_that_no_network_is_needed(name):
-    sentence = registry.find(_config(name))
+def test_describe_says_in_one_line_that_no_network_is_needed(name):
+    sentence = registry.describe(_config(name))
     assert sentence.endswith("no network needed") and "\n" not in sentence
 
 
-def test_finding_and_loading_import_no_tensorflow():
+def test_describing_and_loading_import_no_tensorflow():
     code = (
-        "import sys, types; from trainer.data import registry as datasets\n"
+        "import sys, types; from trainer.data import registry\n"
         "for name in ('digits', 'dense_100'):\n"
         "    config = types.SimpleNamespace(name=name, dir='', train_examples=0)\n"
-        "    datasets.find(config), datasets.load(config)\n"
+        "    registry.describe(config), registry.load(config)\n"
         "print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Is a model that a TPU, or this machine, has no room for refused beforehand, and in words?"""
+"""Is a model that does not fit in a TPU, or in this machine, refused before it is compiled?"""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ _GIB = 2**30
 
 
 def _bytes(gib):
-    """An array of so many GiB that takes no memory."""
+    """An array of `gib` GiB that takes no memory."""
     return np.broadcast_to(np.zeros((), np.float32), (int(gib * _GIB / 4),))
 
 
@@ -37,7 +37,7 @@ def test_weights_slots_and_data_are_counted_to_the_byte(kind, room):
     )
 
 
-def test_a_machine_with_too_little_memory_to_compile_is_told_so():
+def test_a_machine_with_too_little_memory_to_compile_is_refused():
     tpu_memory.check_host(_state(4, 2), 6.1 * _GIB)
     with pytest.raises(ConfigError) as caught:
         tpu_memory.check_host(_state(4, 2), 5.9 * _GIB)
@@ -47,7 +47,7 @@ def test_a_machine_with_too_little_memory_to_compile_is_told_so():
     )
 
 
-def test_the_least_of_what_machine_container_and_process_may_have_counts(tmp_path):
+def test_the_available_memory_is_the_least_of_machine_container_and_process(tmp_path):
     machine = tmp_path / "meminfo"
     machine.write_text("MemTotal:       9000 kB\nMemAvailable:   4000 kB\n")
     assert tpu_memory.available_bytes(machine, tmp_path) == 4000 * 1024
@@ -58,11 +58,11 @@ def test_the_least_of_what_machine_container_and_process_may_have_counts(tmp_pat
     assert tpu_memory.available_bytes(machine, tmp_path) == 4000
 
 
-def test_a_limit_of_the_process_counts_less_what_it_uses():
+def test_a_process_limit_counts_minus_the_memory_in_use():
     code = (
-        "import resource; from trainer.estimate import tpu_memory as tpu_fit\n"
+        "import resource; from trainer.estimate import tpu_memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
-        "print(tpu_fit.available_bytes())\n"
+        "print(tpu_memory.available_bytes())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT,

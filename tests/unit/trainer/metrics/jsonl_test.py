@@ -1,4 +1,4 @@
-"""Is what is of later steps, or half written, taken off and nothing else?"""
+"""Does truncation remove the lines of later steps and incomplete lines, and nothing else?"""
 
 import pytest
 
@@ -23,14 +23,14 @@ def test_lines_up_to_the_step_are_kept(last_step, kept, tmp_path):
 
 
 @pytest.mark.parametrize("tail", [b'{"step": 1', b'{"step": 1}', b"\x00\x00\n", b"{}\n", b"[1]\n"])
-def test_a_line_cut_short_or_damaged_ends_the_file(tail, tmp_path):
+def test_the_file_is_cut_before_an_incomplete_or_damaged_line(tail, tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(LINES[0] + tail)
     jsonl.truncate_after_step(path, 99)
     assert path.read_bytes() == LINES[0]
 
 
-def test_who_has_the_file_open_goes_on_at_its_new_end(tmp_path):
+def test_a_writer_that_has_the_file_open_appends_at_its_new_end(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with open(path, "ab", buffering=0) as file:
         file.write(b"".join(LINES))
@@ -39,6 +39,6 @@ def test_who_has_the_file_open_goes_on_at_its_new_end(tmp_path):
     assert path.read_bytes() == LINES[0] + b'{"step": 6}\n'
 
 
-def test_a_file_that_is_not_there_needs_no_cutting(tmp_path):
+def test_a_missing_file_is_not_created(tmp_path):
     jsonl.truncate_after_step(tmp_path / "none.jsonl", 5)
     assert not (tmp_path / "none.jsonl").exists()

@@ -1,4 +1,4 @@
-"""Do the numbers arrive on the screen, in the file and in TensorBoard?"""
+"""Are metrics written to the screen, to the file and to TensorBoard?"""
 
 import json
 import math
@@ -50,7 +50,7 @@ def test_the_mean_over_nothing_is_nan():
     assert math.isnan(values["loss"]) and math.isnan(values["accuracy"])
 
 
-def test_sums_of_another_shape_are_no_sums():
+def test_sums_of_another_shape_are_refused():
     with pytest.raises(AssertionError):
         means(np.zeros((2, 3)), "accuracy")
 
@@ -70,7 +70,7 @@ def test_each_event_is_one_object_on_one_line(workdir):
     writer.close()
 
 
-def test_what_was_written_is_there_though_the_writer_was_never_closed(workdir):
+def test_what_was_written_is_in_the_files_before_the_writer_is_closed(workdir):
     writer = MetricWriter(workdir)
     writer.write("train", 10, 0.5, {"loss": 0.25})
     assert len(workdir.metrics.read_text().splitlines()) == 1
@@ -78,15 +78,15 @@ def test_what_was_written_is_there_though_the_writer_was_never_closed(workdir):
     writer.close()
 
 
-def test_this_process_writes_though_another_is_the_default_as_a_tpus_host_is(workdir):
-    with tf.device("/job:worker/replica:0/task:0"):  # There is none.
+def test_this_process_writes_even_if_the_default_device_is_of_another(workdir):
+    with tf.device("/job:worker/replica:0/task:0"):  # It does not exist.
         writer = MetricWriter(workdir)
         writer.write("train", 10, 0.5, {"loss": 0.25})
         writer.close()
     assert _scalars(workdir.tensorboard) == {("train/loss", 10): 0.25}
 
 
-def test_a_resumed_run_adds_to_what_was_written(workdir):
+def test_a_resumed_run_appends_to_what_was_written(workdir):
     for step in (10, 20):
         writer = MetricWriter(workdir)
         writer.write("train", step, 1.0, {"loss": 1 / step})
@@ -96,7 +96,7 @@ def test_a_resumed_run_adds_to_what_was_written(workdir):
     assert set(_scalars(workdir.tensorboard)) == {("train/loss", 10), ("train/loss", 20)}
 
 
-def test_an_evaluator_writes_beside_the_trainer_and_not_into_its_file(workdir):
+def test_an_evaluator_writes_to_its_own_file_and_not_to_the_trainers(workdir):
     writer = MetricWriter(workdir, "evaluator")
     writer.write("eval", 5, 1.0, {"loss": 0.5})
     writer.close()
@@ -114,16 +114,16 @@ def test_a_task_without_a_workdir_writes_no_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_ran_away_is_null_which_any_reader_of_json_takes(workdir, value):
+def test_a_non_finite_loss_is_null_which_every_json_parser_accepts(workdir, value):
     writer = MetricWriter(workdir)
     writer.write("train", 1, 1.0, {"loss": value})
     writer.close()
     assert '"loss": null' in workdir.metrics.read_text()
 
 
-def test_a_full_disk_is_told_in_one_line(workdir):
+def test_a_full_disk_is_reported_in_one_line(workdir):
     workdir.metrics.symlink_to("/dev/full")
     writer = MetricWriter(workdir)
-    with pytest.raises(WorkdirError, match="took no metrics .No space left on device."):
+    with pytest.raises(WorkdirError, match="cannot store metrics .No space left on device."):
         writer.write("train", 1, 1.0, {"loss": 0.5})
     writer.close()

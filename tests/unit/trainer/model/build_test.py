@@ -1,4 +1,4 @@
-"""Does a config name the model it describes, with the same weights everywhere?"""
+"""Is the model the one that the config describes, with the same weights in every process?"""
 
 import subprocess
 import sys
@@ -30,16 +30,15 @@ def test_without_hidden_units_a_model_is_one_matrix_and_one_bias():
     assert shapes == [(100, 10), (10,)]
 
 
-def test_a_seed_decides_the_weights_and_another_gives_others():
+def test_equal_seeds_give_equal_weights_and_different_seeds_different_ones():
     assert _all_equal(_weights(seed=7), _weights(seed=7))
     assert not np.array_equal(_weights(seed=7)[0], _weights(seed=8)[0])
 
 
 def test_another_process_builds_the_same_weights():
     code = (
-        "import hashlib; from trainer.model import build as models\n"
-        "from trainer.config.schema import ModelConfig\n"
-        "model = models.build(ModelConfig(), (28, 28), 10, 3)\n"
+        "import hashlib; from trainer.config.schema import ModelConfig; from trainer.model import build\n"
+        "model = build.build(ModelConfig(), (28, 28), 10, 3)\n"
         "print(hashlib.sha256(model.trainable_variables[0].numpy().tobytes()).hexdigest())"
     )
     run = [
@@ -50,7 +49,7 @@ def test_another_process_builds_the_same_weights():
     assert run[0] == run[1] and len(run[0]) == 65
 
 
-def test_two_layers_of_one_shape_begin_with_different_weights():
+def test_two_layers_of_one_shape_start_with_different_weights():
     weights = _weights(ModelConfig(hidden_units=(16, 16, 16)), (16,), 16)
     kernels = [weight for weight in weights if weight.ndim == 2]
     assert len({kernel.tobytes() for kernel in kernels}) == 4
@@ -80,7 +79,7 @@ def test_the_activations_are_those_of_the_config():
     assert model(features).numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_layers_are_named_by_their_place():
+def test_layers_are_named_by_their_position():
     model = models.build(ModelConfig(hidden_units=(5, 4)), (28, 28), 10, 0)
     paths = [variable.path for variable in model.trainable_variables]
     assert [path.rpartition("/")[0] for path in paths[::2]] == [

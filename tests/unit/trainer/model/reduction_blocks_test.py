@@ -1,4 +1,4 @@
-"""Does the sum of a batch's blocks depend on who adds them?"""
+"""Has the sum of a batch's blocks the same bits on any number of replicas?"""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from trainer.config.fields import ConfigError
 from trainer.model import reduction_blocks
 
 
-def _config(batch, wanted=0):
+def _config(batch, wanted):
     overrides = {"data.global_batch_size": str(batch), "train.reduction_blocks": str(wanted)}
     return config_load.resolve("digits_dense", overrides)
 
 
 def _terms(count):
-    """Random numbers of very different sizes: their sum depends on its order."""
+    """Random numbers of very different magnitudes: their sum depends on its order."""
     rng = np.random.default_rng(count)
     return [
         ([(rng.normal(size=7) * 10.0 ** rng.integers(-6, 6, 7)).astype(np.float32)], np.float32(i))
@@ -25,22 +25,22 @@ def _terms(count):
 
 
 @given(st.integers(1, 64), st.integers(1, 64))
-def test_replicas_that_fit_add_up_to_the_bits_of_one(count, replicas):
+def test_replicas_that_share_the_blocks_give_the_bits_of_one(count, replicas):
     if not reduction_blocks.fits(count, replicas):
         return
     terms, each = _terms(count), count // replicas
-    shares = [reduction_blocks.added(terms[r * each : (r + 1) * each]) for r in range(replicas)]
-    (alone,), sums = reduction_blocks.added(terms)
-    (together,), sums_together = reduction_blocks.added(shares)
-    assert alone.tobytes() == together.tobytes()
+    shares = [reduction_blocks.add(terms[r * each : (r + 1) * each]) for r in range(replicas)]
+    (whole,), sums = reduction_blocks.add(terms)
+    (together,), sums_together = reduction_blocks.add(shares)
+    assert whole.tobytes() == together.tobytes()
     assert sums == sums_together == count * (count - 1) / 2
 
 
 def test_another_order_would_give_other_bits():
     terms = _terms(8)
-    (alone,), _ = reduction_blocks.added(terms)
-    (other,), _ = reduction_blocks.added(terms[::2] + terms[1::2])
-    assert alone.tobytes() != other.tobytes()
+    (whole,), _ = reduction_blocks.add(terms)
+    (other,), _ = reduction_blocks.add(terms[::2] + terms[1::2])
+    assert whole.tobytes() != other.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,11 @@ def test_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
     ],
 )
 def test_the_batch_decides_the_number_of_blocks_where_the_config_does_not(batch, count):
-    assert reduction_blocks.num_blocks(_config(batch)) == count
+    assert reduction_blocks.num_blocks(batch, 0) == count
 
 
 def test_the_config_decides_the_number_of_blocks():
-    assert reduction_blocks.num_blocks(_config(64, 8)) == 8
+    assert reduction_blocks.num_blocks(64, 8) == 8
 
 
 def test_blocks_that_do_not_divide_the_batch_are_refused():
@@ -85,9 +85,9 @@ def test_blocks_that_do_not_divide_the_batch_are_refused():
 
 
 def test_blocks_that_the_replicas_cannot_share_are_refused_only_if_asked_for():
-    reduction_blocks.check(_config(48), 3)
+    reduction_blocks.check(0, 3)
     with pytest.raises(ConfigError) as caught:
-        reduction_blocks.check(_config(48, 8), 3)
+        reduction_blocks.check(8, 3)
     assert "Received: 8 for 3 replicas" in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Is one step the mathematics that Keras would do, whoever computes its parts?"""
+"""Does one step compute what Keras computes, on any number of replicas?"""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainer.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig
 from trainer.data.dataset import Dataset, Split
 from trainer.model.optimizers import make_optimizer
-from trainer.model.step import TrainingProgram
+from trainer.training import assemble
 
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.
 
@@ -24,7 +24,7 @@ _OPTIMIZERS = {
 
 
 def _keras(config):
-    """Keras's own optimizer with these settings, as its documentation has it."""
+    """Keras's own optimizer with these settings, made as its documentation does."""
     rate, momentum = config.learning_rate, config.momentum
     return {
         "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum),
@@ -48,7 +48,7 @@ def _classification(optimizer=None, batch=32, num_features=20):
     config = ExperimentConfig(
         model=ModelConfig(hidden_units=(16,)), optimizer=optimizer or OptimizerConfig()
     )
-    program = TrainingProgram(config, _dataset(features, targets, 5, 5))
+    program = assemble.training_program(config, _dataset(features, targets, 5, 5))
     return program, (features, targets, np.ones(batch, np.float32))
 
 
@@ -113,7 +113,7 @@ def test_the_slots_count_the_updates_and_keep_their_names(name):
         assert len(set(names)) == len(names) == len(own)
 
 
-def test_an_update_leaves_the_tensors_it_was_given_as_they_were():
+def test_an_update_does_not_change_the_tensors_it_is_given():
     program, _ = _classification(OptimizerConfig("adam"))
     weights = _tensors(program.initial_weights())
     before = [weight.numpy().copy() for weight in weights]
@@ -128,7 +128,7 @@ def test_the_gradients_of_two_halves_add_to_that_of_the_whole_bit_for_bit_where_
     features = random.integers(-8, 9, (32, 10)).astype(np.float32)
     targets = random.integers(-8, 9, (32, 4)).astype(np.float32)
     config = ExperimentConfig(model=ModelConfig(hidden_units=()))
-    program = TrainingProgram(config, _dataset(features, targets, 0, 4))
+    program = assemble.training_program(config, _dataset(features, targets, 0, 4))
     weights = [random.integers(-3, 4, shape).astype(np.float32) for shape in ((10, 4), (4,))]
     batch = features, targets, np.ones(32, np.float32)
 
@@ -192,12 +192,12 @@ def test_gradients_are_those_of_the_loss_by_finite_differences():
 
     slope = (loss(1e-3) - loss(-1e-3)) / 2e-3
     pairs = zip(gradients, direction, strict=True)
-    # A loss near 60 is rounded to 4e-6, so the slope to 4e-3; the curvature costs as little.
+    # A loss near 60 is rounded to 4e-6, so the slope to 4e-3; the curvature's error is as small.
     assert slope == pytest.approx(sum(float((g * d).numpy().sum()) for g, d in pairs), abs=0.05)
 
 
 @pytest.mark.parametrize("clipnorm", [0.01, 0.3])
-def test_clipping_after_the_reduction_means_the_same_as_on_one_batch(clipnorm):
+def test_clipping_after_the_reduction_gives_the_result_of_one_batch(clipnorm):
     program, batch = _classification(OptimizerConfig("sgd", global_clipnorm=clipnorm))
     weights = _tensors(program.initial_weights())
     whole, sums = program.gradients(weights, batch)
@@ -236,7 +236,7 @@ def test_features_are_scaled_once_they_are_floats():
     labels = np.array([1, 2, 3, 4], np.int32)
     split = Split(images, labels)
     dataset = Dataset("images", split, split, 10, 10, "made up", feature_scale=1 / 255)
-    program = TrainingProgram(ExperimentConfig(), dataset)
+    program = assemble.training_program(ExperimentConfig(), dataset)
     weights = program.initial_weights()
     sums = program.sums(_tensors(weights), (images, labels, np.ones(4, np.float32)))
 

@@ -36,7 +36,7 @@ def test_an_epoch_visits_every_example_exactly_once(num_examples, seed, epoch):
 
 
 @pytest.mark.parametrize("num_examples", [1, 2, 15, 16, 17, 60000, 2**16, 2**20 + 1])
-def test_the_edges_of_the_network_are_permutations_too(num_examples):
+def test_sizes_at_the_limits_of_the_network_give_permutations_too(num_examples):
     assert np.array_equal(np.sort(_epoch(num_examples)), np.arange(num_examples))
 
 
@@ -90,7 +90,7 @@ def test_every_example_is_equally_likely_at_every_position_and_after_every_other
 
 
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 1}])
-def test_neighbouring_epochs_and_seeds_agree_no_oftener_than_chance(other):
+def test_neighbouring_epochs_and_seeds_agree_no_more_often_than_by_chance(other):
     """Two random permutations agree at one position on average, whatever their length."""
     agreements = [
         (_epoch(1000, 10 * i, 10 * i) == _epoch(1000, 10 * i + other.get("seed", 0),
@@ -141,19 +141,19 @@ def test_a_batch_larger_than_the_data_set_holds_all_of_it_and_padding():
     assert sorted(batch.tolist()) == [-1, -1, -1, 0, 1, 2, 3, 4]
 
 
-def test_steps_above_the_cache_limit_are_computed_alone_and_equal_the_cached_ones(monkeypatch):
+def test_steps_above_the_cache_limit_are_computed_separately_and_equal_the_cached_ones(monkeypatch):
     cached = SampleOrder(1000, 64, 1).steps_batches(5, 40)
     monkeypatch.setattr("trainer.order.sample_order._CACHE_LIMIT", 999)
     assert np.array_equal(SampleOrder(1000, 64, 1).steps_batches(5, 40), cached)
 
 
-def test_two_thousand_million_examples_cost_no_memory_of_their_size():
+def test_two_billion_examples_need_no_array_of_their_size():
     order = SampleOrder(2**31 - 1, 64, 0)
     last = order.step_batch(order.steps_per_epoch - 1)
     assert (last == PADDING).sum() == 1 and last.max() < 2**31 - 1
 
 
-def test_threads_that_straddle_an_epoch_see_the_same_batches():
+def test_threads_that_read_different_epochs_get_the_same_batches():
     order, results = SampleOrder(5000, 64, 0), [None] * 4
 
     def read(i):
@@ -168,7 +168,7 @@ def test_threads_that_straddle_an_epoch_see_the_same_batches():
     assert all(np.array_equal(result, expected) for result in results)
 
 
-def test_a_caller_cannot_spoil_the_cached_order():
+def test_a_caller_cannot_change_the_cached_order():
     order = SampleOrder(100, 10, 0)
     with pytest.raises(ValueError, match="read-only"):
         order.step_batch(0)[0] = 7
@@ -182,12 +182,12 @@ def test_a_caller_cannot_spoil_the_cached_order():
         (8, 0, "`global_batch_size` must be 1 or more. Received: 0."),
     ],
 )
-def test_sizes_that_cannot_be_are_refused(num_examples, batch_size, message):
+def test_invalid_sizes_are_refused(num_examples, batch_size, message):
     with pytest.raises(ValueError, match=message):
         SampleOrder(num_examples, batch_size, 0)
 
 
-def test_the_sample_order_needs_numpy_alone():
+def test_the_sample_order_imports_no_tensorflow():
     code = "import sys, trainer.order.sample_order; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

@@ -18,7 +18,7 @@ _SCHEDULES = st.builds(
 
 
 def _multiples(every, total):
-    """The steps at which something is due that is done every so often, and at the end."""
+    """The steps at which an event is due that happens every `every` steps, and at the end."""
     return {step for step in range(1, total + 1) if every and step % every == 0} | {total}
 
 
@@ -45,7 +45,7 @@ def test_no_loop_crosses_an_epochs_end_or_an_event(schedule):
 
 
 @given(_SCHEDULES)
-def test_every_event_happens_when_it_is_due_and_never_else(schedule):
+def test_every_event_happens_when_it_is_due_and_at_no_other_step(schedule):
     loops = list(schedule.loops(0))
     total = schedule.total_steps
     evaluations = _multiples(schedule.evaluate_every, total)
@@ -57,14 +57,14 @@ def test_every_event_happens_when_it_is_due_and_never_else(schedule):
 
 
 @given(_SCHEDULES, st.data())
-def test_a_run_resumed_where_a_loop_ended_goes_on_with_the_same_loops(schedule, data):
+def test_a_run_resumed_at_the_end_of_a_loop_has_the_same_loops(schedule, data):
     loops = list(schedule.loops(0))
     place = data.draw(st.integers(0, len(loops) - 1))
     assert list(schedule.loops(loops[place].first_step)) == loops[place:]
 
 
 @given(_SCHEDULES, st.data())
-def test_a_run_resumed_at_any_step_meets_the_events_that_are_left(schedule, data):
+def test_a_run_resumed_at_any_step_has_all_remaining_events(schedule, data):
     start = data.draw(st.integers(0, schedule.total_steps - 1))
     whole, tail = list(schedule.loops(0)), list(schedule.loops(start))
     covered = [step for loop in tail for step in range(loop.first_step, loop.end_step)]
@@ -89,7 +89,7 @@ def test_a_run_of_two_epochs_of_five_steps_by_three():
 
 
 @given(_SCHEDULES, st.data())
-def test_a_step_left_out_is_a_loop_of_its_own_and_moves_nothing_else(schedule, data):
+def test_a_skipped_step_is_a_loop_of_its_own_and_moves_no_event(schedule, data):
     steps = st.sets(st.integers(0, schedule.total_steps - 1), max_size=5)
     skipped = frozenset(data.draw(steps))
     loops = [*dataclasses.replace(schedule, skipped=skipped).loops(0)]

@@ -1,4 +1,4 @@
-"""Do the figures of the summary mean what they say?"""
+"""Are the values in the summary correct?"""
 
 import hashlib
 import json
@@ -75,13 +75,13 @@ def test_the_distance_to_the_teacher_is_the_largest_difference_of_any_weight():
     assert summary_lib.distance_to_teacher(exact, _dataset(truth=truth)) == 0.0
 
 
-def test_a_model_of_another_form_has_no_distance_to_the_teacher():
+def test_a_model_of_another_shape_has_no_distance_to_the_teacher():
     truth = {"kernel": np.zeros((2, 2)), "bias": np.zeros(2)}
     weights = [np.zeros((2, 8)), np.zeros(8), np.zeros((8, 2)), np.zeros(2)]
     assert summary_lib.distance_to_teacher(weights, _dataset(truth=truth)) is None
 
 
-def test_the_summary_holds_what_other_programs_read(tmp_path):
+def test_the_summary_has_what_other_programs_read(tmp_path):
     weights = [np.ones((2, 2), np.float32), np.ones(2, np.float32)]
     summary = _write(tmp_path, _dataset(num_classes=2), weights)
     assert summary == {
@@ -105,7 +105,7 @@ def test_the_summary_holds_what_other_programs_read(tmp_path):
     }
 
 
-def test_a_regression_with_a_teacher_says_how_near_it_came(tmp_path):
+def test_the_summary_of_a_regression_with_a_teacher_has_the_distance_to_it(tmp_path):
     truth = {"kernel": np.zeros((2, 2), np.float32), "bias": np.zeros(2, np.float32)}
     weights = [np.full((2, 2), 0.5, np.float32), np.zeros(2, np.float32)]
     assert _write(tmp_path, _dataset(truth=truth), weights)["distance_to_teacher"] == 0.5

@@ -1,4 +1,4 @@
-"""Does a checkpoint get the same figures however many devices compute them, and the right ones?"""
+"""Does `evaluate` print the right metrics of a checkpoint, the same on any number of devices?"""
 
 import json
 import os
@@ -13,9 +13,8 @@ from tests.paths import ROOT
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model import build as models
-from trainer.model.step import TrainingProgram
 from trainer.storage.workdir import Workdir
-from trainer.training.resume import checkpoint_store
+from trainer.training import assemble
 
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.
 
@@ -40,7 +39,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluated(run):
-    """{devices: what `evaluate` prints with so many}"""
+    """{number of devices: what `evaluate` prints on them}"""
     printed = {}
     for devices in (1, 2, 4):
         code, out, errors = _trainer("evaluate", f"--workdir={run.path}", f"--devices={devices}")
@@ -50,23 +49,24 @@ def evaluated(run):
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_more_devices_give_the_figures_of_one_to_the_last_bit(evaluated, devices):
-    # 300 test examples are two blocks, so of four devices two have nothing but padding. The text
-    # of a float in JSON is exact, so equal text is equal bits.
+def test_more_devices_give_the_metrics_of_one_to_the_last_bit(evaluated, devices):
+    # 300 test examples are two blocks, so two of four devices have only padding. JSON's text of a
+    # float is exact, so equal text means equal bits.
     assert evaluated[devices] == evaluated[1]
 
 
-def test_evaluate_gives_the_figures_that_training_ended_with(run, evaluated):
+def test_evaluate_prints_the_test_metrics_of_the_end_of_training(run, evaluated):
     summary = json.loads(run.summary.read_text())
     assert json.loads(evaluated[1]) == {
         "step": 48, "loss": summary["test_loss"], "accuracy": summary["test_accuracy"]
     }  # fmt: skip
 
 
-def test_the_figures_are_those_of_keras_on_the_same_weights(run, evaluated):
+def test_the_metrics_are_those_of_keras_on_the_same_weights(run, evaluated):
     config = run.read_config()
     dataset = registry.load(config.data)
-    store = checkpoint_store(config, TrainingProgram(config, dataset), dataset, run)
+    program = assemble.training_program(config, dataset)
+    store = assemble.checkpoint_store(config, program, dataset, run)
     model = models.build(config.model, (28, 28), 10, seed=1)
     model.set_weights(store.read(48).state.weights)
     model.compile(

@@ -1,4 +1,4 @@
-"""Is a batch that breaks the numbers found, named and, if asked, left out, and nothing else?"""
+"""Is a batch that makes a loss or the state non-finite found, named and, if asked, skipped?"""
 
 import dataclasses
 import json
@@ -9,15 +9,15 @@ import pytest
 from strategies import create
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.errors import InputError
 from strategies.runtime import State
 from trainer.config import load as config_load
-from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
 from trainer.process.watchdog import Watchdog
 from trainer.storage.workdir import Workdir
-from trainer.training import loop, nonfinite, resume
-from trainer.training.nonfinite import BadNumbersError
+from trainer.training import assemble, loop, nonfinite, resume
+from trainer.training.nonfinite import NonFiniteError
 
 BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.
 FLAGS = {
@@ -49,9 +49,8 @@ def _train(folder, value=np.nan, example=POISONED, **overrides):
     workdir.initialize(config)
     runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
     with Watchdog(600) as watch:
-        return loop.train_and_evaluate(
-            config, _dataset(config, value, example), runtime, workdir, _Stop(), watch
-        )
+        dataset = _dataset(config, value, example)
+        return loop.train(assemble.assemble(config, dataset, runtime, workdir), _Stop(), watch)
 
 
 def _step_of(example, epoch):
@@ -65,11 +64,11 @@ def _step_of(example, epoch):
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
 def test_the_step_the_examples_and_the_last_good_checkpoint_are_named(value, tmp_path):
     step = _step_of(POISONED, epoch=0)
-    with pytest.raises(BadNumbersError) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         _train(tmp_path, value)
-    said, last_good = str(caught.value), step // 5 * 5
-    assert f"at step {step}, on the batch of examples {ORDER.step_batch(step)[0]}, " in said
-    assert f"; the last good checkpoint is of step {last_good}. " in said
+    message, last_good = str(caught.value), step // 5 * 5
+    assert f"at step {step}, on the batch of examples {ORDER.step_batch(step)[0]}, " in message
+    assert f"; the last good checkpoint is of step {last_good}. " in message
     found = json.loads((tmp_path / f"bad_batch-{step}.json").read_text())
     assert found["examples"] == ORDER.step_batch(step).tolist()
     assert (found["step"], found["checkpoint"]) == (step, last_good)
@@ -77,53 +76,53 @@ def test_the_step_the_examples_and_the_last_good_checkpoint_are_named(value, tmp
     assert kept[-1] == f"step-{last_good:010d}"
 
 
-def test_a_batch_is_left_out_and_no_other(tmp_path, monkeypatch):
+def test_a_bad_batch_is_skipped_and_no_other(tmp_path, monkeypatch):
     result = _train(tmp_path, train__skip_bad_batches=3)
     skipped = [_step_of(POISONED, epoch) for epoch in range(3)]
     newest = json.loads(max(tmp_path.glob("checkpoints/*/manifest.json")).read_text())
     assert (result.finished, result.step, newest["skipped"]) == (True, STEPS, skipped)
     assert all(np.isfinite(weight).all() for weight in result.weights)
 
-    # The same run, told before its start what to leave out, on data that would show a wrong example.
-    found = resume.resume
+    # The same run, with these steps skipped from its start; any other use of the NaN would show.
+    original = resume.resume
 
-    def told(*args):
-        return dataclasses.replace(found(*args), skipped=tuple(skipped))
+    def resume_with_skipped(*args):
+        return dataclasses.replace(original(*args), skipped=tuple(skipped))
 
-    monkeypatch.setattr(resume, "resume", told)
-    other = _train(tmp_path / "told", train__skip_bad_batches=3)
+    monkeypatch.setattr(resume, "resume", resume_with_skipped)
+    other = _train(tmp_path / "skipped_from_the_start", train__skip_bad_batches=3)
     for mine, theirs in zip(result.weights, other.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()
 
 
-def test_a_run_that_left_batches_out_goes_on_as_it_was(tmp_path):
+def test_a_run_that_skipped_batches_resumes_to_the_same_weights(tmp_path):
     whole = _train(tmp_path / "whole", train__skip_bad_batches=3)
     _train(tmp_path / "parts", train__skip_bad_batches=3, train__steps=_step_of(POISONED, 1) + 1)
     parts = _train(tmp_path / "parts", train__skip_bad_batches=3)
     for mine, theirs in zip(whole.weights, parts.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()
-    with pytest.raises(ConfigError, match="must be at least 3"):
+    with pytest.raises(InputError, match="must be at least 3"):
         _train(tmp_path / "parts", train__skip_bad_batches=2)
 
 
-def test_no_more_batches_are_left_out_than_the_config_allows(tmp_path):
-    with pytest.raises(BadNumbersError, match=f"at step {_step_of(POISONED, 2)},"):
+def test_no_more_batches_are_skipped_than_the_config_allows(tmp_path):
+    with pytest.raises(NonFiniteError, match=f"at step {_step_of(POISONED, 2)},"):
         _train(tmp_path, train__skip_bad_batches=2)
 
 
-def test_a_state_that_a_last_update_broke_is_not_saved(tmp_path):
-    # A loss of 1e36 is a number yet, and so is its gradient; that times the learning rate is none.
+def test_a_state_that_the_last_update_made_infinite_is_not_saved(tmp_path):
+    # A loss of 1e36 and its gradient are finite; the gradient times the learning rate is not.
     first = int(ORDER.step_batch(0)[0])
-    with pytest.raises(BadNumbersError, match="weights or the optimizer's state became"):
+    with pytest.raises(NonFiniteError, match="weights or the optimizer's state became"):
         _train(tmp_path, 1e18, first, train__steps=1, optimizer__learning_rate=9e5)
     assert not list(tmp_path.glob("checkpoints/step-*"))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["weight", "slot"])
-def test_a_state_with_one_bad_number_is_not_finite(bad, where):
+def test_a_state_with_one_non_finite_number_is_not_finite(bad, where):
     good = [np.ones((2, 3), np.float32), np.array(5, np.int64)]
-    assert nonfinite.is_finite(State(good, [good, good]))
-    spoilt = [np.array([1, bad], np.float32)]
-    weights, slots = (spoilt, [good]) if where == "weight" else (good, [good, spoilt])
-    assert not nonfinite.is_finite(State(weights, slots))
+    assert nonfinite.state_is_finite(State(good, [good, good]))
+    broken = [np.array([1, bad], np.float32)]
+    weights, slots = (broken, [good]) if where == "weight" else (good, [good, broken])
+    assert not nonfinite.state_is_finite(State(weights, slots))

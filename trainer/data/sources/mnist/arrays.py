@@ -1,7 +1,7 @@
-"""What are MNIST's arrays, and how are they had in under a second?
+"""What are MNIST's arrays, and how are they loaded in under a second?
 
-The first start on a machine has tensorflow-datasets' own builder prepare MNIST, in a child process
-(`mnist_builder`) that a deadline can end. The arrays it leaves behind load without TensorFlow.
+The first run on a machine lets tensorflow-datasets prepare MNIST, in a child process (`build.py`) that is
+killed at a deadline. The child stores the arrays in a cache file, which loads without TensorFlow.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ import numpy as np
 from absl import logging
 
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
-from trainer.data.sources.mnist import locate as mnist_locate
-from trainer.data.sources.mnist.locate import Places, Plan
+from trainer.data.sources.mnist import locate
+from trainer.data.sources.mnist.locate import Locations, Plan
 
 NUM_TRAIN = 60_000
 ARRAYS = {
@@ -33,12 +33,12 @@ ARRAYS = {
 
 
 def load(config: DataConfig) -> Dataset:
-    """uint8 [60000 and 10000, 28, 28] images in 10 classes, in the order tensorflow-datasets has.
+    """uint8 images [60000, 28, 28] and [10000, 28, 28] in 10 classes, in tensorflow-datasets' order.
 
-    The first load on a machine takes some 20 s, and `data.download_timeout_s` at the most. Raises
-    DataError where MNIST is neither here nor to be had, or is damaged.
+    The first load on a machine takes about 20 s, and at most `data.download_timeout_s`. Raises DataError
+    where MNIST is not on this machine and cannot be downloaded, or is damaged.
     """
-    arrays, cache = _arrays(Places.from_env(config.dir), config.download_timeout_s)
+    arrays, cache = _arrays(Locations.from_env(config.dir), config.download_timeout_s)
     return Dataset(
         name="mnist",
         train=Split(arrays["train_images"], arrays["train_labels"]),
@@ -50,31 +50,31 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
-def find(config: DataConfig) -> str:
-    return mnist_locate.find(Places.from_env(config.dir))
+def describe(config: DataConfig) -> str:
+    return locate.describe(Locations.from_env(config.dir))
 
 
-def _arrays(places: Places, timeout_s: float) -> tuple[dict[str, np.ndarray], Path]:
-    """The four arrays and the file they are in, made first if need be."""
-    for cache in places.caches:
+def _arrays(locations: Locations, timeout_s: float) -> tuple[dict[str, np.ndarray], Path]:
+    """The four arrays and the cache file they are in, which is made first if necessary."""
+    for cache in locations.caches:
         if arrays := _read(cache):
             return arrays, cache
-    plan = mnist_locate.plan(places)
+    plan = locate.plan(locations)
     with _lock(plan.cache.parent / "lock", timeout_s):
-        arrays = _read(plan.cache)  # Another task on this machine may have been first.
+        arrays = _read(plan.cache)  # Another task on this machine may have made it.
         if not arrays:
             logging.info("%s", plan.what)
             _build(plan, timeout_s)
             arrays = _read(plan.cache)
     if not arrays:
-        raise DataError(f"{plan.cache} was made and is damaged; is the disk full or failing?")
+        raise DataError(f"{plan.cache} was just written and is damaged; check the disk it is on.")
     return arrays, plan.cache
 
 
 def _read(cache: Path) -> dict[str, np.ndarray] | None:
-    """The arrays, each checked by its CRC as it is read; None where they are missing or damaged."""
+    """The arrays, each verified by its CRC as it is read; None where they are missing or damaged."""
     try:
-        # Opened here: NumPy leaves a file open that turns out to be no archive.
+        # Opened here: NumPy does not close a file that is not an archive.
         with open(cache, "rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in ARRAYS}
     except FileNotFoundError:
@@ -88,7 +88,7 @@ def _read(cache: Path) -> dict[str, np.ndarray] | None:
 
 @contextlib.contextmanager
 def _lock(path: Path, timeout_s: float) -> Iterator[None]:
-    """One task of this machine at a time; the operating system lets go if its holder dies."""
+    """Held by one task of this machine at a time; the operating system releases it if that task dies."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a")
@@ -102,7 +102,7 @@ def _lock(path: Path, timeout_s: float) -> Iterator[None]:
         while not _try_lock(file):
             if time.monotonic() > deadline:
                 raise DataError(
-                    f"another task has held {path} for {timeout_s:g} s; if it is still preparing "
+                    f"another task has locked {path} for {timeout_s:g} s; if it is still preparing "
                     "MNIST, raise `data.download_timeout_s`."
                 )
             time.sleep(0.1)
@@ -115,12 +115,12 @@ def _try_lock(file) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        logging.warning("%s: no locks here; tasks may prepare MNIST twice", file.name)
+        logging.warning("%s cannot be locked here; tasks may prepare MNIST twice", file.name)
     return True
 
 
 def _build(plan: Plan, timeout_s: float) -> None:
-    """Leaves the arrays in `plan.cache`; on failure or interruption nothing stays behind."""
+    """Stores the arrays in `plan.cache`. Removes its temporary files, also where it fails."""
     scratch = plan.cache.parent / "scratch"
     job = {
         "data_dir": str(plan.data_dir),
@@ -129,7 +129,7 @@ def _build(plan: Plan, timeout_s: float) -> None:
         "scratch": str(scratch),
     }
     try:
-        shutil.rmtree(scratch, ignore_errors=True)  # Of a task that was killed while it built.
+        shutil.rmtree(scratch, ignore_errors=True)  # Left by a task that was killed.
         fault = _run_builder(job, timeout_s)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -138,11 +138,11 @@ def _build(plan: Plan, timeout_s: float) -> None:
 
 
 def _run_builder(job: dict, timeout_s: float) -> str:
-    """The last line the builder wrote if it failed or ran out of time, else ""."""
+    """Why the builder failed, "" where it did not: its last line, or the deadline."""
     child = subprocess.Popen(
         [sys.executable, "-m", "trainer.data.sources.mnist.build", json.dumps(job)],
         cwd=Path(__file__).resolve().parents[4],
-        stdin=subprocess.PIPE,  # Stays open: the builder ends when this end closes with us.
+        stdin=subprocess.PIPE,  # The builder exits when this pipe closes, as when this process dies.
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -168,9 +168,8 @@ def _run_builder(job: dict, timeout_s: float) -> str:
 
 def _explain(plan: Plan, fault: str) -> str:
     if plan.is_download:
-        url, ways_out = mnist_locate.URL, mnist_locate.WAYS_OUT
-        return f"MNIST could not be downloaded from {url} ({fault}): {ways_out}."
+        return f"MNIST could not be downloaded from {locate.URL} ({fault}): {locate.FIX}."
     if plan.raw_dir:
         return f"MNIST could not be prepared from {plan.raw_dir} in {plan.data_dir}: {fault}."
-    folder = mnist_locate.prepared_dir(plan.data_dir)
-    return f"MNIST in {folder} cannot be read ({fault}); delete it, and it is prepared anew."
+    folder = locate.prepared_dir(plan.data_dir)
+    return f"MNIST in {folder} cannot be read ({fault}); delete it, and the next start prepares it again."

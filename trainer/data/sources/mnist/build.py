@@ -1,7 +1,9 @@
 """How do MNIST's files become arrays?
 
-A program of its own, run by `mnist`: it imports TensorFlow so that its caller need not, and can be
-ended at a deadline while tensorflow-datasets is retrying. Its last line on stderr is its error.
+`python -m trainer.data.sources.mnist.build JSON`, run by `arrays.py`, prepares MNIST with
+tensorflow-datasets and stores the arrays. As a child process it imports TensorFlow so that its parent
+need not, and can be killed at a deadline while tensorflow-datasets is retrying. Its last line on stderr
+is its error.
 """
 
 import json
@@ -14,16 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.sources.mnist import arrays as mnist
-from trainer.data.sources.mnist import locate as mnist_locate
+from trainer.data.sources.mnist import locate
 
-_BUILDER = f"mnist:{mnist_locate.VERSION}"
+_BUILDER = f"mnist:{locate.VERSION}"
 
 
 def build(job: dict) -> None:
-    """Writes `cache`, an .npz of `mnist.ARRAYS`, after preparing MNIST in `data_dir` if need be."""
+    """Writes `cache`, an .npz of `mnist.ARRAYS`, after preparing MNIST in `data_dir` if necessary."""
     data_dir, scratch = Path(job["data_dir"]), Path(job["scratch"])
     scratch.mkdir(parents=True)
-    if not mnist_locate.is_prepared(data_dir):
+    if not locate.is_prepared(data_dir):
         _prepare(data_dir, job["raw_dir"], scratch)
     arrays = {}
     for split in ("train", "test"):
@@ -35,25 +37,25 @@ def build(job: dict) -> None:
 
 
 def _prepare(data_dir: Path, raw_dir: str | None, scratch: Path) -> None:
-    """Prepares in `scratch` and moves it into place whole, so that half of it is never found."""
+    """Prepares in `scratch` and renames the result, so that an incomplete folder is never found."""
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(manual_dir=raw_dir, try_download_gcs=False)
     tfds.builder(_BUILDER, data_dir=scratch).download_and_prepare(
         download_dir=scratch / "downloads", download_config=config
     )
-    target = mnist_locate.prepared_dir(data_dir)
+    target = locate.prepared_dir(data_dir)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)  # What is there is not a whole preparation.
-    mnist_locate.prepared_dir(scratch).rename(target)
+    shutil.rmtree(target, ignore_errors=True)  # What is there is incomplete.
+    locate.prepared_dir(scratch).rename(target)
 
 
 def _decode(data_dir: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [n, 28, 28] images and int32 [n] labels, in the order of their records."""
+    """uint8 images [n, 28, 28] and int32 labels [n], in the order of their records."""
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(_BUILDER, data_dir=data_dir)
-    # One shard after the other: otherwise the order would depend on how many there are.
+    # One shard after another: otherwise the order would depend on the number of shards.
     in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     whole = builder.as_dataset(split=split, batch_size=-1, as_supervised=True, read_config=in_order)
     images, labels = tfds.as_numpy(whole)
@@ -68,14 +70,14 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the caller's end of stdin closes, however the caller died."""
-    os.read(0, 1)  # Not sys.stdin: a thread inside it at the end of the program aborts it.
+    """Exits when the parent's end of stdin closes, however the parent died."""
+    os.read(0, 1)  # Not sys.stdin: a thread that reads it aborts the program at its end.
     os._exit(1)
 
 
 def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # For this process alone: it needs no accelerator, and only its error is of interest.
+    # In this process only: it needs no accelerator, and nothing but its error is read.
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
     try:
         build(json.loads(sys.argv[1]))

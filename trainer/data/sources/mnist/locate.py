@@ -1,7 +1,7 @@
 """Where could MNIST come from on this machine?
 
-Looked for in this order: arrays that an earlier start left, MNIST prepared by tensorflow-datasets,
-a folder with the four original files, the network.
+From the first of: arrays that an earlier start stored, MNIST prepared by tensorflow-datasets, a folder
+with the four original files, the network. `plan` says which.
 """
 
 import dataclasses
@@ -36,8 +36,8 @@ RAW_FILES = {
     ),
 }
 
-_PROBE_TIMEOUT_S = 8.0  # A person offline should know within ten seconds.
-WAYS_OUT = (
+_PROBE_TIMEOUT_S = 8.0  # So that a user who is offline gets the error within ten seconds.
+FIX = (
     f"put the four original files ({', '.join(RAW_FILES)}) in a folder and name it with "
     "--config.data.dir=DIR or the variable MUSTER_MNIST_DIR, or train on the embedded digits with "
     "--config=digits_dense"
@@ -45,22 +45,22 @@ WAYS_OUT = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Places:
-    """The folders in which MNIST may be, from the config and the environment."""
+class Locations:
+    """The folders that may have MNIST, from the config and the environment."""
 
     data_dir: Path | None  # `data.dir`.
     tfds_dir: Path  # tensorflow-datasets' own default.
     mnist_dir: Path | None  # MUSTER_MNIST_DIR.
 
     @classmethod
-    def from_env(cls, data_dir: str, environ: Mapping[str, str] = os.environ) -> "Places":
+    def from_env(cls, data_dir: str, environ: Mapping[str, str] = os.environ) -> "Locations":
         if "://" in data_dir:
             raise DataError(
                 f"`data.dir` must be a folder on this machine. Received: {data_dir}; copy it first."
             )
         tfds_dir = environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        places = map(_path, (data_dir, tfds_dir, environ.get("MUSTER_MNIST_DIR", "")))
-        return cls(*places)
+        locations = map(_path, (data_dir, tfds_dir, environ.get("MUSTER_MNIST_DIR", "")))
+        return cls(*locations)
 
     def __post_init__(self):
         if self.data_dir and os.path.exists(self.data_dir) and not os.path.isdir(self.data_dir):
@@ -70,46 +70,46 @@ class Places:
 
     @property
     def roots(self) -> list[Path]:
-        """Folders laid out as tensorflow-datasets lays them out, the most wanted first."""
+        """Folders in the layout of tensorflow-datasets, the preferred one first."""
         return [root for root in (self.data_dir, self.tfds_dir) if root]
 
     @property
     def caches(self) -> list[Path]:
-        """The files in which an earlier start may have left the arrays."""
+        """The files in which an earlier start may have stored the arrays."""
         return [_cache(root) for root in self.roots]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the arrays are going to be made: `what` says it in a sentence."""
+    """How the arrays will be made: `what` says so in a sentence."""
 
     what: str
-    data_dir: Path  # Where tensorflow-datasets has MNIST, or will.
-    cache: Path  # Where the arrays will be.
-    raw_dir: Path | None = None
+    data_dir: Path  # Where tensorflow-datasets has prepared MNIST, or will.
+    cache: Path  # The file in which the arrays will be stored.
+    raw_dir: Path | None = None  # Has the four original files.
     is_download: bool = False
 
 
-def find(places: Places) -> str:
+def describe(locations: Locations) -> str:
     """One sentence on where the arrays are, or how they would be made. Raises as `plan` does."""
-    ready = next((cache for cache in places.caches if os.path.exists(cache)), None)
-    return f"MNIST is ready in {ready}" if ready else plan(places).what
+    ready = next((cache for cache in locations.caches if os.path.exists(cache)), None)
+    return f"MNIST is ready in {ready}" if ready else plan(locations).what
 
 
-def plan(places: Places) -> Plan:
-    """How to make the arrays here; asks the network only where nothing else is left.
+def plan(locations: Locations) -> Plan:
+    """How to make the arrays here. It probes the network only if MNIST is not on this machine.
 
     Raises DataError where they could not be made.
     """
-    for root in places.roots:
+    for root in locations.roots:
         if is_prepared(root):
             what = f"MNIST is prepared in {root}; the first start decodes it, in about 10 s"
-            return Plan(what, root, _cache(_writable([root, *places.roots])))
-    return _plan_to_prepare(places)
+            return Plan(what, root, _cache(_writable([root, *locations.roots])))
+    return _plan_to_prepare(locations)
 
 
 def is_prepared(data_dir: Path) -> bool:
-    """Whether tensorflow-datasets would say so: both of its descriptions are there."""
+    """Whether tensorflow-datasets would find MNIST in `data_dir`: both of its JSON files are there."""
     folder = prepared_dir(data_dir)
     return all(os.path.isfile(folder / name) for name in ("dataset_info.json", "features.json"))
 
@@ -118,11 +118,11 @@ def prepared_dir(data_dir: Path) -> Path:
     return data_dir / "mnist" / VERSION
 
 
-def _plan_to_prepare(places: Places) -> Plan:
-    raw_dir = _raw_dir(places)
+def _plan_to_prepare(locations: Locations) -> Plan:
+    raw_dir = _raw_dir(locations)
     if not raw_dir:
-        _require_network(places)
-    root = _writable(places.roots)
+        _require_network(locations)
+    root = _writable(locations.roots)
     what = (
         f"the four original MNIST files are in {raw_dir}; the first start prepares them in {root}, "
         "in about 20 s"
@@ -140,13 +140,13 @@ def _cache(root: Path) -> Path:
     return root / "muster" / f"mnist-{VERSION}.npz"
 
 
-def _raw_dir(places: Places) -> Path | None:
-    """The folder with the four original files, which are whole; None where no folder has any."""
-    folders = {"`data.dir`": places.data_dir, "MUSTER_MNIST_DIR": places.mnist_dir}
+def _raw_dir(locations: Locations) -> Path | None:
+    """The folder with the four original files, which are verified; None where no folder has any."""
+    folders = {"`data.dir`": locations.data_dir, "MUSTER_MNIST_DIR": locations.mnist_dir}
     for field, folder in folders.items():
         missing = [name for name in RAW_FILES if folder and not os.path.isfile(folder / name)]
-        if folder is None or (len(missing) == len(RAW_FILES) and folder == places.data_dir):
-            continue  # `data.dir` may also be where MNIST is to be prepared.
+        if folder is None or (len(missing) == len(RAW_FILES) and folder == locations.data_dir):
+            continue  # `data.dir` may also be the folder to prepare MNIST in.
         if missing:
             raise DataError(
                 f"{field} must hold the four original MNIST files. Received: {folder}, without "
@@ -174,10 +174,10 @@ def _check_raw_file(path: Path) -> None:
 
 
 def _writable(roots: list[Path]) -> Path:
-    """The first of `roots` that exists or could be made and may be written to."""
+    """The first of `roots` that exists or could be made, and is writable."""
     for root in roots:
         existing = next(path for path in (root, *root.parents) if os.path.exists(path))
-        # The mode counts for the superuser too: a folder kept read-only is kept so for a reason.
+        # Respected as the superuser too: somebody made the folder read-only on purpose.
         has_write_bit = existing.stat().st_mode & 0o222
         if os.path.isdir(existing) and has_write_bit and os.access(existing, os.W_OK):
             return root
@@ -187,20 +187,22 @@ def _writable(roots: list[Path]) -> Path:
     )
 
 
-def _require_network(places: Places) -> None:
-    fault = _probe(URL + "t10k-labels-idx1-ubyte.gz", _PROBE_TIMEOUT_S)
-    if fault:
-        folders = [*places.roots, places.mnist_dir] if places.mnist_dir else places.roots
+def _require_network(locations: Locations) -> None:
+    problem = _probe(URL + "t10k-labels-idx1-ubyte.gz", _PROBE_TIMEOUT_S)
+    if problem:
+        folders = (
+            [*locations.roots, locations.mnist_dir] if locations.mnist_dir else locations.roots
+        )
         raise DataError(
-            f"MNIST is not on this machine (looked in {', '.join(map(str, folders))}) and "
-            f"cannot be downloaded from {URL} ({fault}): {WAYS_OUT}."
+            f"MNIST is not on this machine (searched {', '.join(map(str, folders))}) and "
+            f"cannot be downloaded from {URL} ({problem}): {FIX}."
         )
 
 
 def _probe(url: str, timeout_s: float) -> str:
-    """What keeps `url` from being downloaded, "" if nothing does; answers within `timeout_s`."""
+    """Why `url` cannot be downloaded, "" if it can; returns within `timeout_s`."""
     answers = queue.SimpleQueue()
-    # A thread, because no timeout of requests bounds the look-up of a name.
+    # In a thread, because no timeout of requests limits the DNS lookup.
     threading.Thread(
         target=lambda: answers.put(_head(url, timeout_s)), name="mnist-probe", daemon=True
     ).start()
@@ -211,7 +213,7 @@ def _probe(url: str, timeout_s: float) -> str:
 
 
 def _head(url: str, timeout_s: float) -> str:
-    import requests  # What tensorflow-datasets downloads with: the same proxies and certificates.
+    import requests  # Used by tensorflow-datasets too: the same proxies and certificates.
 
     try:
         response = requests.head(url, timeout=timeout_s, allow_redirects=True)

@@ -1,4 +1,4 @@
-"""Is MNIST found, prepared, kept and refused as it should be?"""
+"""Is MNIST found, prepared and cached, and are missing or damaged files refused?"""
 
 import concurrent.futures
 import contextlib
@@ -23,11 +23,11 @@ from tests.paths import ROOT
 from trainer.data import registry
 from trainer.data.dataset import DataError
 from trainer.data.sources.mnist import arrays as mnist
-from trainer.data.sources.mnist import locate as mnist_locate
-from trainer.data.sources.mnist.locate import Places
+from trainer.data.sources.mnist import locate
+from trainer.data.sources.mnist.locate import Locations
 
 _FINGERPRINT = "70ab21e87d610237e86a84513499b23db32ad01e867f0e8de390dfc46813b486"
-_CACHE = Path("muster", f"mnist-{mnist_locate.VERSION}.npz")
+_CACHE = Path("muster", f"mnist-{locate.VERSION}.npz")
 
 
 def _config(data_dir="", download_timeout_s=300.0):
@@ -47,8 +47,8 @@ def _message(function, *args):
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """MNIST is nowhere on this machine, until a test says where."""
+def no_mnist(tmp_path, monkeypatch):
+    """MNIST is not on this machine, unless a test puts it there."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.delenv("MUSTER_MNIST_DIR", raising=False)
 
@@ -68,7 +68,7 @@ def proxied(monkeypatch):
 
 @pytest.fixture
 def offline(proxied):
-    """Nobody listens where every HTTPS request goes: the port is bound and stays closed."""
+    """Every HTTPS request goes to a port on which nothing listens: it is bound and stays closed."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         proxied(unused.getsockname()[1])
@@ -77,7 +77,7 @@ def offline(proxied):
 
 @pytest.fixture
 def prepared(prepared_mnist, tmp_path):
-    """A copy of prepared MNIST that a test may spoil, without the arrays of an earlier start."""
+    """A copy of prepared MNIST that a test may damage, without the arrays of an earlier start."""
     shutil.copytree(prepared_mnist / "mnist", tmp_path / "prepared" / "mnist")
     return tmp_path / "prepared"
 
@@ -103,22 +103,22 @@ class _NotFound(http.server.BaseHTTPRequestHandler):
 # Without the network.
 
 
-@pytest.mark.parametrize("function", [registry.load, registry.find])
-def test_offline_the_error_names_the_three_ways_out_within_ten_seconds(function, offline, tmp_path):
+@pytest.mark.parametrize("function", [registry.load, registry.describe])
+def test_offline_the_error_names_three_fixes_within_ten_seconds(function, offline, tmp_path):
     begun = time.monotonic()
     message = _message(function, _config(tmp_path / "wanted"))
     assert time.monotonic() - begun < 10
     assert message.startswith(
-        f"MNIST is not on this machine (looked in {tmp_path}/wanted, {tmp_path}/tfds) and cannot "
-        f"be downloaded from {mnist_locate.URL} (ProxyError): "
+        f"MNIST is not on this machine (searched {tmp_path}/wanted, {tmp_path}/tfds) and cannot "
+        f"be downloaded from {locate.URL} (ProxyError): "
     )
-    for way_out in ("--config.data.dir=DIR", "MUSTER_MNIST_DIR", "--config=digits_dense"):
-        assert way_out in message
+    for fix in ("--config.data.dir=DIR", "MUSTER_MNIST_DIR", "--config=digits_dense"):
+        assert fix in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_network_that_never_answers_is_given_up_at_the_deadline(proxied, monkeypatch):
-    monkeypatch.setattr(mnist_locate, "_PROBE_TIMEOUT_S", 0.3)
+def test_a_network_that_never_answers_is_an_error_at_the_deadline(proxied, monkeypatch):
+    monkeypatch.setattr(locate, "_PROBE_TIMEOUT_S", 0.3)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -129,12 +129,12 @@ def test_a_network_that_never_answers_is_given_up_at_the_deadline(proxied, monke
     assert time.monotonic() - begun < 5
 
 
-def test_a_server_that_answers_with_an_error_is_quoted():
+def test_the_http_status_of_a_server_is_in_the_error():
     with _server(_NotFound) as url:
-        assert mnist_locate._probe(url + "t10k-labels-idx1-ubyte.gz", 5) == "HTTP 404"
+        assert locate._probe(url + "t10k-labels-idx1-ubyte.gz", 5) == "HTTP 404"
 
 
-def test_a_server_that_has_the_file_is_no_obstacle(tmp_path):
+def test_there_is_no_error_where_the_server_has_the_file(tmp_path):
     (tmp_path / "file").touch()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -145,16 +145,16 @@ def test_a_server_that_has_the_file_is_no_obstacle(tmp_path):
             pass
 
     with _server(Quiet) as url:
-        assert mnist_locate._probe(url + "file", 5) == ""
+        assert locate._probe(url + "file", 5) == ""
 
 
 # Folders that cannot be used.
 
 
-def test_a_data_dir_with_some_of_the_four_files_is_told_which_are_missing(tmp_path):
-    names = list(mnist_locate.RAW_FILES)
+def test_the_error_for_an_incomplete_data_dir_names_the_missing_files(tmp_path):
+    names = list(locate.RAW_FILES)
     (tmp_path / names[0]).touch()
-    assert _message(registry.find, _config(tmp_path)) == (
+    assert _message(registry.describe, _config(tmp_path)) == (
         f"`data.dir` must hold the four original MNIST files. Received: {tmp_path}, without "
         f"{', '.join(names[1:])}; complete it, or train with --config=digits_dense."
     )
@@ -162,22 +162,22 @@ def test_a_data_dir_with_some_of_the_four_files_is_told_which_are_missing(tmp_pa
 
 def test_muster_mnist_dir_without_the_files_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("MUSTER_MNIST_DIR", str(tmp_path))
-    assert _message(registry.find, _config()).startswith(
+    assert _message(registry.describe, _config()).startswith(
         f"MUSTER_MNIST_DIR must hold the four original MNIST files. Received: {tmp_path}, without "
     )
 
 
 def test_a_truncated_original_file_is_named_with_its_size(tmp_path):
-    for name in mnist_locate.RAW_FILES:
+    for name in locate.RAW_FILES:
         (tmp_path / name).write_bytes(b"short")
     assert _message(registry.load, _config(tmp_path)) == (
         f"{tmp_path}/train-images-idx3-ubyte.gz is damaged: it has 5 bytes instead of 9912422. "
-        f"Copy it again from {mnist_locate.URL}train-images-idx3-ubyte.gz."
+        f"Copy it again from {locate.URL}train-images-idx3-ubyte.gz."
     )
 
 
 def test_an_original_file_with_one_wrong_byte_is_named(mnist_dir, tmp_path):
-    for name in mnist_locate.RAW_FILES:
+    for name in locate.RAW_FILES:
         shutil.copyfile(mnist_dir / name, tmp_path / name)
     labels = tmp_path / "t10k-labels-idx1-ubyte.gz"
     content = bytearray(labels.read_bytes())
@@ -201,7 +201,7 @@ def test_a_data_dir_in_a_bucket_is_an_error():
     )
 
 
-def test_where_nothing_can_be_written_the_folders_are_named(mnist_dir, tmp_path, monkeypatch):
+def test_the_error_names_the_folders_that_cannot_be_written(mnist_dir, tmp_path, monkeypatch):
     read_only = tmp_path / "read_only"
     read_only.mkdir(mode=0o555)
     monkeypatch.setenv("TFDS_DATA_DIR", str(read_only / "tfds"))
@@ -212,45 +212,45 @@ def test_where_nothing_can_be_written_the_folders_are_named(mnist_dir, tmp_path,
     )
 
 
-# What is looked at, in which order.
+# Which location is used.
 
 
-def test_the_environment_is_read_into_places():
-    places = Places.from_env("", {"TFDS_DATA_DIR": "/tfds", "MUSTER_MNIST_DIR": "/mnist"})
-    assert places == Places(None, Path("/tfds"), Path("/mnist"))
+def test_the_environment_is_read_into_locations():
+    locations = Locations.from_env("", {"TFDS_DATA_DIR": "/tfds", "MUSTER_MNIST_DIR": "/mnist"})
+    assert locations == Locations(None, Path("/tfds"), Path("/mnist"))
     home = Path("~/tensorflow_datasets").expanduser()
-    assert Places.from_env("/data", {}) == Places(Path("/data"), home, None)
+    assert Locations.from_env("/data", {}) == Locations(Path("/data"), home, None)
 
 
 def test_prepared_data_comes_before_the_original_files(mnist_dir, tmp_path):
-    folder = mnist_locate.prepared_dir(tmp_path / "tfds")
+    folder = locate.prepared_dir(tmp_path / "tfds")
     folder.mkdir(parents=True)
     for name in ("dataset_info.json", "features.json"):
         (folder / name).touch()
-    plan = mnist_locate.plan(Places(None, tmp_path / "tfds", mnist_dir))
+    plan = locate.plan(Locations(None, tmp_path / "tfds", mnist_dir))
     assert plan.raw_dir is None and plan.data_dir == tmp_path / "tfds"
     assert plan.what.startswith(f"MNIST is prepared in {tmp_path}/tfds")
 
 
-def test_half_a_preparation_does_not_count(mnist_dir, tmp_path):
-    folder = mnist_locate.prepared_dir(tmp_path / "tfds")
+def test_an_incomplete_preparation_does_not_count(mnist_dir, tmp_path):
+    folder = locate.prepared_dir(tmp_path / "tfds")
     folder.mkdir(parents=True)
     (folder / "features.json").touch()
-    assert mnist_locate.plan(Places(None, tmp_path / "tfds", mnist_dir)).raw_dir == mnist_dir
+    assert locate.plan(Locations(None, tmp_path / "tfds", mnist_dir)).raw_dir == mnist_dir
 
 
-def test_a_read_only_data_dir_with_the_files_is_left_alone(mnist_dir, tmp_path):
+def test_a_read_only_data_dir_with_the_files_is_not_written_to(mnist_dir, tmp_path):
     read_only = tmp_path / "raw"
     shutil.copytree(mnist_dir, read_only)
     read_only.chmod(0o555)
-    plan = mnist_locate.plan(Places(read_only, tmp_path / "tfds", None))
+    plan = locate.plan(Locations(read_only, tmp_path / "tfds", None))
     assert plan.raw_dir == read_only and plan.data_dir == tmp_path / "tfds"
     assert plan.cache == tmp_path / "tfds" / _CACHE
 
 
-def test_finding_the_original_files_writes_nothing(mnist_dir, tmp_path, monkeypatch):
+def test_describing_the_original_files_writes_nothing(mnist_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
-    assert registry.find(_config(tmp_path / "new")) == (
+    assert registry.describe(_config(tmp_path / "new")) == (
         f"the four original MNIST files are in {mnist_dir}; the first start prepares them in "
         f"{tmp_path}/new, in about 20 s"
     )
@@ -283,10 +283,10 @@ def test_every_machine_has_mnist_in_the_same_order(prepared_mnist):
     assert dataset.fingerprint == _FINGERPRINT
     assert dataset.train.features.shape == (60000, 28, 28)
     assert (dataset.train.features.dtype, dataset.train.targets.dtype) == (np.uint8, np.int32)
-    assert registry.find(_config(prepared_mnist)).startswith("MNIST is ready in ")
+    assert registry.describe(_config(prepared_mnist)).startswith("MNIST is ready in ")
 
 
-def test_preparing_leaves_tensorflow_datasets_own_folder_and_nothing_half_done(prepared_mnist):
+def test_preparing_leaves_tensorflow_datasets_folder_and_no_temporary_files(prepared_mnist):
     import tensorflow_datasets as tfds
 
     assert tfds.builder("mnist", data_dir=prepared_mnist).is_prepared()
@@ -299,10 +299,10 @@ def test_preparing_leaves_tensorflow_datasets_own_folder_and_nothing_half_done(p
 
 def test_a_later_start_takes_under_a_second_and_no_tensorflow(prepared_mnist):
     code = (
-        "import sys, time, types; from trainer.data import registry as datasets\n"
+        "import sys, time, types; from trainer.data import registry\n"
         f"config = types.SimpleNamespace(name='mnist', dir={str(prepared_mnist)!r},\n"
         "    train_examples=0, download_timeout_s=300)\n"
-        "begun = time.process_time(); datasets.load(config)\n"
+        "begun = time.process_time(); registry.load(config)\n"
         "print(time.process_time() - begun < 1, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run(
@@ -311,7 +311,9 @@ def test_a_later_start_takes_under_a_second_and_no_tensorflow(prepared_mnist):
     assert done.stdout.split() == ["True", "False"]
 
 
-def test_a_damaged_array_is_noticed_and_made_anew_from_the_prepared_data(prepared_mnist, prepared):
+def test_a_damaged_array_is_detected_and_made_again_from_the_prepared_data(
+    prepared_mnist, prepared
+):
     cache = prepared / _CACHE
     cache.parent.mkdir()
     content = bytearray((prepared_mnist / _CACHE).read_bytes())
@@ -335,12 +337,12 @@ def test_arrays_of_other_shapes_are_not_read(tmp_path):
 
 
 def test_a_truncated_record_file_is_an_error_that_names_its_folder(prepared):
-    folder = mnist_locate.prepared_dir(prepared)
+    folder = locate.prepared_dir(prepared)
     records = next(folder.glob("mnist-train.tfrecord*"))
     os.truncate(records, records.stat().st_size // 2)
     message = _message(registry.load, _config(prepared))
     assert message.startswith(f"MNIST in {folder} cannot be read (DataLossError: ")
-    assert message.endswith("; delete it, and it is prepared anew.")
+    assert message.endswith("; delete it, and the next start prepares it again.")
     assert [path.name for path in (prepared / "muster").iterdir()] == ["lock"]
 
 
@@ -356,19 +358,19 @@ def test_two_tasks_that_start_together_prepare_once(prepared, monkeypatch):
     assert len(builds) == 1
 
 
-def test_a_task_that_waits_for_another_gives_up_at_the_deadline(prepared):
+def test_a_task_that_waits_for_another_fails_at_the_deadline(prepared):
     lock = prepared / "muster" / "lock"
     lock.parent.mkdir()
     with lock.open("a") as other_task:
         fcntl.flock(other_task, fcntl.LOCK_EX)
         message = _message(registry.load, _config(prepared, download_timeout_s=0.3))
     assert message == (
-        f"another task has held {lock} for 0.3 s; if it is still preparing MNIST, raise "
+        f"another task has locked {lock} for 0.3 s; if it is still preparing MNIST, raise "
         "`data.download_timeout_s`."
     )
 
 
-def test_preparing_ends_at_the_deadline_and_leaves_nothing(mnist_dir, tmp_path, monkeypatch):
+def test_preparing_is_killed_at_the_deadline_and_leaves_no_files(mnist_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
     begun = time.monotonic()
     message = _message(registry.load, _config(tmp_path / "new", download_timeout_s=0.5))
@@ -381,7 +383,7 @@ def test_preparing_ends_at_the_deadline_and_leaves_nothing(mnist_dir, tmp_path, 
     assert files == [tmp_path / "new" / "muster" / "lock"]
 
 
-def test_the_builder_ends_with_its_caller(mnist_dir, tmp_path):
+def test_the_builder_exits_with_its_parent(mnist_dir, tmp_path):
     job = {
         "data_dir": str(tmp_path / "data"),
         "raw_dir": str(mnist_dir),
@@ -395,6 +397,6 @@ def test_the_builder_ends_with_its_caller(mnist_dir, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    builder.stdin.close()  # As the operating system does when a caller is killed.
+    builder.stdin.close()  # As the operating system does when a parent is killed.
     assert builder.wait(timeout=15) == 1
     assert not (tmp_path / "arrays.npz").exists()

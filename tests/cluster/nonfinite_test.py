@@ -1,4 +1,4 @@
-"""Do all tasks of a cluster agree on a batch with NaN gradients?"""
+"""Do all tasks of a cluster agree on a batch with a non-finite number?"""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ FLAGS = (
     "--config.train.checkpoint_every_steps=4",
     "--config.train.eval_every_epochs=0",
 )
-# The trainer, on data of which one example is NaN.
+# The trainer, on data with one example of NaNs.
 POISONED_TRAINER = f"""
 import dataclasses
 from trainer.data import registry
@@ -28,20 +28,20 @@ from trainer.__main__ import main
 
 load = registry.load
 
-def poisoned(config):
+def load_poisoned(config):
     dataset = load(config)
     features = dataset.train.features.copy()
     features[{POISONED}] = float("nan")
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, features=features))
 
-registry.load = poisoned
+registry.load = load_poisoned
 main()
 """
 SINGLE, WORKERS, SERVERS = {}, {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}
 
 
 def _train(jobs, workdir, *flags):
-    """The exit codes and the tasks, the leader first, after all have ended."""
+    """The exit codes and the tasks, the leader first, after all have exited."""
     environs = [cluster.tf_config(spec) for spec in cluster.clusters(**jobs)] if jobs else [{}]
     with contextlib.ExitStack() as stack:
         tasks = [
@@ -60,7 +60,7 @@ def _steps():
 
 
 @pytest.mark.parametrize("jobs", [WORKERS, pytest.param(SERVERS, marks=pytest.mark.long)])
-def test_every_task_ends_with_2_and_the_leader_names_the_batch(jobs, tmp_path):
+def test_every_task_exits_with_2_and_the_leader_names_the_batch(jobs, tmp_path):
     codes, tasks = _train(jobs, tmp_path)
     assert codes == [2] * len(tasks), tasks[0].said
     step = _steps()[0]
@@ -70,7 +70,7 @@ def test_every_task_ends_with_2_and_the_leader_names_the_batch(jobs, tmp_path):
     assert found["examples"] == batch[batch != PADDING].tolist()
 
 
-def test_two_workers_skip_the_same_batches_as_one_process(tmp_path):
+def test_two_workers_skip_the_batches_that_one_process_skips(tmp_path):
     flags = ("--config.train.skip_bad_batches=3",)
     summaries = []
     for name, jobs in (("single", SINGLE), ("workers", WORKERS)):
@@ -85,7 +85,7 @@ def test_two_workers_skip_the_same_batches_as_one_process(tmp_path):
 
 
 @pytest.mark.long
-def test_parameter_servers_skip_the_batch_and_apply_all_others_once(tmp_path):
+def test_parameter_servers_skip_a_batch_and_apply_all_others_once(tmp_path):
     codes, tasks = _train(SERVERS, tmp_path, "--config.train.skip_bad_batches=3")
     assert codes == [0, 0, 0, 0], tasks[0].said
     assert Run(tmp_path).iterations == {STEPS - len(_steps())}

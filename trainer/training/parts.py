@@ -1,0 +1,64 @@
+"""What is a run made of?
+
+Of a `Computation` (the mathematics and the examples of every step), a `CheckpointPolicy`, a runtime and
+the folders it writes to. `assemble.py` makes these values from a config; what takes them knows no config.
+"""
+
+import dataclasses
+import pathlib
+
+from strategies.runtime import Runtime
+from trainer.data.input_pipeline import InputPipeline
+from trainer.model.step import TrainingProgram
+from trainer.order.sample_order import SampleOrder
+from trainer.order.schedule import Schedule
+from trainer.storage.checkpoints import CheckpointStore
+from trainer.storage.workdir import Workdir
+from trainer.training.evaluation import EvaluationInput
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Computation:
+    """What is computed in each step, and on which examples, by the replicas of one runtime."""
+
+    program: TrainingProgram
+    order: SampleOrder
+    schedule: Schedule
+    train_input: InputPipeline
+    test_input: EvaluationInput
+
+    def with_steps_per_loop(self, steps: int) -> "Computation":
+        """The same computation in loops of at most `steps` steps."""
+        return dataclasses.replace(
+            self,
+            schedule=dataclasses.replace(self.schedule, steps_per_loop=steps),
+            train_input=self.train_input.with_steps_per_loop(steps),
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CheckpointPolicy:
+    """Where checkpoints are stored, and when the run saves and restores one.
+
+    The schedule says at which steps every task saves. `every_s`: the seconds after which the task that
+    writes also saves, 0: never. `max_skipped`: batches with non-finite numbers that may be skipped.
+    """
+
+    store: CheckpointStore | None  # None: this task does not write.
+    every_s: float
+    max_skipped: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunParts:
+    """Everything that `loop.train` needs to train one experiment on one task.
+
+    `workdir` is None on the tasks that do not write. `examples_dir` is the folder in which this task
+    logs the examples that its replicas consume; None: it does not log them.
+    """
+
+    runtime: Runtime
+    computation: Computation
+    checkpoints: CheckpointPolicy
+    workdir: Workdir | None
+    examples_dir: pathlib.Path | None
