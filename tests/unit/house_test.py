@@ -125,7 +125,7 @@ def test_what_a_run_is_made_of_knows_no_config():
     }
     parts |= {name for name in MODULES if _room(name) in ("metrics", "order")}
     assert parts <= MODULES.keys()
-    assert ("trainer.task.run", "trainer.training.assemble") in ARROWS
+    assert ("trainer.task.session", "trainer.training.assemble") in ARROWS
     config = {name for name in MODULES if _room(name) in ("config", "recipe")}
     config |= {"trainer.training.assemble", "trainer.training.batch_split"}
     assert not [arrow for arrow in ARROWS if arrow[0] in parts and arrow[1] in config]
