@@ -21,7 +21,7 @@ from trainer.process import console, guardian, signals
 
 
 def _train(command: options.TrainOptions) -> int:
-    cluster = resolve.find(command.asked)
+    cluster = resolve.find(command.cluster_flags)
     gpus.take_own_share(cluster.source)
     signals.block_signals()
     guarded = guardian.Guardian() if cluster.is_alone else guardian.split_off()

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 _REQUIRED = object()
@@ -41,7 +41,7 @@ def find(name_or_path: str, flag: str = "--config") -> Path:
     hint = f"did you mean {close[0]}? The" if close else "the"
     raise ConfigError(
         f"`{flag}` must be a recipe's name, or the path of a recipe or a {_json(flag)}. Received: "
-        f"{brief(name_or_path)}; {hint} recipes are {', '.join(names())}."
+        f"{short_json(name_or_path)}; {hint} recipes are {', '.join(names())}."
     )
 
 
@@ -76,12 +76,12 @@ def read(path: Path, flag: str = "--config") -> str:
         inside = path / "config.json"
         name = inside if flag == "--config" and inside.is_file() else f"a recipe or a {_json(flag)}"
         raise ConfigError(
-            f"`{flag}` must be a file. Received: {brief(str(path))}, a folder; name {name}."
+            f"`{flag}` must be a file. Received: {short_json(str(path))}, a folder; name {name}."
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"`{flag}` must be a file that can be read. Received: {brief(str(path))}, but "
+            f"`{flag}` must be a file that can be read. Received: {short_json(str(path))}, but "
             f"{reason}; correct the path, or use a recipe's name, e.g. {flag}={_example(flag)}."
         ) from None
 

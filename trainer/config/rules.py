@@ -22,7 +22,7 @@ def _check_name(config: ExperimentConfig) -> None:
     if not re.fullmatch(r"(\w[\w .+=-]{0,99})?", config.name, re.ASCII):
         raise ConfigError(
             "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. Received: "
-            f"{fields_lib.brief(config.name)}; set another with --config.name=NAME."
+            f"{fields_lib.short_json(config.name)}; set another with --config.name=NAME."
         )
 
 
@@ -30,7 +30,7 @@ def _check_output_activation(config: ExperimentConfig) -> None:
     if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
         raise ConfigError(
             "`model.output_activation` must be empty for a classification, whose loss applies the "
-            f"softmax itself. Received: {fields_lib.brief(config.model.output_activation)} for "
+            f"softmax itself. Received: {fields_lib.short_json(config.model.output_activation)} for "
             f"{config.data.name}; leave it out."
         )
 

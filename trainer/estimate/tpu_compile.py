@@ -16,7 +16,7 @@ from typing import Any
 
 from strategies import tensorflow_import
 from strategies.packages import version
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
 from trainer.estimate import tpu_memory
@@ -54,7 +54,7 @@ def num_cores(topology: str) -> int:
     if not match:
         raise ConfigError(
             "`--tpu_topology` must be a kind (v4, v5e, v5p or v6e) and its chips, as in v5e:2x4 or "
-            f"v4:2x2x1. Received: {brief(topology)}; correct it."
+            f"v4:2x2x1. Received: {short_json(topology)}; correct it."
         )
     return math.prod(map(int, match[2].split("x")))
 

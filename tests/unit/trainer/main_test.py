@@ -80,7 +80,7 @@ def test_help_into_a_pipe_that_nobody_reads_to_its_end_is_no_fault(tmp_path):
         (["--wrokdir=x"],
          '`train` has no such flag. Received: "--wrokdir"; did you mean `--workdir`?'),
         (["--config.data.global_batch_siz=3"],
-         '`data.global_batch_siz` is no field of the config. Received: "3"; did you mean '
+         '`data.global_batch_siz` is not a config field. Received: "3"; did you mean '
          "`data.global_batch_size`?"),
         (["--config.data.global_batch_size=many"],
          '`data.global_batch_size` must be an integer. Received: "many"; try 64.'),

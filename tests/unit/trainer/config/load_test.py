@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trainer.config import load as config_load
 from trainer.config import recipes, rules
 from trainer.config import schema as config_lib
-from trainer.config.fields import WHOLE, ConfigError, build
+from trainer.config.fields import ConfigError, build
+from trainer.config.json_format import UNCHANGED
 from trainer.config.schema import (
     DataConfig,
     ExperimentConfig,
@@ -79,15 +80,15 @@ def test_an_override_changes_nothing_else():
 
 
 MISTAKES = [
-    ("data.global_batch_sise", "1", "`data.global_batch_sise` is no field of the config. Received: "
+    ("data.global_batch_sise", "1", "`data.global_batch_sise` is not a config field. Received: "
      '"1"; did you mean `data.global_batch_size`?'),
-    ("global_batch_size", "1", "`global_batch_size` is no field of the config. Received: "
+    ("global_batch_size", "1", "`global_batch_size` is not a config field. Received: "
      '"1"; did you mean `data.global_batch_size`?'),
-    ("data.seed", "1", '`data.seed` is no field of the config. Received: "1"; did you mean '
+    ("data.seed", "1", '`data.seed` is not a config field. Received: "1"; did you mean '
      "`train.seed`?"),
-    ("data.nmae", "mnist", '`data.nmae` is no field of the config. Received: "mnist"; did you mean '
+    ("data.nmae", "mnist", '`data.nmae` is not a config field. Received: "mnist"; did you mean '
      "`data.name`?"),
-    ("zzz", "1", '`zzz` is no field of the config. Received: "1"; `--help=config` lists all '
+    ("zzz", "1", '`zzz` is not a config field. Received: "1"; `--help=config` lists all '
      "fields."),
     ("sync", "async", '`sync` is a section of the config. Received: "async"; set one of its '
      "fields, sync.mode."),
@@ -100,12 +101,12 @@ MISTAKES = [
     ("data.global_batch_size", "6.5", "`data.global_batch_size` must be an integer. Received: "
      '"6.5"; try 64.'),
     ("data.shuffle", "yes", '`data.shuffle` must be true or false. Received: "yes"; try true.'),
-    ("data.dir", "a\nb", '`data.dir` must be one line of text. Received: "a\\nb"; take out what is '
-     "not printable."),
+    ("data.dir", "a\nb", '`data.dir` must be one line of text. Received: "a\\nb"; remove the '
+     "characters that are not printable."),
     ("data.name", "minst", "`data.name` must be one of digits, mnist, dense_100, linear_100, "
      'relu_regression. Received: "minst"; did you mean mnist?'),
     ("data.placement", "ram", "`data.placement` must be one of auto, resident, stream. Received: "
-     '"ram"; did you mean stream?'),
+     '"ram"; try auto.'),
     ("optimizer.learning_rate", "0", "`optimizer.learning_rate` must be above 0. Received: 0.0; "
      "try 0.001."),
     ("optimizer.learning_rate", "nan", "`optimizer.learning_rate` must be a finite number. "
@@ -158,7 +159,7 @@ def test_a_run_can_be_repeated_from_its_config_json(tmp_path):
     assert config_load.resolve(str(path), {"train.seed": "3"}).train.seed == 3
 
 
-TAKE = f"; {WHOLE}."
+TAKE = f"; {UNCHANGED}."
 BAD_JSON = [
     ("{", "a config must be JSON, but Expecting property name enclosed in double quotes: line 1 "
      'column 2 (char 1). Received: "{"' + TAKE),
@@ -166,7 +167,7 @@ BAD_JSON = [
     ("{}", "`name` is missing. Received: []" + TAKE),
     (changed("data", 3), "`data` must be a JSON object. Received: 3" + TAKE),
     (changed("data", {}), "`data.name` is missing. Received: []" + TAKE),
-    (changed("train.sed", 3), "`train.sed` is no field of the config. Received: 3; did you mean "
+    (changed("train.sed", 3), "`train.sed` is not a config field. Received: 3; did you mean "
      "`train.seed`?"),
     (changed("train.seed", "3"), '`train.seed` must be an integer. Received: "3"; try 0.'),
     (changed("train.seed", True), "`train.seed` must be an integer. Received: true; try 0."),
