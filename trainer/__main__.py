@@ -1,6 +1,7 @@
 """What does `python -m trainer` do?
 
-TensorFlow is imported by the verbs that need it, once the flags are known to be right.
+It parses the command line, runs the verb, and exits with its exit code. A verb that needs TensorFlow
+imports it after the flags are checked.
 """
 
 import os
@@ -8,7 +9,7 @@ import re
 import sys
 import traceback
 
-# Before TensorFlow is imported: its notices about itself would bury the run's own lines.
+# Before TensorFlow is imported, whose own messages would bury the lines of the run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -70,7 +71,7 @@ _VERBS = {
 
 
 def main() -> None:
-    """Runs the command line and leaves with its exit code."""
+    """Runs the command line and exits with its exit code."""
     try:
         command = cli_parser.parse(sys.argv[1:])
         exit_code = _VERBS[command.verb](command)
@@ -79,20 +80,20 @@ def main() -> None:
         console.print_line(f"muster: error: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         exit_code = EXIT_RESUME
-        console.print_line("muster: error: stopped by Ctrl-C; run the same command again")
+        console.print_line("muster: error: stopped by Ctrl-C; run the same command again to resume")
     except Exception as error:
         if shown := _out_of_memory(error):
             exit_code = EXIT_BAD_INPUT
             console.print_line(f"muster: error: {shown}")
-        else:  # A fault of the program: told whole, and still no reason to hang.
+        else:  # A fault of the program: print the whole traceback, and do not hang.
             exit_code = EXIT_FAULT
             console.print_line(traceback.format_exc().rstrip("\n"))
     _leave(exit_code)
 
 
 def _out_of_memory(error: Exception) -> str:
-    """What to say of an error that more memory, or a smaller run, would mend; "" for any other."""
-    # By its name, as TensorFlow may not be there to be asked.
+    """The message for an error that more memory or a smaller run would fix; "" for any other error."""
+    # By its name: TensorFlow may not be imported.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
         return ""
     asked = re.search(
@@ -105,7 +106,7 @@ def _out_of_memory(error: Exception) -> str:
 
 
 def _leave(exit_code: int) -> None:
-    """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
+    """Exits without TensorFlow's shutdown, which can wait for servers that have stopped."""
     console.flush()
     if "tensorflow" in sys.modules:
         os._exit(exit_code)

@@ -20,7 +20,10 @@ muster {__version__} trains a recipe on the devices of this machine, or on the c
 Usage: python -m trainer [VERB] [--FLAG=VALUE ...]"""
 _EXAMPLES = (
     ("python -m trainer", "the default recipe"),
-    ("python -m trainer --config=mnist_dense --workdir=runs/mnist", "the same again resumes the run"),
+    (
+        "python -m trainer --config=mnist_dense --workdir=runs/mnist",
+        "the same again resumes the run",
+    ),
     ("python -m trainer --config.train.epochs=5", "set any field of the config"),
     ("python -m trainer check --config=mnist_dense_ps", "check everything without training"),
     ("python -m trainer launch --workers=2 -- --config=mnist_dense", "train with two processes"),

@@ -45,8 +45,8 @@ class ClusterOptions:
         "",
         "addresses of all tasks, instead of TF_CONFIG: worker=a:2222,b:2222. Separate jobs with ; as in "
         "'chief=c:2222;worker=a:2222,b:2222;ps=p:2222'. a[0-3]:2222 is short for four hosts; a list "
-        "without a job name is a list of workers. In a sweep the chief serves the trials; without a chief "
-        "worker 0 does, and runs some too. Default in a Slurm step with several tasks: those tasks",
+        "without a job name is a list of workers. In a sweep the chief serves the trials; without a "
+        "chief worker 0 does, and runs some too. Default in a Slurm step with several tasks: those tasks",
         metavar="JOB=HOST:PORT,...",
     )
     task: str = option(

@@ -171,7 +171,7 @@ class TuneOptions(
         0, "hyperband: epochs of the longest trials; 0: --config.train.epochs", least=0
     )
     factor: int = option(
-        3, "hyperband: one trial in N continues, for N times as many epochs", least=2
+        3, "hyperband: one trial in N continues, and trains N times longer", least=2
     )
     early_stop: str = option(
         "never",

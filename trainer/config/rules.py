@@ -1,4 +1,7 @@
-"""Which rules hold between the fields of a config?"""
+"""Which rules hold between the fields of a config?
+
+`validate` checks each field alone, and then one rule after the other.
+"""
 
 import math
 import re
@@ -8,11 +11,11 @@ from trainer.config import fields as fields_lib
 from trainer.config.fields import ConfigError
 from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
 
-_MAX_LAYERS = 100  # Beyond it a net without skip connections does not train.
+_MAX_LAYERS = 100  # A deeper net without skip connections does not train.
 
 
 def validate(config: ExperimentConfig) -> None:
-    """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
+    """Raises ConfigError, one line with a fix, for the first rule that the config breaks."""
     fields_lib.build(ExperimentConfig, flatten(config))
     for check in _RULES:
         check(config)
@@ -53,7 +56,7 @@ def _check_blocks(config: ExperimentConfig) -> None:
 
 
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
-    """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
+    """The rule that a field of the optimizer is 0 unless the optimizer is one of `optimizers`."""
 
     def check(config: ExperimentConfig) -> None:
         value = getattr(config.optimizer, name)

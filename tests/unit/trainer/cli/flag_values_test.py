@@ -18,7 +18,7 @@ def message(*argv):
     return str(caught.value)
 
 
-def test_one_dash_is_as_good_as_two():
+def test_one_dash_is_the_same_as_two():
     given = ["-workdir=w", "-devices", "2", "-config.train.seed=3"]
     expected = TrainOptions(workdir="w", devices=2, overrides={"train.seed": "3"})
     assert cli_parser.parse(given) == expected
@@ -47,7 +47,7 @@ def test_the_last_of_several_values_counts():
     assert not cli_parser.parse(["launch", "--chief", "--nochief"]).chief
 
 
-def test_a_prefix_is_not_taken_for_the_whole_name():
+def test_a_prefix_of_a_name_is_no_abbreviation():
     assert message("--startup=3") == (
         '`train` has no such flag. Received: "--startup"; did you mean `--startup_timeout_s`?'
     )
@@ -57,7 +57,7 @@ def test_undefok_lets_an_unknown_flag_pass():
     assert cli_parser.parse(["--undefok=new,newer", "--new=3", "--newer"]) == TrainOptions()
 
 
-def test_a_flag_file_stands_where_it_is_named(tmp_path):
+def test_the_flags_of_a_file_are_inserted_where_it_is_named(tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
     inner.write_text("--devices=2\n")
     outer.write_text(

@@ -28,13 +28,13 @@ def hint(*argv):
     return message(*argv).partition("; ")[2]
 
 
-def followed(verb, said):
+def followed(verb, text):
     """The command line that does what a hint says."""
-    if said.startswith("leave it out"):
+    if text.startswith("leave it out"):
         return [verb]
     flag, where, owner = re.fullmatch(
         r"(?:did you mean|it is a flag of `\w+`: put) `?(--[\w.]+|it)`?( after `--`| of `(\w+)`)?[?.]",
-        said,
+        text,
     ).groups()
     argv = [owner or verb, *(["--"] if where and not owner else []), f"{flag}={VALUES[flag]}"]
     return [*argv, "--workdir=w"] if argv[0] == "evaluate" else argv
@@ -45,9 +45,9 @@ def followed(verb, said):
 def test_the_hint_for_a_flag_of_another_program_works_when_it_is_followed(name, verb):
     if name in hints.flag_names(VERBS[verb]):
         return
-    said = hint(verb, f"--{name}=3")
-    if not said.startswith("it is a flag of"):  # That one is tested in parser_test.py.
-        cli_parser.parse(followed(verb, said))
+    text = hint(verb, f"--{name}=3")
+    if not text.startswith("it is a flag of"):  # That one is tested in parser_test.py.
+        cli_parser.parse(followed(verb, text))
 
 
 EXPECTED = {
@@ -127,7 +127,7 @@ def test_a_strategy_by_its_name_elsewhere_is_translated(value, meant):
 
 
 @pytest.mark.parametrize("value", ["ps", "ddp", "fsdp"])
-def test_evaluate_is_not_told_to_use_a_strategy_that_it_does_not_have(value):
+def test_evaluate_does_not_suggest_a_strategy_that_it_does_not_have(value):
     assert hint("evaluate", "--workdir=w", f"--strategy={value}") == "try auto."
 
 

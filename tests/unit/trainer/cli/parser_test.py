@@ -38,7 +38,7 @@ def answer(capsys, *argv):
     return capsys.readouterr().out
 
 
-def test_nothing_at_all_trains_the_default_recipe():
+def test_no_arguments_train_the_default_recipe():
     assert cli_parser.parse([]) == TrainOptions(config="digits_dense", workdir="", strategy="auto")
 
 

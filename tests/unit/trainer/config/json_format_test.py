@@ -12,6 +12,7 @@ from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError, option
 from trainer.config.schema import ExperimentConfig, TrainConfig
+from trainer.storage.workdir import Workdir
 
 FORMAT_0 = Path(__file__).with_name("format_0.json")  # As version 0.1.0 wrote it.
 UNCHANGED = f"; {json_format.UNCHANGED}."
@@ -38,6 +39,12 @@ def test_a_config_json_of_version_0_1_0_is_read():
     expected = config_load.resolve("digits_dense", {"train.steps": "150"})
     assert config_load.from_json(FORMAT_0.read_text()) == expected
     assert config_load.resolve(str(FORMAT_0)) == expected
+
+
+def test_a_run_that_version_0_1_0_began_can_be_resumed(tmp_path):
+    (tmp_path / "config.json").write_text(FORMAT_0.read_text())
+    config = config_load.resolve("digits_dense", {"train.steps": "200"})
+    Workdir(tmp_path).examine(config)  # Raises if the folder is another run's.
 
 
 def test_every_field_of_format_0_is_required_in_it():
