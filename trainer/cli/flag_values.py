@@ -50,7 +50,7 @@ def with_flagfiles(args: Sequence[str]) -> list[str]:
 
 
 def read(args: Sequence[str], schema: type) -> Flags:
-    """The flags of a verb that `args` give. Flag files are read before, by `with_flagfiles`.
+    """The flags of a verb in `args`, whose flag files `with_flagfiles` has already read.
 
     Raises:
       ConfigError: a flag is unknown, or a value is missing or invalid, or there are other arguments.
@@ -63,7 +63,7 @@ def read(args: Sequence[str], schema: type) -> Flags:
         raise
     except flags.UnrecognizedFlagError as error:
         raise unknown_flag(error.flagvalue, schema) from None
-    except flags.Error:  # The last one has no value.
+    except flags.Error:  # The last argument is a flag without its value.
         raise _needs_value(args[-1]) from None
     except ValueError as error:  # --noFLAG=VALUE
         name, _, value = str(error).removesuffix(" does not take an argument").partition("=")
@@ -126,10 +126,9 @@ def _under(head: str, given: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(head): text for name, text in given.items() if name.startswith(head)}
 
 
-def _needs_value(name: str, received: str = "none") -> ConfigError:
-    shown = short_json(name)[1:-1]
-    received = received if received == "none" else short_json(received)
-    return ConfigError(f"`{shown}` needs a value. Received: {received}; write {shown}=VALUE.")
+def _needs_value(name: str, received: str = "") -> ConfigError:
+    shown, found = short_json(name)[1:-1], short_json(received) if received else "none"
+    return ConfigError(f"`{shown}` needs a value. Received: {found}; write {shown}=VALUE.")
 
 
 def _unreadable(path: str, reason: str) -> ConfigError:

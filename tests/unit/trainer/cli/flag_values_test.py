@@ -127,6 +127,8 @@ def test_a_line_of_a_flag_file_has_one_flag(tmp_path):
         (["--config.data.dir", "--devices=3"], '`--config.data.dir` needs a value. Received: '
          '"--devices=3"; write --config.data.dir=VALUE.'),
         (["--undefok"], "`--undefok` needs a value. Received: none; write --undefok=VALUE."),
+        (["--devices=2", "word", "--workdir=w"], 'flags begin with `--`. Received: "word"; `--help` '
+         "explains them."),
         (["-"], 'flags begin with `--`. Received: "-"; `--help` explains them.'),
         (["--devices=2", "--devices=many"], '`--devices` must be an integer. Received: "many"; try 0.'),
     ],
