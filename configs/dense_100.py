@@ -2,13 +2,13 @@
 
     python -m trainer --config=dense_100
 
-Expect 5,000 steps (50 epochs), a training loss near 1.0 and a test accuracy near 0.56; a guess has
-0.10. The labels are a 100-100-10 teacher's, so a net of this size could have them all right, but
-10,000 examples do not tell it how: training for longer only fits those better.
+Expect 5,000 steps (50 epochs), a training loss near 1.0 and a test accuracy near 0.56; guessing gives
+0.10. The labels come from a random 100-100-10 network (the teacher), so a network of this size could
+predict all of them, but 10,000 examples are too few to learn it: longer training only overfits.
 
-From the article on distributed deep learning, 4.1, for the shape and the 100 features. The teacher
-is this project's, so that there is something to learn. So are optimizer, batch and length: SGD 0.01
-and 100 as in that article's other net, for as long as the test accuracy gains from it.
+The shape and the 100 features are from the article on distributed deep learning, 4.1. The teacher is
+this project's choice, so that there is something to learn. SGD with 0.01 and batches of 100 are those
+of the article's other network; it trains for as long as the test accuracy improves.
 """
 
 from trainer.recipe import (

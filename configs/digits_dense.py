@@ -3,10 +3,11 @@
     python -m trainer --config=digits_dense
 
 Expect 480 steps (20 epochs) in seconds, a training loss near 0.03 and a test accuracy of 0.96 to
-0.98 on 300 examples, of which each counts for 0.003.
+0.98. The test set has 300 examples, so one example changes the accuracy by 0.003.
 
-It comes from no document: it is `mnist_dense` on digits that are inside a package, so that a first
-run needs no network. They are not MNIST, and a net trained on one does badly on the other.
+It is from no document: it is `mnist_dense` on digits that a package contains, so that a first run
+needs no network connection. The digits are not MNIST, and a model trained on one does badly on the
+other.
 """
 
 from trainer.recipe import (

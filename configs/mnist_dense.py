@@ -2,13 +2,14 @@
 
     python -m trainer --config=mnist_dense
 
-Expect 9,380 steps and a test accuracy of 0.97 to 0.98; after one epoch about 0.95. MNIST is taken
-from where tensorflow-datasets prepared it, from a folder with its four files, or from the network.
+Expect 9,380 steps and a test accuracy of 0.97 to 0.98; after one epoch about 0.95. MNIST is read from
+the folder where tensorflow-datasets prepared it, from a folder with its four files, or from the
+network.
 
-From the article on synchronous and distributed agents, 5.2, which means MirroredStrategy; here the
-cluster decides. Two bugs of the documents' code are not followed: the softmax is applied once, by
-the loss, on a model that ends in logits; and the loss is the one for integer labels, since that is
-what MNIST has. The batch of 64 is this project's choice.
+From the article on synchronous and distributed agents, 5.2, which uses MirroredStrategy; here the
+cluster decides. Two bugs of the documents' code are fixed: the loss applies the softmax once, to a
+model that ends in logits, and it is the loss for integer labels, because MNIST's labels are integers.
+The batch of 64 is this project's choice.
 """
 
 from trainer.recipe import (

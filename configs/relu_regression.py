@@ -3,14 +3,13 @@
     python -m trainer --config=relu_regression
     python -m trainer launch --workers=2 --ps=1 -- --config=relu_regression
 
-Expect the mean squared error on the test examples to fall from about 0.95 to 0.01 in 5,000 steps
-(50 epochs). The data has no noise, so it goes on falling; an output that is nearly always 0 finds
-its bias last.
+Expect the mean squared error on the test examples to fall from about 0.95 to 0.01 in 5,000 steps (50
+epochs). The data has no noise, so the error falls further with more steps. The bias of an output that
+is nearly always 0 is learned last.
 
 From the article on efficient training, 4.1 (data-parallel gradient descent) and 4.2 (a parameter
-server): SGD 0.01 on the mean squared error. One recipe serves both, since the cluster decides which
-it is, and the strategy that is made is the one that trains. Batch and length are this project's
-choice.
+server): SGD with 0.01 on the mean squared error. One recipe serves both, because the cluster decides
+which of them runs. Batch size and number of epochs are this project's choice.
 """
 
 from trainer.recipe import (

@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 
-# Set before TensorFlow is imported: its own notices would bury the run's lines.
+# Before TensorFlow is imported, whose own messages would bury the lines of the run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -23,7 +23,7 @@ from trainer.process.exit_record import ExitRecord
 
 
 def _train(command: options.TrainOptions) -> int:
-    cluster = resolve.find(command.asked)
+    cluster = resolve.find(command.cluster_flags)
     gpus.take_own_share(cluster.source)
     signals.block_signals()
     guarded = guardian.Guardian() if cluster.is_single_task else guardian.fork_child()
@@ -88,7 +88,7 @@ def _failure(error: BaseException) -> ExitRecord:
         task = error.task if isinstance(error, Resumable) else None
         record = ExitRecord(error.exit_code, " ".join(str(error).split()), task)
     elif isinstance(error, KeyboardInterrupt):
-        record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again")
+        record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again to resume")
     elif message := _out_of_memory(error):
         record = ExitRecord(EXIT_BAD_INPUT, message)
     else:  # A fault of the program: its traceback is printed, and it must not hang either.
@@ -100,7 +100,7 @@ def _failure(error: BaseException) -> ExitRecord:
 
 def _out_of_memory(error: Exception) -> str:
     """The message for an error that more memory or a smaller run would fix; "" for any other error."""
-    # By its name, as TensorFlow may not be imported.
+    # By its name: TensorFlow may not be imported.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
         return ""
     asked = re.search(
@@ -113,7 +113,7 @@ def _out_of_memory(error: Exception) -> str:
 
 
 def _exit(record: ExitRecord) -> None:
-    """Ends the process without TensorFlow's shutdown, which can wait for servers that are gone."""
+    """Ends the process without TensorFlow's shutdown, which can wait for servers that have stopped."""
     exit_record.write(record)
     console.flush()
     if "tensorflow" in sys.modules:

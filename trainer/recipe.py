@@ -1,7 +1,7 @@
-"""What does a recipe need? This is the one module that recipes import.
+"""What does a recipe need? This is the only module that recipes import.
 
-A recipe is a Python file with a function `get_config() -> ExperimentConfig`, and for a sweep a function
-`get_space() -> dict[str, Dimension]` as well:
+A recipe is a Python file with a function `get_config() -> ExperimentConfig` and, for a sweep, a function
+`get_space() -> dict[str, Dimension]`:
 
     from trainer.recipe import ExperimentConfig, OptimizerConfig, TrainConfig, between
 

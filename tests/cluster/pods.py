@@ -47,7 +47,7 @@ def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:
 
 
 def cluster_of(pod: Pod) -> ClusterSpec:
-    return resolve.find(cli_parser.parse(pod.args).asked, pod.environ)
+    return resolve.find(cli_parser.parse(pod.args).cluster_flags, pod.environ)
 
 
 def addresses(pod: Pod) -> list[str]:

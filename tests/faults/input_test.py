@@ -1,8 +1,8 @@
-"""Does anything that a person can type end in a traceback?
+"""Can any input end in a traceback?
 
-A thousand TF_CONFIGs, recipes, config.json files and command lines, each made from one that is right
-by changes here and there. All go through what `python -m trainer` does before it imports TensorFlow,
-and some dozens of those refused through the program itself.
+Hundreds of TF_CONFIGs, recipes, config.json files and command lines, each made from a valid one by random
+changes. All go through what `python -m trainer` does before it imports TensorFlow, and some dozens of the
+refused ones through the program itself.
 """
 
 import json
@@ -30,8 +30,8 @@ from trainer.launch import cluster_plan
 from trainer.storage.workdir import Workdir
 from trainer.training import batch_split
 
-LONG = 10  # Times as many cases.
-# What takes the place of a word: of other types, out of range, from other fields, broken, not ASCII.
+LONG = 10  # Factor on the number of cases.
+# Replacements for a word: of other types, out of range, from other fields, broken, not ASCII.
 WORDS = [
     *("", " ", "0", "-1", "1", "2", "7", "64", "3.5", "1e999", "-0.0", "2147483648", "9" * 5000),
     *("true", "True", "false", "null", "None", "NaN", "Infinity", "nan", "()", "[]", "{}", "[[[["),
@@ -76,12 +76,14 @@ COMMANDS = [
     "launch --chief --workers 1 --devices_per_worker=2 -- train --config.sync.mode=gradients",
     "--config.optimizer.name=sgd --config.optimizer.momentum=0.9 --strategy=mirrored",
     "help launch",
+    "-devices=2 --noconfig.data.shuffle --undefok=new --new=3 --config.train.keep_best",
+    "launch --nochief --evaluator -- -devices 1 --config.data.shuffle=f",
 ]
 
 
 @st.composite
 def changed(draw, originals, most=4):
-    """One of the texts after some changes: words taken out, doubled, replaced, joined by others."""
+    """One of the texts after some changes: words removed, doubled, replaced or inserted."""
     words = re.findall(r"\w+|\s+|[^\w\s]", draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(0, most))):
         place = draw(st.integers(0, len(words)))
@@ -93,10 +95,10 @@ def changed(draw, originals, most=4):
 
 @pytest.fixture
 def outcomes(request):
-    """`outcomes(count, cases, examine)`: how many were accepted, and how many refused.
+    """`outcomes(count, cases, examine)`: how many cases were accepted, and how many refused.
 
-    `examine` is called with each of `count` cases, and may end in an InputError of one line or in
-    the answer to `--help`.
+    `examine` is called with each of `count` cases; it may raise an InputError of one line, or exit after
+    `--help`.
     """
 
     def tried(count, cases, examine, phases=tuple(Phase)):
@@ -106,7 +108,7 @@ def outcomes(request):
         @settings(
             max_examples=count * (LONG if conftest.is_long(request.config) else 1),
             deadline=None,
-            database=None,  # The seed alone decides.
+            database=None,  # Only the seed decides.
             phases=phases,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
@@ -133,7 +135,7 @@ def _is_accepted(examine, case) -> bool:
 
 
 def _parts(command: options.TrainOptions, text: str):
-    """What a task of `train` looks at first: its cluster, config and choice, which must agree."""
+    """What a task of `train` reads first: its cluster, config and strategy, which must agree."""
     spec = tf_config_lib.parse(text)
     config = config_load.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
@@ -142,7 +144,7 @@ def _parts(command: options.TrainOptions, text: str):
 
 
 def _start(argv, tf_config=""):
-    """What `python -m trainer` does with a command line, as far as TensorFlow is not needed."""
+    """What `python -m trainer` does with a command line before it needs TensorFlow."""
     command = cli_parser.parse(argv)
     if command.verb == "evaluate":
         Workdir(command.workdir).read_config()
@@ -159,7 +161,7 @@ def _start(argv, tf_config=""):
 
 
 def _both(ends) -> bool:
-    """Whether neither end was so rare that the cases show little."""
+    """Whether both outcomes were frequent enough to mean something."""
     return min(ends.values()) > sum(ends.values()) / 50
 
 
@@ -201,7 +203,7 @@ def test_any_config_json_is_understood_or_refused(outcomes, tmp_path):
 
 
 def test_any_workdir_is_understood_or_refused(outcomes, tmp_path):
-    """A folder that another run began, whose config.json somebody changed."""
+    """The folder of another run, with a changed config.json."""
     texts = [config_lib.to_json(config_load.resolve("digits_dense"))]
 
     def examine(text):
@@ -218,7 +220,7 @@ def test_any_command_line_is_understood_or_refused(outcomes, tmp_path, monkeypat
 
 
 def _is_refused_at_once(argv, tf_config) -> bool:
-    """Whether the program needs no TensorFlow to refuse this. `check` refuses in more lines."""
+    """Whether the program refuses this without TensorFlow. `check` prints more than one line."""
     try:
         command = cli_parser.parse(argv)
         if command.verb == "train":
@@ -232,7 +234,7 @@ def _is_refused_at_once(argv, tf_config) -> bool:
 
 @st.composite
 def mistakes(draw):
-    """A command line and a TF_CONFIG, of which one at least is wrong, that a shell could give."""
+    """A command line and a TF_CONFIG that a shell could pass, of which at least one is invalid."""
     argv = shlex.split(draw(st.sampled_from(COMMANDS)))
     tf_config = json.dumps(draw(st.sampled_from(TF_CONFIGS)))
     if draw(st.booleans()):
@@ -254,5 +256,5 @@ def test_the_program_refuses_in_one_line(outcomes, tmp_path, monkeypatch):
             assert process.wait() == 2, process.said
             assert process.screen == [f"muster: error: {process.error}"]
 
-    outcomes(30, mistakes(), examine, [Phase.generate])  # To shrink a failure would take minutes.
+    outcomes(30, mistakes(), examine, [Phase.generate])  # Shrinking a failure would take minutes.
     assert not [*pathlib.Path().iterdir()]

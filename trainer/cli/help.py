@@ -1,7 +1,7 @@
-"""What does `--help` say?
+"""What does `--help` print?
 
-Everything here is taken from where it is decided: flags from the commands in `trainer.cli.parser`, fields
-from the config, recipes from the heads of their files.
+`page` lists verbs, flags and recipes, and `config_page` the fields of the config. All texts come from the
+documentation of the options and fields, and from the docstrings of the recipes.
 """
 
 import textwrap
@@ -14,33 +14,36 @@ from trainer.config.fields import Field, fields
 
 _WIDTH = 99
 _HEAD = f"""\
-muster {__version__} trains a recipe on whatever it is started on: the devices of this machine, or
-the cluster that TF_CONFIG, --cluster or Slurm describes. It chooses the strategy by itself, and
-says why.
+muster {__version__} trains a recipe on the devices of this machine, or on the cluster that TF_CONFIG,
+--cluster or Slurm describes. It chooses the strategy automatically, and logs the reason.
 
 Usage: python -m trainer [VERB] [--FLAG=VALUE ...]"""
 _EXAMPLES = (
     ("python -m trainer", "the default recipe"),
-    ("python -m trainer --config=mnist_dense --workdir=runs/mnist", "again: the run goes on"),
-    ("python -m trainer --config.train.epochs=5", "any field of the config can be set"),
-    ("python -m trainer check --config=mnist_dense_ps", "is everything there?"),
-    ("python -m trainer launch --workers=2 -- --config=mnist_dense", "two processes, one run"),
-    ("python -m trainer tune --max_trials=16 --parallel_trials=2", "a search for better values"),
+    (
+        "python -m trainer --config=mnist_dense --workdir=runs/mnist",
+        "the same again resumes the run",
+    ),
+    ("python -m trainer --config.train.epochs=5", "set any field of the config"),
+    ("python -m trainer check --config=mnist_dense_ps", "check everything without training"),
+    ("python -m trainer launch --workers=2 -- --config=mnist_dense", "train with two processes"),
+    ("python -m trainer tune --max_trials=16 --parallel_trials=2", "search for better values"),
 )
 _MORE = (
     ("--help=VERB", "the flags of one verb"),
     ("--help=config", "every field of the config, with its default"),
-    ("--version", "the version"),
+    ("--flagfile=FILE", "read flags from a file, one --FLAG=VALUE on each line"),
+    ("--version", "the version of this program"),
 )
 _CODES = (
     ("0", "done"),
     ("2", "bad input: flags, config, TF_CONFIG or data"),
-    ("75", "stopped or lost a peer: run the same command again and it goes on"),
+    ("75", "stopped, or a peer was lost: run the same command again to resume"),
 )
 
 
 def page(verbs: Mapping[str, type], verb: str = "") -> str:
-    """The whole page, or what concerns one verb, for a screen of 100 columns."""
+    """The whole page, or the flags of one verb, in at most 100 columns."""
     if verb in verbs:
         usage = f"Usage: python -m trainer {verb} [--FLAG=VALUE ...]"
         usage += " -- [flags of train]" if hasattr(verbs[verb], "trainer_args") else ""
@@ -51,7 +54,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _table("Examples", _EXAMPLES),
             _table("Verbs", ((name, str(schema.__doc__)) for name, schema in verbs.items())),
             _flags(verbs["train"], "Flags of train and check"),
-            _flags(verbs["check"], "Flags of check alone", besides=verbs["train"]),
+            _flags(verbs["check"], "Flags of check only", without=verbs["train"]),
             _flags(verbs["evaluate"], "Flags of evaluate"),
             _flags(verbs["launch"], "Flags of launch"),
             _flags(verbs["tune"], "Flags of tune"),
@@ -63,7 +66,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
 
 
 def config_page() -> str:
-    """Every field of the config with its default, what it does and what it may be."""
+    """Every field of the config with its default, documentation and choices."""
     sections: dict[str, list[Field]] = {}
     for field in config_lib.fields():
         sections.setdefault(field.name.rpartition(".")[0], []).append(field)
@@ -73,16 +76,17 @@ def config_page() -> str:
     )
 
 
-def _flags(schema: type, title: str = "Flags", besides: type | None = None) -> str:
-    """Those of a verb, but not those that are `besides` it."""
-    known = {field.name for field in fields(besides, "--")} if besides else set()
-    own = [field for field in fields(schema, "--") if field.name not in known]
-    return _table(title, map(_flag_row, own))
+def _flags(schema: type, title: str = "Flags", without: type | None = None) -> str:
+    """The flags of a verb, first those that only it has; without those of another verb."""
+    known = {field.name for field in fields(without, "--")} if without else set()
+    rows = [field for field in fields(schema, "--") if field.name not in known]
+    rows.sort(key=lambda field: field.name.removeprefix("--") not in schema.__annotations__)
+    return _table(title, map(_flag_row, rows))
 
 
 def _flag_row(field: Field) -> tuple[str, str]:
     if field.type is bool:
-        return field.name, field.doc
+        return f"--[no]{field.name.removeprefix('--')}", field.doc
     return f"{field.name}={field.metavar or field.shown(field.default)}", _documented(field)
 
 
@@ -91,14 +95,14 @@ def _config_row(field: Field) -> tuple[str, str]:
 
 
 def _documented(field: Field) -> str:
-    """The field's documentation, and its choices where that leaves one of them out."""
+    """The field's documentation, with its choices unless the documentation names them all."""
     if all(choice in field.doc for choice in field.choices):
         return field.doc
     return f"{field.doc}; one of {', '.join(filter(None, field.choices))}"
 
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Two columns under a title, the second one wrapped."""
+    """Two columns with a title; the second is wrapped."""
     rows = list(rows)
     indent = max(len(left) for left, _ in rows) + 4
     lines = [f"{title}:" if title else ""]

@@ -1,18 +1,18 @@
-"""Which tuners does a sweep offer, and which rules stop a trial early?
+"""Which tuners and stopping rules does a sweep offer, and which flags can it search?
 
-The names that `tune --tuner` and `--early_stop` take. They are apart from the code they name, since
-`--help` must not import keras-tuner.
+The names that `tune --tuner`, `--early_stop` and `--space.FLAG` accept. The code that they name is in
+`trainer.tune`; `--help` needs the names and must not import keras-tuner.
 """
 
 from typing import NamedTuple
 
 
 class Tuner(NamedTuple):
-    """A way to search: its class in `keras_tuner_oracles`, and its number of trials by default."""
+    """A search algorithm: its class in `keras_tuner_oracles`, and its default number of trials."""
 
     oracle: str
-    max_trials: int  # 0: until there are no more.
-    in_epochs: bool = False  # Whether it decides how long a trial lasts.
+    max_trials: int  # 0: all trials that the tuner proposes.
+    in_epochs: bool = False  # Whether the tuner decides how many epochs a trial trains.
 
 
 TUNERS = {
@@ -23,3 +23,6 @@ TUNERS = {
 }
 
 RULES = ("never", "median")
+
+# The flags of launch and train that a sweep can vary, besides every field of the config.
+SEARCHABLE_FLAGS = ("--workers", "--ps", "--devices_per_worker", "--strategy", "--transport")

@@ -71,7 +71,7 @@ class _Check:
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
-        self._cluster = resolve.find(self._options.asked)
+        self._cluster = resolve.find(self._options.cluster_flags)
         gpus.take_own_share(self._cluster.source)
         lines = [str(self._cluster)]
         for one in self._cluster.tasks() if self._cluster.jobs else ():

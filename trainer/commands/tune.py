@@ -35,7 +35,7 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
-    cluster = SweepCluster.find(options.asked, os.environ)
+    cluster = SweepCluster.find(options.cluster_flags, os.environ)
     gpus.take_own_share(cluster.source)
     plan = SweepSpec.of(options)
     key = shared_secret.read(options.secret_file)

@@ -1,6 +1,6 @@
-"""What is an experiment? `schema.py` documents it, and `load.py` makes one from a recipe and flags.
+"""What is an experiment? `schema.py` documents it; `load.py` makes one from a recipe and flags.
 
-Recipes import `trainer.recipe`. Those written for version 0.1 import these names from here.
+Recipes import `trainer.recipe`. The names here are for recipes that were written for version 0.1.
 """
 
 from trainer.config.fields import ConfigError

@@ -1,20 +1,20 @@
-"""How does a value from a person become a documented, checked field?
+"""How is a field of the config, or a flag, documented and checked?
 
-A schema is a frozen dataclass whose fields are made with `option`, or are schemas themselves. A
-field is known by its dotted name, as in "data.global_batch_size". The config and the flags of each
-verb are schemas, so both are read, checked, explained and spelled out in one way.
+A schema is a frozen dataclass whose fields are made with `option`, or are schemas themselves. A field has
+a dotted name, e.g. "data.global_batch_size". The config and the flags of each verb are schemas, so both
+are parsed, checked and documented by the same code.
 """
 
 import dataclasses
-import difflib
 import json
-import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from strategies.errors import InputError
+from trainer.config.kinds import KINDS
+from trainer.config.nearest import closest, nearest
 
-WHOLE = "take the config.json of a run as it was written"
 _INT32_MAX = 2**31 - 1  # Steps, sizes and seeds meet 32-bit integers on the devices.
 _Schema = TypeVar("_Schema")
 
@@ -25,7 +25,12 @@ class ConfigError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """One field of a schema: what it is, and which values it takes."""
+    """One field of a schema: its documentation, and the values that it accepts.
+
+    `synonyms` are other words for its choices, in lower case without punctuation. `since` is the format
+    of config.json that added the field, and `incompatible` the reason to refuse an older config.json; see
+    `trainer.config.json_format`.
+    """
 
     name: str
     type: Any
@@ -36,11 +41,14 @@ class Field:
     above: float | None = None
     below: float | None = None
     metavar: str = ""
+    synonyms: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    since: int = 0
+    incompatible: str = ""
 
     def parse(self, text: str) -> Any:
-        """The value that a person wrote as `text`. Raises ConfigError."""
+        """The value that was typed as `text`. Raises ConfigError."""
         try:
-            value = _KINDS[self.type].parse(text)
+            value = KINDS[self.type].parse(text)
         except ValueError:
             raise self._type_error(text) from None
         return self.check(value)
@@ -48,7 +56,7 @@ class Field:
     def check(self, value: Any) -> Any:
         """The value in the field's own type: 1 as 1.0, a list as a tuple. Raises ConfigError."""
         try:
-            value = _KINDS[self.type].accept(value)
+            value = KINDS[self.type].accept(value)
         except (ValueError, OverflowError):
             raise self._type_error(value) from None
         if self.choices and value not in self.choices:
@@ -58,15 +66,15 @@ class Field:
         return value
 
     def shown(self, value: Any) -> str:
-        """The value as a person would write it: 128,64 for (128, 64), "" for an empty text."""
+        """The value as it is typed: 128,64 for (128, 64), "" for an empty text."""
         if isinstance(value, tuple):
             return ",".join(map(str, value)) or "()"
         if isinstance(value, bool):
             return str(value).lower()
         return str(value).removesuffix(".0") if value != "" else '""'
 
-    def error(self, rule: str, value: Any, way_out: str) -> ConfigError:
-        return ConfigError(f"`{self.name}` {rule}. Received: {brief(value)}; {way_out}.")
+    def error(self, rule: str, value: Any, fix: str) -> ConfigError:
+        return ConfigError(f"`{self.name}` {rule}. Received: {short_json(value)}; {fix}.")
 
     def _check_range(self, value: Any) -> None:
         for number in value if isinstance(value, tuple) else (value,):
@@ -85,27 +93,38 @@ class Field:
             yield f"at most {_INT32_MAX}", lambda number: number <= _INT32_MAX
 
     def _type_error(self, value: Any) -> ConfigError:
-        rule = f"must be {_KINDS[self.type].described}"
+        rule = f"must be {KINDS[self.type].description}"
         if self.type is str and isinstance(value, str):
-            return self.error(rule, value, "take out what is not printable")
+            return self.error(rule, value, "remove the characters that are not printable")
         return self.error(rule, value, f"try {self.shown(self.default)}")
 
     def _choice_error(self, value: str) -> ConfigError:
         offered = ", ".join(choice or '""' for choice in self.choices)
-        close = difflib.get_close_matches(value.lower(), self.choices, n=1)
-        way_out = f"did you mean {close[0]}?" if close else f"try {self.shown(self.default)}."
+        meant = self._choice_meant_by(value)
+        fix = f"did you mean {meant}?" if meant else f"try {self.shown(self.default)}."
         return ConfigError(
-            f"`{self.name}` must be one of {offered}. Received: {brief(value)}; {way_out}"
+            f"`{self.name}` must be one of {offered}. Received: {short_json(value)}; {fix}"
         )
+
+    def _choice_meant_by(self, value: str) -> str:
+        """The choice that `value` is another word or spelling for, or "" where there is none."""
+        known = {_normalized(choice): choice for choice in self.choices} | self.synonyms
+        meant = known.get(_normalized(value), "")
+        return meant if meant in self.choices else closest(value.lower(), self.choices)
+
+
+def _normalized(value: str) -> str:
+    """In lower case without punctuation: "tf.distribute.TPUStrategy" becomes "tpustrategy"."""
+    return re.sub(r"[\W_]", "", value.rpartition(".")[2].lower())
 
 
 def option(default: Any, doc: str, **rules: Any) -> Any:
-    """A dataclass field with its documentation and, as in `Field`, the values it takes."""
+    """A dataclass field with its documentation and, as in `Field`, the values that it accepts."""
     return dataclasses.field(default=default, metadata={"doc": doc, **rules})
 
 
 def fields(schema: type, prefix: str = "") -> Iterator[Field]:
-    """Every field of a schema under its dotted name, sections opened, in the order of its text."""
+    """Every field of a schema by its dotted name, those of its sections included, in source order."""
     for field in dataclasses.fields(schema):
         if dataclasses.is_dataclass(field.type):
             yield from fields(field.type, f"{prefix}{field.name}.")
@@ -114,7 +133,7 @@ def fields(schema: type, prefix: str = "") -> Iterator[Field]:
 
 
 def build(schema: type[_Schema], values: Mapping[str, Any], prefix: str = "") -> _Schema:
-    """The schema filled from dotted names; a field that is not in `values` keeps its default.
+    """The schema with values by dotted name; a field that is not in `values` keeps its default.
 
     Raises:
       ConfigError: a value has the wrong type or is out of range.
@@ -133,10 +152,10 @@ def build(schema: type[_Schema], values: Mapping[str, Any], prefix: str = "") ->
 
 
 def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
-    """The values under their dotted names, as JSON would give them back: tuples as lists.
+    """The values by dotted name, as JSON would return them: tuples as lists.
 
     Raises:
-      ConfigError: a section is no instance of its schema.
+      ConfigError: a section is not an instance of its schema.
     """
     values = {}
     for field in dataclasses.fields(instance):
@@ -145,7 +164,7 @@ def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
             if not isinstance(value, field.type):
                 kind = field.type.__name__
                 raise ConfigError(
-                    f"`{name}` must be a {kind}. Received: {brief(value)}; write {kind}(...)."
+                    f"`{name}` must be a {kind}. Received: {short_json(value)}; write {kind}(...)."
                 )
             values |= flatten(value, f"{name}.")
         else:
@@ -153,119 +172,18 @@ def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def flatten_json(schema: type, value: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of a JSON object under their dotted names, each field of the schema once.
-
-    Raises:
-      ConfigError: a field is unknown or missing, or a section is not an object.
-    """
-    if not isinstance(value, dict):
-        section = f"`{prefix[:-1]}`" if prefix else "the config"
-        raise ConfigError(f"{section} must be a JSON object. Received: {brief(value)}; {WHOLE}.")
-    known = {field.name: field for field in dataclasses.fields(schema)}
-    for name in value:
-        if name not in known:
-            raise unknown(
-                prefix + name, [field.name for field in fields(schema, prefix)], value[name]
-            )
-    values = {}
-    for name, field in known.items():
-        if name not in value:
-            raise ConfigError(
-                f"`{prefix}{name}` is missing. Received: {brief(sorted(value))}; {WHOLE}."
-            )
-        if dataclasses.is_dataclass(field.type):
-            values |= flatten_json(field.type, value[name], f"{prefix}{name}.")
-        else:
-            values[prefix + name] = value[name]
-    return values
-
-
 def unknown(name: str, known: Iterable[str], value: Any) -> ConfigError:
-    """The error for a name that no field has, with the nearest that one has."""
+    """The error for a name that is not a config field, with the nearest one that is."""
     close = nearest(name, known)
     hint = f"did you mean `{close}`?" if close else "`--help=config` lists all fields."
-    shown = brief(name)[1:-1]
-    return ConfigError(f"`{shown}` is no field of the config. Received: {brief(value)}; {hint}")
+    shown = short_json(name)[1:-1]
+    return ConfigError(f"`{shown}` is not a config field. Received: {short_json(value)}; {hint}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that somebody who wrote `name` may have meant, or "" where none is near.
-
-    What comes after the last dot counts most, so that "data.seed" finds "train.seed".
-    """
-    section, _, leaf = name.rpartition(".")
-    leaves: dict[str, str] = {}
-    for other in sorted(known, key=lambda other: other.rpartition(".")[0] == section):
-        leaves[other.rpartition(".")[2]] = other  # Of two equal leaves the one in this section.
-    near = difflib.get_close_matches(leaf, leaves, n=1)
-    near = near or [other for other in leaves if len(leaf) > 2 and leaf in other]
-    return leaves[near[0]] if near else ""
-
-
-def brief(value: Any) -> str:
-    """The value on one short line, however long or odd it is."""
+def short_json(value: Any) -> str:
+    """The value as JSON on one line of at most 100 characters, whatever its type and length."""
     try:
         text = json.dumps(value, default=lambda odd: f"a {type(odd).__name__}", skipkeys=True)
-    except (ValueError, RecursionError):  # Too deep, or more digits than Python will print.
+    except (ValueError, RecursionError):  # Nested too deeply, or more digits than Python prints.
         text = f"a {type(value).__name__} too large to show"
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-class _Kind(NamedTuple):
-    """A type that a field may have. `parse` and `accept` raise ValueError for what is not of it."""
-
-    described: str
-    parse: Callable[[str], Any]
-    accept: Callable[[Any], Any]
-
-
-def _of(*types: type) -> Callable[[Any], Any]:
-    """What accepts these very types: True is no integer here, though Python has it so."""
-
-    def accept(value: Any) -> Any:
-        if type(value) not in types:
-            raise ValueError(value)
-        return value
-
-    return accept
-
-
-def _finite(value: Any) -> float:
-    number = float(_of(int, float)(value))
-    if not math.isfinite(number):
-        raise ValueError(value)
-    return number
-
-
-def _printable(value: Any) -> str:
-    if not _of(str)(value).isprintable():
-        raise ValueError(value)
-    return value
-
-
-def _truth(text: str) -> bool:
-    return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def _integers(value: Any) -> tuple[int, ...]:
-    return tuple(map(_of(int), _of(list, tuple)(value)))
-
-
-def _parse_integers(text: str) -> tuple[int, ...]:
-    """ "128,64", "(128, 64)" and "[128]", and "()" for none."""
-    inner = text.strip()
-    bracketed = inner[:1] + inner[-1:] in ("()", "[]")
-    inner = inner[1:-1].strip() if bracketed else inner
-    if bracketed and not inner:
-        return ()
-    return tuple(int(part) for part in inner.removesuffix(",").split(","))
-
-
-_KINDS = {
-    int: _Kind("an integer", int, _of(int)),
-    float: _Kind("a finite number", float, _finite),
-    bool: _Kind("true or false", _truth, _of(bool)),
-    str: _Kind("one line of text", str, _printable),
-    tuple[int, ...]: _Kind("integers, as in 128,64, or () for none", _parse_integers, _integers),
-}

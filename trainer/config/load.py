@@ -1,27 +1,30 @@
-"""Which config do a recipe and the command line make together?"""
+"""Which config do a recipe and the command line make together?
 
-import json
+`resolve` takes the recipe's config, or a config.json, and sets the fields that were given as
+`--config.SECTION.FIELD=VALUE`.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.config import fields as fields_lib
-from trainer.config import recipes
-from trainer.config.fields import ConfigError, Field
+from trainer.config import json_format, recipes
+from trainer.config.fields import ConfigError
 from trainer.config.rules import validate
 from trainer.config.schema import ExperimentConfig, fields, flatten
 
 
 def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> ExperimentConfig:
-    """The valid config that a recipe and the overrides on the command line make together.
+    """The valid config of a recipe with the overrides of the command line.
 
     Args:
-      name_or_path: a recipe in `configs/` by its name, a recipe's file, or the `config.json` of an
-        earlier run.
+      name_or_path: the name of a recipe in `configs/`, the path of a recipe, or the path of the
+        config.json of an earlier run.
       overrides: values as they were typed, by dotted name: {"data.global_batch_size": "128"}.
 
     Raises:
-      ConfigError: there is no such recipe, or it fails, or a field is unknown or invalid.
+      ConfigError: the recipe does not exist or fails, or a field is unknown or invalid.
     """
     path = recipes.find(name_or_path)
     values = _values(path) | _parsed(overrides or {})
@@ -32,63 +35,54 @@ def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Ex
 
 
 def override(config: ExperimentConfig, overrides: Mapping[str, str]) -> ExperimentConfig:
-    """The config with some fields set as they would be on the command line. Raises ConfigError."""
+    """The config with some fields set as on the command line. Raises ConfigError."""
     changed = fields_lib.build(ExperimentConfig, flatten(config) | _parsed(overrides))
     validate(changed)
     return changed
 
 
 def from_json(text: str) -> ExperimentConfig:
-    """The valid config that `to_json` wrote.
+    """The valid config in a config.json, of this format or an older one.
 
     Raises:
-      ConfigError: it is not JSON, lacks a field, or holds one that is unknown or invalid.
+      ConfigError: it is not JSON, has a newer format, or a field is missing, unknown or invalid.
     """
-    config = fields_lib.build(ExperimentConfig, _values_of_json(text))
+    config = fields_lib.build(ExperimentConfig, json_format.values(text))
     validate(config)
     return config
 
 
 def _values(path: Path) -> dict[str, Any]:
-    """Every field as the recipe or the JSON file has it, not yet checked."""
+    """The values of a recipe or a JSON file by dotted name, not yet checked."""
     if path.suffix == ".json":
         try:
-            return _values_of_json(recipes.read(path))
+            return json_format.values(recipes.read(path))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
     config = recipes.run(path)
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(
             f"`get_config` of {path} must return an ExperimentConfig. Received: "
-            f"{fields_lib.brief(config)}; return one."
+            f"{fields_lib.short_json(config)}; return one."
         )
     return flatten(config)
-
-
-def _values_of_json(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or a number too long.
-        raise ConfigError(
-            f"a config must be JSON, but {error or 'it is too deep'}. Received: "
-            f"{fields_lib.brief(text)}; {fields_lib.WHOLE}."
-        ) from None
-    return fields_lib.flatten_json(ExperimentConfig, value)
 
 
 def _parsed(overrides: Mapping[str, str]) -> dict[str, Any]:
     known = {field.name: field for field in fields()}
     for name, text in overrides.items():
         if name not in known:
-            raise _unknown_override(name, text, known)
+            raise unknown_override(name, text)
     return {name: known[name].parse(text) for name, text in overrides.items()}
 
 
-def _unknown_override(name: str, text: str, known: Mapping[str, Field]) -> ConfigError:
+def unknown_override(name: str, text: str) -> ConfigError:
+    """The error for an override of a name that is not a config field."""
+    known = [field.name for field in fields()]
     inside = [field for field in known if field.startswith(f"{name}.")]
     if inside:
         return ConfigError(
-            f"`{name}` is a section of the config. Received: {fields_lib.brief(text)}; set one of "
+            f"`{name}` is a section of the config. Received: {fields_lib.short_json(text)}; set one of "
             f"its fields, {', '.join(inside)}."
         )
     return fields_lib.unknown(name, known, text)

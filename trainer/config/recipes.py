@@ -1,62 +1,62 @@
 """Which recipes are there, and what do they return?
 
-A recipe is a Python file with `get_config()`, and `get_space()` where it is to be searched. Those in
-`configs/` have a name; any other is known by its path.
+A recipe is a Python file with `get_config()`, and with `get_space()` if a sweep can search it. A recipe
+in `configs/` is found by its name, any other by its path.
 """
 
 import ast
-import difflib
 import os
 import traceback
 from pathlib import Path
 from typing import Any
 
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
+from trainer.config.nearest import closest
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 _REQUIRED = object()
 
 
 def names() -> list[str]:
-    """The recipes that come with the program."""
+    """The names of the recipes in `configs/`."""
     return sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
 
 
 def summaries() -> dict[str, str]:
-    """The first line of each recipe's docstring, read without running the recipe."""
+    """The first line of each recipe's docstring by name, read without running the recipe."""
     return {name: _summary(FOLDER / f"{name}.py") for name in names()}
 
 
 def find(name_or_path: str, flag: str = "--config") -> Path:
-    """The file of a recipe, or a JSON file, from its name or path. It may turn out unreadable.
+    """The path of a recipe or a JSON file from its name or path. The file may not exist.
 
     Raises:
-      ConfigError: there is no recipe of this name; the nearest is suggested and all are listed.
+      ConfigError: no recipe has this name; the error suggests the nearest and lists all.
     """
     if os.sep in name_or_path or name_or_path.endswith((".py", ".json")):
         return Path(os.path.expanduser(name_or_path))
     if name_or_path in names():
         return FOLDER / f"{name_or_path}.py"
-    close = difflib.get_close_matches(name_or_path, names(), n=1)
-    hint = f"did you mean {close[0]}? The" if close else "the"
+    close = closest(name_or_path, names())
+    hint = f"did you mean {close}? The" if close else "the"
     raise ConfigError(
         f"`{flag}` must be a recipe's name, or the path of a recipe or a {_json(flag)}. Received: "
-        f"{brief(name_or_path)}; {hint} recipes are {', '.join(names())}."
+        f"{short_json(name_or_path)}; {hint} recipes are {', '.join(names())}."
     )
 
 
 def run(
     path: Path, function: str = "get_config", flag: str = "--config", default: Any = _REQUIRED
 ) -> Any:
-    """What a function of the recipe at `path` returns, or `default` where the recipe has none.
+    """What a function of the recipe at `path` returns, or `default` if the recipe does not define it.
 
     Raises:
-      ConfigError: the file cannot be read, or fails; the message has its line.
+      ConfigError: the file cannot be read, or it fails; the error names its line.
     """
     source = read(path, flag)
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
-        # Not through import: its cache would miss an edit made within the same second.
+        # Not with import, whose cache would miss an edit within the same second.
         exec(compile(source, str(path), "exec"), namespace)
         if function in namespace:
             return namespace[function]()
@@ -76,12 +76,12 @@ def read(path: Path, flag: str = "--config") -> str:
         inside = path / "config.json"
         name = inside if flag == "--config" and inside.is_file() else f"a recipe or a {_json(flag)}"
         raise ConfigError(
-            f"`{flag}` must be a file. Received: {brief(str(path))}, a folder; name {name}."
+            f"`{flag}` must be a file. Received: {short_json(str(path))}, a folder; name {name}."
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"`{flag}` must be a file that can be read. Received: {brief(str(path))}, but "
+            f"`{flag}` must be a file that can be read. Received: {short_json(str(path))}, but "
             f"{reason}; correct the path, or use a recipe's name, e.g. {flag}={_example(flag)}."
         ) from None
 
@@ -103,7 +103,7 @@ def _summary(path: Path) -> str:
 
 
 def _failure(path: Path, error: BaseException) -> ConfigError:
-    """One line that says where in the recipe it failed and with what."""
+    """The error of a recipe that raised `error`, with the recipe's line."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == str(path)]  # fmt: skip
     if isinstance(error, SyntaxError) and error.filename == str(path):

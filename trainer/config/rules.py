@@ -1,4 +1,7 @@
-"""Which rules hold between the fields of a config?"""
+"""Which rules hold between the fields of a config?
+
+`validate` checks each field alone, and then one rule after the other.
+"""
 
 import math
 import re
@@ -8,11 +11,11 @@ from trainer.config import fields as fields_lib
 from trainer.config.fields import ConfigError
 from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
 
-_MAX_LAYERS = 100  # Beyond it a net without skip connections does not train.
+_MAX_LAYERS = 100  # A deeper net without skip connections does not train.
 
 
 def validate(config: ExperimentConfig) -> None:
-    """Raises ConfigError for the first rule that the config breaks, in one line with a way out."""
+    """Raises ConfigError, one line with a fix, for the first rule that the config breaks."""
     fields_lib.build(ExperimentConfig, flatten(config))
     for check in _RULES:
         check(config)
@@ -22,7 +25,7 @@ def _check_name(config: ExperimentConfig) -> None:
     if not re.fullmatch(r"(\w[\w .+=-]{0,99})?", config.name, re.ASCII):
         raise ConfigError(
             "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. Received: "
-            f"{fields_lib.brief(config.name)}; set another with --config.name=NAME."
+            f"{fields_lib.short_json(config.name)}; set another with --config.name=NAME."
         )
 
 
@@ -30,7 +33,7 @@ def _check_output_activation(config: ExperimentConfig) -> None:
     if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
         raise ConfigError(
             "`model.output_activation` must be empty for a classification, whose loss applies the "
-            f"softmax itself. Received: {fields_lib.brief(config.model.output_activation)} for "
+            f"softmax itself. Received: {fields_lib.short_json(config.model.output_activation)} for "
             f"{config.data.name}; leave it out."
         )
 
@@ -53,7 +56,7 @@ def _check_blocks(config: ExperimentConfig) -> None:
 
 
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
-    """A rule: this field of the optimizer stays 0 where the optimizer would not read it."""
+    """The rule that a field of the optimizer is 0 unless the optimizer is one of `optimizers`."""
 
     def check(config: ExperimentConfig) -> None:
         value = getattr(config.optimizer, name)

@@ -1,9 +1,9 @@
 """What is an experiment?
 
-`ExperimentConfig` says all that decides a run's weights, and how often it saves and evaluates. It
-is frozen; a recipe in `configs/` is a short diff from its defaults, and any field can be overridden
-on the command line as `--config.SECTION.FIELD=VALUE`. How a cluster is reached is not part of it:
-those are flags.
+`ExperimentConfig` has everything that decides a run's weights, and how often it saves and evaluates. It
+is frozen. A recipe in `configs/` is a short diff from its defaults, and any field can be set on the
+command line as `--config.SECTION.FIELD=VALUE`. How tasks reach each other is not part of the config:
+those are flags, in `trainer.cli.options`.
 """
 
 import dataclasses
@@ -18,8 +18,11 @@ CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
 ACTIVATIONS = ("relu", "elu", "gelu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
-# What may change between two runs in one workdir: none of it alters the weights after a step. (With
-# several workers on parameter servers steps_per_loop does, but there every run differs.)
+# The format of config.json. Policy on older and newer files: `trainer.config.json_format`.
+FORMAT = 1
+
+# Fields that may change when a run resumes: none changes the weights after a given step. (With several
+# workers on parameter servers steps_per_loop does, but there no two runs are equal anyway.)
 TRAJECTORY_FREE = frozenset(
     (
         "name",
@@ -42,22 +45,23 @@ TRAJECTORY_FREE = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What is read, and in which portions."""
+    """Which examples are read, and how many per step."""
 
     name: str = option(
-        "digits", "the data set", choices=CLASSIFICATION_DATASETS + REGRESSION_DATASETS
+        "digits", "name of the data set", choices=CLASSIFICATION_DATASETS + REGRESSION_DATASETS
     )
-    dir: str = option("", "folder with the data; empty: where the data set usually is")
-    global_batch_size: int = option(64, "examples in one step, over all replicas", least=1)
+    dir: str = option("", "folder with the data; empty: the data set's usual folder")
+    global_batch_size: int = option(64, "examples per step, over all replicas", least=1)
     placement: str = option(
         "auto",
-        "resident: kept on the device; stream: through tf.data; auto: resident if it fits",
+        "resident: keep all examples on the device; stream: read them through tf.data; auto: resident if "
+        "they fit",
         choices=("auto", "resident", "stream"),
     )
-    shuffle: bool = option(True, "visit the examples in a new order each epoch")
-    train_examples: int = option(0, "train on this many examples, the first ones; 0: all", least=0)
+    shuffle: bool = option(True, "use a new order of the examples in each epoch")
+    train_examples: int = option(0, "train on the first N examples only; 0: all", least=0)
     download_timeout_s: float = option(
-        300.0, "seconds after which preparing a download is given up", above=0, below=1e6
+        300.0, "seconds after which a download fails", above=0, below=1e6
     )
 
 
@@ -65,79 +69,81 @@ class DataConfig:
 class ModelConfig:
     """A stack of dense layers. Classifiers end in logits; the loss applies the softmax."""
 
-    name: str = option("dense", "the kind of model: dense", choices=("dense",))
+    name: str = option("dense", "kind of model: dense", choices=("dense",))
     hidden_units: tuple[int, ...] = option(
-        (128,), "units of each hidden layer, as in 128,64; (): none", least=1
+        (128,), "units of each hidden layer, e.g. 128,64; (): no hidden layers", least=1
     )
     activation: str = option("relu", "activation of the hidden layers", choices=ACTIVATIONS)
     output_activation: str = option(
-        "", "activation of the last layer of a regression; empty: none", choices=("", *ACTIVATIONS)
+        "",
+        "activation of the last layer, for a regression; empty: none",
+        choices=("", *ACTIVATIONS),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """How gradients become an update of the weights."""
+    """How gradients update the weights."""
 
     name: str = option(
-        "adam", "the Keras optimizer", choices=("sgd", "adam", "adamw", "rmsprop", "adagrad")
+        "adam", "Keras optimizer", choices=("sgd", "adam", "adamw", "rmsprop", "adagrad")
     )
     learning_rate: float = option(0.001, "step size", above=0, below=1e6)
-    momentum: float = option(0.0, "for sgd and rmsprop", least=0, below=1)
-    weight_decay: float = option(0.0, "decoupled decay, for adamw", least=0, below=1e6)
+    momentum: float = option(0.0, "momentum, for sgd and rmsprop", least=0, below=1)
+    weight_decay: float = option(0.0, "decoupled weight decay, for adamw", least=0, below=1e6)
     global_clipnorm: float = option(
-        0.0, "the gradient is scaled down to this norm over all weights; 0: never", least=0
+        0.0, "scale the gradient down to this norm, taken over all weights; 0: do not clip", least=0
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long to train, and what to do on the way."""
+    """How long to train, and when to save and evaluate."""
 
     epochs: int = option(10, "passes over the training examples", least=1)
-    steps: int = option(
-        0, "stop after so many steps, whatever epochs says; 0: epochs decide", least=0
-    )
-    seed: int = option(0, "decides the first weights and the order of the examples", least=0)
+    steps: int = option(0, "number of steps, whatever epochs says; 0: train for `epochs`", least=0)
+    seed: int = option(0, "seed of the initial weights and of the order of the examples", least=0)
     reduction_blocks: int = option(
         0,
-        "a batch's gradient is the sum of so many parts in a fixed order, so that weights have the "
-        "same bits on 1, 2, 4, ... replicas, up to as many; 0: chosen by the batch size, usually 4",
+        "compute a batch's gradient as a sum of N blocks in a fixed order, so that the weights have the "
+        "same bits on 1, 2, 4, ... up to N replicas; 0: chosen from the batch size, usually 4",
         least=0,
     )
     exact_products: bool = option(
         False,
-        "multiply float32 numbers as such also where hardware is faster with fewer bits: by itself a TPU "
-        "rounds the factors to bfloat16, and a GPU to TF32",
+        "multiply float32 numbers in full precision; by default a TPU rounds the factors to bfloat16 "
+        "and a GPU to TF32, which is faster",
     )
     steps_per_loop: int = option(
         0,
-        "steps in one compiled call, and with parameter servers in one unit of work; 0: chosen by "
-        "the program",
+        "steps per call of the compiled loop, or per unit of work of a parameter server's worker; 0: "
+        "chosen automatically",
         least=0,
     )
     checkpoint_every_steps: int = option(
-        0, "save this often, and at the end; 0: at the end of each epoch", least=0
+        0, "save every N steps, and at the end; 0: at the end of each epoch", least=0
     )
     checkpoint_every_s: float = option(
         0.0,
-        "also save at the first loop's end so many seconds after the last save; 0: never",
+        "also save when this many seconds have passed since the last save; 0: never",
         least=0,
         below=1e6,
     )
-    keep_checkpoints: int = option(3, "how many checkpoints to keep, the newest", least=1)
-    keep_best: bool = option(True, "keep the checkpoint with the lowest test loss too")
+    keep_checkpoints: int = option(3, "number of newest checkpoints to keep", least=1)
+    keep_best: bool = option(True, "also keep the checkpoint with the lowest test loss")
     skip_bad_batches: int = option(
         0,
-        "where a loss is NaN or infinite, go back and leave out that batch, so many times; 0: stop",
+        "how many batches may be skipped because their loss is NaN or infinite; 0: stop at the first",
         least=0,
         below=1000,
     )
     eval_every_epochs: int = option(
-        1, "evaluate on the test examples this often, and at the end; 0: at the end only", least=0
+        1,
+        "evaluate on the test examples every N epochs, and at the end; 0: at the end only",
+        least=0,
     )
     log_examples: bool = option(
-        False, "write the index of every example consumed to WORKDIR/examples-*.jsonl"
+        False, "log the index of each example that is used, to WORKDIR/examples-*.jsonl"
     )
 
 
@@ -147,17 +153,17 @@ class SyncConfig:
 
     mode: str = option(
         "auto",
-        "gradients: every step, all together; async: each worker on its own, through the parameter "
-        "servers; auto: async where the cluster has a ps",
+        "gradients: all replicas add their gradients in each step; async: each worker updates the "
+        "parameter servers independently; auto: async if the cluster has a ps job, else gradients",
         choices=("auto", "gradients", "async"),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """One experiment, whole."""
+    """A whole experiment."""
 
-    name: str = option("", "what the run is called; empty: as its recipe's file")
+    name: str = option("", "name of the run; empty: the name of the recipe's file")
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -182,5 +188,5 @@ def differences(a: ExperimentConfig, b: ExperimentConfig) -> list[str]:
 
 
 def to_json(config: ExperimentConfig) -> str:
-    """The whole config as an indented JSON object, which `from_json` reads back to an equal one."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    """The config.json of a config, from which `trainer.config.load.from_json` makes an equal one."""
+    return json.dumps({"format": FORMAT} | dataclasses.asdict(config), indent=2) + "\n"

@@ -16,7 +16,7 @@ import tempfile
 from typing import Any
 
 from strategies.packages import version
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 from trainer.estimate import tpu_memory
 
 _TOPOLOGY = re.compile(r"(v4|v5e|v5p|v6e):([1-9]\d*(?:x[1-9]\d*){1,2})")
@@ -51,7 +51,7 @@ def num_cores(topology: str) -> int:
     if not match:
         raise ConfigError(
             "`--tpu_topology` must be a kind (v4, v5e, v5p or v6e) and its chips, as in v5e:2x4 or "
-            f"v4:2x2x1. Received: {brief(topology)}; correct it."
+            f"v4:2x2x1. Received: {short_json(topology)}; correct it."
         )
     return math.prod(map(int, match[2].split("x")))
 

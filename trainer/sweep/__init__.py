@@ -1,1 +1,1 @@
-"""Old names of what `trainer.recipe` gives, for recipes written for version 0.1."""
+"""Old names of `trainer.recipe`, for recipes that were written for version 0.1."""

@@ -1,4 +1,7 @@
-"""`trainer.recipe` under its old name, for recipes written for version 0.1."""
+"""Where do recipes for version 0.1 find the dimensions of a space?
+
+Here, under their old names. Newer recipes import `trainer.recipe`.
+"""
 
 from trainer.recipe import Dimension, between, choice
 

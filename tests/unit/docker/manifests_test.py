@@ -184,7 +184,9 @@ def test_the_completion_index_selects_chief_servers_and_workers():
 
 def test_the_first_pod_of_a_sweep_assigns_the_trials_and_all_run_them():
     found = pods.of(JOBS[SWEEP])
-    parts = [SweepCluster.find(cli_parser.parse(pod.args).asked, pod.environ) for pod in found]
+    parts = [
+        SweepCluster.find(cli_parser.parse(pod.args).cluster_flags, pod.environ) for pod in found
+    ]
     assert [part.role for part in parts] == [LEADER, CLIENT, CLIENT, CLIENT]
     assert len({part.address for part in parts}) == 1
 
@@ -194,5 +196,7 @@ def test_a_tfjobs_tf_config_is_read():
     task = '{"type": "worker", "index": 1}'
     written = f'{{"cluster": {{"worker": {names!r}}}, "task": {task}, "environment": "cloud"}}'
     pod = pods.Pod(TEMPLATES["tfjob"]["spec"]["containers"][0]["args"], {})
-    found = resolve.find(cli_parser.parse(pod.args).asked, {"TF_CONFIG": written.replace("'", '"')})
+    found = resolve.find(
+        cli_parser.parse(pod.args).cluster_flags, {"TF_CONFIG": written.replace("'", '"')}
+    )
     assert str(found) == "worker 1 in a cluster of 2 workers"

@@ -1,4 +1,4 @@
-"""Does the program answer at once, and end with the right code and one line where it cannot go on?"""
+"""Does the program answer at once, and exit with the right code and one line if it cannot continue?"""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from tests.paths import ROOT
 
-_UNASKED = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "sklearn")
+_NOT_IMPORTED = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "sklearn")
 
 
 def _environ(**extra):
@@ -25,7 +25,7 @@ def _run(*argv, cwd, **environ):
 
 
 def _error(done):
-    """The one line on stderr of a run that was refused."""
+    """The single line on stderr of a run that was refused."""
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -43,9 +43,7 @@ def _error(done):
         (["launch", "--help"], ""),
     ],
 )
-def test_what_is_asked_about_the_program_is_answered_without_tensorflow_or_numpy(
-    tmp_path, argv, first
-):
+def test_help_and_version_are_printed_without_tensorflow_or_numpy(tmp_path, argv, first):
     code = (
         "import runpy, sys\n"
         f"sys.argv = ['trainer', *{argv}]\n"
@@ -53,7 +51,7 @@ def test_what_is_asked_about_the_program_is_answered_without_tensorflow_or_numpy
         "    runpy.run_module('trainer', run_name='__main__')\n"
         "except SystemExit as left:\n"
         "    roots = {name.partition('.')[0] for name in sys.modules}\n"
-        f"    print(left.code, sorted(roots & set({_UNASKED})), file=sys.stderr)\n"
+        f"    print(left.code, sorted(roots & set({_NOT_IMPORTED})), file=sys.stderr)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], check=False, cwd=tmp_path, env=_environ(),
@@ -63,7 +61,7 @@ def test_what_is_asked_about_the_program_is_answered_without_tensorflow_or_numpy
     assert done.stdout.startswith(first) and len(done.stdout) > 10
 
 
-def test_help_into_a_pipe_that_nobody_reads_to_its_end_is_no_fault(tmp_path):
+def test_help_into_a_closed_pipe_is_not_an_error(tmp_path):
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -80,7 +78,7 @@ def test_help_into_a_pipe_that_nobody_reads_to_its_end_is_no_fault(tmp_path):
         (["--wrokdir=x"],
          '`train` has no such flag. Received: "--wrokdir"; did you mean `--workdir`?'),
         (["--config.data.global_batch_siz=3"],
-         '`data.global_batch_siz` is no field of the config. Received: "3"; did you mean '
+         '`data.global_batch_siz` is not a config field. Received: "3"; did you mean '
          "`data.global_batch_size`?"),
         (["--config.data.global_batch_size=many"],
          '`data.global_batch_size` must be an integer. Received: "many"; try 64.'),

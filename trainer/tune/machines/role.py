@@ -17,7 +17,7 @@ from strategies.cluster import resolve, tf_config
 from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
-from trainer.config.fields import brief
+from trainer.config.fields import short_json
 
 ALONE, CHIEF, LEADER, CLIENT = "alone", "chief", "leader", "client"
 NAME, HOST, PORT = "KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT"
@@ -71,13 +71,13 @@ class SweepCluster:
 
 
 def _refuse_two(given: Mapping[str, str], asked: ClusterFlags, written: ClusterSpec) -> None:
-    flags = {f"--{flag}": brief(value) for flag, value in vars(asked).items() if value}
+    flags = {f"--{flag}": short_json(value) for flag, value in vars(asked).items() if value}
     if not written.is_single_task or written.is_evaluator:
         flags[TF_CONFIG] = f"a TF_CONFIG for {written.task}"
     for other, shown in flags.items():
         raise ClusterError(
             f"{min(given)} and {other} must not both say which part of a sweep this is. Received: "
-            f"{brief(given[min(given)])} and {shown}; leave one out."
+            f"{short_json(given[min(given)])} and {shown}; leave one out."
         )
 
 
@@ -98,11 +98,11 @@ def _is_chief(name: str) -> bool:
     if not IS_NAME.fullmatch(name):
         raise ClusterError(
             f"{NAME} must be at most 64 letters, digits and any of _ . : @ -. "
-            f"Received: {brief(name)}; try chief, or client-1."
+            f"Received: {short_json(name)}; try chief, or client-1."
         )
     if "chief" in name.lower() and not _IS_CHIEF.fullmatch(name):
         raise ClusterError(
-            f'{NAME} makes a process the chief where it has "chief" in it. Received: {brief(name)}, '
+            f'{NAME} makes a process the chief where it has "chief" in it. Received: {short_json(name)}, '
             "which may be meant or not; write chief, or name a client without that word."
         )
     return "chief" in name
@@ -120,7 +120,7 @@ def _address(host: str, port: str) -> str:
         except ValueError:
             what = "a host" if name == HOST else "a port"
             raise ClusterError(
-                f"{name} must be {what}. Received: {brief(value)}; {way_out}."
+                f"{name} must be {what}. Received: {short_json(value)}; {way_out}."
             ) from None
     return f"{host}:{port}"
 

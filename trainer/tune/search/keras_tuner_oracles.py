@@ -20,7 +20,7 @@ from keras_tuner.engine.trial import Trial
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 from trainer.tune.search.record import Objective
 from trainer.tune.space.dimension import MOST_STEPS
 from trainer.tune.space.space import Space
@@ -99,7 +99,8 @@ class Grid(ReplayableOracle, oracles.GridSearchOracle):
             if dimension.values is not None and len(dimension.values) > MOST_STEPS:
                 raise ConfigError(
                     f"`space.{dimension.name}` must have at most {MOST_STEPS:,} values for grid. "
-                    f"Received: {brief(dimension.as_dict())}; give it a step, or use another --tuner."
+                    f"Received: {short_json(dimension.as_dict())}; give it a step, or use another "
+                    "--tuner."
                 )
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -165,7 +166,7 @@ class Hyperband(ReplayableOracle, oracles.HyperbandOracle):
             if dimension.name in ("train.epochs", "train.steps"):
                 raise ConfigError(
                     f"`space.{dimension.name}` is not for hyperband, which decides how long trials last. "
-                    f"Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
+                    f"Received: {short_json(dimension.as_dict())}; take it out, or use another --tuner."
                 )
         brackets = range(self._get_num_brackets())
         needed = min(sum(self._get_size(bracket, round_num=0) for bracket in brackets), max_trials)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strategies.errors import InputError
-from trainer.config.fields import brief
+from trainer.config.fields import short_json
 from trainer.storage.atomic_files import WorkdirError, to_json
 
 BEGUN, ASKED, INTERRUPTED, ENDED = "begun", "asked", "interrupted", "ended"
@@ -99,7 +99,7 @@ def _check_same(path: pathlib.Path, begun: Event, asked: Mapping[str, Any]) -> N
     for name in {**before, **asked}:
         if before.get(name) != asked.get(name):
             raise InputError(
-                f"`--workdir` was begun with another sweep: `{name}` was {brief(before.get(name))}. "
-                f"Received: {brief(asked.get(name))} for {str(path.parent)!r}; choose another folder, "
-                "or give the old value."
+                f"`--workdir` was begun with another sweep: `{name}` was {short_json(before.get(name))}. "
+                f"Received: {short_json(asked.get(name))} for {str(path.parent)!r}; choose another "
+                "folder, or give the old value."
             )

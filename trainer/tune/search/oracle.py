@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategies.errors import InputError
-from trainer.config.fields import brief
+from trainer.config.fields import short_json
 from trainer.tune.search.record import Objective
 from trainer.tune.space.space import Space
 
@@ -74,8 +74,8 @@ class Oracle:
         if not is_same:
             raise InputError(
                 "`--workdir` holds a sweep that was begun with other settings, or another version of "
-                f"keras-tuner. Received: {brief(recorded)} as its trial {len(self._tuner.trials)}; start "
-                "it again in a fresh folder."
+                f"keras-tuner. Received: {short_json(recorded)} as its trial {len(self._tuner.trials)}; "
+                "start it again in a fresh folder."
             )
         self._begin(values)
 

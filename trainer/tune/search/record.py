@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trainer.config.fields import ConfigError, brief, nearest
+from trainer.cli.synonyms import OBJECTIVE_SYNONYMS
+from trainer.config.fields import ConfigError, short_json
+from trainer.config.nearest import nearest
 
 RUNNING, COMPLETED, STOPPED, FAILED = "running", "completed", "stopped", "failed"
 
@@ -30,10 +32,13 @@ class Objective:
     def named(cls, name: str) -> "Objective":
         """Raises ConfigError for a name that no run reports."""
         if name not in _OBJECTIVES:
-            close = nearest(name, _OBJECTIVES)
-            hint = f"did you mean {close}?" if close else "take one of these."
+            close = OBJECTIVE_SYNONYMS.get(name) or nearest(name, _OBJECTIVES)
+            hint = f"did you mean {close}?" if close else "choose one of these."
+            if name in OBJECTIVE_SYNONYMS:
+                hint = f"there is no validation set, so use {close}."
             raise ConfigError(
-                f"`--objective` must be one of {', '.join(_OBJECTIVES)}. Received: {brief(name)}; {hint}"
+                f"`--objective` must be one of {', '.join(_OBJECTIVES)}. Received: "
+                f"{short_json(name)}; {hint}"
             )
         return cls(name, _OBJECTIVES[name])
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strategies.errors import InputError
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 from trainer.config.schema import ExperimentConfig
 from trainer.tune.search import ledger, median_stopping
 from trainer.tune.search.ledger import Ledger
@@ -164,7 +164,7 @@ class Search:
                 raise KeyError
         except (KeyError, TypeError):
             raise InputError(
-                f"`--workdir` holds a damaged sweep. Received: {brief(event)} in its ledger; choose "
+                f"`--workdir` holds a damaged sweep. Received: {short_json(event)} in its ledger; choose "
                 "another folder."
             ) from None
 

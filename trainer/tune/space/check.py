@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import rules
 from trainer.config import schema as config_lib
-from trainer.config.fields import ConfigError, Field, brief, build
+from trainer.config.fields import ConfigError, Field, build, short_json
 from trainer.config.schema import ExperimentConfig
 from trainer.tune.space.dimension import MOST_STEPS, Dimension, encoded, field_of, step_of
 
@@ -105,7 +105,7 @@ def _check_when(dimension: Dimension, earlier: Sequence[Dimension]) -> None:
         for value in wanted:
             if encoded(parent, field_of(parent, value).check(value)) not in parents[parent].values:
                 rule = f"must name in `when` choices that `space.{parent}` has"
-                raise field.error(rule, value, f"take one of {brief(parents[parent].choices)}")
+                raise field.error(rule, value, f"take one of {short_json(parents[parent].choices)}")
 
 
 def _check_possible(
@@ -121,7 +121,7 @@ def _check_possible(
             except ConfigError as error:
                 errors.append(error)
         else:
-            raise ConfigError(f"`space.{one.name}` has {brief(value)}, for which {errors[0]}")
+            raise ConfigError(f"`space.{one.name}` has {short_json(value)}, for which {errors[0]}")
 
 
 def _ends(dimension: Dimension) -> Sequence[Any]:

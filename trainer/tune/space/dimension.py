@@ -10,10 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.cli.options import LaunchOptions, TrainOptions
+from trainer.cli.tuners import SEARCHABLE_FLAGS as FLAGS
 from trainer.config import schema as config_lib
-from trainer.config.fields import ConfigError, Field, brief, fields, nearest
+from trainer.config.fields import ConfigError, Field, fields, short_json
+from trainer.config.nearest import nearest
 
-FLAGS = ("--workers", "--ps", "--devices_per_worker", "--strategy", "--transport")
 MOST_STEPS = 10_000  # keras-tuner is given the steps of a range one by one, for each trial.
 
 
@@ -108,7 +110,7 @@ def from_dict(name: str, said: Any) -> Dimension:
     is_range = {"low", "high"} <= keys <= ranges
     if not (is_choice or is_range) or not isinstance(said.get("when", {}), dict):
         raise ConfigError(
-            f"`space.{name}` must have low and high, or choices. Received: {brief(said)}; write "
+            f"`space.{name}` must have low and high, or choices. Received: {short_json(said)}; write "
             '{"low": 1, "high": 9} or {"choices": [1, 2]}, and step, log and when as in a recipe.'
         )
     rest = {key: said[key] for key in keys - {"choices"}}
@@ -161,9 +163,7 @@ def flag_or_field(said: str) -> str:
 @functools.cache
 def searchable() -> dict[str, Field]:
     """Every field that a sweep can search, by the name it has in a space."""
-    from trainer.cli import options  # Late: it has the names of the tuners from this package.
-
-    schemas = (options.TrainOptions, options.LaunchOptions)
+    schemas = (TrainOptions, LaunchOptions)
     flags = {field.name: field for schema in schemas for field in fields(schema, "--")}
     found = {field.name: field for field in config_lib.fields() if field.name != "name"}
     return found | {name: flags[name] for name in FLAGS}
@@ -178,8 +178,8 @@ def field_of(name: str, value: Any) -> Field:
     meant = f"`space.{close.lstrip('-')}`"
     hint = f"did you mean {meant}?" if close else "`--help=config` lists all fields."
     raise ConfigError(
-        f"`space.{brief(name)[1:-1]}` is nothing that a sweep can search: a field of the config, or "
-        f"one of {', '.join(FLAGS)}. Received: {brief(value)}; {hint}"
+        f"`space.{short_json(name)[1:-1]}` is nothing that a sweep can search: a field of the config, or "
+        f"one of {', '.join(FLAGS)}. Received: {short_json(value)}; {hint}"
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.config import recipes
-from trainer.config.fields import ConfigError, brief
+from trainer.config.fields import ConfigError, short_json
 from trainer.tune.space.dimension import (
     FLAGS,
     Dimension,
@@ -118,7 +118,7 @@ def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
         found[name] = dataclasses.replace(parsed, when=when)
     if not found:
         raise ConfigError(
-            f"`--space` is missing, and {brief(config)} has no `get_space()`. Received: nothing to "
+            f"`--space` is missing, and {short_json(config)} has no `get_space()`. Received: nothing to "
             "search; write one, or try --space.optimizer.learning_rate=1e-4..1e-1:log."
         )
     return Space(tuple(found.values()))
@@ -136,7 +136,7 @@ def _of_file(path: Path) -> dict[str, Dimension]:
         ) from None
     if not isinstance(said, dict):
         raise ConfigError(
-            f"`--space` must be a JSON object. Received: {brief(said)}; write "
+            f"`--space` must be a JSON object. Received: {short_json(said)}; write "
             '{"train.seed": {"low": 0, "high": 9}}.'
         )
     return {name: from_dict(name, values) for name, values in said.items()}
@@ -154,7 +154,8 @@ def _of_recipe(path: Path, said: Any) -> dict[str, Dimension]:
         if not isinstance(name, str) or not isinstance(dimension, Dimension):
             raise ConfigError(
                 f"`get_space` of {path} must return a dict from names to `between` or `choice`. "
-                f"Received: {brief(dimension)} for {brief(name)}; see {recipes.FOLDER}/digits_sweep.py."
+                f"Received: {short_json(dimension)} for {short_json(name)}; see "
+                f"{recipes.FOLDER}/digits_sweep.py."
             )
     return {name: dataclasses.replace(dimension, name=name) for name, dimension in dimensions}
 

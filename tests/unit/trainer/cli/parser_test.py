@@ -1,4 +1,4 @@
-"""The command line as arguments and outcomes, and the exact message for what is mistaken."""
+"""Does each command line give the right command, or the exact message?"""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ from trainer.cli.options import (
 )
 from trainer.config import recipes
 from trainer.config import schema as config_lib
-from trainer.config.fields import ConfigError
+from trainer.config.fields import ConfigError, fields
 
 
 def message(*argv):
@@ -38,7 +38,7 @@ def answer(capsys, *argv):
     return capsys.readouterr().out
 
 
-def test_nothing_at_all_trains_the_default_recipe():
+def test_no_arguments_train_the_default_recipe():
     assert cli_parser.parse([]) == TrainOptions(config="digits_dense", workdir="", strategy="auto")
 
 
@@ -74,11 +74,13 @@ def test_evaluate_takes_a_run_and_a_step():
 
 def test_launch_keeps_the_flags_of_train_for_its_tasks():
     trainer_args = ("--config=mnist_dense", "--config.train.steps", "5")
+    as_one_word_each = ("--config=mnist_dense", "--config.train.steps=5")
     argv = ["launch", "--workers=3", "--ps", "1", "--chief", "--evaluator=false", "--grace_s=2"]
     assert cli_parser.parse([*argv, "--", *trainer_args]) == LaunchOptions(
-        workers=3, ps=1, chief=True, evaluator=False, grace_s=2.0, trainer_args=trainer_args
+        workers=3, ps=1, chief=True, evaluator=False, grace_s=2.0, trainer_args=as_one_word_each
     )
-    assert cli_parser.parse(["launch", "--", "train", *trainer_args]).trainer_args == trainer_args
+    after_train = cli_parser.parse(["launch", "--", "train", *trainer_args])
+    assert after_train.trainer_args == as_one_word_each
     assert cli_parser.parse(["launch"]) == cli_parser.parse(["launch", "--"]) == LaunchOptions()
 
 
@@ -96,14 +98,14 @@ MISTAKES = [
      "you mean --config=mnist_dense?"),
     (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
     (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
-    (["-config=w"], '`train` has no such flag. Received: "-config"; did you mean `--config`?'),
+    (["-confog=w"], '`train` has no such flag. Received: "-confog"; did you mean `--config`?'),
     (["--startup-timeout-s=3"], '`train` has no such flag. Received: "--startup-timeout-s"; did '
      "you mean `--startup_timeout_s`?"),
     (["--global_batch_size=3"], '`train` has no such flag. Received: "--global_batch_size"; did '
      "you mean `--config.data.global_batch_size`?"),
     (["--epochs", "3"], '`train` has no such flag. Received: "--epochs"; did you mean '
      "`--config.train.epochs`?"),
-    (["--zzzz"], '`train` has no such flag. Received: "--zzzz"; `--help` lists them all.'),
+    (["--zzzz"], '`train` has no such flag. Received: "--zzzz"; `--help` lists all flags.'),
     (["--workers=2"], '`train` has no such flag. Received: "--workers"; it is a flag of `launch`.'),
     (["evaluate", "--config=x"], '`evaluate` has no such flag. Received: "--config"; it is a flag '
      "of `train`."),
@@ -119,19 +121,21 @@ MISTAKES = [
      "`--workdir`?"),
     (["launch", "--", "check"], '`launch` only trains. Received: "check" after `--`; give flags of '
      "`train` there."),
-    (["launch", "--", "--cluster=a:1,b:1"], "`launch` makes the clusters that it trains on. Received: "
+    (["launch", "--", "--cluster=a:1,b:1"], "`launch` creates the clusters that it trains on. Received: "
      '"--cluster=a:1,b:1" after `--`; leave it out.'),
-    (["tune", "--", "--ps=1"], '`tune` makes the clusters that it trains on. Received: "--ps=1" after '
+    (["tune", "--", "--ps=1"], '`tune` creates the clusters that it trains on. Received: "--ps=1" after '
      "`--`; leave it out."),
     (["check", "--", "--devices=2"], 'only `launch` and `tune` take flags after `--`. Received: '
-     '"--devices=2" after `check`; take out the `--`.'),
+     '"--devices=2" after `check`; remove the `--`.'),
     (["--workdir"], "`--workdir` needs a value. Received: none; write --workdir=VALUE."),
-    (["--workdir", "--devices=2"], "`--workdir` needs a value. Received: none; write "
+    (["--workdir", "--devices=2"], '`--workdir` needs a value. Received: "--devices=2"; write '
      "--workdir=VALUE."),
     (["--config.train.seed"], "`--config.train.seed` needs a value. Received: none; write "
      "--config.train.seed=VALUE."),
-    (["--config.\x1b[31m"], "`--config.\\u001b[31m` needs a value. Received: none; write "
-     "--config.\\u001b[31m=VALUE."),
+    (["--config.\x1b[31m"], '`\\u001b[31m` is not a config field. Received: "--config.\\u001b[31m"; '
+     "`--help=config` lists all fields."),
+    (["--config.data.seed=3"], '`data.seed` is not a config field. Received: "3"; did you mean '
+     "`train.seed`?"),
     (["--devices=two"], '`--devices` must be an integer. Received: "two"; try 0.'),
     (["--devices=-1"], "`--devices` must be at least 0. Received: -1; try 0."),
     (["--startup_timeout_s=0"], "`--startup_timeout_s` must be above 0. Received: 0.0; try 120."),
@@ -143,8 +147,8 @@ MISTAKES = [
     (["launch", "--min_workers=3"], "`--min_workers` must be at most --workers=2. Received: 3; lower "
      "it, or start more workers."),
     (["launch", "--min_workers=1", "--ps=2"], "`--min_workers` is for clusters without parameter "
-     "servers. Received: 1 with --ps=2; leave it out, as there the run goes on without a lost "
-     "worker."),
+     "servers. Received: 1 with --ps=2; leave it out: with parameter servers the run continues "
+     "without a lost worker."),
     (["launch", "--min_workers=1", "--max_restarts=0"], "`--min_workers` needs restarts. Received: 1 "
      "with --max_restarts=0; allow some."),
     (["launch", "--rejoin_after_s=0"], "`--rejoin_after_s` must be above 0. Received: 0.0; try 60."),
@@ -155,7 +159,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("argv, expected", MISTAKES, ids=[" ".join(argv) for argv, _ in MISTAKES])
-def test_a_mistaken_command_line_is_told_with_its_way_out(argv, expected):
+def test_a_mistaken_command_line_is_refused_with_a_fix(argv, expected):
     assert message(*argv) == expected
 
 
@@ -164,8 +168,9 @@ def test_help_shows_every_verb_flag_and_recipe(capsys):
     assert page == answer(capsys, "-h") == answer(capsys, "help")
     for schema in options.VERBS.values():
         assert f"  {schema.verb} " in page
-        for field in cli_parser.fields(schema, "--"):
-            assert f"  {field.name}" in page
+        for field in fields(schema, "--"):
+            name = f"--[no]{field.name[2:]}" if field.type is bool else f"{field.name}="
+            assert f"  {name}" in page
     for recipe, summary in recipes.summaries().items():
         assert re.search(rf"^  {recipe} +{re.escape(summary.split(',')[0])}", page, re.MULTILINE)
 
@@ -198,8 +203,8 @@ def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
         cli_parser.parse(example.split())
 
 
-def test_the_version_is_told(capsys):
-    assert answer(capsys, "--version") == f"muster {__version__}\n"
+def test_the_version_is_printed(capsys):
+    assert answer(capsys, "--version") == answer(capsys, "-version") == f"muster {__version__}\n"
 
 
 def test_reading_the_command_line_needs_neither_tensorflow_nor_numpy():
@@ -214,7 +219,7 @@ def test_reading_the_command_line_needs_neither_tensorflow_nor_numpy():
 def test_help_answers_well_under_a_second():
     code = "from trainer.cli import parser; parser.parse(['--help'])"
     times = []
-    for _ in range(3):  # The best of three: other work on the machine is not ours.
+    for _ in range(3):  # The best of three: the machine may be busy.
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
         times.append(time.perf_counter() - began)
@@ -277,5 +282,5 @@ def test_a_sweep_takes_dimensions_overrides_and_flags_of_its_trials():
         (["--factor=2"], '`train` has no such flag. Received: "--factor"; it is a flag of `tune`.'),
     ],
 )  # fmt: skip
-def test_a_slip_in_a_sweep_is_told_with_its_way_out(argv, expected):
+def test_a_mistake_in_a_sweep_is_refused_with_a_fix(argv, expected):
     assert message(*argv) == expected

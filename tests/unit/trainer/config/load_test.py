@@ -1,4 +1,4 @@
-"""The config as values and outcomes: what is understood, and the exact message for what is not."""
+"""Does each config give the right values, or the exact message?"""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trainer.config import load as config_load
 from trainer.config import recipes, rules
 from trainer.config import schema as config_lib
-from trainer.config.fields import WHOLE, ConfigError, build
+from trainer.config.fields import ConfigError, build
+from trainer.config.json_format import UNCHANGED
 from trainer.config.schema import (
     DataConfig,
     ExperimentConfig,
@@ -37,7 +38,7 @@ def message(call, *args):
 
 
 def changed(name, value):
-    """The JSON of the defaults with one field set to what it may not be."""
+    """The config.json of the defaults with one field changed."""
     tree = json.loads(config_lib.to_json(ExperimentConfig()))
     section, _, leaf = name.rpartition(".")
     (tree[section] if section else tree)[leaf] = value
@@ -66,7 +67,7 @@ def test_the_defaults_are_valid():
         ("model.hidden_units", "()", ()),
     ],
 )
-def test_an_override_takes_its_fields_type(name, text, value):
+def test_an_override_has_its_fields_type(name, text, value):
     section, leaf = name.split(".")
     found = getattr(getattr(override(name, text), section), leaf)
     assert found == value
@@ -79,15 +80,15 @@ def test_an_override_changes_nothing_else():
 
 
 MISTAKES = [
-    ("data.global_batch_sise", "1", "`data.global_batch_sise` is no field of the config. Received: "
+    ("data.global_batch_sise", "1", "`data.global_batch_sise` is not a config field. Received: "
      '"1"; did you mean `data.global_batch_size`?'),
-    ("global_batch_size", "1", "`global_batch_size` is no field of the config. Received: "
+    ("global_batch_size", "1", "`global_batch_size` is not a config field. Received: "
      '"1"; did you mean `data.global_batch_size`?'),
-    ("data.seed", "1", '`data.seed` is no field of the config. Received: "1"; did you mean '
+    ("data.seed", "1", '`data.seed` is not a config field. Received: "1"; did you mean '
      "`train.seed`?"),
-    ("data.nmae", "mnist", '`data.nmae` is no field of the config. Received: "mnist"; did you mean '
+    ("data.nmae", "mnist", '`data.nmae` is not a config field. Received: "mnist"; did you mean '
      "`data.name`?"),
-    ("zzz", "1", '`zzz` is no field of the config. Received: "1"; `--help=config` lists all '
+    ("zzz", "1", '`zzz` is not a config field. Received: "1"; `--help=config` lists all '
      "fields."),
     ("sync", "async", '`sync` is a section of the config. Received: "async"; set one of its '
      "fields, sync.mode."),
@@ -100,12 +101,12 @@ MISTAKES = [
     ("data.global_batch_size", "6.5", "`data.global_batch_size` must be an integer. Received: "
      '"6.5"; try 64.'),
     ("data.shuffle", "yes", '`data.shuffle` must be true or false. Received: "yes"; try true.'),
-    ("data.dir", "a\nb", '`data.dir` must be one line of text. Received: "a\\nb"; take out what is '
-     "not printable."),
+    ("data.dir", "a\nb", '`data.dir` must be one line of text. Received: "a\\nb"; remove the '
+     "characters that are not printable."),
     ("data.name", "minst", "`data.name` must be one of digits, mnist, dense_100, linear_100, "
      'relu_regression. Received: "minst"; did you mean mnist?'),
     ("data.placement", "ram", "`data.placement` must be one of auto, resident, stream. Received: "
-     '"ram"; did you mean stream?'),
+     '"ram"; try auto.'),
     ("optimizer.learning_rate", "0", "`optimizer.learning_rate` must be above 0. Received: 0.0; "
      "try 0.001."),
     ("optimizer.learning_rate", "nan", "`optimizer.learning_rate` must be a finite number. "
@@ -134,7 +135,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("name, text, expected", MISTAKES)
-def test_a_mistaken_override_is_told_with_its_way_out(name, text, expected):
+def test_a_mistaken_override_is_refused_with_a_fix(name, text, expected):
     assert message(override, name, text) == expected
 
 
@@ -158,15 +159,15 @@ def test_a_run_can_be_repeated_from_its_config_json(tmp_path):
     assert config_load.resolve(str(path), {"train.seed": "3"}).train.seed == 3
 
 
-TAKE = f"; {WHOLE}."
+FIX = f"; {UNCHANGED}."
 BAD_JSON = [
     ("{", "a config must be JSON, but Expecting property name enclosed in double quotes: line 1 "
-     'column 2 (char 1). Received: "{"' + TAKE),
-    ("[]", "the config must be a JSON object. Received: []" + TAKE),
-    ("{}", "`name` is missing. Received: []" + TAKE),
-    (changed("data", 3), "`data` must be a JSON object. Received: 3" + TAKE),
-    (changed("data", {}), "`data.name` is missing. Received: []" + TAKE),
-    (changed("train.sed", 3), "`train.sed` is no field of the config. Received: 3; did you mean "
+     'column 2 (char 1). Received: "{"' + FIX),
+    ("[]", "the config must be a JSON object. Received: []" + FIX),
+    ("{}", "`name` is missing. Received: []" + FIX),
+    (changed("data", 3), "`data` must be a JSON object. Received: 3" + FIX),
+    (changed("data", {}), "`data.name` is missing. Received: []" + FIX),
+    (changed("train.sed", 3), "`train.sed` is not a config field. Received: 3; did you mean "
      "`train.seed`?"),
     (changed("train.seed", "3"), '`train.seed` must be an integer. Received: "3"; try 0.'),
     (changed("train.seed", True), "`train.seed` must be an integer. Received: true; try 0."),
@@ -184,7 +185,7 @@ BAD_JSON = [
 
 
 @pytest.mark.parametrize("text, expected", BAD_JSON, ids=range(len(BAD_JSON)))
-def test_a_config_json_that_is_damaged_is_told_in_one_line(text, expected):
+def test_a_damaged_config_json_is_refused_in_one_line(text, expected):
     found = message(config_load.from_json, text)
     assert expected in (None, found)
     assert len(found) < 400
@@ -193,11 +194,11 @@ def test_a_config_json_that_is_damaged_is_told_in_one_line(text, expected):
 def test_an_error_in_a_config_json_names_its_file(tmp_path):
     path = tmp_path / "config.json"
     path.write_text("[]")
-    expected = f"{path}: the config must be a JSON object. Received: []" + TAKE
+    expected = f"{path}: the config must be a JSON object. Received: []" + FIX
     assert message(config_load.resolve, str(path)) == expected
 
 
-def test_an_unknown_recipe_is_told_with_the_nearest_and_all():
+def test_an_unknown_recipe_is_answered_with_the_nearest_and_all():
     assert message(config_load.resolve, "mnist_dens") == (
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"mnist_dens"; did you mean mnist_dense? The recipes are dense_100, digits_dense, '
@@ -207,13 +208,13 @@ def test_an_unknown_recipe_is_told_with_the_nearest_and_all():
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", "a\0b.py", "x" * 5000 + ".json"])
-def test_a_path_that_cannot_be_read_is_told(name, tmp_path):
+def test_a_path_that_cannot_be_read_is_refused(name, tmp_path):
     assert "`--config` must be a file that can be read" in message(
         config_load.resolve, str(tmp_path / name)
     )
 
 
-def test_a_folder_in_place_of_its_config_json_is_told(tmp_path):
+def test_a_folder_is_refused_with_the_path_of_its_config_json(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert message(config_load.resolve, f"{tmp_path}/") == (
         f'`--config` must be a file. Received: "{tmp_path}", a folder; name '
@@ -244,7 +245,7 @@ BAD_RECIPES = [
 
 
 @pytest.mark.parametrize("source, expected", BAD_RECIPES)
-def test_a_recipe_that_fails_is_told_with_its_line(source, expected, tmp_path):
+def test_a_recipe_that_fails_is_reported_with_its_line(source, expected, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(source)
     assert expected.format(path=path) in message(config_load.resolve, str(path))
@@ -283,7 +284,7 @@ def test_a_recipe_edited_within_a_second_is_read_anew(tmp_path):
         ExperimentConfig(data=None),
     ],
 )
-def test_validate_refuses_what_a_dataclass_lets_pass(config):
+def test_validate_refuses_values_that_a_dataclass_accepts(config):
     message(rules.validate, config)
 
 
@@ -321,14 +322,14 @@ def test_a_config_is_hashable_and_frozen():
 
 
 def read(config):
-    """The config as `resolve` takes it from a recipe."""
+    """The config as `resolve` reads it from a recipe."""
     config = build(ExperimentConfig, config_lib.flatten(config))
     rules.validate(config)
     return config
 
 
 def valid_or_refused(make, *args):
-    """The valid config, or None where a ConfigError of one short line refused it."""
+    """The valid config, or None if a ConfigError of one short line refused it."""
     refusal = ""
     try:
         config = make(*args)

@@ -1,0 +1,128 @@
+"""Which flags do several verbs share?
+
+Each group is a dataclass that the verbs in `options.py` inherit from, so that a flag which means the same
+in two verbs is declared and documented once.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from strategies.cluster.flags import ClusterFlags
+from trainer.config.fields import option
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkdirOptions:
+    """Where the results are stored."""
+
+    workdir: str = option(
+        "",
+        "folder for checkpoints, metrics and results; the same command with the same folder resumes; "
+        "default: a new folder under runs/",
+        metavar="DIR",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class OverrideOptions:
+    """Fields of the config, as in --config.train.epochs=5."""
+
+    overrides: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainerArgsOptions:
+    """The flags of train after `--`, each as --NAME=VALUE."""
+
+    trainer_args: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterOptions:
+    """Which tasks there are, and which of them this process is."""
+
+    cluster: str = option(
+        "",
+        "addresses of all tasks, instead of TF_CONFIG: worker=a:2222,b:2222. Separate jobs with ; as in "
+        "'chief=c:2222;worker=a:2222,b:2222;ps=p:2222'. a[0-3]:2222 is short for four hosts; a list "
+        "without a job name is a list of workers. In a sweep the chief serves the trials; without a "
+        "chief worker 0 does, and runs some too. Default in a Slurm step with several tasks: those tasks",
+        metavar="JOB=HOST:PORT,...",
+    )
+    task: str = option(
+        "",
+        "the task that this process is, e.g. worker:0; default: the task in --cluster with this "
+        "machine's address or, in a Kubernetes Indexed Job, at position JOB_COMPLETION_INDEX",
+        metavar="JOB:N",
+    )
+
+    @property
+    def cluster_flags(self) -> ClusterFlags:
+        """The flags from which the cluster is resolved."""
+        return ClusterFlags(self.cluster, self.task)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceOptions:
+    """Which devices this process uses."""
+
+    devices: int = option(
+        0, "number of GPUs, or of CPU replicas; 0: all GPUs, or one CPU replica", least=0
+    )
+    tpu: str = option(
+        "", "name of the TPU to use; `local` for one attached to this machine", metavar="NAME"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerOptions:
+    """How a process deals with its peers."""
+
+    secret_file: str = option(
+        "",
+        "file with a secret that all tasks share, so that no other process can join; default: the "
+        "environment variable MUSTER_SECRET",
+        metavar="FILE",
+    )
+    peer_timeout_s: float = option(
+        30.0, "seconds without an answer after which a task is lost", above=0, below=1e6
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StartupOptions:
+    """How long the start may take."""
+
+    startup_timeout_s: float = option(
+        120.0,
+        "seconds to wait at the start for all tasks to connect, or for a named TPU to be found",
+        above=0,
+        below=1e6,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StallOptions:
+    """How long nothing may happen."""
+
+    stall_timeout_s: float = option(
+        600.0,
+        "seconds without progress after which the process prints the stack of every thread and exits",
+        above=0,
+        below=1e6,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisorOptions:
+    """How processes that this one started are restarted and stopped."""
+
+    max_restarts: int = option(
+        3,
+        "how often lost tasks are restarted from the newest checkpoint; each newer checkpoint resets the "
+        "count; 0: never",
+        least=0,
+    )
+    grace_s: float = option(
+        40.0, "seconds between asking processes to stop and killing them", least=0, below=1e6
+    )

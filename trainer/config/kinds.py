@@ -1,0 +1,70 @@
+"""Which types may a field have, and how is each read?
+
+`KINDS` maps a Python type to a `Kind`, which parses the text that a person typed and checks a value from
+Python or JSON.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Kind(NamedTuple):
+    """A type that a field may have. `parse` and `accept` raise ValueError for any other value."""
+
+    description: str
+    parse: Callable[[str], Any]
+    accept: Callable[[Any], Any]
+
+
+def _only(*types: type) -> Callable[[Any], Any]:
+    """Accepts exactly these types: True is no integer here, although it is one in Python."""
+
+    def accept(value: Any) -> Any:
+        if type(value) not in types:
+            raise ValueError(value)
+        return value
+
+    return accept
+
+
+def _finite(value: Any) -> float:
+    number = float(_only(int, float)(value))
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number
+
+
+def _printable(value: Any) -> str:
+    if not _only(str)(value).isprintable():
+        raise ValueError(value)
+    return value
+
+
+def _parse_boolean(text: str) -> bool | str:
+    """As absl reads a boolean flag; any other text is left for `accept` to refuse."""
+    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    return words.get(text.lower(), text)
+
+
+def _integers(value: Any) -> tuple[int, ...]:
+    return tuple(map(_only(int), _only(list, tuple)(value)))
+
+
+def _parse_integers(text: str) -> tuple[int, ...]:
+    """Reads "128,64", "(128, 64)" and "[128]", and "()" for none."""
+    inner = text.strip()
+    bracketed = inner[:1] + inner[-1:] in ("()", "[]")
+    inner = inner[1:-1].strip() if bracketed else inner
+    if bracketed and not inner:
+        return ()
+    return tuple(int(part) for part in inner.removesuffix(",").split(","))
+
+
+KINDS = {
+    int: Kind("an integer", int, _only(int)),
+    float: Kind("a finite number", float, _finite),
+    bool: Kind("true or false", _parse_boolean, _only(bool)),
+    str: Kind("one line of text", str, _printable),
+    tuple[int, ...]: Kind("integers, as in 128,64, or () for none", _parse_integers, _integers),
+}
