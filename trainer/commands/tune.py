@@ -48,16 +48,16 @@ def run(options: TuneOptions) -> int:
             return take_part(plan, cluster, key, workdir.path, slots, stop)
         search = plan.search_in(workdir.path)
         health = Health.from_env()
-        with _shown(plan, search, workdir.path) as show:
+        with _shown(plan, search, workdir.path) as display:
 
             def look() -> None:
-                show.look()
+                display.refresh()
                 health.note()
 
             stop.set_grace_period(options.grace_s + START_S)
             run = functools.partial(run_trials, options, search, workdir.path, slots, stop, {})
             if cluster.hands_out:
-                serve(plan, cluster, key, search, show.say, look, stop, run)
+                serve(plan, cluster, key, search, display.print_line, look, stop, run)
             else:
                 run(look)
         workdir.flush()
@@ -65,9 +65,9 @@ def run(options: TuneOptions) -> int:
 
 
 def _shown(plan: SweepSpec, search: Search, folder: pathlib.Path):
-    from trainer.tune.results.show import Show
+    from trainer.tune.results.display import SweepDisplay
 
-    return Show(folder, search, plan.space.dimensions, plan.num_trials)
+    return SweepDisplay(folder, search, plan.space.dimensions, plan.num_trials)
 
 
 def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:

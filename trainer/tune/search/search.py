@@ -52,7 +52,7 @@ class Search:
         early_stop: str = "never",
     ):
         self.objective = objective
-        self.on_end: Callable[[TrialRecord], None] = lambda record: None
+        self.on_trial_end: Callable[[TrialRecord], None] = lambda record: None
         self._oracle, self._ledger, self._make_trial = oracle, ledger, make_trial
         self._early_stop = early_stop
         self._lock = threading.RLock()
@@ -122,7 +122,7 @@ class Search:
             }
             self._ledger.write(ledger.ENDED, id=trial_id, **ended)
             self._end(trial_id, ended)
-            self.on_end(self._records[trial_id])
+            self.on_trial_end(self._records[trial_id])
 
     def give_back(self, trial_id: str, seconds: float) -> None:
         with self._lock:
