@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from trainer.config.fields import ConfigError, brief
 from trainer.tune.search.record import Objective
-from trainer.tune.space.dimension import MOST_STEPS
+from trainer.tune.space.dimension import MAX_STEPS
 from trainer.tune.space.space import Space
 
 _RUNNING, _COMPLETED, _FAILED = "RUNNING", "COMPLETED", "FAILED"
@@ -96,9 +96,9 @@ class Grid(ReplayableOracle, oracles.GridSearchOracle):
 
     def check(self, max_trials: float) -> None:
         for dimension in self.space.dimensions:
-            if dimension.values is not None and len(dimension.values) > MOST_STEPS:
+            if dimension.values is not None and len(dimension.values) > MAX_STEPS:
                 raise ConfigError(
-                    f"`space.{dimension.name}` must have at most {MOST_STEPS:,} values for grid. "
+                    f"`space.{dimension.name}` must have at most {MAX_STEPS:,} values for grid. "
                     f"Received: {brief(dimension.as_dict())}; give it a step, or use another --tuner."
                 )
 
