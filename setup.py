@@ -19,7 +19,7 @@ def version():
 TENSORFLOW = os.environ.get("MUSTER_TENSORFLOW", "tensorflow")
 
 TUNE = [
-    "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values, as keras_tuner_oracles.py wraps them.
+    "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values, wrapped by keras_tuner_oracles.py.
     "threadpoolctl",  # Limits small fits to one thread, which is fastest; scikit-learn brings it.
     "matplotlib",  # The plots of a sweep; without it there are none, and a line says so.
 ]

@@ -20,7 +20,7 @@ def test_a_killed_client_is_restarted_and_all_trials_are_completed(image, tmp_pa
     variables = {"CONFIG": "digits_dense", "TRIALS": str(NUM_TRIALS), "FLAGS": FLAGS}
     variables["SECRET_FILE"] = str(secret)
     with Project("compose.sweep.yaml", image, **variables) as project, project.up() as up:
-        up.await_lines("takes part", 2, PATIENCE_S)
+        up.await_lines(" connected", 2, PATIENCE_S)
         client, chief = project.container("client", 2), project.container("chief")
         trials = "import pathlib, sys; sys.exit(len([*pathlib.Path('runs/sweep').glob({!r})]) < 2)"
         are_running = trials.format("trials/*/checkpoints")
@@ -29,7 +29,7 @@ def test_a_killed_client_is_restarted_and_all_trials_are_completed(image, tmp_pa
         )
         engine.signal_all(client, "KILL")
         up.await_line("was lost", PATIENCE_S)
-        up.await_lines("takes part", 3, PATIENCE_S)
+        up.await_lines(" connected", 3, PATIENCE_S)
         project.wait_for_success(up)
         assert engine.inspect(client)["RestartCount"] == 1
         run = engine.copy_run(chief, "sweep", tmp_path)

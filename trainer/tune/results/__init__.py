@@ -1,1 +1,1 @@
-"""What do people see of a sweep?"""
+"""How are the progress and the results of a sweep shown?"""

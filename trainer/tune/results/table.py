@@ -1,10 +1,21 @@
-"""What did the sweep come to, for people and programs?"""
+"""What is the result of the sweep, for people and for programs?
+
+`format_table` makes the table of trials that is printed at the end. `write_results` writes `trials.json`
+and `best_config.json`.
+"""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.reporting import format as format_lib
+from trainer.reporting.format import (
+    format_duration,
+    format_metric,
+    format_value,
+    format_values,
+    one_line,
+    short_names,
+)
 from trainer.storage.atomic_files import to_json, write_file
 from trainer.tune.search.record import (
     COMPLETED,
@@ -20,61 +31,64 @@ _WIDTH = 120
 _RANKS = {COMPLETED: 0, STOPPED: 1, RUNNING: 2}
 
 
-def write(
+def write_results(
     folder: pathlib.Path,
     objective: Objective,
     records: Sequence[TrialRecord],
     best_config: str | None,
 ) -> None:
-    """Writes trials.json, a trial a line, and best_config.json where there is a best.
+    """Writes trials.json, one trial per line, and best_config.json if `best_config` is not None.
 
     Raises:
-      WorkdirError: they cannot be written.
+      WorkdirError: the files cannot be written.
     """
-    top = best(objective, ranking(objective, records))  # Which has nan last.
+    top = best(objective, rank(objective, records))  # `rank` puts NaN last.
     lines = (to_json(_as_json(record) | {"best": record is top}) for record in in_order(records))
-    # A line for each trial: that is quick to write, as it is after every trial, and easy to grep.
+    # One line per trial is easy to grep, and quick to write, as it is written after every trial.
     write_file(folder / "trials.json", "[\n" + ",\n".join(lines) + "\n]\n")
     if best_config is not None:
         write_file(folder / "best_config.json", best_config)
 
 
-def table(
+def format_table(
     objective: Objective, records: Sequence[TrialRecord], names: Sequence[str], limit: int = 20
 ) -> str:
-    """The trials, best first and marked, then those that failed; at most 120 columns wide.
+    """The trials, best first and marked with *, then the failed ones; at most 120 columns wide.
 
-    `names` are those of the values to show. Of more than `limit` trials the last are left out, and
-    of the failed ones all but a few.
+    `names` are the dimensions to show. At most `limit` ranked trials and `limit // 4` failed ones are
+    shown.
     """
-    ranked = ranking(objective, records)
+    ranked = rank(objective, records)
     failed = [record for record in in_order(records) if record.status == FAILED]
-    shown, said = ranked[:limit], failed[: max(limit // 4, 1)]
+    shown, shown_failed = ranked[:limit], failed[: max(limit // 4, 1)]
     lines = _ranked_lines(objective, shown, names, best(objective, ranked)) if shown else []
-    lines += [_failed_line(record) for record in said]
-    if left := len(records) - len(shown) - len(said):
-        lines.append(f"  and {left} more in trials.json")
-    return "\n".join(lines) or "  no trial yet"
+    lines += [_failed_line(record) for record in shown_failed]
+    if omitted := len(records) - len(shown) - len(shown_failed):
+        lines.append(f"  and {omitted} more in trials.json")
+    return "\n".join(lines) or "  no trials yet"
 
 
 def in_order(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The records in the order of their ids, 9999 before 10000."""
-    return sorted(records, key=_place)
+    """The records ordered by id, 9999 before 10000."""
+    return sorted(records, key=_id_key)
 
 
-def ranking(objective: Objective, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that did not fail: the completed, the stopped and the running, best first in each."""
+def rank(objective: Objective, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that did not fail: first the completed, then the stopped, then the running ones.
+
+    In each group the best trial is first, and trials without an objective, or with NaN, are last.
+    """
     sign = -1 if objective.direction == "max" else 1
 
     def key(record: TrialRecord) -> tuple:
-        figure = record.objective
-        known = figure is not None and figure == figure
-        return _RANKS[record.status], not known, sign * figure if known else 0, _place(record)
+        value = record.objective
+        is_known = value is not None and value == value
+        return _RANKS[record.status], not is_known, sign * value if is_known else 0, _id_key(record)
 
-    return sorted((one for one in records if one.status != FAILED), key=key)
+    return sorted((record for record in records if record.status != FAILED), key=key)
 
 
-def _place(record: TrialRecord) -> tuple[int, str]:
+def _id_key(record: TrialRecord) -> tuple[int, str]:
     return len(record.id), record.id
 
 
@@ -100,27 +114,30 @@ def _ranked_lines(
     names: Sequence[str],
     top: TrialRecord | None,
 ) -> list[str]:
-    head, rows = _figures(objective, records, top)
-    values = [[*row, *_cells(record, names)] for row, record in zip(rows, records, strict=True)]
-    lines = _aligned([[*head, *format_lib.names(names).values()], *values])
+    """One column per value if that fits, else all values of a trial in one column."""
+    head, rows = _common_columns(objective, records, top)
+    cells = [
+        [*row, *_value_cells(record, names)] for row, record in zip(rows, records, strict=True)
+    ]
+    lines = _align([[*head, *short_names(names).values()], *cells])
     if max(map(len, lines)) <= _WIDTH:
         return lines
-    lines = _aligned([head, *rows])
+    lines = _align([head, *rows])
     indent = max(map(len, lines)) + 2
-    texts = ["values", *(format_lib.values(_of(record, names)) for record in records)]
+    texts = ["values", *(format_values(_values(record, names)) for record in records)]
     return [
-        f"{line.ljust(indent)}{format_lib.line(text, _WIDTH - indent)}"
+        f"{line.ljust(indent)}{one_line(text, _WIDTH - indent)}"
         for line, text in zip(lines, texts, strict=True)
     ]
 
 
-def _figures(
+def _common_columns(
     objective: Objective, records: Sequence[TrialRecord], top: TrialRecord | None
 ) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of what every sweep has: what it sought, how far and how long."""
+    """The head and the rows of the columns that do not depend on the space."""
     rows = [
-        ["*" if record is top else " ", record.id, format_lib.figure(record.objective)]
-        + [f"{record.epoch:g}", format_lib.duration(record.seconds), _note(record)]
+        ["*" if record is top else " ", record.id, format_metric(record.objective)]
+        + [f"{record.epoch:g}", format_duration(record.seconds), _status_note(record)]
         for record in records
     ]
     head = [" ", "trial", objective.name, "epochs", "time", "status"]
@@ -129,27 +146,25 @@ def _figures(
     return head, rows
 
 
-def _note(record: TrialRecord) -> str:
+def _status_note(record: TrialRecord) -> str:
     return "" if record.status == COMPLETED else record.status
 
 
-def _of(record: TrialRecord, names: Sequence[str]) -> Mapping[str, Any]:
+def _values(record: TrialRecord, names: Sequence[str]) -> Mapping[str, Any]:
     return {name: record.values[name] for name in names if name in record.values}
 
 
-def _cells(record: TrialRecord, names: Sequence[str]) -> list[str]:
-    return [
-        format_lib.value(record.values[name]) if name in record.values else "" for name in names
-    ]
+def _value_cells(record: TrialRecord, names: Sequence[str]) -> list[str]:
+    return [format_value(record.values[name]) if name in record.values else "" for name in names]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of columns as wide as their widest cells, which end below each other."""
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of right-aligned columns, each as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
 
 
 def _failed_line(record: TrialRecord) -> str:
-    error = format_lib.line(record.error or "no reason was told", 60)
-    said = f"{record.id} failed: {error}  {format_lib.values(record.values)}"
-    return f"  {format_lib.line(said, _WIDTH - 2)}"
+    error = one_line(record.error or "no error was reported", 60)
+    text = f"{record.id} failed: {error}  {format_values(record.values)}"
+    return f"  {one_line(text, _WIDTH - 2)}"

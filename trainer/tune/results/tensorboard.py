@@ -1,10 +1,10 @@
-"""How does TensorBoard see the sweep?
+"""How does TensorBoard show the sweep?
 
-Its HParams plugin reads one experiment, with the domain of each dimension and the names of the metrics,
-and a session for each trial, with its values, its metrics as scalars, and how it ended. A file is named
-by what is in it: what is there is not written again, and no trial is there twice.
+TensorBoard's HParams plugin reads one experiment (the domain of each dimension, the names of the metrics)
+and one session per trial (its values, its metrics as scalars, how it ended). A file's name is a hash of
+its content: an unchanged file is not written again, and no trial appears twice.
 
-Nothing here imports TensorFlow, which tensorboard's own writer of files would.
+Nothing here imports TensorFlow, which tensorboard's own file writer would do.
 """
 
 import functools
@@ -16,40 +16,41 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from trainer.reporting import format as format_lib
+from trainer.reporting.format import canonical_text, short_names
 from trainer.storage.atomic_files import to_json, write_file
 from trainer.tune.search.record import FAILED, RUNNING, Objective, TrialRecord
+from trainer.tune.space.dimension import Dimension
 
-_METRICS = ("test_", "final_loss", "examples_per_s", "seconds")  # Or what begins so.
-_LARGEST = 3.4e38  # Scalars are float32.
+_METRIC_PREFIXES = ("test_", "final_loss", "examples_per_s", "seconds")
+_MAX_SCALAR = 3.4e38  # Scalars are float32.
 
 
-def write(
+def write_events(
     folder: pathlib.Path,
     objective: Objective,
     records: Sequence[TrialRecord],
-    dimensions: Sequence[Any],
+    dimensions: Sequence[Dimension],
 ) -> None:
-    """Writes what is not there yet of the trials that are over.
+    """Writes the experiment and a session for each trial that has ended, unless it is up to date.
 
     Raises:
-      WorkdirError: it cannot be written.
+      WorkdirError: a file cannot be written.
     """
-    over = [record for record in records if record.status != RUNNING]
-    figures = {record.id: _figures(objective, record) for record in over}
-    others = {name for some in figures.values() for name in some} - {objective.name}
+    ended = [record for record in records if record.status != RUNNING]
+    metrics = {record.id: _scalars(objective, record) for record in ended}
+    others = {name for scalars in metrics.values() for name in scalars} - {objective.name}
     names = [objective.name, *sorted(others)]
-    key = [names, [_described(dimension) for dimension in dimensions]]
+    key = [names, [_description(dimension) for dimension in dimensions]]
     _write_once(folder, key, lambda: [_experiment(names, dimensions)])
-    for record in over:
+    for record in ended:
         values = _values(record, dimensions)
-        key = [record.id, record.status, values, figures[record.id]]
-        make = functools.partial(_session, record, values, figures[record.id])
+        key = [record.id, record.status, values, metrics[record.id]]
+        make = functools.partial(_session, record, values, metrics[record.id])
         _write_once(folder / record.id, key, make)
 
 
 def _write_once(folder: pathlib.Path, key: Any, summaries: Callable[[], list]) -> None:
-    """The folder's only file, in the place of one that tells something else."""
+    """Makes `summaries` the content of the folder's only file, which `key` names."""
     digest = hashlib.sha256(to_json(key).encode()).hexdigest()[:16]
     path = folder / f"events.out.tfevents.{digest}"
     if path.exists():
@@ -61,7 +62,7 @@ def _write_once(folder: pathlib.Path, key: Any, summaries: Callable[[], list]) -
 
 
 def _events(summaries: Iterable[tuple[int, Any]]) -> bytes:
-    """The bytes of a file of events: (step, summary) each, after its version."""
+    """The bytes of an event file: its version, then each (step, summary)."""
     from tensorboard.compat.proto import event_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -75,15 +76,15 @@ def _events(summaries: Iterable[tuple[int, Any]]) -> bytes:
 
 
 def _session(
-    record: TrialRecord, values: Mapping[str, Any], figures: Mapping[str, float]
+    record: TrialRecord, values: Mapping[str, Any], metrics: Mapping[str, float]
 ) -> list[tuple[int, Any]]:
     from tensorboard.plugins.hparams import summary_v2
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
     now = time.time()
-    # A group of its own: Hyperband gives the values of one trial to a later one.
+    # The trial's id is its group: Hyperband runs the same values again in a later trial.
     start = summary_v2.hparams_pb(dict(values), record.id, now - record.seconds)
-    scalars = [(record.step, scalar_pb(name, figure)) for name, figure in figures.items()]
+    scalars = [(record.step, scalar_pb(name, value)) for name, value in metrics.items()]
     return [(0, start), *scalars, (record.step, _end(record, now))]
 
 
@@ -93,18 +94,16 @@ def _end(record: TrialRecord, now: float) -> Any:
 
     status = "STATUS_FAILURE" if record.status == FAILED else "STATUS_SUCCESS"
     info = plugin_data_pb2.SessionEndInfo(status=api_pb2.Status.Value(status), end_time_secs=now)
-    told = metadata.create_summary_metadata(
-        plugin_data_pb2.HParamsPluginData(session_end_info=info)
-    )
+    end = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=info))
     summary = summary_pb2.Summary()
-    summary.value.add(tag=metadata.SESSION_END_INFO_TAG, metadata=told, tensor=metadata.NULL_TENSOR)
+    summary.value.add(tag=metadata.SESSION_END_INFO_TAG, metadata=end, tensor=metadata.NULL_TENSOR)
     return summary
 
 
-def _experiment(names: Sequence[str], dimensions: Sequence[Any]) -> tuple[int, Any]:
+def _experiment(names: Sequence[str], dimensions: Sequence[Dimension]) -> tuple[int, Any]:
     from tensorboard.plugins.hparams import summary_v2
 
-    short = format_lib.names(dimension.name for dimension in dimensions)
+    short = short_names(dimension.name for dimension in dimensions)
     hparams = [
         summary_v2.HParam(dimension.name, _domain(dimension), short[dimension.name])
         for dimension in dimensions
@@ -112,23 +111,23 @@ def _experiment(names: Sequence[str], dimensions: Sequence[Any]) -> tuple[int, A
     return 0, summary_v2.hparams_config_pb(hparams, [summary_v2.Metric(name) for name in names])
 
 
-def _domain(dimension: Any) -> Any:
+def _domain(dimension: Dimension) -> Any:
     from tensorboard.plugins.hparams import summary_v2
 
     if dimension.kind == "between":
         return summary_v2.RealInterval(float(dimension.low), float(dimension.high))
     kind = _type(dimension)
-    choices = [_of(kind, choice) for choice in dimension.choices]
+    choices = [_typed(kind, choice) for choice in dimension.choices]
     return summary_v2.Discrete(dict.fromkeys(choices), kind)
 
 
-def _described(dimension: Any) -> list:
-    choices = [format_lib.exact(choice) for choice in dimension.choices]
+def _description(dimension: Dimension) -> list:
+    choices = [canonical_text(choice) for choice in dimension.choices]
     return [dimension.name, dimension.kind, dimension.low, dimension.high, choices]
 
 
-def _type(dimension: Any) -> type:
-    """What the plugin has a dimension's values as: numbers, truths, or else text."""
+def _type(dimension: Dimension) -> type:
+    """The type that the plugin shows the dimension's values as: float, bool or str."""
     if dimension.kind == "between":
         return float
     types = set(map(type, dimension.choices))
@@ -137,29 +136,31 @@ def _type(dimension: Any) -> type:
     return float if types <= {int, float} else str
 
 
-def _of(kind: type, value: Any) -> Any:
-    """The value as of its dimension's type; a search has truths, like tuples, as texts."""
+def _typed(kind: type, value: Any) -> Any:
+    """The value in its dimension's type. In a search, booleans and tuples are texts."""
     if kind is bool:
-        return format_lib.exact(value) == "true"
-    return float(value) if kind is float else format_lib.exact(value)
+        return canonical_text(value) == "true"
+    return float(value) if kind is float else canonical_text(value)
 
 
-def _values(record: TrialRecord, dimensions: Sequence[Any]) -> dict[str, Any]:
-    """Those that the trial has, typed as their dimension is."""
-    found = {}
+def _values(record: TrialRecord, dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    """The trial's values, each in its dimension's type."""
+    values = {}
     for dimension in dimensions:
         if dimension.name in record.values:
             value = record.values[dimension.name]
-            found[dimension.name] = _of(_type(dimension), value)
-    return found
+            values[dimension.name] = _typed(_type(dimension), value)
+    return values
 
 
-def _figures(objective: Objective, record: TrialRecord) -> dict[str, float]:
-    """The objective and the main metrics, as far as they are numbers that a scalar can hold."""
-    main = {name: one for name, one in record.metrics.items() if name.startswith(_METRICS)}
-    told = main | {"seconds": record.seconds, objective.name: record.objective}
+def _scalars(objective: Objective, record: TrialRecord) -> dict[str, float]:
+    """The objective and the main metrics, without NaN and infinities, in the range of a scalar."""
+    main = {
+        name: value for name, value in record.metrics.items() if name.startswith(_METRIC_PREFIXES)
+    }
+    known = main | {"seconds": record.seconds, objective.name: record.objective}
     return {
-        name: min(max(float(one), -_LARGEST), _LARGEST)
-        for name, one in told.items()
-        if isinstance(one, (int, float)) and math.isfinite(one)
+        name: min(max(float(value), -_MAX_SCALAR), _MAX_SCALAR)
+        for name, value in known.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
     }

@@ -1,1 +1,1 @@
-"""What is searched?"""
+"""Which values does a sweep try?"""

@@ -1,7 +1,7 @@
-"""Which values may a trial take?
+"""Which combinations of values may a trial have?
 
-A recipe says so in `get_space()`, which returns a dict from dotted names to what `between` and `choice`
-return; or a file named by --space does, or --space.NAME=VALUES on the command line.
+`load` reads the `Space` of a sweep: from a recipe's `get_space()`, which returns a dict from dotted names
+to `between(...)` or `choice(...)`, from the file that --space names, and from --space.NAME=VALUES.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from trainer.config.fields import ConfigError, short_json
 from trainer.tune.space.dimension import (
     FLAGS,
     Dimension,
-    as_typed,
     between,
     choice,
-    encoded,
-    flag_or_field,
+    decode,
+    dimension_name,
+    encode,
     from_dict,
     parse,
 )
@@ -34,46 +34,49 @@ __all__ = ["Dimension", "Space", "between", "choice", "load"]
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """All that a sweep searches; what `when` names stands before what it is said of."""
+    """All dimensions of a sweep. A dimension comes after the one that its `when` names."""
 
     dimensions: tuple[Dimension, ...]
 
     @property
     def size(self) -> int | None:
-        """How many different settings there are; None: as many as there are numbers."""
+        """The number of different settings; None if a range without steps makes it infinite."""
         count = self._count(self.dimensions, {})
         return None if count == math.inf else count
 
     def settings(self) -> Iterator[dict[str, Any]]:
-        """Every setting of a space that has a size, with keras-tuner's values by name."""
+        """Every setting of a finite space: keras-tuner's values by dimension name."""
         yield from _settings(self.dimensions, {})
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether these, keras-tuner's, are a setting of this space."""
+        """Whether these values of keras-tuner's are a setting of this space."""
         active = [dimension for dimension in self.dimensions if dimension.is_active(values)]
         return {dimension.name for dimension in active} == set(values) and all(
             dimension.holds(values[dimension.name]) for dimension in active
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON, which `load` reads as a file."""
+        """The space in JSON's types, as `load` reads it from a file."""
         return {dimension.name: dimension.as_dict() for dimension in self.dimensions}
 
     def hyperparameters(self) -> "keras_tuner.HyperParameters":
-        """The space as keras-tuner's oracles take it."""
-        import keras_tuner  # Late: it takes seconds, which --help and every run would pay.
+        """The space in the form that keras-tuner's oracles take."""
+        import keras_tuner  # Imported here, as it takes seconds, also in --help and every run.
 
-        found = keras_tuner.HyperParameters()
+        hyperparameters = keras_tuner.HyperParameters()
         for dimension in self.dimensions:
             with ExitStack() as scopes:
                 for parent, values in self._conditions(dimension):
-                    scopes.enter_context(found.conditional_scope(parent, values))
-                _register(found, dimension)
-        return found
+                    scopes.enter_context(hyperparameters.conditional_scope(parent, values))
+                _register(hyperparameters, dimension)
+        return hyperparameters
 
     def split(self, values: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
-        """Keras-tuner's values as typed: overrides of the config, and flags of launch and train."""
-        texts = {name: as_typed(name, value) for name, value in values.items() if "/" not in name}
+        """Splits keras-tuner's values into overrides of the config and flags of launch and train.
+
+        Both map names to texts, as a person would type them.
+        """
+        texts = {name: decode(name, value) for name, value in values.items() if "/" not in name}
         flags = {name: text for name, text in texts.items() if name in FLAGS}
         return {name: text for name, text in texts.items() if name not in FLAGS}, flags
 
@@ -90,66 +93,69 @@ class Space:
         return sum(self._count(rest, chosen | {first.name: value}) for value in first.values)
 
     def _conditions(self, dimension: Dimension) -> Iterator[tuple[str, list[Any]]]:
-        """What must hold for the dimension to be searched, the outermost first."""
+        """The conditions under which the dimension is searched, the outermost first."""
         for parent, values in dimension.when.items():
-            (above,) = (other for other in self.dimensions if other.name == parent)
-            yield from self._conditions(above)
-            yield parent, [encoded(parent, value) for value in values]
+            (other,) = (one for one in self.dimensions if one.name == parent)
+            yield from self._conditions(other)
+            yield parent, [encode(parent, value) for value in values]
 
 
 def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
-    """The space of a sweep, not yet checked.
+    """Loads the space of a sweep, without checking it.
 
     Args:
-      config: the recipe that is searched around, whose own `get_space` is the space by default.
-      space: another recipe, or a JSON file: {"optimizer.learning_rate": {"low": 1e-4, "high": 0.1,
-        "log": true}, "model.hidden_units": {"choices": [[64], [128]]}}; "" where none was named.
-      typed: single dimensions as they were typed, which replace those or come after them; what is
-        replaced keeps its condition, unless another was typed.
+      config: the recipe whose fields are searched. Its `get_space` is the default space.
+      space: another recipe, or a JSON file such as {"optimizer.learning_rate": {"low": 1e-4,
+        "high": 0.1, "log": true}, "model.hidden_units": {"choices": [[64], [128]]}}; "" for the default.
+      typed: dimensions from the command line, by name. They replace those of the space, or are added
+        to it. A replaced dimension keeps its condition, unless a new one was typed.
 
     Raises:
-      ConfigError: one of them cannot be read, or all of them together search nothing.
+      ConfigError: one of them cannot be read, or there is no dimension at all.
     """
-    found = _of_file(recipes.find(space, "--space")) if space else _of_config(recipes.find(config))
-    for said, text in typed.items():
-        name = flag_or_field(said)
+    if space:
+        dimensions = _from_file(recipes.find(space, "--space"))
+    else:
+        dimensions = _from_config(recipes.find(config))
+    for typed_name, text in typed.items():
+        name = dimension_name(typed_name)
         parsed = parse(name, text)
-        when = parsed.when or (found[name].when if name in found else {})
-        found[name] = dataclasses.replace(parsed, when=when)
-    if not found:
+        when = parsed.when or (dimensions[name].when if name in dimensions else {})
+        dimensions[name] = dataclasses.replace(parsed, when=when)
+    if not dimensions:
         raise ConfigError(
             f"`--space` is missing, and {short_json(config)} has no `get_space()`. Received: nothing to "
             "search; write one, or try --space.optimizer.learning_rate=1e-4..1e-1:log."
         )
-    return Space(tuple(found.values()))
+    return Space(tuple(dimensions.values()))
 
 
-def _of_file(path: Path) -> dict[str, Dimension]:
+def _from_file(path: Path) -> dict[str, Dimension]:
     if path.suffix != ".json":
-        return _of_recipe(path, recipes.run(path, "get_space", flag="--space"))
+        return _from_recipe(path, recipes.run(path, "get_space", flag="--space"))
     text = recipes.read(path, "--space")
     try:
-        said = json.loads(text)
+        given = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"`--space` must be JSON, but {error}. Received: {path}; correct it."
         ) from None
-    if not isinstance(said, dict):
+    if not isinstance(given, dict):
         raise ConfigError(
-            f"`--space` must be a JSON object. Received: {short_json(said)}; write "
+            f"`--space` must be a JSON object. Received: {short_json(given)}; write "
             '{"train.seed": {"low": 0, "high": 9}}.'
         )
-    return {name: from_dict(name, values) for name, values in said.items()}
+    return {name: from_dict(name, values) for name, values in given.items()}
 
 
-def _of_config(path: Path) -> dict[str, Dimension]:
-    if path.suffix == ".json":  # The config of an earlier run, which searches nothing.
+def _from_config(path: Path) -> dict[str, Dimension]:
+    if path.suffix == ".json":  # The config of an earlier run, which has no space.
         return {}
-    return _of_recipe(path, recipes.run(path, "get_space", default={}))
+    return _from_recipe(path, recipes.run(path, "get_space", default={}))
 
 
-def _of_recipe(path: Path, said: Any) -> dict[str, Dimension]:
-    dimensions = said.items() if isinstance(said, dict) else [("", said)]
+def _from_recipe(path: Path, given: Any) -> dict[str, Dimension]:
+    dimensions = given.items() if isinstance(given, dict) else [("", given)]
     for name, dimension in dimensions:
         if not isinstance(name, str) or not isinstance(dimension, Dimension):
             raise ConfigError(
@@ -174,12 +180,12 @@ def _settings(
         yield from _settings(rest, chosen | {first.name: value})
 
 
-def _register(found: "keras_tuner.HyperParameters", dimension: Dimension) -> None:
+def _register(hyperparameters: "keras_tuner.HyperParameters", dimension: Dimension) -> None:
     name, values = dimension.name, dimension.values
     sampling = "log" if dimension.log else "linear"
     if values is None:
-        found.Float(name, dimension.low, dimension.high, sampling=sampling)
+        hyperparameters.Float(name, dimension.low, dimension.high, sampling=sampling)
     elif isinstance(values, range):
-        found.Int(name, values[0], values[-1], step=dimension.step, sampling=sampling)
-    else:  # Also the steps of a range, of which keras-tuner would leave out the last: 0.9 by 0.1.
-        found.Choice(name, list(values))
+        hyperparameters.Int(name, values[0], values[-1], step=dimension.step, sampling=sampling)
+    else:  # Also for a range with steps: keras-tuner would omit the last, as 0.9 in steps of 0.1.
+        hyperparameters.Choice(name, list(values))

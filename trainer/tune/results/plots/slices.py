@@ -1,4 +1,7 @@
-"""How does the objective go with each dimension alone?"""
+"""How does the objective depend on each single dimension?
+
+`draw` plots the objective over each dimension, in a panel of its own.
+"""
 
 import itertools
 
@@ -7,17 +10,17 @@ from trainer.tune.results.plots.common import (
     POINT,
     Column,
     Sweep,
-    frame_objective,
     mark_failed,
+    scale_objective,
 )
 
 _COLUMNS = 4
-_APART = 0.24  # Of a panel's width: what a number needs.
-_ROOM = 32  # Characters that fit side by side under a panel.
+_MIN_TICK_DISTANCE = 0.24  # As a share of a panel's width: the width of a number.
+_MAX_CHARACTERS = 32  # That fit side by side under a panel.
 
 
 def draw(sweep: Sweep):
-    """A panel for each dimension, with a point for each trial."""
+    """A panel per dimension, with a point per trial."""
     from matplotlib.figure import Figure
 
     count = len(sweep.dimensions)
@@ -26,11 +29,11 @@ def draw(sweep: Sweep):
     figure = Figure(figsize=(max(2.9 * columns, 4.5), 2.9 * rows), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-    for place, axes in enumerate(panels):
-        if place < count:
-            _panel(axes, sweep, sweep.column(sweep.dimensions[place], _APART))
-            axes.set_xlabel(sweep.titles[place])
-            if place % columns == 0:
+    for number, axes in enumerate(panels):
+        if number < count:
+            _draw_panel(axes, sweep, sweep.column(sweep.dimensions[number], _MIN_TICK_DISTANCE))
+            axes.set_xlabel(sweep.titles[number])
+            if number % columns == 0:
                 axes.set_ylabel(sweep.objective.name)
         else:
             axes.set_axis_off()
@@ -38,9 +41,9 @@ def draw(sweep: Sweep):
     return figure
 
 
-def _panel(axes, sweep: Sweep, column: Column) -> None:
+def _draw_panel(axes, sweep: Sweep, column: Column) -> None:
     axes.scatter(
-        [column.places[record.id] for record in sweep.scored],
+        [column.positions[record.id] for record in sweep.scored],
         [record.objective for record in sweep.scored],
         s=18,
         color=POINT,
@@ -49,19 +52,19 @@ def _panel(axes, sweep: Sweep, column: Column) -> None:
         alpha=0.8 if len(sweep.scored) < 60 else 0.45,
     )
     if sweep.best:
-        spot = [column.places[sweep.best.id]], [sweep.best.objective]
-        axes.scatter(*spot, s=110, marker="*", color=BEST, zorder=5)
-    mark_failed(axes, [column.places[record.id] for record in sweep.failed])
-    frame_objective(axes, sweep)
+        point = [column.positions[sweep.best.id]], [sweep.best.objective]
+        axes.scatter(*point, s=110, marker="*", color=BEST, zorder=5)
+    mark_failed(axes, [column.positions[record.id] for record in sweep.failed])
+    scale_objective(axes, sweep)
     axes.set_xlim(min([*column.ticks, 0.0]) - 0.1, 1.1)
-    _write_ticks(axes, column)
+    _draw_ticks(axes, column)
 
 
-def _write_ticks(axes, column: Column) -> None:
+def _draw_ticks(axes, column: Column) -> None:
     ticks = sorted(column.ticks.items())
     is_crowded = any(
-        (right - left) * _ROOM < (len(text) + len(other)) / 2 + 1
+        (right - left) * _MAX_CHARACTERS < (len(text) + len(other)) / 2 + 1
         for (left, text), (right, other) in itertools.pairwise(ticks)
     )
-    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
-    axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks], **turned)
+    rotation = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
+    axes.set_xticks([position for position, _ in ticks], [text for _, text in ticks], **rotation)

@@ -1,7 +1,7 @@
-"""What does the sweep look like?
+"""Which plots does a sweep have, and how are they written?
 
-matplotlib is used through its figures alone, without pyplot's state, and with its own defaults: what a
-person has set for other work (TeX, fonts) is left out, and left alone.
+`write_plots` draws three and writes them as PNG files. It uses matplotlib's figures without pyplot, and
+matplotlib's default settings: the user's own (TeX, fonts) are neither used nor changed.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from trainer.tune.results.plots import over_trials, parallel, slices
 from trainer.tune.results.plots.common import Sweep
 from trainer.tune.results.table import in_order
 from trainer.tune.search.record import Objective, TrialRecord
+from trainer.tune.space.dimension import Dimension
 
 _STYLE = {
     "axes.spines.top": False,
@@ -31,35 +32,37 @@ _STYLE = {
     "font.size": 9,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.8,
-    "text.parse_math": False,  # A value may hold a dollar.
+    "text.parse_math": False,  # A value may contain a dollar sign.
     "savefig.dpi": 120,
 }
 
 
-def write(
+def write_plots(
     folder: pathlib.Path,
     objective: Objective,
     records: Sequence[TrialRecord],
-    dimensions: Sequence[Any],
+    dimensions: Sequence[Dimension],
 ) -> list[pathlib.Path]:
-    """Writes the plots of a sweep; the files it wrote, none where matplotlib is missing.
+    """Writes the plots of a sweep, 120 dpi, and returns their paths.
+
+    Nothing is written if matplotlib is not installed, or if no trial has ended.
 
     Raises:
-      WorkdirError: they cannot be written.
+      WorkdirError: a file cannot be written.
     """
     if not importlib.util.find_spec("matplotlib"):
-        logging.warning("no plots, as matplotlib is not installed: pip install 'muster[tune]'")
+        logging.warning("no plots: matplotlib is not installed; run `pip install 'muster[tune]'`")
         return []
     sweep = Sweep(objective, in_order(records), list(dimensions))
     if not sweep.ended:
         return []
-    with style():
-        return [_written(folder / f"{name}.png", draw(sweep)) for name, draw in _plots(sweep)]
+    with plot_style():
+        return [_write(folder / f"{name}.png", draw(sweep)) for name, draw in _plots(sweep)]
 
 
 @contextlib.contextmanager
-def style() -> Iterator[None]:
-    """What every plot is drawn under."""
+def plot_style() -> Iterator[None]:
+    """Applies the settings with which all plots are drawn."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -75,7 +78,7 @@ def _plots(sweep: Sweep) -> list[tuple[str, Callable]]:
     return plots
 
 
-def _written(path: pathlib.Path, figure: Any) -> pathlib.Path:
+def _write(path: pathlib.Path, figure: Any) -> pathlib.Path:
     image = io.BytesIO()
     figure.savefig(image, format="png", bbox_inches="tight", pad_inches=0.15)
     write_file(path, image.getvalue())

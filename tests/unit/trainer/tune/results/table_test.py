@@ -1,4 +1,4 @@
-"""Do people and programs find what the sweep came to?"""
+"""Do people and programs find the results of the sweep?"""
 
 import json
 import math
@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from trainer.reporting import format as format_lib
+from trainer.reporting.format import format_duration, format_metric, format_value, short_names
 from trainer.storage.atomic_files import WorkdirError
-from trainer.tune.results import table as results_table
+from trainer.tune.results.table import format_table, write_results
 from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, TrialRecord
 
 ACCURACY, LOSS = Objective.named("test_accuracy"), Objective.named("test_loss")
@@ -20,10 +20,10 @@ def _done(number, objective, status=COMPLETED, **known):
     return TrialRecord(f"{number:04}", values, status, objective, **known)
 
 
-def test_a_program_finds_every_trial_in_the_order_of_ids(tmp_path):
+def test_the_json_has_every_trial_ordered_by_id(tmp_path):
     failed = TrialRecord("0001", {"--workers": 2}, FAILED, error="out of memory", continues="0000")
     best = _done(0, 0.9, metrics={"loss": math.nan}, seconds=2.5, epochs=3.0, workdir="trials/0")
-    results_table.write(tmp_path, ACCURACY, [failed, best, _done(2, math.nan)], None)
+    write_results(tmp_path, ACCURACY, [failed, best, _done(2, math.nan)], None)
     found = json.loads((tmp_path / "trials.json").read_text())
     assert found[0] == {
         "id": "0000",
@@ -44,36 +44,36 @@ def test_a_program_finds_every_trial_in_the_order_of_ids(tmp_path):
     assert found[2]["objective"] is None and not found[2]["best"]
 
 
-def test_what_is_no_number_is_not_the_best_though_it_came_first(tmp_path):
+def test_nan_is_not_the_best_even_if_it_is_first(tmp_path):
     records = [_done(0, math.nan), _done(1, 0.5), _done(2, None)]
-    results_table.write(tmp_path, ACCURACY, records, None)
+    write_results(tmp_path, ACCURACY, records, None)
     found = json.loads((tmp_path / "trials.json").read_text())
     assert [one["best"] for one in found] == [False, True, False]
-    assert "*   0001" in results_table.table(ACCURACY, records, NAMES)
+    assert "*   0001" in format_table(ACCURACY, records, NAMES)
 
 
-def test_the_best_config_is_written_as_it_is_and_only_where_there_is_one(tmp_path):
-    results_table.write(tmp_path, ACCURACY, [], None)
+def test_the_best_config_is_written_unchanged_if_there_is_one(tmp_path):
+    write_results(tmp_path, ACCURACY, [], None)
     assert [path.name for path in tmp_path.iterdir()] == ["trials.json"]
     assert json.loads((tmp_path / "trials.json").read_text()) == []
-    results_table.write(tmp_path, ACCURACY, [_done(0, 0.9)], '{"name": "digits_dense"}\n')
+    write_results(tmp_path, ACCURACY, [_done(0, 0.9)], '{"name": "digits_dense"}\n')
     assert (tmp_path / "best_config.json").read_text() == '{"name": "digits_dense"}\n'
 
 
-def test_a_folder_that_takes_no_file_is_told_in_one_line(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(WorkdirError, match="cannot be written"):
-        results_table.write(tmp_path / "none", ACCURACY, [], None)
+        write_results(tmp_path / "none", ACCURACY, [], None)
 
 
-def test_a_thousand_trials_are_written_in_a_moment(tmp_path):
-    metrics = {f"figure_{number}": number / 7 for number in range(15)}
+def test_a_thousand_trials_are_written_in_half_a_second(tmp_path):
+    metrics = {f"metric_{number}": number / 7 for number in range(15)}
     records = [_done(number % 300, 0.5, metrics=metrics) for number in range(1000)]
     began = time.process_time()
-    results_table.write(tmp_path, ACCURACY, records, None)
+    write_results(tmp_path, ACCURACY, records, None)
     assert time.process_time() - began < 0.5  # 0.02 s on an idle core.
 
 
-def test_the_table_is_best_first_and_what_failed_last():
+def test_the_table_has_the_best_first_and_the_failed_last():
     records = [
         _done(0, 0.5),
         TrialRecord(
@@ -83,7 +83,7 @@ def test_the_table_is_best_first_and_what_failed_last():
         _done(3, 0.99, STOPPED),
         TrialRecord("0004", {}, COMPLETED, 0.25),
     ]
-    assert results_table.table(ACCURACY, records, NAMES).splitlines() == [
+    assert format_table(ACCURACY, records, NAMES).splitlines() == [
         "   trial  test_accuracy  epochs        time   status  learning_rate  hidden_units",
         "*   0002         0.7500      20  1 min 20 s                    0.01        128,64",
         "    0000         0.5000       0         0 s                       1        128,64",
@@ -93,10 +93,8 @@ def test_the_table_is_best_first_and_what_failed_last():
     ]
 
 
-def test_where_less_is_better_the_least_comes_first():
-    lines = results_table.table(
-        LOSS, [_done(0, 0.5), _done(1, 0.1), _done(2, math.nan)], ()
-    ).splitlines()
+def test_the_smallest_loss_is_first():
+    lines = format_table(LOSS, [_done(0, 0.5), _done(1, 0.1), _done(2, math.nan)], ()).splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
         ["*", "0001"],
         ["0000", "0.5000"],
@@ -104,27 +102,27 @@ def test_where_less_is_better_the_least_comes_first():
     ]
 
 
-def test_the_table_has_at_most_120_columns_whatever_is_in_it():
+def test_the_table_has_at_most_120_columns():
     values = {f"section{number}.some_field": "value " * 9 for number in range(30)}
     records = [TrialRecord(f"{number:04}", values, COMPLETED, 0.5) for number in range(3)]
     records.append(TrialRecord("0003", values, FAILED, error="x" * 500))
-    lines = results_table.table(ACCURACY, records, tuple(values)).splitlines()
+    lines = format_table(ACCURACY, records, tuple(values)).splitlines()
     assert len(lines) == 5 and max(map(len, lines)) <= 120
     assert "section0.some_field=value" in lines[1] and "xxx..." in lines[4]
 
 
-def test_a_long_table_is_cut_and_says_by_how_many_trials():
+def test_a_long_table_is_cut_and_counts_the_omitted_trials():
     records = [_done(number, 0.5) for number in range(40)]
     records += [TrialRecord(f"{number:04}", {}, FAILED, error="nan") for number in range(40, 60)]
-    lines = results_table.table(ACCURACY, records, NAMES, limit=8).splitlines()
+    lines = format_table(ACCURACY, records, NAMES, limit=8).splitlines()
     assert len(lines) == 1 + 8 + 2 + 1
     assert lines[-1] == "  and 50 more in trials.json"
 
 
-def test_a_sweep_without_trials_or_with_failed_ones_alone_has_a_table():
-    assert results_table.table(ACCURACY, [], NAMES) == "  no trial yet"
+def test_there_is_a_table_without_trials_and_with_only_failed_ones():
+    assert format_table(ACCURACY, [], NAMES) == "  no trials yet"
     failed = TrialRecord("0000", {}, FAILED)
-    assert results_table.table(ACCURACY, [failed], NAMES) == "  0000 failed: no reason was told"
+    assert format_table(ACCURACY, [failed], NAMES) == "  0000 failed: no error was reported"
 
 
 @pytest.mark.parametrize(
@@ -147,30 +145,30 @@ def test_a_sweep_without_trials_or_with_failed_ones_alone_has_a_table():
         ("x" * 50, "x" * 21 + "..."),
     ],
 )
-def test_a_value_is_short(value, shown):
-    assert format_lib.value(value) == shown
+def test_a_value_is_formatted_in_a_few_characters(value, shown):
+    assert format_value(value) == shown
 
 
 @pytest.mark.parametrize(
-    "figure, shown",
+    "value, shown",
     [(0.96333, "0.9633"), (12.345, "12.35"), (148000.4, "148,000"), (1.2345e-5, "1.23e-5")]
     + [(0.0, "0.0000"), (None, "none"), (math.nan, "nan"), (-2.5e12, "-2.5e12")],
 )
-def test_a_figure_is_short(figure, shown):
-    assert format_lib.figure(figure) == shown
+def test_a_metric_is_formatted_in_a_few_characters(value, shown):
+    assert format_metric(value) == shown
 
 
 @pytest.mark.parametrize(
     "seconds, shown",
     [(0.9, "0 s"), (59.9, "59 s"), (80, "1 min 20 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")],
 )
-def test_a_duration_is_short(seconds, shown):
-    assert format_lib.duration(seconds) == shown
+def test_a_duration_is_formatted_in_a_few_characters(seconds, shown):
+    assert format_duration(seconds) == shown
 
 
-def test_a_name_is_its_last_part_where_no_other_ends_alike():
+def test_a_short_name_is_the_last_part_if_that_is_unique():
     names = ("data.name", "model.name", "optimizer.learning_rate", "--workers")
-    assert list(format_lib.names(names).values()) == [
+    assert list(short_names(names).values()) == [
         "data.name",
         "model.name",
         "learning_rate",

@@ -1,4 +1,4 @@
-"""A space as values and as what keras-tuner makes of it, and the exact message for a bad one."""
+"""Spaces: their values, their form in keras-tuner, and the exact messages for invalid ones."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
 from trainer.tune.space import check as space_check
 from trainer.tune.space import space as space_lib
-from trainer.tune.space.dimension import FLAGS, parse, searchable
+from trainer.tune.space.dimension import FLAGS, parse, searchable_fields
 from trainer.tune.space.space import between, choice
 
 BASE = config_load.resolve("digits_dense")
@@ -27,12 +27,12 @@ def space_of(tmp_path, lines, config="digits_dense"):
     return space_lib.load(config, str(path), {})
 
 
-def typed(config="digits_dense", **texts):
+def from_typed(config="digits_dense", **texts):
     names = {name.replace("__", "."): text for name, text in texts.items()}
     return space_lib.load(config, "", names)
 
 
-def refused(space, **overrides):
+def check_error(space, **overrides):
     names = {name.replace("__", "."): text for name, text in overrides.items()}
     with pytest.raises(ConfigError) as caught:
         space_check.check(space, config_load.resolve("digits_dense", names))
@@ -40,7 +40,7 @@ def refused(space, **overrides):
     return str(caught.value)
 
 
-def unloadable(*args):
+def load_error(*args):
     with pytest.raises(ConfigError) as caught:
         space_lib.load(*args)
     assert "\n" not in str(caught.value)
@@ -61,14 +61,14 @@ def test_importing_a_space_imports_neither_tensorflow_nor_keras_tuner():
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
-def test_a_recipe_brings_its_space():
+def test_a_recipe_defines_its_space():
     space = space_lib.load("digits_sweep", "", {})
     names = [dimension.name for dimension in space.dimensions]
     assert names[:2] == ["optimizer.learning_rate", "model.hidden_units"]
     space_check.check(space, config_load.resolve("digits_sweep"))
 
 
-def test_a_space_may_be_anothers_recipe_or_json_or_typed_and_is_the_same(tmp_path):
+def test_a_recipe_a_json_file_and_flags_can_define_the_same_space(tmp_path):
     recipe = space_of(tmp_path, '"train.seed": between(0, 9, step=3), "--ps": choice(0, 1)')
     path = tmp_path / "space.json"
     path.write_text(json.dumps(recipe.as_dict()))
@@ -77,12 +77,12 @@ def test_a_space_may_be_anothers_recipe_or_json_or_typed_and_is_the_same(tmp_pat
     assert space_lib.load("digits_dense", "", {"train.seed": "0..9:3", "--ps": "0|1"}) == recipe
 
 
-def test_what_a_sweep_records_of_its_space_is_read_back_the_same():
+def test_a_recorded_space_survives_json():
     recorded = space_lib.load("digits_sweep", "", {}).as_dict()
     assert json.loads(json.dumps(recorded)) == recorded
 
 
-def test_what_is_typed_replaces_a_dimension_and_keeps_its_condition(tmp_path):
+def test_a_typed_dimension_replaces_the_recipes_and_keeps_its_condition(tmp_path):
     path = tmp_path / "recipe.py"
     path.write_text(f"{HEAD}def get_space():\n    return {{{MOMENTUM}}}\n")
     space = space_lib.load("digits_dense", str(path), {"optimizer.momentum": "0..0.5"})
@@ -94,24 +94,24 @@ def test_what_is_typed_replaces_a_dimension_and_keeps_its_condition(tmp_path):
     assert space.dimensions[1].when == {"optimizer.name": ("sgd", "rmsprop")}
 
 
-def test_a_condition_is_typed_after_the_values(tmp_path):
-    typed_whole = typed(
+def test_a_typed_condition_follows_the_values(tmp_path):
+    typed = from_typed(
         optimizer__name="adam|sgd|rmsprop",
         optimizer__momentum="0..0.9:0.3 when optimizer.name=sgd|rmsprop",
     )
-    assert typed_whole == space_of(tmp_path, MOMENTUM)
-    space_check.check(typed_whole, BASE)
+    assert typed == space_of(tmp_path, MOMENTUM)
+    space_check.check(typed, BASE)
 
 
-def test_a_condition_that_is_typed_replaces_the_recipes():
+def test_a_typed_condition_replaces_the_recipes():
     given = {"optimizer.momentum": "0..0.5 when data.global_batch_size=32|64"}
     assert space_lib.load("digits_sweep", "", given).dimensions[-1].when == {
         "data.global_batch_size": (32, 64)
     }
 
 
-def test_a_flag_may_be_a_condition_and_have_one():
-    space = typed(workers="1|2", ps="0|1 when workers=2")
+def test_a_flag_can_be_a_condition_and_can_have_one():
+    space = from_typed(workers="1|2", ps="0|1 when workers=2")
     assert space.dimensions[1].when == {"--workers": (2,)}
     space_check.check(space, BASE)
 
@@ -126,8 +126,8 @@ def test_a_flag_may_be_a_condition_and_have_one():
         ),
         (
             "0..0.9 when optimizer.nam=sgd",
-            "`space.optimizer.nam` is nothing that a sweep can search: a field of the config, or one of "
-            "--workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
+            "`space.optimizer.nam` must name a config field, or one of --workers, --ps, "
+            "--devices_per_worker, --strategy, --transport. Received: "
             '"optimizer.nam=sgd"; did you mean `space.optimizer.name`?',
         ),
         (
@@ -136,13 +136,15 @@ def test_a_flag_may_be_a_condition_and_have_one():
         ),
     ],
 )
-def test_a_condition_that_is_none_is_told(text, message):
-    assert unloadable("digits_dense", "", {"optimizer.momentum": text}) == message
+def test_an_invalid_condition_is_reported(text, message):
+    assert load_error("digits_dense", "", {"optimizer.momentum": text}) == message
 
 
-def test_a_typed_condition_must_stand_after_what_it_names():
-    space = typed(optimizer__momentum="0..0.9 when optimizer.name=sgd", optimizer__name="sgd|adam")
-    assert refused(space).startswith(
+def test_a_typed_condition_must_come_after_the_dimension_it_names():
+    space = from_typed(
+        optimizer__momentum="0..0.9 when optimizer.name=sgd", optimizer__name="sgd|adam"
+    )
+    assert check_error(space).startswith(
         "`space.optimizer.momentum` must name in `when` a choice that "
     )
 
@@ -161,18 +163,18 @@ def test_a_typed_condition_must_stand_after_what_it_names():
         ("train.seed", "5", choice(5)),
     ],
 )
-def test_a_dimension_is_typed(name, text, expected):
+def test_a_typed_dimension_is_parsed(name, text, expected):
     (dimension,) = space_lib.load("digits_dense", "", {name: text}).dimensions
     assert (dimension.name, dimension.as_dict()) == (name, expected.as_dict())
 
 
-@given(name=st.sampled_from(sorted(searchable())), text=st.text(max_size=20))
-def test_any_text_is_a_dimension_or_one_line_that_names_it(name, text):
+@given(name=st.sampled_from(sorted(searchable_fields())), text=st.text(max_size=20))
+def test_any_text_is_a_dimension_or_an_error_of_one_line_that_names_it(name, text):
     try:
-        told = f"`space.{parse(name, text).name}`"
+        result = f"`space.{parse(name, text).name}`"
     except ConfigError as error:
-        told = str(error)
-    assert f"`space.{name}" in told and "\n" not in told
+        result = str(error)
+    assert f"`space.{name}" in result and "\n" not in result
 
 
 @given(
@@ -182,36 +184,36 @@ def test_any_text_is_a_dimension_or_one_line_that_names_it(name, text):
     numbers=st.lists(st.one_of(st.floats(), st.integers()), min_size=2, max_size=3),
     log=st.sampled_from(["", ":log"]),
 )
-def test_any_numbers_are_a_range_or_one_line_that_names_it(name, numbers, log):
+def test_any_numbers_are_a_range_or_an_error_of_one_line_that_names_it(name, numbers, log):
     low, high, *step = map(repr, numbers)
     text = ":".join([f"{low}..{high}", *step]) + log
     try:
         space = space_lib.load("digits_dense", "", {name: text})
         space_check.check(space, BASE)
-        told = f"`space.{name}` {space.size}"
+        result = f"`space.{name}` {space.size}"
     except ConfigError as error:
-        told = str(error)
-    assert f"`space.{name}" in told and "\n" not in told
+        result = str(error)
+    assert f"`space.{name}" in result and "\n" not in result
 
 
 @given(low=st.floats(1e-6, 1.0), log=st.booleans(), step=st.floats(1.1, 50))
-def test_a_range_of_steps_has_both_its_first_and_its_last_step(low, log, step):
+def test_a_range_with_steps_contains_both_its_ends(low, log, step):
     high = low * step**3 if log else low + 3 * step
-    (dimension,) = typed(
+    (dimension,) = from_typed(
         optimizer__learning_rate=f"{low!r}..{high!r}:{step!r}{':log' * log}"
     ).dimensions
     assert len(dimension.values) == 4
     assert dimension.values[0] == pytest.approx(low) and dimension.values[-1] == pytest.approx(high)
 
 
-def test_a_tenth_added_nine_times_is_nine_tenths():
+def test_steps_of_a_tenth_are_exact_decimals_and_reach_the_end():
     # keras-tuner itself ends at 0.8, and has 0.30000000000000004.
-    space = typed(optimizer__momentum="0..0.9:0.1")
+    space = from_typed(optimizer__momentum="0..0.9:0.1")
     (hyperparameter,) = space.hyperparameters().space
     assert list(hyperparameter.values) == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
 
 
-def test_the_size_counts_a_condition_only_where_it_holds(tmp_path):
+def test_the_size_counts_a_conditional_dimension_only_where_it_is_active(tmp_path):
     space = space_of(tmp_path, MOMENTUM + '"model.hidden_units": choice((64,), (128,))')
     assert space.size == (1 + 4 + 4) * 2
     settings = list(space.settings())
@@ -220,12 +222,12 @@ def test_the_size_counts_a_condition_only_where_it_holds(tmp_path):
     assert not space.holds(settings[0] | {"optimizer.momentum": 0.3})
 
 
-def test_a_space_with_a_range_of_real_numbers_has_no_size(tmp_path):
-    assert typed(optimizer__learning_rate="1e-4..1e-1:log").size is None
-    assert typed(train__seed="0..9").size == 10
+def test_a_space_with_a_range_of_floats_has_no_size(tmp_path):
+    assert from_typed(optimizer__learning_rate="1e-4..1e-1:log").size is None
+    assert from_typed(train__seed="0..9").size == 10
 
 
-def test_a_condition_may_rest_on_a_condition(tmp_path):
+def test_conditions_can_be_nested(tmp_path):
     lines = """
         "data.shuffle": choice(True, False),
         "optimizer.name": choice("adam", "sgd", when={"data.shuffle": (True,)}),
@@ -238,7 +240,7 @@ def test_a_condition_may_rest_on_a_condition(tmp_path):
     assert [condition.values for condition in momentum.conditions] == [["true"], ["sgd"]]
 
 
-def test_keras_tuners_values_become_what_a_person_would_type(tmp_path):
+def test_values_of_keras_tuner_become_typed_texts(tmp_path):
     space = space_of(
         tmp_path,
         MOMENTUM
@@ -266,7 +268,7 @@ def test_keras_tuners_values_become_what_a_person_would_type(tmp_path):
     assert config.model.hidden_units == (128, 64) and config.data.shuffle is True
 
 
-def test_every_setting_reaches_the_config_it_says(tmp_path):
+def test_every_setting_reaches_the_config(tmp_path):
     space = space_of(tmp_path, MOMENTUM + '"model.hidden_units": choice((), (128, 64))')
     for setting in space.settings():
         overrides, _ = space.split(setting)
@@ -277,16 +279,16 @@ def test_every_setting_reaches_the_config_it_says(tmp_path):
         )
 
 
-BAD = [
+INVALID_TYPED = [
     ("optimizer__momentum", "0..0.9", "`space.optimizer.momentum` has 0.9, for which "
      "`optimizer.momentum` must be 0 for adam, which has none. Received: 0.9; use sgd or "
      "rmsprop, or leave it out."),
-    ("train__seed", "9..0", "`space.train.seed` must have low below high. Received: [9, 0]; swap them, "
-     "or leave it out."),
-    ("train__seed", "0..9:log", "`space.train.seed` must have low above 0 where it is log. Received: "
+    ("train__seed", "9..0", "`space.train.seed` must have low below high. Received: [9, 0]; swap "
+     "them."),
+    ("train__seed", "0..9:log", "`space.train.seed` must have low above 0 for a log range. Received: "
      "0; raise it, or leave out log."),
-    ("train__seed", "1..9:1:log", "`space.train.seed step` must be above 1 where it is log, as values "
-     "are multiplied with it. Received: 1; try 2."),
+    ("train__seed", "1..9:1:log", "`space.train.seed step` must be above 1 for a log range, whose values "
+     "are multiplied by it. Received: 1; try 2."),
     ("train__seed", "0..9:10", "`space.train.seed step` must fit between 0 and 9. Received: 10; lower "
      "it, or leave it out."),
     ("optimizer__momentum", "0..0.9:1e-6", "`space.optimizer.momentum step` must make at most 10,000 "
@@ -294,17 +296,17 @@ BAD = [
     ("train__seed", "7", "`space.train.seed` must have at least two choices. Received: [7]; set it "
      "with --config.train.seed=VALUE instead."),
     ("train__seed", "7|8|07", "`space.train.seed` must have each choice once. Received: [7, 8, 7]; "
-     "take out one 7."),
+     "remove one 7."),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, text, expected", BAD)
-def test_a_dimension_that_cannot_be_searched_is_refused(name, text, expected):
-    assert refused(typed(**{name: text})) == expected
+@pytest.mark.parametrize("name, text, expected", INVALID_TYPED)
+def test_an_invalid_typed_dimension_is_refused(name, text, expected):
+    assert check_error(from_typed(**{name: text})) == expected
 
 
-WRITTEN = [
-    ('"optimizer.name": between(1, 2)', '`space.optimizer.name` is no number, so has no range. '
+INVALID_IN_RECIPES = [
+    ('"optimizer.name": between(1, 2)', '`space.optimizer.name` must be a number to have a range. '
      'Received: {"low": 1, "high": 2}; use choice(...).'),
     ('"train.seed": between(0, 9.5)', "`space.train.seed` must be an integer. Received: 9.5; try 0."),
     ('"train.seed": between(0, 9, step=0)', "`space.train.seed step` must be above 0. Received: 0; "
@@ -315,75 +317,76 @@ WRITTEN = [
      'adamw, rmsprop, adagrad. Received: "sdg"; did you mean sgd?'),
     ('"model.hidden_units": choice(64, 128)', "`space.model.hidden_units` must be integers, as in "
      "128,64, or () for none. Received: 64; try 128."),
-    ('"train.seed": between(0, 9, log="yes")', "`space.train.seed` has `log` as true or false. "
+    ('"train.seed": between(0, 9, log="yes")', "`space.train.seed` must have `log` true or false. "
      'Received: "yes"; try true.'),
-    ('"optimizer.learning_rat": choice(1, 2)', "`space.optimizer.learning_rat` is nothing that a sweep "
-     "can search: a field of the config, or one of --workers, --ps, --devices_per_worker, --strategy, "
+    ('"optimizer.learning_rat": choice(1, 2)', "`space.optimizer.learning_rat` must name a config "
+     "field, or one of --workers, --ps, --devices_per_worker, --strategy, "
      '--transport. Received: {"choices": [1, 2]}; did you mean `space.optimizer.learning_rate`?'),
-    ('"--worker": choice(1, 2)', "`space.--worker` is nothing that a sweep can search: a field of the "
-     "config, or one of --workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
+    ('"--worker": choice(1, 2)', "`space.--worker` must name a config field, "
+     "or one of --workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
      '{"choices": [1, 2]}; did you mean `space.workers`?'),
-    ('"name": choice("a", "b")', "`space.name` is nothing that a sweep can search: a field of the "
-     "config, or one of --workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
+    ('"name": choice("a", "b")', "`space.name` must name a config field, "
+     "or one of --workers, --ps, --devices_per_worker, --strategy, --transport. Received: "
      '{"choices": ["a", "b"]}; did you mean `space.optimizer.name`?'),
     ('"--ps": choice(0, -1)', "`space.--ps` must be at least 0. Received: -1; try 0."),
     ('"train.seed": between(0, 9, when={"optimizer.name": "sgd"})', "`space.train.seed` must name in "
-     '`when` a choice that stands before it. Received: "optimizer.name"; take one of those you '
-     "add there."),
+     '`when` a choice that comes before it. Received: "optimizer.name"; add that choice '
+     "before it."),
     (MOMENTUM + '"train.seed": between(0, 9, when={"optimizer.momentum": 0})', "`space.train.seed` "
-     'must name in `when` a choice that stands before it. Received: "optimizer.momentum"; take one of '
+     'must name in `when` a choice that comes before it. Received: "optimizer.momentum"; use one of '
      "optimizer.name."),
     (MOMENTUM + '"train.seed": between(0, 9, when={"optimizer.name": "adagrad"})', "`space.train.seed` "
-     'must name in `when` choices that `space.optimizer.name` has. Received: "adagrad"; take one of '
+     'must name in `when` choices that `space.optimizer.name` has. Received: "adagrad"; use one of '
      '["adam", "sgd", "rmsprop"].'),
     (MOMENTUM + '"train.seed": between(0, 9, when={"optimizer.name": ()})', "`space.train.seed` must "
      'name values in `when`. Received: {"low": 0, "high": 9, "when": {"optimizer.name": []}}; name '
      "some of `optimizer.name`."),
     (MOMENTUM + '"data.shuffle": choice(True, False), "train.seed": between(0, 9, '
-     'when={"optimizer.name": "sgd", "data.shuffle": True})', "`space.train.seed` may depend on one "
-     'other. Received: ["optimizer.name", "data.shuffle"]; name one in `when`; it may depend on more.'),
+     'when={"optimizer.name": "sgd", "data.shuffle": True})', "`space.train.seed` must name only "
+     'one dimension in `when`. Received: ["optimizer.name", "data.shuffle"]; keep one; it may have a '
+     '`when` itself.'),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("lines, expected", WRITTEN)
-def test_a_dimension_that_is_badly_written_is_refused(tmp_path, lines, expected):
-    assert refused(space_of(tmp_path, lines)) == expected
+@pytest.mark.parametrize("lines, expected", INVALID_IN_RECIPES)
+def test_an_invalid_dimension_of_a_recipe_is_refused(tmp_path, lines, expected):
+    assert check_error(space_of(tmp_path, lines)) == expected
 
 
-def test_a_value_that_needs_another_dimension_passes_and_one_that_none_helps_does_not(tmp_path):
+def test_a_value_may_be_valid_only_together_with_another_dimensions_but_not_never(tmp_path):
     lines = '"optimizer.name": choice("adam", "sgd"), "optimizer.momentum": choice(0.0, 0.9)'
     space_check.check(space_of(tmp_path, lines), config_load.resolve("digits_dense"))
     lines = '"optimizer.name": choice("adam", "adamw"), "optimizer.momentum": choice(0.0, 0.9)'
-    assert refused(space_of(tmp_path, lines)).startswith(
+    assert check_error(space_of(tmp_path, lines)).startswith(
         "`space.optimizer.momentum` has 0.9, for which "
     )
 
 
-def test_a_value_that_the_recipe_itself_forbids_is_refused(tmp_path):
+def test_a_value_that_is_invalid_in_the_base_config_is_refused(tmp_path):
     space = space_of(tmp_path, '"optimizer.name": choice("adam", "sgd")')
-    message = refused(space, optimizer__name="sgd", optimizer__momentum="0.9")
+    message = check_error(space, optimizer__name="sgd", optimizer__momentum="0.9")
     assert message.startswith(
         '`space.optimizer.name` has "adam", for which `optimizer.momentum` must be 0'
     )
 
 
-def test_steps_that_do_not_divide_the_batch_are_told_by_the_rule_itself(tmp_path):
+def test_the_error_of_an_invalid_value_is_that_of_the_configs_rule(tmp_path):
     space = space_of(tmp_path, '"data.global_batch_size": between(30, 64)')
-    assert refused(space, train__reduction_blocks="16") == (
+    assert check_error(space, train__reduction_blocks="16") == (
         "`space.data.global_batch_size` has 30, for which `train.reduction_blocks` must divide the "
         "global batch evenly. Received: 16 for `data.global_batch_size` 30; try 2."
     )
 
 
-def test_a_config_without_a_space_says_how_to_give_one(tmp_path):
+def test_the_error_for_a_missing_space_says_how_to_define_one(tmp_path):
     expected = (
         '`--space` is missing, and "{}" has no `get_space()`. Received: nothing to search; write one, '
         "or try --space.optimizer.learning_rate=1e-4..1e-1:log."
     )
-    assert unloadable("digits_dense", "", {}) == expected.format("digits_dense")
+    assert load_error("digits_dense", "", {}) == expected.format("digits_dense")
     path = tmp_path / "config.json"
     path.write_text(config_lib.to_json(config_load.resolve("digits_sweep")))
-    assert unloadable(str(path), "", {}) == expected.format(path)
+    assert load_error(str(path), "", {}) == expected.format(path)
 
 
 @pytest.mark.parametrize(
@@ -404,29 +407,29 @@ def test_a_config_without_a_space_says_how_to_give_one(tmp_path):
         ("space.py", "def get_space():\n  return 1 / 0", "recipe PATH, line 2: ZeroDivisionError: "),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_space_is_refused(tmp_path, name, text, expected):
+def test_a_file_that_is_not_a_space_is_refused(tmp_path, name, text, expected):
     path = tmp_path / name
     path.write_text(text)
-    assert unloadable("digits_dense", str(path), {}).startswith(expected.replace("PATH", str(path)))
+    assert load_error("digits_dense", str(path), {}).startswith(expected.replace("PATH", str(path)))
 
 
-def test_a_space_that_is_not_there_is_called_by_its_flag(tmp_path):
-    assert unloadable("digits_dense", "digit_sweep", {}).startswith(
+def test_the_error_for_a_missing_file_names_the_flag(tmp_path):
+    assert load_error("digits_dense", "digit_sweep", {}).startswith(
         "`--space` must be a recipe's name, or the path of a recipe or a JSON file. Received: "
         '"digit_sweep"; did you mean digits_sweep?'
     )
     path = tmp_path / "none.json"
-    assert unloadable("digits_dense", str(path), {}) == (
+    assert load_error("digits_dense", str(path), {}) == (
         f'`--space` must be a file that can be read. Received: "{path}", but No such file or '
         "directory; correct the path, or use a recipe's name, e.g. --space=digits_sweep."
     )
 
 
 def test_every_flag_of_a_space_is_a_flag_of_launch_or_train():
-    assert set(FLAGS) <= set(searchable())
+    assert set(FLAGS) <= set(searchable_fields())
 
 
-def test_keras_tuner_is_given_real_numbers_and_integers_as_they_are(tmp_path):
+def test_keras_tuner_gets_floats_as_floats_and_integers_as_integers(tmp_path):
     space = space_of(
         tmp_path,
         '"optimizer.learning_rate": between(1, 4), "train.seed": between(1, 1000, log=True)',

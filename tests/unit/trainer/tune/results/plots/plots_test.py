@@ -1,4 +1,4 @@
-"""Can a person see from the plots what the sweep found?"""
+"""Are the plots readable and correct for any result of the trials?"""
 
 import dataclasses
 import itertools
@@ -11,9 +11,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from trainer.tune.results.plots import over_trials, parallel, slices
-from trainer.tune.results.plots import write as plots
 from trainer.tune.results.plots.axes import Axis
 from trainer.tune.results.plots.common import Sweep
+from trainer.tune.results.plots.write import plot_style, write_plots
 from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, TrialRecord
 from trainer.tune.space.dimension import between, choice
 
@@ -40,27 +40,27 @@ def _dimensions(count):
     return (DIMENSIONS + extra)[:count]
 
 
-def _drawn(dimension, chance):
+def _draw_value(dimension, rng):
     if dimension.kind == "choice":
-        return chance.choice(dimension.choices)
-    return chance.uniform(dimension.low, dimension.high)
+        return rng.choice(dimension.choices)
+    return rng.uniform(dimension.low, dimension.high)
 
 
-def _records(count, dimensions, reach=lambda chance: chance.random()):
-    chance = random.Random(1)
+def _records(count, dimensions, objective=lambda rng: rng.random()):
+    rng = random.Random(1)
     records = []
     for number in range(count):
-        values = {one.name: _drawn(one, chance) for one in dimensions}
+        values = {one.name: _draw_value(one, rng) for one in dimensions}
         if values.get("optimizer.name") != "sgd":
             values.pop("optimizer.momentum", None)
         status = (COMPLETED, COMPLETED, STOPPED, FAILED)[number % 4]
-        figure = reach(chance) if status != FAILED else None
-        records.append(TrialRecord(f"{number:04}", values, status, figure))
+        value = objective(rng) if status != FAILED else None
+        records.append(TrialRecord(f"{number:04}", values, status, value))
     return records
 
 
 def _texts(figure):
-    """Every text that can be seen, and its box in pixels."""
+    """Every visible text, and its box in pixels."""
     FigureCanvasAgg(figure).draw()
     outside = {
         id(label)
@@ -74,7 +74,7 @@ def _texts(figure):
 
 
 def _is_clear(one, box, other, second):
-    """Whether two texts can be told apart; those turned by 45 degrees lie side by side."""
+    """Whether two texts do not overlap. Texts rotated by 45 degrees may be side by side."""
     if one.get_rotation() and other.get_rotation() and abs(box.y1 - second.y1) < 1:
         return (
             abs(box.x1 - second.x1) * math.sin(math.pi / 4) >= one.get_fontsize() * 100 / 72 * 0.8
@@ -94,9 +94,9 @@ def _is_clear(one, box, other, second):
         (slices.draw, 8, 40),
     ],
 )
-def test_no_text_lies_over_another(draw, num_dimensions, num_trials):
+def test_no_texts_overlap(draw, num_dimensions, num_trials):
     dimensions = _dimensions(num_dimensions)
-    with plots.style():
+    with plot_style():
         figure = draw(Sweep(ACCURACY, _records(num_trials, dimensions), dimensions))
         texts = list(_texts(figure))
     assert len(texts) > 3
@@ -108,8 +108,8 @@ def _failed(count):
     return [TrialRecord(f"{number:04}", {RATE.name: 0.01}, FAILED) for number in range(count)]
 
 
-def _reaching(reach):
-    return _records(12, [RATE, MOMENTUM], reach)
+def _with_objective(objective):
+    return _records(12, [RATE, MOMENTUM], objective)
 
 
 @pytest.mark.parametrize(
@@ -117,75 +117,75 @@ def _reaching(reach):
     [
         (LOSS, _failed(1)),
         (ACCURACY, _failed(12)),
-        (ACCURACY, _reaching(lambda _: 0.5)),
-        (LOSS, _reaching(lambda _: math.nan)),
-        (LOSS, _reaching(lambda chance: 10 ** chance.uniform(-3, 30))),
-        (LOSS, _reaching(lambda chance: chance.uniform(-1, 1))),
+        (ACCURACY, _with_objective(lambda _: 0.5)),
+        (LOSS, _with_objective(lambda _: math.nan)),
+        (LOSS, _with_objective(lambda rng: 10 ** rng.uniform(-3, 30))),
+        (LOSS, _with_objective(lambda rng: rng.uniform(-1, 1))),
         (ACCURACY, [TrialRecord("0000", {}, COMPLETED, 0.5)]),
         (ACCURACY, [TrialRecord("0000", {RATE.name: "odd", MOMENTUM.name: None}, STOPPED, 0.5)]),
     ],
 )
-def test_whatever_came_of_the_trials_there_are_plots(objective, records, tmp_path):
-    files = plots.write(tmp_path, objective, records, [RATE, MOMENTUM])
+def test_there_are_plots_for_any_result_of_the_trials(objective, records, tmp_path):
+    files = write_plots(tmp_path, objective, records, [RATE, MOMENTUM])
     assert [file.name for file in files] == NAMES
     for file in files:
         assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5_000
     assert sorted(path.name for path in tmp_path.iterdir()) == NAMES
 
 
-def test_without_a_trial_that_ended_there_is_nothing_to_see(tmp_path):
-    under_way = TrialRecord("0000", {RATE.name: 0.1}, RUNNING, 0.5)
-    assert plots.write(tmp_path, ACCURACY, [], [RATE]) == []
-    assert plots.write(tmp_path, ACCURACY, [under_way], [RATE]) == []
+def test_there_are_no_plots_before_a_trial_has_ended(tmp_path):
+    running = TrialRecord("0000", {RATE.name: 0.1}, RUNNING, 0.5)
+    assert write_plots(tmp_path, ACCURACY, [], [RATE]) == []
+    assert write_plots(tmp_path, ACCURACY, [running], [RATE]) == []
 
 
-def test_plots_leave_a_persons_own_settings_alone(tmp_path):
-    had_pyplot = "matplotlib.pyplot" in sys.modules  # Another test's import.
+def test_plots_do_not_change_the_users_matplotlib_settings(tmp_path):
+    had_pyplot = "matplotlib.pyplot" in sys.modules  # Imported by another test.
     with matplotlib.rc_context({"text.usetex": True, "savefig.dpi": 7}):
-        assert plots.write(tmp_path, ACCURACY, _records(2, [RATE]), [RATE])
+        assert write_plots(tmp_path, ACCURACY, _records(2, [RATE]), [RATE])
         assert matplotlib.rcParams["text.usetex"] and matplotlib.rcParams["savefig.dpi"] == 7
     assert ("matplotlib.pyplot" in sys.modules) == had_pyplot
 
 
-def test_without_matplotlib_a_line_says_how_to_get_it(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # Python's own way to hide a module.
-    assert plots.write(tmp_path, ACCURACY, _records(3, [RATE]), [RATE]) == []
+def test_without_matplotlib_a_warning_says_how_to_install_it(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # Python then treats it as not installed.
+    assert write_plots(tmp_path, ACCURACY, _records(3, [RATE]), [RATE]) == []
     assert "pip install 'muster[tune]'" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_best_so_far_is_a_staircase_of_completed_trials():
-    figures = [0.5, 0.9, 0.4, 0.7, 0.8]
+def test_the_best_so_far_is_a_step_line_of_completed_trials():
+    objectives = [0.5, 0.9, 0.4, 0.7, 0.8]
     statuses = [COMPLETED, STOPPED, COMPLETED, COMPLETED, COMPLETED]
     records = [
-        TrialRecord(f"{number:04}", {}, status, figure)
-        for number, (status, figure) in enumerate(zip(statuses, figures, strict=True))
+        TrialRecord(f"{number:04}", {}, status, value)
+        for number, (status, value) in enumerate(zip(statuses, objectives, strict=True))
     ]
     for objective, heights in ((ACCURACY, [0.5, 0.5, 0.7, 0.8, 0.8]), (LOSS, [0.5] + [0.4] * 4)):
-        with plots.style():
+        with plot_style():
             line = over_trials.draw(Sweep(objective, records, [])).axes[0].lines[0]
         assert list(line.get_ydata()) == heights
         assert list(line.get_xdata()) == [0, 2, 3, 4, 4]
 
 
-def test_a_log_axis_is_even_in_the_logarithm_and_choices_are_evenly_spaced():
-    axis = Axis.of(RATE)
-    assert [axis.place(value) for value in (1e-5, 1e-3, 0.1)] == pytest.approx([0, 0.5, 1])
-    assert [axis.place(value) for value in (0.0, -1.0, math.nan, "x", None)] == [None] * 5
-    choices = Axis.of(choice((128, 64), "adam", None, 3, True))
-    places = [choices.place(value) for value in ([128, 64], "adam", None, 3.0, "true", "sgd")]
-    assert places == [0, 0.25, 0.5, 0.75, 1, None]
-    near = Axis.of(choice(0.10001, 0.10002))
-    assert [near.place(0.10001), near.place(0.10002)] == [0, 1]
+def test_a_log_axis_is_linear_in_the_logarithm_and_choices_are_evenly_spaced():
+    axis = Axis.of_dimension(RATE)
+    assert [axis.position(value) for value in (1e-5, 1e-3, 0.1)] == pytest.approx([0, 0.5, 1])
+    assert [axis.position(value) for value in (0.0, -1.0, math.nan, "x", None)] == [None] * 5
+    choices = Axis.of_dimension(choice((128, 64), "adam", None, 3, True))
+    positions = [choices.position(value) for value in ([128, 64], "adam", None, 3.0, "true", "sgd")]
+    assert positions == [0, 0.25, 0.5, 0.75, 1, None]
+    near = Axis.of_dimension(choice(0.10001, 0.10002))
+    assert [near.position(0.10001), near.position(0.10002)] == [0, 1]
 
 
-def test_an_axis_of_whole_numbers_has_no_halves():
+def test_an_axis_of_integers_has_only_integer_ticks():
     ticks = Axis(3, 5).ticks(0.1)
     assert ticks == {0.0: "3", 1.0: "5", 0.5: "4"}
 
 
-def test_losses_far_apart_are_told_apart_by_their_logarithm():
-    assert Axis.along(LOSS, [0.1, 1e6]).log
-    assert not Axis.along(LOSS, [0.1, 1.0]).log
-    assert not Axis.along(LOSS, [0.0, 1e6]).log
-    assert not Axis.along(ACCURACY, [0.001, 0.99]).log
+def test_losses_of_different_magnitudes_have_a_log_axis():
+    assert Axis.of_objective(LOSS, [0.1, 1e6]).log
+    assert not Axis.of_objective(LOSS, [0.1, 1.0]).log
+    assert not Axis.of_objective(LOSS, [0.0, 1e6]).log
+    assert not Axis.of_objective(ACCURACY, [0.001, 0.99]).log
