@@ -19,7 +19,7 @@ from trainer.data.sources.mnist import locate as mnist_locate
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="as many tests as `make test-faults`")
+    parser.addoption("--long", action="store_true", help="also run the tests marked `long`")
 
 
 def pytest_configure(config):

@@ -1,6 +1,6 @@
 """Keras `fit`: with its defaults, or with the best settings found.
 
-The best on two cores: `jit_compile=True` and as many steps in one execution as divide the work, with
+The best on two cores: `jit_compile=True` and a number of steps per execution that divides the work, with
 tf.data's prefetch; `steps_per_execution` of 32 and 200 differ by less than the noise. Under
 MirroredStrategy over logical CPUs only the defaults train: several steps in one execution end in an error
 of TensorFlow's, with `jit_compile` and without.
