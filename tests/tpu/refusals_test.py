@@ -48,7 +48,7 @@ def test_evaluating_and_an_evaluator_are_refused_too(run):
 def test_a_sweep_is_refused_too(tmp_path):
     assert _refused("tune", "--max_trials=2", f"--workdir={tmp_path}") == (
         "`tune` trains on CPUs and GPUs, by the package tensorflow. Received: tensorflow-tpu 2.20.0; run "
-        "it where that is, or train each config on a TPU on its own."
+        "it where that is, or train each config separately on a TPU."
     )
 
 

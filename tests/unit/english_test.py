@@ -17,7 +17,7 @@ PLAINER = {
     r"(comes?|came|coming) on\b(?! (a|an|the|its|every|each|all|one|any|to)\b)": "makes progress",
     r"(goes|going|went) on\b|go on\b": "resumes, continues",
     r"(is|be|are|was|been|were|being) had\b": "is available",
-    r"who (looks?|listens?|is lost|asks?|waits?|serves?|reads?|wrote|left|leaves|calls)\b": "name the subject",
+    r"who (looks?|listens?|is lost|asks?|waits?|serves?|reads?|wrote|left|leaves|calls)\b": "a noun",
     r"(un)?mend(s|ed|ing)?\b": "fixes",
     r"without end\b": "forever",
     r"of one piece\b": "consistent",

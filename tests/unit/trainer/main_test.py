@@ -89,7 +89,7 @@ def test_help_into_a_closed_pipe_is_not_an_error(tmp_path):
          '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
         (["tune", "--", "--tpu=local"],
          "`tune` trains on CPUs and GPUs, by the package tensorflow. Received: a TPU, after `--`; run it "
-         "where that is, or train each config on a TPU on its own."),
+         "where that is, or train each config separately on a TPU."),
     ],
 )  # fmt: skip
 def test_a_bad_flag_is_one_line_and_exit_code_2(tmp_path, argv, message):
