@@ -1,4 +1,4 @@
-"""Does a sweep across machines lose a trial with a client? The machines are processes of this one."""
+"""Does a sweep across machines keep its trials if a client dies? The machines are processes here."""
 
 import json
 import os
@@ -25,33 +25,33 @@ FLAGS = (
 )
 
 
-def part(name: str, port: int, *flags: str) -> Process:
-    """The chief of a sweep, or a client of it."""
+def by_keras_tuner(name: str, port: int, *flags: str) -> Process:
+    """The server of a sweep, named chief, or a client, with keras-tuner's variables."""
     environ = {
         "KERASTUNER_TUNER_ID": name,
         "KERASTUNER_ORACLE_IP": "127.0.0.1",
         "KERASTUNER_ORACLE_PORT": str(port),
-        "MUSTER_SECRET": "of this sweep alone",
+        "MUSTER_SECRET": "the secret of this sweep",
     }
     return Process([*cluster.TRAINER, "tune", *FLAGS, *flags], environ)
 
 
-def by_slurm(place: int, port: int, *flags: str) -> Process:
-    """A task of a step of two; `port` gives the step a number, and so ports, of its own."""
+def by_slurm(index: int, port: int, *flags: str) -> Process:
+    """A task of a Slurm step of two tasks. The step's job id is `port`, so it has its own ports."""
     environ = {
         "SLURM_JOB_ID": str(port),
         "SLURM_STEP_ID": "0",
         "SLURM_STEP_NODELIST": "localhost",
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_TASKS_PER_NODE": "2",
-        "SLURM_PROCID": str(place),
-        "SLURM_LOCALID": str(place),
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
     }
     return Process([*cluster.TRAINER, "tune", *FLAGS, *flags], environ)
 
 
-def by_flags(place: int, port: int, *flags: str) -> Process:
-    own = (f"--cluster=127.0.0.1:{port},192.0.2.1:1", f"--task=worker:{place}")
+def by_flags(index: int, port: int, *flags: str) -> Process:
+    own = (f"--cluster=127.0.0.1:{port},192.0.2.1:1", f"--task=worker:{index}")
     return Process([*cluster.TRAINER, "tune", *FLAGS, *own, *flags])
 
 
@@ -64,24 +64,24 @@ def _await_checkpoints(workdir: pathlib.Path, num_trials: int) -> None:
         time.sleep(0.05)
 
 
-def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp_path):
+def test_the_trial_of_a_killed_client_resumes_on_another(tmp_path):
     (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}"
     with (
-        part("chief", port, shared) as chief,
-        part("first", port, shared) as first,
-        part("second", port, shared) as second,
+        by_keras_tuner("chief", port, shared) as server,
+        by_keras_tuner("first", port, shared) as first,
+        by_keras_tuner("second", port, shared) as second,
     ):
-        chief.await_line("client first at 127.0.0.1 takes part")
-        chief.await_line("client second at 127.0.0.1 takes part")
+        server.await_line("client first at 127.0.0.1 connected")
+        server.await_line("client second at 127.0.0.1 connected")
         _await_checkpoints(tmp_path, 2)
-        for pid in [*cluster.descendants(first.pid), first.pid]:  # As where a machine dies.
+        for pid in [*cluster.descendants(first.pid), first.pid]:  # As if its machine died.
             os.kill(pid, signal.SIGKILL)
-        lost = chief.await_line("client first at 127.0.0.1 was lost", 15)
-        assert "goes to another" in lost
+        lost = server.await_line("client first at 127.0.0.1 was lost", 15)
+        assert "is requeued" in lost
         trial = lost.split("trial ")[1].split()[0]
         assert second.wait() == 0, second.said
-        assert chief.wait() == 0, chief.said
+        assert server.wait() == 0, server.said
     found = json.loads((tmp_path / "trials.json").read_text())
     assert [one["status"] for one in found] == ["completed"] * NUM_TRIALS
     assert "resuming at step" in (tmp_path / "trials" / trial / "log.txt").read_text()
@@ -91,11 +91,11 @@ def test_a_client_that_dies_gives_its_trial_back_and_another_goes_on_with_it(tmp
 
 
 @pytest.mark.parametrize("task", [by_slurm, pytest.param(by_flags, marks=pytest.mark.long)])
-def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behind(task, tmp_path):
+def test_worker_0_serves_the_sweep_and_resumes_the_trial_of_a_killed_worker(task, tmp_path):
     (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}", "--max_trials=2", "--config.train.epochs=40"
     with task(0, port, *shared) as first, task(1, port, *shared) as second:
-        first.await_line("client worker-1 at 127.0.0.1 takes part")
+        first.await_line("client worker-1 at 127.0.0.1 connected")
         _await_checkpoints(tmp_path, 2)
         for pid in [*cluster.descendants(second.pid), second.pid]:
             os.kill(pid, signal.SIGKILL)
@@ -107,35 +107,37 @@ def test_workers_are_one_sweep_whose_first_goes_on_with_what_another_leaves_behi
     assert "resuming at step" in log and "alone, no cluster in TF_CONFIG" in log
 
 
-def test_a_client_with_other_settings_is_told_which(tmp_path):
+def test_a_client_with_other_settings_is_refused_and_the_setting_named(tmp_path):
     (port,) = ports.free_ports(1)
     with (
-        part("chief", port, f"--workdir={tmp_path / 'chief'}") as chief,
-        part("odd", port, f"--workdir={tmp_path / 'odd'}", "--seed=5") as odd,
+        by_keras_tuner("chief", port, f"--workdir={tmp_path / 'server'}") as server,
+        by_keras_tuner("client", port, f"--workdir={tmp_path / 'client'}", "--seed=5") as client,
     ):
-        assert odd.wait() == 2
-        assert odd.error.startswith("`seed` must be the same on every task. Received: ")
-        assert odd.error in chief.await_line("was refused")
+        assert client.wait() == 2
+        assert client.error.startswith("`seed` must be the same on every task. Received: ")
+        assert client.error in server.await_line("was refused")
 
 
 @pytest.mark.long
-def test_a_client_that_comes_after_the_end_of_its_sweep_ends_well(tmp_path):
+def test_a_client_that_starts_after_the_end_of_its_sweep_succeeds(tmp_path):
     short = f"--workdir={tmp_path}", "--config.train.epochs=1", "--startup_timeout_s=2"
-    with Process([*cluster.TRAINER, "tune", *FLAGS, *short[:2], "--max_trials=1"]) as alone:
-        assert alone.wait() == 0, alone.said
+    with Process([*cluster.TRAINER, "tune", *FLAGS, *short[:2], "--max_trials=1"]) as sweep:
+        assert sweep.wait() == 0, sweep.said
     ledger = (tmp_path / "ledger.jsonl").read_bytes()
     (port,) = ports.free_ports(1)
-    with part("late", port, *short, "--max_trials=1") as late:
+    with by_keras_tuner("late", port, *short, "--max_trials=1") as late:
         assert late.wait() == 0, late.said
-        assert late.screen[-1] == f"tune: the sweep in {tmp_path} is over, so that nobody is missed"
-    with part("early", port, *short, "--max_trials=2") as early:
+        assert (
+            late.screen[-1] == f"tune: the sweep in {tmp_path} has already finished; nothing to do"
+        )
+    with by_keras_tuner("early", port, *short, "--max_trials=2") as early:
         assert early.wait() == 75, early.said
-        assert "did not answer within 2 s" in early.error
+        assert "no answer within 2 s" in early.error
     assert (tmp_path / "ledger.jsonl").read_bytes() == ledger
 
 
-def test_without_a_chief_a_client_gives_up_in_time(tmp_path):
+def test_a_client_without_a_server_ends_at_its_timeout(tmp_path):
     (port,) = ports.free_ports(1)
-    with part("lonely", port, f"--workdir={tmp_path}", "--startup_timeout_s=2") as client:
+    with by_keras_tuner("lonely", port, f"--workdir={tmp_path}", "--startup_timeout_s=2") as client:
         assert client.wait() == 75
-        assert f"the sweep's chief at 127.0.0.1:{port} did not answer within 2 s" in client.error
+        assert f"no answer within 2 s from the sweep's server at 127.0.0.1:{port}" in client.error

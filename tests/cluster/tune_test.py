@@ -1,6 +1,6 @@
-"""Does a search find what there is, on this machine's processes, whatever happens to it?
+"""Does a sweep on this machine find the best values, also if trials fail or it is killed?
 
-Trials are real runs on the digits; where only their number counts they take an epoch.
+Trials are real runs on the digits dataset, of one epoch in tests that only need their number.
 """
 
 import json
@@ -22,7 +22,7 @@ def tuning(workdir: pathlib.Path, *flags: str, environ=None) -> Process:
 
 
 def tuned(workdir: pathlib.Path, *flags: str, code: int = 0) -> list[dict]:
-    """The trials of a sweep that ran to its end."""
+    """Runs a sweep to its end and returns its trials."""
     with tuning(workdir, *flags) as process:
         assert process.wait() == code, process.said
     return trials(workdir)
@@ -33,7 +33,7 @@ def trials(workdir: pathlib.Path) -> list[dict]:
 
 
 def outcomes(workdir: pathlib.Path) -> set:
-    """What was tried and what came of it, but for the time it took."""
+    """The values, status, objective and weights of each trial."""
     return {
         (json.dumps(one["values"]), one["status"], one["objective"], weights(workdir, one["id"]))
         for one in trials(workdir)
@@ -46,7 +46,7 @@ def weights(workdir: pathlib.Path, trial_id: str) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_two_trials_at_a_time_come_to_what_one_at_a_time_does(tmp_path):
+def test_parallel_trials_give_the_same_results_as_serial_ones(tmp_path):
     flags = (*ONE_EPOCH, "--tuner=grid", RATES)
     tuned(tmp_path / "serial", *flags)
     tuned(tmp_path / "parallel", *flags, "--parallel_trials=2")
@@ -62,12 +62,12 @@ def test_two_trials_at_a_time_come_to_what_one_at_a_time_does(tmp_path):
     )
     assert again.summary["test_accuracy"] == best["objective"]
     assert again.summary["weights_sha256"] == weights(tmp_path / "serial", best["id"])
-    for picture in ("objective_over_trials", "parallel_coordinates", "slices"):
-        assert (tmp_path / "serial" / "plots" / f"{picture}.png").stat().st_size > 1000
+    for plot in ("objective_over_trials", "parallel_coordinates", "slices"):
+        assert (tmp_path / "serial" / "plots" / f"{plot}.png").stat().st_size > 1000
 
 
-def test_what_fails_is_recorded_and_the_search_goes_on(tmp_path):
-    """A loss that overflows, a layer beyond any memory, and a combination that there is not."""
+def test_a_failed_trial_is_recorded_and_the_search_continues(tmp_path):
+    """A loss that overflows, a layer that does not fit into memory, and an invalid combination."""
     space = {
         "optimizer.name": {"choices": ["adam", "sgd"]},
         "optimizer.momentum": {"choices": [0.0, 0.5]},
@@ -105,7 +105,7 @@ def test_what_fails_is_recorded_and_the_search_goes_on(tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_hyperband_goes_on_with_the_run_that_did_best(tmp_path):
+def test_hyperband_resumes_the_best_run(tmp_path):
     found = tuned(
         tmp_path / "sweep",
         "--config=digits_dense",
@@ -119,18 +119,18 @@ def test_hyperband_goes_on_with_the_run_that_did_best(tmp_path):
     assert longest
     workdir = tmp_path / "sweep" / "trials" / longest[0]["id"]
     log = (workdir / "log.txt").read_text()
-    assert "resuming at step 48" in log, "its first two epochs were another trial's"
-    alone = cluster.finished(
-        cluster.training(tmp_path / "alone", f"--config={workdir / 'config.json'}"),
-        tmp_path / "alone",
+    assert "resuming at step 48" in log, "its first two epochs are those of another trial"
+    uninterrupted = cluster.finished(
+        cluster.training(tmp_path / "uninterrupted", f"--config={workdir / 'config.json'}"),
+        tmp_path / "uninterrupted",
     )
     summary = json.loads((workdir / "summary.json").read_text())
-    assert alone.summary["weights_sha256"] == summary["weights_sha256"]
-    assert alone.summary["steps"] == 96
+    assert uninterrupted.summary["weights_sha256"] == summary["weights_sha256"]
+    assert uninterrupted.summary["steps"] == 96
 
 
 @pytest.mark.long
-def test_trials_at_a_time_may_be_clusters_of_any_kind(tmp_path):
+def test_parallel_trials_can_be_clusters_of_any_strategy(tmp_path):
     found = tuned(
         tmp_path / "sweep",
         *ONE_EPOCH,
@@ -148,7 +148,7 @@ def test_trials_at_a_time_may_be_clusters_of_any_kind(tmp_path):
 
 
 @pytest.mark.long
-def test_a_search_on_mnist_prefers_what_learns(tmp_path, prepared_mnist):
+def test_a_search_on_mnist_finds_the_learning_rate_that_learns(tmp_path, prepared_mnist):
     found = tuned(
         tmp_path,
         "--config=mnist_dense",
@@ -165,7 +165,7 @@ def test_a_search_on_mnist_prefers_what_learns(tmp_path, prepared_mnist):
     )
 
 
-def test_a_bad_space_is_told_in_one_line_before_anything_starts(tmp_path):
+def test_an_invalid_space_is_reported_on_one_line_before_anything_starts(tmp_path):
     with tuning(tmp_path / "sweep", "--space.optimizer.learning_rat=1e-4..1e-2") as process:
         assert process.wait() == 2
     assert process.error.startswith("`space.optimizer.learning_rat` ")
@@ -173,11 +173,11 @@ def test_a_bad_space_is_told_in_one_line_before_anything_starts(tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
-# bucket_test.py stops one by SIGTERM in every session.
+# bucket_test.py stops a sweep by SIGTERM in every session.
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
 )
-def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
+def test_a_stopped_or_killed_sweep_resumes(tmp_path, number):
     flags = (
         "--config=digits_dense",
         "--config.train.epochs=40",
@@ -197,9 +197,9 @@ def test_a_sweep_that_is_ended_goes_on_where_it_stood(tmp_path, number):
     after = trials(tmp_path)
     ended = [one for one in before if one["status"] == "completed"]
     for one in [*ended, *after]:
-        del one["best"]  # Another may be better.
+        del one["best"]  # Another trial may be better now.
     assert ended and ended == [one for one in after if one in ended]
     assert [one["status"] for one in after] == ["completed"] * 3
-    begun = [re.findall("workdir .*", (tmp_path / "trials" / one["id"] / "log.txt").read_text())
+    starts = [re.findall("workdir .*", (tmp_path / "trials" / one["id"] / "log.txt").read_text())
              for one in ended]  # fmt: skip
-    assert {len(starts) for starts in begun} == {1}, "none that had ended ran again"
+    assert {len(one) for one in starts} == {1}, "no trial that had ended ran again"

@@ -20,14 +20,14 @@ def test_a_killed_client_starts_again_and_all_trials_come_to_their_end(image, tm
     asked = {"CONFIG": "digits_dense", "TRIALS": str(NUM_TRIALS), "FLAGS": FLAGS}
     asked["SECRET_FILE"] = str(secret)
     with Project("compose.sweep.yaml", image, **asked) as project, project.up() as up:
-        up.await_lines("takes part", 2, PATIENCE_S)
+        up.await_lines(" connected", 2, PATIENCE_S)
         client, chief = project.container("client", 2), project.container("chief")
         trials = "import pathlib, sys; sys.exit(len([*pathlib.Path('runs/sweep').glob({!r})]) < 2)"
         under_way = trials.format("trials/*/checkpoints")
         engine.await_so(lambda: engine.run_python(chief, under_way) == 0, "a trial on each client")
         engine.signal_all(client, "KILL")
         up.await_line("was lost", PATIENCE_S)
-        up.await_lines("takes part", 3, PATIENCE_S)
+        up.await_lines(" connected", 3, PATIENCE_S)
         project.finished(up)
         assert engine.inspect(client)["RestartCount"] == 1
         run = engine.copied(chief, "sweep", tmp_path)

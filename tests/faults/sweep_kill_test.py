@@ -1,7 +1,7 @@
-"""Does a sweep that is killed again and again lose a trial that had ended, or take one twice?
+"""Does a sweep that is killed repeatedly keep every ended trial, and run none of them twice?
 
-At moments drawn from the session's seed the whole sweep, the process its trials are forked from, or one
-trial is killed; whenever the sweep is gone, the same command is given again.
+At random times, drawn from the session's seed, the sweep, its fork server or one trial is killed. When
+the sweep is gone, the same command is run again.
 """
 
 import collections
@@ -22,7 +22,7 @@ NUM_TRIALS = 12
 FLAGS = (
     "--config=digits_dense",
     "--config.train.epochs=30",
-    "--config.train.steps_per_loop=4",  # Slower than it could be, so that a kill finds it at work.
+    "--config.train.steps_per_loop=4",  # Makes training slower, so that kills hit it.
     "--config.train.checkpoint_every_steps=48",
     "--tuner=random",
     "--seed=11",
@@ -32,7 +32,7 @@ FLAGS = (
     "--space.model.hidden_units=16|32|64",
 )
 VICTIMS = ("sweep", "sweep", "fork server", "trial")
-LONGEST_S = 12.0  # From its start to a kill; some seconds of that it takes to begin.
+MAX_RUN_S = 12.0  # From the start of a sweep, which takes some seconds, to a kill.
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -53,21 +53,21 @@ def ledger(workdir: pathlib.Path) -> list[dict]:
 
 
 def results(workdir: pathlib.Path) -> dict[str, tuple]:
-    """By trial what was tried, and what came of it."""
-    found = {}
+    """The values, status, objective and weights of each trial, by id."""
+    outcomes = {}
     for trial in json.loads((workdir / "trials.json").read_text()):
         summary = json.loads((workdir / "trials" / trial["id"] / "summary.json").read_text())
         value = json.dumps(trial["values"]), trial["status"], trial["objective"]
-        found[trial["id"]] = (*value, summary["weights_sha256"])
-    return found
+        outcomes[trial["id"]] = (*value, summary["weights_sha256"])
+    return outcomes
 
 
 def kill(process: Process, victim: str, rng: random.Random) -> None:
-    """Ends the victim, if there is one by now, and else the sweep."""
+    """Kills the victim if there is one, and otherwise the sweep."""
     servers = [pid for pid in cluster.children(process.pid) if b"forkserver" in _command(pid)]
     trials = [pid for server in servers for pid in cluster.children(server)]
     pids = {"fork server": servers, "trial": trials}.get(victim) or [process.pid]
-    with contextlib.suppress(ProcessLookupError):  # A trial that came to its end meanwhile.
+    with contextlib.suppress(ProcessLookupError):  # A trial that has ended meanwhile.
         os.kill(rng.choice(pids), signal.SIGKILL)
 
 
@@ -78,37 +78,37 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def disturbed(workdir: pathlib.Path, rng: random.Random, kills: int) -> int:
-    """Runs a sweep until it is done, or so many kills were made; how many are left."""
+def run_with_kills(workdir: pathlib.Path, rng: random.Random, kills: int) -> int:
+    """Runs a sweep until it has finished or `kills` were made. Returns how many are left."""
     ended: collections.Counter = collections.Counter()
     while kills:
         with tuning(workdir) as process:
             process.await_line("sweep in")
-            until = time.monotonic() + rng.uniform(0.5, LONGEST_S)
+            until = time.monotonic() + rng.uniform(0.5, MAX_RUN_S)
             while process.is_running and time.monotonic() < until:
                 time.sleep(0.05)
             if not process.is_running:
-                break  # It was done before its time had come.
+                break  # It finished before its kill.
             kill(process, rng.choice(VICTIMS), rng)
             kills -= 1
         now = collections.Counter(e["id"] for e in ledger(workdir) if e["event"] == "ended")
-        assert all(now[trial] == 1 for trial in ended), "what had ended stays so"
+        assert all(now[trial] == 1 for trial in ended), "an ended trial stays ended"
         ended = now
     return kills
 
 
-@pytest.mark.long  # tune_test.py kills one in every session.
+@pytest.mark.long  # tune_test.py kills a sweep in every session.
 @pytest.mark.parametrize("kills", [20])
-def test_a_killed_sweep_ends_as_one_that_was_not(tmp_path, rng, kills):
-    finish(tmp_path / "undisturbed")
+def test_a_killed_sweep_has_the_results_of_one_that_was_not(tmp_path, rng, kills):
+    finish(tmp_path / "without_kills")
     for number in range(kills):
         workdir = tmp_path / str(number)
-        kills = disturbed(workdir, rng, kills)
+        kills = run_with_kills(workdir, rng, kills)
         finish(workdir)
-        assert results(workdir) == results(tmp_path / "undisturbed")
+        assert results(workdir) == results(tmp_path / "without_kills")
         for event in ("asked", "ended"):
-            told = collections.Counter(e["id"] for e in ledger(workdir) if e["event"] == event)
-            assert len(told) == NUM_TRIALS and {*told.values()} == {1}, event
+            counts = collections.Counter(e["id"] for e in ledger(workdir) if e["event"] == event)
+            assert len(counts) == NUM_TRIALS and {*counts.values()} == {1}, event
         if not kills:
             break
     assert not kills

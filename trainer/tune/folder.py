@@ -1,4 +1,7 @@
-"""Which folder is the sweep's?"""
+"""Which folder belongs to the sweep?
+
+`open_folder` opens the one of `--workdir`, or makes a new one below `runs/`.
+"""
 
 import contextlib
 import os
@@ -13,10 +16,13 @@ from trainer.tune.machines.role import CLIENT, SweepCluster
 
 
 @contextlib.contextmanager
-def claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator[Workdir]:
-    """The sweep's folder. It is one search's at a time; clients may share it with their chief.
+def open_folder(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator[Workdir]:
+    """The sweep's folder, locked for one search at a time. Clients may share it with their server.
 
-    Of a bucket they use the folder on their own machine, which only the search brings in there.
+    If it is in a bucket, a client uses its local copy, which only the server synchronizes.
+
+    Raises:
+      InputError: the folder is in use, cannot be used, or contains a run instead of a sweep.
     """
     default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = locate.open_workdir(options.workdir or default)
@@ -27,7 +33,7 @@ def claimed(options: TuneOptions, name: str, cluster: SweepCluster) -> Iterator[
     with workdir.lock(options.startup_timeout_s):
         if workdir.config.exists():
             raise InputError(
-                f"`--workdir` holds a run, and not a sweep. Received: {workdir.name!r}; choose another "
-                "folder."
+                f"`--workdir` must not contain a run. Received: {workdir.name!r}; choose another folder "
+                "for the sweep."
             )
         yield workdir

@@ -1,4 +1,7 @@
-"""How are trials run on this machine?"""
+"""How are trials run on this machine?
+
+`LocalTrials` runs them in slots, which divide the machine's cores and GPUs evenly.
+"""
 
 import os
 import pathlib
@@ -10,15 +13,23 @@ from trainer.cli.parser import parse
 from trainer.process.signals import StopRequest
 from trainer.tune.machines.role import SweepCluster
 from trainer.tune.search.trial_source import TrialSource
+from trainer.tune.trials.process import start_fork_server
 from trainer.tune.trials.runner import Runner
-from trainer.tune.trials.slots import Slot, share
+from trainer.tune.trials.slots import Slot, make_slots
 from trainer.tune.trials.trial import Limits
 
-START_S = 60.0  # For a trial's process to say its first word, on a busy machine.
+STARTUP_S = 60.0  # For a trial's process to print its first line, on a busy machine.
 
 
-def own_slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
-    return share(
+def local_slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
+    """The slots of this machine; none if it runs no trials.
+
+    Raises:
+      ConfigError: the machine has too few GPUs for them.
+    """
+    if not cluster.runs_trials:
+        return []
+    return make_slots(
         options.parallel_trials,
         sorted(os.sched_getaffinity(0)),
         gpus.visible(os.environ),
@@ -27,22 +38,47 @@ def own_slots(options: TuneOptions, cluster: SweepCluster) -> list[Slot]:
     )
 
 
-def run_trials(
-    options: TuneOptions,
-    source: TrialSource,
-    folder: pathlib.Path,
-    slots: Sequence[Slot],
-    stop: StopRequest,
-    own: Mapping[str, str],
-    on_look: Callable[[], None],
-) -> None:
-    train = parse(options.trainer_args)
-    limits = Limits(
-        options.max_restarts,
-        options.max_trial_s,
-        train.startup_timeout_s + START_S,
-        options.grace_s,
-    )
-    args = *options.trainer_args, *(f"--config.{name}={value}" for name, value in own.items())
-    runner = Runner(source, folder / "trials", slots, args, limits, on_look)
-    runner.run(lambda: stop.requested)
+class LocalTrials:
+    """Runs trials on this machine, in folders below `folder`."""
+
+    def __init__(
+        self,
+        options: TuneOptions,
+        folder: pathlib.Path,
+        slots: Sequence[Slot],
+        stop: StopRequest,
+    ):
+        """Starts the process from which trials are forked, which takes seconds, in the background."""
+        self.folder, self.stop = folder, stop
+        self._options, self._slots = options, slots
+        if slots:
+            start_fork_server()
+
+    def run(
+        self,
+        source: TrialSource,
+        on_poll: Callable[[], None],
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        """Runs trials from `source` until there are none left, or a stop is requested.
+
+        Args:
+          source: where the trials come from.
+          on_poll: called several times per second.
+          overrides: config fields that have another value on this machine, as texts.
+
+        Raises:
+          WorkdirError: a trial's folder cannot be written.
+          Resumable: the sweep's server is lost.
+        """
+        options = self._options
+        limits = Limits(
+            options.max_restarts,
+            options.max_trial_s,
+            parse(options.trainer_args).startup_timeout_s + STARTUP_S,
+            options.grace_s,
+        )
+        config_args = (f"--config.{name}={text}" for name, text in (overrides or {}).items())
+        args = *options.trainer_args, *config_args
+        runner = Runner(source, self.folder / "trials", self._slots, args, limits, on_poll)
+        runner.run(lambda: self.stop.requested)

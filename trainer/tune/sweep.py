@@ -1,6 +1,7 @@
-"""What is searched by a sweep, and what decides which trials there are?
+"""Which sweep did the user ask for?
 
-The same on every machine that takes part, and in every process that goes on with the sweep.
+`SweepSpec` holds everything that determines its trials. It is the same on every machine of the sweep, and
+in every process that resumes it.
 """
 
 import dataclasses
@@ -13,24 +14,22 @@ from strategies.packages import version
 from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse
 from trainer.cli.tuners import TUNERS
-from trainer.config import load as config_load
-from trainer.config import schema as config_lib
-from trainer.config.schema import ExperimentConfig
+from trainer.config.load import override, resolve
+from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
 from trainer.tune.search.ledger import Ledger
 from trainer.tune.search.oracle import Suggestion
 from trainer.tune.search.record import Objective
 from trainer.tune.search.search import Search
-from trainer.tune.space import check as space_check
-from trainer.tune.space import space as space_lib
-from trainer.tune.space.space import Space
+from trainer.tune.space.check import check
+from trainer.tune.space.space import Space, load
 
-# What a sweep that goes on may be asked anew: it leaves the trials' figures alone.
-FREE = ("data.dir", "data.placement", "data.download_timeout_s")
+# Fields that may differ when a sweep is resumed, and between machines: they do not change the results.
+CHANGEABLE_FIELDS = ("data.dir", "data.placement", "data.download_timeout_s")
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepSpec:
-    """The sweep that the flags ask for: trials of `base`, over a space, by an objective."""
+    """A sweep: trials of `base` with values from `space`, to optimize `objective`."""
 
     options: TuneOptions
     base: ExperimentConfig
@@ -38,27 +37,31 @@ class SweepSpec:
     objective: Objective
 
     @classmethod
-    def of(cls, options: TuneOptions) -> "SweepSpec":
-        """Raises InputError where there is no such sweep."""
+    def from_options(cls, options: TuneOptions) -> "SweepSpec":
+        """The sweep that the flags ask for.
+
+        Raises:
+          InputError: the flags do not define a valid sweep.
+        """
         _check_no_tpu(options)
-        base = config_load.resolve(options.config, options.overrides)
-        space = space_lib.load(options.config, options.space, options.dimensions)
-        space_check.check(space, base)
+        base = resolve(options.config, options.overrides)
+        space = load(options.config, options.space, options.dimensions)
+        check(space, base)
         _check_length(options, base)
         _check_overrides(options, space)
-        objective = Objective.named(options.objective or _usual_objective(base))
+        objective = Objective.named(options.objective or _default_objective(base))
         return cls(options, base, space, objective)
 
     @functools.cached_property
-    def asked(self) -> dict:
-        """All that decides which trials there are, and what they come to."""
-        config = {f"config.{name}": value for name, value in config_lib.flatten(self.base).items()}
-        for name in FREE:
+    def settings(self) -> dict:
+        """Everything that determines which trials there are, and their results."""
+        config = {f"config.{name}": value for name, value in flatten(self.base).items()}
+        for name in CHANGEABLE_FIELDS:
             del config[f"config.{name}"]
-        flags = ("tuner", "seed", "max_epochs", "factor", "early_stop")
-        each = ("workers_per_trial", "ps_per_trial", "trainer_args")
+        search_flags = ("tuner", "seed", "max_epochs", "factor", "early_stop")
+        trial_flags = ("workers_per_trial", "ps_per_trial", "trainer_args")
         return {
-            **{name: getattr(self.options, name) for name in (*flags, *each)},
+            **{name: getattr(self.options, name) for name in (*search_flags, *trial_flags)},
             "objective": self.objective.name,
             **config,
             "space": self.space.as_dict(),
@@ -66,20 +69,22 @@ class SweepSpec:
 
     @property
     def num_trials(self) -> int | None:
-        """How many it will be at most, where that is known."""
+        """The largest possible number of trials, or None if it is not known."""
         limit = self.options.max_trials or TUNERS[self.options.tuner].max_trials
         return min((number for number in (limit, self.space.size) if number), default=None)
 
-    def search_in(self, folder: pathlib.Path) -> Search:
-        """The search whose ledger is in that folder, as far as it has come.
+    def open_search(self, folder: pathlib.Path) -> Search:
+        """The search in a folder, restored from its ledger if there is one.
 
-        Raises InputError where the ledger is another sweep's, or keras-tuner is missing.
+        Raises:
+          InputError: the ledger belongs to another sweep, or keras-tuner is not installed.
+          WorkdirError: the ledger cannot be read or written, or is damaged.
         """
         _import_keras_tuner()
-        from trainer.tune.search import oracle
+        from trainer.tune.search.oracle import create
 
         options = self.options
-        source = oracle.create(
+        oracle = create(
             options.tuner,
             self.space,
             self.objective,
@@ -88,18 +93,21 @@ class SweepSpec:
             max_epochs=options.max_epochs or self.base.train.epochs,
             factor=options.factor,
         )
-        ledger = Ledger(folder / "ledger.jsonl", self.asked)
-        return Search(self.objective, source, ledger, self._make_trial, options.early_stop)
+        ledger = Ledger(folder / "ledger.jsonl", self.settings)
+        return Search(self.objective, oracle, ledger, self._make_trial, options.early_stop)
 
     def _make_trial(self, suggestion: Suggestion) -> tuple[ExperimentConfig, tuple[str, ...]]:
-        """Its config and its flags of launch and train. Raises ConfigError for a bad combination."""
+        """The trial's config and flags. Raises ConfigError for an invalid combination of values."""
         options = self.options
         overrides, flags = self.space.split(suggestion.values)
         if suggestion.epochs:
             overrides["train.epochs"] = str(suggestion.epochs)
-        usual = {"--workers": str(options.workers_per_trial), "--ps": str(options.ps_per_trial)}
-        config = config_load.override(self.base, overrides)
-        return config, tuple(f"{name}={value}" for name, value in (usual | flags).items())
+        default_flags = {
+            "--workers": str(options.workers_per_trial),
+            "--ps": str(options.ps_per_trial),
+        }
+        config = override(self.base, overrides)
+        return config, tuple(f"{name}={value}" for name, value in (default_flags | flags).items())
 
 
 def _check_no_tpu(options: TuneOptions) -> None:
@@ -110,30 +118,30 @@ def _check_no_tpu(options: TuneOptions) -> None:
         received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"
         raise InputError(
             f"`tune` trains on CPUs and GPUs, by the package tensorflow. Received: {received}; run it "
-            "where that is, or train each config by itself on a TPU."
+            "where that is, or train each config separately on a TPU."
         )
 
 
-def _usual_objective(base: ExperimentConfig) -> str:
-    is_classifier = base.data.name in config_lib.CLASSIFICATION_DATASETS
+def _default_objective(base: ExperimentConfig) -> str:
+    is_classifier = base.data.name in CLASSIFICATION_DATASETS
     return "test_accuracy" if is_classifier else "test_loss"
 
 
 def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
     if TUNERS[options.tuner].in_epochs and base.train.steps:
         raise InputError(
-            f"`train.steps` must be 0 for --tuner={options.tuner}, which counts in epochs. Received: "
+            f"`train.steps` must be 0 for --tuner={options.tuner}, which measures in epochs. Received: "
             f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
         )
 
 
 def _check_overrides(options: TuneOptions, space: Space) -> None:
-    always = {dimension.name for dimension in space.dimensions if not dimension.when}
+    always_searched = {dimension.name for dimension in space.dimensions if not dimension.when}
     for name, text in options.overrides.items():
-        if name in always:
+        if name in always_searched:
             raise InputError(
-                f"`--config.{name}` is searched by the space. Received: {text}; leave it out, or say "
-                f"with --space.{name} what to search."
+                f"`--config.{name}` must not be set, as the space searches it. Received: {text}; remove "
+                f"it, or set --space.{name} to the values to search."
             )
 
 

@@ -91,7 +91,7 @@ def test_help_into_a_pipe_that_nobody_reads_to_its_end_is_no_fault(tmp_path):
          '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
         (["tune", "--", "--tpu=local"],
          "`tune` trains on CPUs and GPUs, by the package tensorflow. Received: a TPU, after `--`; run it "
-         "where that is, or train each config by itself on a TPU."),
+         "where that is, or train each config separately on a TPU."),
     ],
 )  # fmt: skip
 def test_a_bad_flag_is_one_line_and_exit_code_2(tmp_path, argv, message):

@@ -1,4 +1,7 @@
-"""Who is let into a sweep, and who is there?"""
+"""Which clients may take part in a sweep, and which are connected?
+
+`Admission` admits clients with the server's fingerprint, one per name.
+"""
 
 import threading
 import time
@@ -11,104 +14,121 @@ from strategies.network.signed_channel import CLIENT, SignedChannel
 from strategies.rendezvous.mismatch import difference, plain
 from trainer.tune.machines import messages
 from trainer.tune.machines.client_session import ClientSession
-from trainer.tune.machines.role import IS_NAME
+from trainer.tune.machines.role import NAME_PATTERN
 
-_LOOK_EVERY_S = 0.1
-_TAKEOVER_S = 5.0  # A client silent for so long gives way to another of its name.
-_MAX_GUESTS = 250
+_POLL_INTERVAL_S = 0.1
+_TAKEOVER_S = 5.0  # After this silence a client is replaced by a new one of the same name.
+_MAX_CLIENTS = 250
 
 
 class Admission:
-    """Lets in clients that carry this fingerprint, and no two of one name. Safe from any thread."""
+    """The clients of a sweep. Safe to call from any thread.
+
+    Args:
+      fingerprint: what every client must have in common with the server, as JSON.
+      make_session: makes the session of a client from its channel and name.
+      peer_timeout_s: seconds of silence after which a client is lost.
+    """
 
     def __init__(
         self,
         fingerprint: Mapping[str, Any],
-        make_guest: Callable[[SignedChannel, str], ClientSession],
+        make_session: Callable[[SignedChannel, str], ClientSession],
         peer_timeout_s: float,
     ):
-        self.was_used = False  # Somebody was let in.
-        self.heard_of: set[str] = set()  # The names of all who came, let in or not.
+        self.had_client = False  # At least one was admitted.
+        self.seen_names: set[str] = set()  # The names of all callers, admitted or refused.
         self._fingerprint = plain(fingerprint)
-        self._make_guest = make_guest
+        self._make_session = make_session
         self._takeover_s = min(_TAKEOVER_S, peer_timeout_s)
-        self._guests: dict[str, ClientSession] = {}
+        self._sessions: dict[str, ClientSession] = {}
         self._changed = threading.Condition()
         self._is_open = True
-        self._alone_since = time.monotonic()
+        self._empty_since = time.monotonic()
 
-    def guests(self) -> list[ClientSession]:
+    def sessions(self) -> list[ClientSession]:
+        """Those of the connected clients."""
         with self._changed:
-            return [*self._guests.values()]
+            return [*self._sessions.values()]
 
-    def alone_s(self) -> float:
-        """For how long nobody has been there."""
+    def seconds_without_clients(self) -> float:
+        """How long no client has been connected; 0 if one is."""
         with self._changed:
-            return 0.0 if self._guests else time.monotonic() - self._alone_since
+            return 0.0 if self._sessions else time.monotonic() - self._empty_since
 
-    def let_in(self, wire: SignedChannel, said: Mapping[str, Any]) -> ClientSession:
-        """The guest that a caller is after what it said in its handshake. Somebody sees to its `leave`.
+    def admit(self, channel: SignedChannel, hello: Mapping[str, Any]) -> ClientSession:
+        """The session of a caller, which must be passed to `remove` at its end.
+
+        `hello` is what the caller sent in its handshake.
 
         Raises:
-          ClusterError: it carries another fingerprint than the server, or another's name.
-          Resumable: nobody is let in any more.
-          ProtocolError: it is no client.
+          ClusterError: its fingerprint differs from the server's, or its name is in use.
+          Resumable: no more clients are admitted.
+          ProtocolError: the caller is not a client of a sweep.
         """
-        name, theirs = said.get("name"), said.get("fingerprint")
-        if said.get("sweep") != CLIENT or not isinstance(theirs, dict):
+        name, fingerprint = hello.get("name"), hello.get("fingerprint")
+        if hello.get("sweep") != CLIENT or not isinstance(fingerprint, dict):
             raise ProtocolError
-        if not isinstance(name, str) or not IS_NAME.fullmatch(name):
+        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
             raise ProtocolError
-        if error := _difference({"the chief": self._fingerprint, f"client {name}": theirs}):
-            self.heard_of.add(name)
-            raise ClusterError(messages.line(error))
-        guest = self._make_guest(wire, name)
+        if error := _difference({"the server": self._fingerprint, f"client {name}": fingerprint}):
+            self.seen_names.add(name)
+            raise ClusterError(messages.parse_line(error))
+        session = self._make_session(channel, name)
         with self._changed:
-            if first := self._guests.get(name):
-                self._outlast(first, guest)
-            if not self._is_open or len(self._guests) >= _MAX_GUESTS:
+            if previous := self._sessions.get(name):
+                self._take_over(previous, session)
+            if not self._is_open or len(self._sessions) >= _MAX_CLIENTS:
                 raise Resumable(
-                    f"the sweep has {len(self._guests)} clients, and takes no more now."
+                    f"the sweep's server has {len(self._sessions)} clients and admits no more; run the "
+                    "same command again to resume."
                 )
-            self._guests[name] = guest
-            self.heard_of.add(name)
-            self.was_used = True
-        return guest
+            self._sessions[name] = session
+            self.seen_names.add(name)
+            self.had_client = True
+        return session
 
-    def leave(self, guest: ClientSession) -> None:
+    def remove(self, session: ClientSession) -> None:
+        """Removes a client whose session has ended."""
         with self._changed:
-            del self._guests[guest.name]
-            self._alone_since = time.monotonic()
+            del self._sessions[session.name]
+            self._empty_since = time.monotonic()
             self._changed.notify_all()
 
-    def close(self, send_away: Callable[[ClientSession], None], timeout_s: float) -> None:
-        """Lets in nobody any more, and returns when everyone has left, or after `timeout_s`."""
+    def close(self, disconnect: Callable[[ClientSession], None], timeout_s: float) -> None:
+        """Admits no more clients, and returns when all have been removed, or after `timeout_s`.
+
+        `disconnect` is called with every session.
+        """
         with self._changed:
             self._is_open = False
-        for guest in self.guests():
-            send_away(guest)
+        for session in self.sessions():
+            disconnect(session)
         with self._changed:
-            self._changed.wait_for(lambda: not self._guests, timeout_s)
+            self._changed.wait_for(lambda: not self._sessions, timeout_s)
 
-    def _outlast(self, first: ClientSession, second: ClientSession) -> None:
-        """Returns when the first of that name has left. Raises ClusterError when it is heard again.
+    def _take_over(self, previous: ClientSession, new: ClientSession) -> None:
+        """Returns when the previous client of this name is gone.
 
-        A client that was cut off may be back before its silence counts as a loss.
+        A client whose connection broke may be back before its silence counts as a loss. If the previous
+        one sends another message meanwhile, both are alive, and this raises ClusterError.
         """
-        give_up_at = second.heard + self._takeover_s
-        while self._guests.get(first.name) is first and first.heard < second.heard:
-            if time.monotonic() > give_up_at:
-                first.wire.shut_down()
-            self._changed.wait(_LOOK_EVERY_S)
-        if first.name in self._guests:
+        shut_down_at = new.last_heard + self._takeover_s
+        while (
+            self._sessions.get(previous.name) is previous and previous.last_heard < new.last_heard
+        ):
+            if time.monotonic() > shut_down_at:
+                previous.channel.shut_down()
+            self._changed.wait(_POLL_INTERVAL_S)
+        if previous.name in self._sessions:
             raise ClusterError(
-                f"two clients of a sweep must not have one name. Received: {second}, while {first} "
-                "takes part; give each machine a --task or a KERASTUNER_TUNER_ID of its own."
+                f"two clients of a sweep must not have the same name. Received: {new}, while {previous} "
+                "is connected; give each machine its own --task or KERASTUNER_TUNER_ID."
             )
 
 
-def _difference(everyone: Mapping[str, Mapping[str, Any]]) -> str:
+def _difference(fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
     try:
-        return str(difference(everyone) or "")
+        return str(difference(fingerprints) or "")
     except RecursionError:
-        raise ProtocolError from None  # Nested so deep as no settings are.
+        raise ProtocolError from None  # Nested deeper than any settings are.

@@ -1,7 +1,7 @@
-"""What may one client of a sweep do at its chief?
+"""What may one client of a sweep do on the server?
 
-It asks for trials, and tells of those that are its own. It is served from one thread, so nothing comes
-between its last words and the giving back of what it leaves behind.
+A `ClientSession` lets it ask for trials, and report on those assigned to it. One thread serves it, so no
+message is handled between its end and the requeueing of its trials.
 """
 
 import concurrent.futures
@@ -15,144 +15,153 @@ from strategies.network.connection import Message, ProtocolError
 from strategies.network.handshake import AuthenticationError
 from strategies.network.signed_channel import SignedChannel
 from trainer.tune.machines import messages
-from trainer.tune.machines.call_queue import AT_ONCE, LATER, CallQueue
+from trainer.tune.machines.call_queue import HIGH, LOW, CallQueue
 from trainer.tune.search.trial_source import TrialSource, TrialSpec
 
-_HOLD_S = 0.5  # As long an asking client is kept waiting for an answer at most.
+_ASK_TIMEOUT_S = 0.5  # The longest time that a client waits for the answer to `ask`.
 _MAX_TRIALS = 1000
 
 
-class SearchFailed(Exception):
-    """The search raised what is this one's cause: no client is to blame."""
+class SearchError(Exception):
+    """The search raised an error, which is this one's cause. It is not the client's fault."""
 
 
 class ClientSession:
-    """A client that was let in. `trials` are its own, with the times they were given to it."""
+    """An admitted client.
+
+    Attributes:
+      name, host, channel: those of the client.
+      trials: those assigned to it, by id, with the time of their assignment (time.monotonic).
+      last_heard: when its last message arrived (time.monotonic).
+    """
 
     def __init__(
         self,
-        wire: SignedChannel,
+        channel: SignedChannel,
         name: str,
         search: TrialSource,
-        desk: CallQueue,
-        is_over: Callable[[], bool],
+        call_queue: CallQueue,
+        is_finished: Callable[[], bool],
     ):
         self.name = name
-        self.host = wire.host
-        self.wire = wire
+        self.host = channel.host
+        self.channel = channel
         self.trials: dict[str, float] = {}
-        self.heard = time.monotonic()
-        self._search, self._desk, self._is_over = search, desk, is_over
-        self._asked: Future | None = None
-        self._calls: dict[str, Callable[[Message], Message]] = {
-            "beat": lambda message: {},
+        self.last_heard = time.monotonic()
+        self._search, self._call_queue, self._is_finished = search, call_queue, is_finished
+        self._pending_ask: Future | None = None
+        self._handlers: dict[str, Callable[[Message], Message]] = {
+            "heartbeat": lambda message: {},
             "ask": self._ask,
-            "note": self._note,
+            "report": self._report,
             "tell": self._tell,
-            "give_back": self._give_back,
+            "requeue": self._requeue,
         }
 
     def __str__(self) -> str:
         return f"client {self.name} at {self.host}"
 
     def serve(self, peer_timeout_s: float) -> str:
-        """Answers until the client goes; then how it was lost, or "" where it took its leave.
+        """Answers the client's calls until it disconnects.
+
+        Returns:
+          The reason why the client was lost, or "" if it said goodbye.
 
         Raises:
-          SearchFailed: see there.
+          SearchError: the search raised an error.
         """
         try:
-            self.wire.send({"welcome": True, "over": self._is_over()})
-            self.heard = time.monotonic()  # Until now it was not to speak.
+            self.channel.send({"welcome": True, "over": self._is_finished()})
+            self.last_heard = time.monotonic()  # Before its welcome it must not send anything.
             while True:
-                message = self.wire.receive(self.heard + peer_timeout_s)
-                self.heard = time.monotonic()
+                message = self.channel.receive(self.last_heard + peer_timeout_s)
+                self.last_heard = time.monotonic()
                 if "bye" in message:
                     return ""
                 self._answer(message)
         except TimeoutError:
             return f"not heard from for {peer_timeout_s:g} s"
         except AuthenticationError:
-            return "it sent what it could not prove to be its own"
+            return "it sent a message with an invalid signature"
         except ProtocolError:
-            return "it sent what no client sends"
+            return "it sent an invalid message"
         except (EOFError, OSError):
             return "its connection closed"
 
-    def dismiss(self, reason: str) -> None:
-        """Ends the connection. The client learns why, should it still be there."""
+    def disconnect(self, reason: str) -> None:
+        """Closes the connection, and sends the client the reason if it is still there."""
         with contextlib.suppress(OSError):
-            self.wire.send({"bye": reason})
-        self.wire.shut_down()
+            self.channel.send({"bye": reason})
+        self.channel.shut_down()
 
-    def leave(self) -> list[str]:
-        """Gives back what the client had, and returns the trials' ids. Nothing is served after that.
+    def requeue_trials(self) -> list[str]:
+        """Requeues the client's trials, and returns their ids. Call it after `serve` has returned.
 
         Raises:
-          SearchFailed: see there.
+          SearchError: the search raised an error.
         """
-        if self._asked and not self._asked.cancel():
-            self._take(_result(self._asked))
-        left = [*self.trials]
-        for trial_id in left:
-            self._do(self._search.give_back, trial_id, time.monotonic() - self.trials.pop(trial_id))
-        return left
+        if self._pending_ask and not self._pending_ask.cancel():
+            self._assign(_result(self._pending_ask))
+        trial_ids = [*self.trials]
+        for trial_id in trial_ids:
+            self._call(self._search.requeue, trial_id, time.monotonic() - self.trials.pop(trial_id))
+        return trial_ids
 
     def _answer(self, message: Message) -> None:
         call, number = message.get("call"), message.get("number")
-        if not isinstance(call, str) or call not in self._calls or type(number) is not int:
+        if not isinstance(call, str) or call not in self._handlers or type(number) is not int:
             raise ProtocolError
-        said = self._calls[call](message)
-        self.wire.send({**said, "number": number, "over": self._is_over()})
+        answer = self._handlers[call](message)
+        self.channel.send({**answer, "number": number, "over": self._is_finished()})
 
-    def _do(self, call: Callable[..., Any], *args: Any) -> Any:
-        return _result(self._desk.submit(AT_ONCE, call, *args))
+    def _call(self, call: Callable[..., Any], *args: Any) -> Any:
+        return _result(self._call_queue.submit(HIGH, call, *args))
 
     def _ask(self, message: Message) -> Message:
-        runner = messages.line(message.get("runner"))
+        runner = messages.parse_line(message.get("runner"))
         if not runner.startswith(f"{self.name}/"):
-            runner = f"{self.name}/{runner}"  # No client goes by the name of another.
+            runner = f"{self.name}/{runner}"  # So that no client uses the name of another.
         if len(self.trials) >= _MAX_TRIALS:
-            return {"assignment": None}
-        if not self._asked:
-            self._asked = self._desk.submit(LATER, self._search.ask, runner)
-        # A tuner that thinks for long is not waited for: its trial goes to the next who asks here.
-        if not concurrent.futures.wait([self._asked], _HOLD_S).done:
-            return {"assignment": None}
-        asked, self._asked = self._asked, None
-        assignment = self._take(_result(asked))
-        return {"assignment": assignment and messages.spelled(assignment)}
+            return {"trial": None}
+        if not self._pending_ask:
+            self._pending_ask = self._call_queue.submit(LOW, self._search.ask, runner)
+        # If the tuner takes longer, the client's next `ask` gets the trial.
+        if not concurrent.futures.wait([self._pending_ask], _ASK_TIMEOUT_S).done:
+            return {"trial": None}
+        future, self._pending_ask = self._pending_ask, None
+        spec = self._assign(_result(future))
+        return {"trial": spec and messages.to_json(spec)}
 
-    def _take(self, assignment: TrialSpec | None) -> TrialSpec | None:
-        if assignment:
-            self.trials[assignment.id] = time.monotonic()
-        return assignment
+    def _assign(self, spec: TrialSpec | None) -> TrialSpec | None:
+        if spec:
+            self.trials[spec.id] = time.monotonic()
+        return spec
 
-    def _note(self, message: Message) -> Message:
-        trial_id = messages.trial_id(message.get("trial"))
-        progress = messages.progress(message.get("progress"))
+    def _report(self, message: Message) -> Message:
+        trial_id = messages.parse_trial_id(message.get("trial"))
+        progress = messages.parse_progress(message.get("progress"))
         is_own = trial_id in self.trials
-        return {"stop": not is_own or self._do(self._search.note, trial_id, progress)}
+        return {"stop": not is_own or self._call(self._search.report, trial_id, progress)}
 
     def _tell(self, message: Message) -> Message:
-        outcome = messages.outcome(message.get("outcome"))
-        return self._settle(message, self._search.tell, outcome)
+        outcome = messages.parse_outcome(message.get("outcome"))
+        return self._release(message, self._search.tell, outcome)
 
-    def _give_back(self, message: Message) -> Message:
-        seconds = messages.seconds(message.get("seconds"))
-        return self._settle(message, self._search.give_back, seconds)
+    def _requeue(self, message: Message) -> Message:
+        seconds = messages.parse_seconds(message.get("seconds"))
+        return self._release(message, self._search.requeue, seconds)
 
-    def _settle(self, message: Message, call: Callable[..., Any], argument: Any) -> Message:
-        trial_id = messages.trial_id(message.get("trial"))
+    def _release(self, message: Message, call: Callable[..., Any], argument: Any) -> Message:
+        trial_id = messages.parse_trial_id(message.get("trial"))
         if trial_id not in self.trials:
-            return {"taken": False}
-        self._do(call, trial_id, argument)
+            return {"accepted": False}
+        self._call(call, trial_id, argument)
         del self.trials[trial_id]
-        return {"taken": True}
+        return {"accepted": True}
 
 
 def _result(future: Future) -> Any:
     try:
         return future.result()
     except Exception as error:
-        raise SearchFailed from error
+        raise SearchError from error

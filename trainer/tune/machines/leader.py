@@ -1,7 +1,7 @@
-"""How does one machine hand out the trials of a sweep and run some of them too?
+"""How does one machine serve a sweep and run some of its trials too?
 
-Its clients are served from a thread, and its own trials run from the calling one: both have them from the
-same search. The end of either, by an error or a stop, is the end of both.
+`lead` serves the clients in a thread, and runs this machine's trials in the calling thread. Both use the
+same search. If either ends, by an error or a stop, the other ends too.
 """
 
 import math
@@ -11,47 +11,47 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from trainer.tune.machines.server import SweepServer
 
-_LOOK_EVERY_S = 0.2
-_LISTEN_S = 10.0  # A name of its own is looked up by the system, which may take a while.
+_POLL_INTERVAL_S = 0.2
+_LISTEN_TIMEOUT_S = 10.0  # The system may take a while to resolve the server's name.
 
 
 def lead(
-    chief: SweepServer,
+    server: SweepServer,
     run: Callable[[Callable[[], None]], None],
-    on_look: Callable[[], None],
+    on_poll: Callable[[], None],
     stop_requested: Callable[[], bool],
 ) -> None:
-    """Serves the chief's clients for as long as `run` runs trials, and until they have left.
+    """Serves clients while `run` runs trials, and until the clients have disconnected.
 
     Args:
-      chief: not yet serving. That no client comes is no reason for it to end.
-      run: runs trials until the sweep is over or a stop is asked for. It is given what it is to call
-        several times a second.
-      on_look: called then.
-      stop_requested: as `run` asks too.
+      server: not serving yet. Here it does not end if there are no clients.
+      run: runs trials until the sweep has finished or a stop is requested. Its argument is a function
+        to call several times per second.
+      on_poll: called by that function.
+      stop_requested: whether a stop is requested, as `run` checks too.
 
     Raises:
-      Exception: what the chief or `run` raised.
+      Exception: any error of the server or of `run`.
     """
-    is_over, listens = threading.Event(), threading.Event()
-    with ThreadPoolExecutor(1, "chief") as pool:
+    run_ended, is_listening = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1, "sweep-server") as pool:
         serving = pool.submit(
-            chief.serve, math.inf, lambda: is_over.is_set() or stop_requested(), listens.set
+            server.serve, math.inf, lambda: run_ended.is_set() or stop_requested(), is_listening.set
         )
-        serving.add_done_callback(lambda _: listens.set())
-        listens.wait(_LISTEN_S)
+        serving.add_done_callback(lambda _: is_listening.set())
+        is_listening.wait(_LISTEN_TIMEOUT_S)
 
-        def look() -> None:
+        def poll() -> None:
             if serving.done():
                 serving.result()
-            on_look()
+            on_poll()
 
         try:
-            look()  # No trial begins where the chief's address cannot be had.
-            run(look)
+            poll()  # Raises before the first trial if the server cannot listen at its address.
+            run(poll)
         except BaseException:
-            is_over.set()
+            run_ended.set()
             raise
-        while not wait([serving], _LOOK_EVERY_S).done:
-            on_look()
+        while not wait([serving], _POLL_INTERVAL_S).done:
+            on_poll()
         serving.result()

@@ -1,7 +1,7 @@
-"""What may a sweep's chief and its clients say to each other?
+"""Which messages may a sweep's server and its clients send to each other?
 
-What comes from another machine is taken apart here, and what is not as it must be raises ProtocolError: a
-trial's id becomes a folder's name, its flags a command line, its error a line on a screen.
+What another machine sent is parsed here, and anything invalid raises ProtocolError: a trial's id becomes
+the name of a folder, its flags a command line, and its error a line on a screen.
 """
 
 import dataclasses
@@ -15,111 +15,112 @@ from trainer.tune.search.record import COMPLETED, FAILED, STOPPED
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.space.dimension import FLAGS
 
-_IS_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-_IS_FLAG = re.compile(r"(--[a-z_]+)=[!-~]{0,200}")
+_ID_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+_FLAG_PATTERN = re.compile(r"(--[a-z_]+)=[!-~]{0,200}")
 _MAX_FLAGS, _MAX_METRICS, _MAX_TEXT = 100, 1000, 1000
 
 
-def spelled(value: TrialSpec | Progress | Outcome) -> Message:
+def to_json(value: TrialSpec | Progress | Outcome) -> Message:
     """The value as JSON."""
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def assignment(said: Any) -> TrialSpec:
-    said = _mapping(said)
-    flags = said.get("flags")
+def parse_trial_spec(received: Any) -> TrialSpec:
+    received = _parse_mapping(received)
+    flags = received.get("flags")
     if not isinstance(flags, list) or len(flags) > _MAX_FLAGS:
         raise ProtocolError
-    continues = said.get("continues")
+    continues = received.get("continues")
     return TrialSpec(
-        trial_id(said.get("id")),
-        _mapping(said.get("config")),
-        tuple(map(_flag, flags)),
-        trial_id(continues) if continues else "",
+        parse_trial_id(received.get("id")),
+        _parse_mapping(received.get("config")),
+        tuple(map(_parse_flag, flags)),
+        parse_trial_id(continues) if continues else "",
     )
 
 
-def progress(said: Any) -> Progress:
-    said = _mapping(said)
+def parse_progress(received: Any) -> Progress:
+    received = _parse_mapping(received)
     return Progress(
-        _count(said.get("step")), _span(said.get("epoch")), _metrics(said.get("metrics"))
+        _parse_count(received.get("step")),
+        _parse_nonnegative(received.get("epoch")),
+        _parse_metrics(received.get("metrics")),
     )
 
 
-def outcome(said: Any) -> Outcome:
-    said = _mapping(said)
-    if said.get("status") not in (COMPLETED, STOPPED, FAILED):
+def parse_outcome(received: Any) -> Outcome:
+    received = _parse_mapping(received)
+    if received.get("status") not in (COMPLETED, STOPPED, FAILED):
         raise ProtocolError
     return Outcome(
-        said["status"],
-        _metrics(said.get("metrics")),
-        _count(said.get("step")),
-        _span(said.get("epoch")),
-        line(said.get("error")),
-        seconds(said.get("seconds")),
+        received["status"],
+        _parse_metrics(received.get("metrics")),
+        _parse_count(received.get("step")),
+        _parse_nonnegative(received.get("epoch")),
+        parse_line(received.get("error")),
+        parse_seconds(received.get("seconds")),
     )
 
 
-def trial_id(said: Any) -> str:
-    if not isinstance(said, str) or not _IS_ID.fullmatch(said):
+def parse_trial_id(received: Any) -> str:
+    if not isinstance(received, str) or not _ID_PATTERN.fullmatch(received):
         raise ProtocolError
-    return said
+    return received
 
 
-def seconds(said: Any) -> float:
-    return _span(said)
+def parse_seconds(received: Any) -> float:
+    return _parse_nonnegative(received)
 
 
-def line(said: Any) -> str:
-    """A text as one line that does no harm on a screen, cut where it is long."""
-    if not isinstance(said, str):
+def parse_line(received: Any) -> str:
+    """The text as one printable line of at most 1000 characters."""
+    if not isinstance(received, str):
         raise ProtocolError
-    shown = "".join(
-        one if one.isprintable() else " " for one in " ".join(said[: 4 * _MAX_TEXT].split())
-    )
+    text = " ".join(received[: 4 * _MAX_TEXT].split())
+    shown = "".join(one if one.isprintable() else " " for one in text)
     return shown if len(shown) <= _MAX_TEXT else shown[: _MAX_TEXT - 3] + "..."
 
 
-def _flag(said: Any) -> str:
-    match = _IS_FLAG.fullmatch(said) if isinstance(said, str) else None
-    # They say of what shape the trial is. Where it writes, which recipe it executes and which files it
-    # reads is not the chief's to say.
+def _parse_flag(received: Any) -> str:
+    match = _FLAG_PATTERN.fullmatch(received) if isinstance(received, str) else None
+    # Only flags for the shape of a trial's cluster. The server must not decide where a client writes,
+    # which recipe it executes or which files it reads.
     if not match or match[1] not in FLAGS:
         raise ProtocolError
-    return said
+    return received
 
 
-def _metrics(said: Any) -> dict[str, float]:
-    said = _mapping(said)
-    if len(said) > _MAX_METRICS:
+def _parse_metrics(received: Any) -> dict[str, float]:
+    received = _parse_mapping(received)
+    if len(received) > _MAX_METRICS:
         raise ProtocolError
-    return {line(name): _number(value) for name, value in said.items()}
+    return {parse_line(name): _parse_number(value) for name, value in received.items()}
 
 
-def _mapping(said: Any) -> Mapping[str, Any]:
-    if not isinstance(said, dict):
+def _parse_mapping(received: Any) -> Mapping[str, Any]:
+    if not isinstance(received, dict):
         raise ProtocolError
-    return said
+    return received
 
 
-def _count(said: Any) -> int:
-    if type(said) is not int or not 0 <= said < 2**63:
+def _parse_count(received: Any) -> int:
+    if type(received) is not int or not 0 <= received < 2**63:
         raise ProtocolError
-    return said
+    return received
 
 
-def _span(said: Any) -> float:
-    number = _number(said)
+def _parse_nonnegative(received: Any) -> float:
+    number = _parse_number(received)
     if not math.isfinite(number) or number < 0:
         raise ProtocolError
     return number
 
 
-def _number(said: Any) -> float:
-    """A float, be it NaN, as a metric may well be."""
-    if type(said) not in (int, float):
+def _parse_number(received: Any) -> float:
+    """A float. NaN and infinities are valid, as metrics may have them."""
+    if type(received) not in (int, float):
         raise ProtocolError
     try:
-        return float(said)
+        return float(received)
     except OverflowError:
         raise ProtocolError from None

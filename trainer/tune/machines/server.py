@@ -1,11 +1,11 @@
-"""Which trials do other machines have?
+"""Which trials are assigned to other machines?
 
-The chief of a sweep holds the search, and hands out its trials to clients. keras-tuner has a server for
-that, over gRPC, which is not started: it has one thread and no authentication, does not learn that a
-client is gone, drops the errors of its oracle, and its clients wait up to an hour for it. Here the same
-calls (create, update and end a trial) go as JSON lines over this project's own connections: both sides
-show that they know the secret, clients carry the same settings or are refused, each side notices within
-seconds that the other is gone, and every wait has a deadline.
+`SweepServer` assigns the trials of a search to its clients. keras-tuner has a gRPC server for this, which
+is not used: it has one thread and no authentication, does not notice lost clients, drops errors of its
+oracle, and its clients wait up to an hour for it. Here the same calls (create, update and end a trial)
+are JSON lines over this project's own connections. Both sides prove that they know the secret, a client
+with other settings is refused, each side notices the loss of the other within seconds, and every wait has
+a deadline.
 """
 
 import contextlib
@@ -18,36 +18,35 @@ from typing import Any
 
 from strategies.cluster.spec import split_address
 from strategies.errors import ClusterError, Resumable
-from strategies.network import shared_secret as secret_lib
+from strategies.network import shared_secret
 from strategies.network.connection import ProtocolError
 from strategies.network.handshake import AuthenticatedConnection, AuthenticatingListener
 from strategies.network.signed_channel import CHIEF, SignedChannel
 from strategies.network.sockets import listen_at
 from strategies.rendezvous.mismatch import listed
 from trainer.tune.machines.admission import Admission
-from trainer.tune.machines.call_queue import AT_ONCE, CallQueue
-from trainer.tune.machines.client_session import ClientSession, SearchFailed
+from trainer.tune.machines.call_queue import HIGH, CallQueue
+from trainer.tune.machines.client_session import ClientSession, SearchError
 from trainer.tune.search.trial_source import TrialSource
 
-_LOOK_EVERY_S = 0.1
-_FAREWELL_S = 10.0  # For clients to hear that the sweep is over, and to leave.
-_WAY_OUT = "correct it, or say with --bind where to listen"
+_POLL_INTERVAL_S = 0.1
+_CLOSE_TIMEOUT_S = 10.0  # For the clients to learn that the sweep has finished, and to disconnect.
 
 
 class SweepServer:
-    """Hands out the trials of `search` to whoever has the same `fingerprint` and knows the `secret`.
+    """Assigns the trials of `search` to clients with the same `fingerprint` and `secret`.
 
     Args:
-      search: the sweep itself. It is called from one thread, and never twice at a time.
-      address: host:port, where the others reach the chief.
-      bind: the host on which to listen, if it is not that of `address`.
-      fingerprint: what every task must have in common, as JSON: versions, the sweep's settings.
-      secret: empty for none.
+      search: the sweep's trials. Only one call at a time is made, always from the same thread.
+      address: host:port at which the clients reach the server.
+      bind: the host to listen at, if it differs from that of `address`.
+      fingerprint: what must be the same on all tasks, as JSON: versions, the sweep's settings.
+      secret: the shared secret, or empty for none.
       peer_timeout_s: seconds of silence after which a client is lost.
-      say: tells a person who came and went, line by line, from any thread.
-      expected: the clients that are known to be started. One that comes when the sweep is over already
-        would wait for its chief, and end as one to be started again: so for them the chief stays.
-      expect_for_s: seconds for them to come.
+      print_line: prints a line about the clients. It is called from any thread.
+      expected_clients: names of clients that are known to be started. If the sweep finishes before they
+        have connected, the server waits for them: they would otherwise fail as they find no server.
+      expect_for_s: seconds that it waits for them, from now.
     """
 
     def __init__(
@@ -58,164 +57,187 @@ class SweepServer:
         fingerprint: Mapping[str, Any],
         secret: bytes,
         peer_timeout_s: float,
-        say: Callable[[str], None],
-        expected: Collection[str] = (),
+        print_line: Callable[[str], None],
+        expected_clients: Collection[str] = (),
         expect_for_s: float = 0.0,
     ):
         self._search = search
-        self._expected, self._expect_until = expected, time.monotonic() + expect_for_s
+        self._expected_clients = expected_clients
+        self._expect_until = time.monotonic() + expect_for_s
         self._address, self._bind = address, bind
         self._secret = secret
         self._peer_timeout_s = peer_timeout_s
-        self._say = say
-        self._desk = CallQueue()
-        self._door = Admission(fingerprint, self._make_guest, peer_timeout_s)
+        self._print_line = print_line
+        self._call_queue = CallQueue()
+        self._admission = Admission(fingerprint, self._make_session, peer_timeout_s)
         self._failure: Exception | None = None
-        self._looking: Future | None = None
-        self._is_over = self._is_leaving = self._said_late = False
-        self._leave_at = math.inf
+        self._finished_check: Future | None = None
+        self._is_finished = self._is_closing = self._reported_missing = False
+        self._close_at = math.inf
 
     def serve(
         self,
         startup_timeout_s: float,
         stop_requested: Callable[[], bool],
-        on_look: Callable[[], None] = lambda: None,
+        on_poll: Callable[[], None] = lambda: None,
     ) -> None:
-        """Returns when the sweep is over and the clients know, or a stop was asked for.
+        """Returns when the sweep has finished and the clients know, or after a stop was requested.
 
-        `on_look` is called several times a second.
+        Args:
+          startup_timeout_s: the longest time without a client while there are trials left.
+          stop_requested: whether a stop is requested.
+          on_poll: called several times per second.
 
         Raises:
-          ClusterError: the address cannot be had, or no caller knew the secret.
-          Resumable: trials are left, and for `startup_timeout_s` there was no client.
-          Exception: what the search raised.
+          ClusterError: the server cannot listen at its address, or no caller knew the secret.
+          Resumable: there was no client for `startup_timeout_s`, and there are trials left.
+          Exception: any error of the search.
         """
         with contextlib.ExitStack() as stack:
-            listener = stack.enter_context(self._listen())
-            reception = AuthenticatingListener(listener, self._secret, {"sweep": CHIEF})
-            stack.enter_context(reception)
-            stack.enter_context(self._desk)
-            stack.callback(self._leave)
-            self._say(f"the sweep's chief listens at {_where(listener)}{self._warning()}")
-            self._receive(reception, startup_timeout_s, stop_requested, on_look)
+            socket = stack.enter_context(self._listen())
+            listener = AuthenticatingListener(socket, self._secret, {"sweep": CHIEF})
+            stack.enter_context(listener)
+            stack.enter_context(self._call_queue)
+            stack.callback(self._close)
+            self._print_line(
+                f"the sweep's server listens at {_local_address(socket)}{self._secret_warning()}"
+            )
+            self._accept_clients(listener, startup_timeout_s, stop_requested, on_poll)
 
     def _listen(self):
         port = split_address(self._address)[1]
         if not self._bind:
-            return listen_at(self._address, "the address of the sweep's chief", _WAY_OUT)
+            fix = "correct it, or set --bind to an address of this machine"
+            return listen_at(self._address, "the address of the sweep's server", fix)
         host = f"[{self._bind}]" if ":" in self._bind else self._bind
         try:
             split_address(f"{host}:{port}")
         except ValueError:
             raise ClusterError(
                 f"`--bind` must be an address of this machine. Received: {self._bind!r}; "
-                "try 0.0.0.0, for all of them."
+                "try 0.0.0.0, for all interfaces."
             ) from None
         return listen_at(f"{host}:{port}", "`--bind`", "try --bind=0.0.0.0, for all interfaces")
 
-    def _warning(self) -> str:
-        return "" if self._secret else "; no secret: whoever reaches it takes part (SECURITY.md)"
+    def _secret_warning(self) -> str:
+        if self._secret:
+            return ""
+        return "; no secret: any process that can reach it can take part (SECURITY.md)"
 
-    def _receive(self, reception, startup_timeout_s, stop_requested, on_look) -> None:
+    def _accept_clients(
+        self,
+        listener: AuthenticatingListener,
+        startup_timeout_s: float,
+        stop_requested: Callable[[], bool],
+        on_poll: Callable[[], None],
+    ) -> None:
         while not stop_requested() and not self._is_done():
-            on_look()
-            if met := reception.next_caller(time.monotonic() + _LOOK_EVERY_S):
-                threading.Thread(target=self._welcome, args=(met,), daemon=True).start()
-            self._look_at_search()
-            if not self._is_over:
-                self._check_alone(reception, startup_timeout_s)
+            on_poll()
+            if caller := listener.next_caller(time.monotonic() + _POLL_INTERVAL_S):
+                threading.Thread(target=self._handle_caller, args=(caller,), daemon=True).start()
+            self._poll_search()
+            if not self._is_finished:
+                self._check_has_clients(listener, startup_timeout_s)
 
-    def _look_at_search(self) -> None:
+    def _poll_search(self) -> None:
         if self._failure:
             raise self._failure
-        if self._looking and self._looking.done():
-            self._is_over, self._looking = self._looking.result(), None
-        # At the desk, as a search that thinks would hold up the door.
-        self._looking = self._looking or self._desk.submit(AT_ONCE, lambda: self._search.is_over)
+        if self._finished_check and self._finished_check.done():
+            self._is_finished, self._finished_check = self._finished_check.result(), None
+        # Through the queue, as a busy search would block this thread, which accepts clients.
+        if not self._finished_check:
+            self._finished_check = self._call_queue.submit(HIGH, lambda: self._search.is_finished)
 
     def _is_done(self) -> bool:
-        """The sweep is over, and every client came, heard so and left, or had the time to."""
-        if not self._is_over or self._expects_more():
+        """The sweep has finished, and every client knows and has disconnected, or had time to."""
+        if not self._is_finished or self._has_missing_clients():
             return False
-        guests = self._door.guests()
-        if any(guest.trials for guest in guests):
+        sessions = self._admission.sessions()
+        if any(session.trials for session in sessions):
             return False
-        self._leave_at = min(self._leave_at, time.monotonic() + _FAREWELL_S)
-        return not guests or time.monotonic() >= self._leave_at
+        self._close_at = min(self._close_at, time.monotonic() + _CLOSE_TIMEOUT_S)
+        return not sessions or time.monotonic() >= self._close_at
 
-    def _expects_more(self) -> bool:
-        """Whether some that were started are still to hear that the sweep is over."""
-        late = sorted({*self._expected} - self._door.heard_of)
-        if not late or time.monotonic() >= self._expect_until:
+    def _has_missing_clients(self) -> bool:
+        """Whether to wait for expected clients that have not connected yet."""
+        missing = sorted({*self._expected_clients} - self._admission.seen_names)
+        if not missing or time.monotonic() >= self._expect_until:
             return False
-        if not self._said_late:
-            self._said_late = True
-            self._say(f"the sweep is over; waiting for {listed(late)} to hear so")
+        if not self._reported_missing:
+            self._reported_missing = True
+            self._print_line(
+                f"the sweep has finished; waiting for clients that have not connected: {listed(missing)}"
+            )
         return True
 
-    def _check_alone(self, reception: AuthenticatingListener, startup_timeout_s: float) -> None:
-        if self._door.alone_s() < startup_timeout_s:
+    def _check_has_clients(
+        self, listener: AuthenticatingListener, startup_timeout_s: float
+    ) -> None:
+        if self._admission.seconds_without_clients() < startup_timeout_s:
             return
-        if reception.imposters and not self._door.was_used:
-            raise secret_lib.differ(
-                f"a caller from {listed(sorted(reception.imposters))} that does not know the secret of "
-                "the sweep's chief, and no other client"
+        if listener.imposters and not self._admission.had_client:
+            raise shared_secret.differ(
+                f"a caller from {listed(sorted(listener.imposters))} that does not know the secret of "
+                "the sweep's server, and no other client"
             )
         raise Resumable(
-            f"the sweep's chief at {self._address} had no client for {startup_timeout_s:g} s, and trials "
-            "are left; start clients, or correct the address they call, and run the same command again."
+            f"the sweep's server at {self._address} had no client for {startup_timeout_s:g} s, and there "
+            "are trials left; start clients, or correct the address they connect to, and run the same "
+            "command again to resume."
         )
 
-    def _leave(self) -> None:
-        self._is_leaving = True
+    def _close(self) -> None:
+        self._is_closing = True
         reason = "it failed" if self._failure else "it was stopped"
-        self._door.close(lambda guest: guest.dismiss(reason), _FAREWELL_S)
+        self._admission.close(lambda session: session.disconnect(reason), _CLOSE_TIMEOUT_S)
 
-    # One client's thread.
+    # In the thread of one client.
 
-    def _welcome(self, met: AuthenticatedConnection) -> None:
-        wire = SignedChannel(met, CHIEF)
+    def _handle_caller(self, caller: AuthenticatedConnection) -> None:
+        channel = SignedChannel(caller, CHIEF)
         try:
-            guest = self._door.let_in(wire, met.said)
+            session = self._admission.admit(channel, caller.said)
         except (ClusterError, Resumable) as error:
             with contextlib.suppress(OSError):
-                self._say(f"a client at {wire.host} was refused: {error}")
-                wire.send({"refused": str(error), "input": isinstance(error, ClusterError)})
+                self._print_line(f"a client at {channel.host} was refused: {error}")
+                channel.send({"refused": str(error), "input": isinstance(error, ClusterError)})
         except (OSError, ProtocolError):
-            pass  # It is gone, or never was a client.
+            pass  # The caller is gone, or not a client of a sweep.
         else:
-            self._attend(guest)
-        wire.close()
+            self._serve_client(session)
+        channel.close()
 
-    def _make_guest(self, wire: SignedChannel, name: str) -> ClientSession:
-        return ClientSession(wire, name, self._search, self._desk, lambda: self._is_over)
+    def _make_session(self, channel: SignedChannel, name: str) -> ClientSession:
+        return ClientSession(
+            channel, name, self._search, self._call_queue, lambda: self._is_finished
+        )
 
-    def _attend(self, guest: ClientSession) -> None:
+    def _serve_client(self, session: ClientSession) -> None:
         try:
-            self._say(f"{guest} takes part")
-            lost = guest.serve(self._peer_timeout_s)
-            guest.dismiss(lost)
-            left = guest.leave()
-            if not self._is_leaving and (lost or not self._is_over):
-                how = f"was lost ({lost})" if lost else "left"
-                self._say(f"{guest} {how}{_given_back(left)}")
-        except SearchFailed as failed:
-            self._failure = self._failure or failed.__cause__
-        except Exception as fault:  # In this thread nobody would hear of it.
-            self._failure = self._failure or fault
+            self._print_line(f"{session} connected")
+            loss = session.serve(self._peer_timeout_s)
+            session.disconnect(loss)
+            trial_ids = session.requeue_trials()
+            if not self._is_closing and (loss or not self._is_finished):
+                end = f"was lost ({loss})" if loss else "disconnected"
+                self._print_line(f"{session} {end}{_requeued(trial_ids)}")
+        except SearchError as error:
+            self._failure = self._failure or error.__cause__
+        except Exception as error:  # `serve` raises it, as this thread has no caller.
+            self._failure = self._failure or error
         finally:
-            guest.dismiss("it failed")
-            self._door.leave(guest)
+            session.disconnect("it failed")
+            self._admission.remove(session)
 
 
-def _given_back(trials: list[str]) -> str:
-    if not trials:
+def _requeued(trial_ids: list[str]) -> str:
+    if not trial_ids:
         return ""
-    if len(trials) == 1:
-        return f"; trial {trials[0]} goes to another"
-    return f"; trials {listed(trials)} go to others"
+    if len(trial_ids) == 1:
+        return f"; trial {trial_ids[0]} is requeued"
+    return f"; trials {listed(trial_ids)} are requeued"
 
 
-def _where(listener) -> str:
-    host, port = listener.getsockname()[:2]
+def _local_address(socket) -> str:
+    host, port = socket.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,1 +1,1 @@
-"""Which trial is next, and what came of the others?"""
+"""Which trial is next, and how did the others end?"""

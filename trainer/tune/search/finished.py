@@ -1,7 +1,7 @@
-"""Has a sweep come to its end, for who reads its folder and does not hold it?
+"""Has the sweep in a folder finished? (Answers a client that cannot reach the server.)
 
-A client that is lost in the last moments may be started again after its chief has ended, and would wait
-for it in vain. Where the two share a folder the ledger tells.
+A client may be started again after its server has exited, and would wait for it until its timeout. If the
+two share the sweep's folder, the ledger there shows that no trial is left.
 """
 
 import pathlib
@@ -13,12 +13,12 @@ from strategies.errors import InputError
 from trainer.tune.search.search import Search
 
 
-def is_over(folder: pathlib.Path, search_in: Callable[[pathlib.Path], Search]) -> bool:
-    """Whether the sweep in a folder has no trial left; `search_in` makes its search from a folder."""
+def has_finished(folder: pathlib.Path, open_search: Callable[[pathlib.Path], Search]) -> bool:
+    """Whether the sweep in `folder` has no trial left. `open_search` opens the search of a folder."""
     with tempfile.TemporaryDirectory() as scratch:
-        try:  # In a copy, as the ledger is the chief's: who asks for a trial is given it there.
+        try:  # On a copy: asking for a trial writes to the ledger, which belongs to the server.
             shutil.copy(folder / "ledger.jsonl", scratch)
-            search = search_in(pathlib.Path(scratch))
-            return search.ask("nobody") is None and search.is_over
+            search = open_search(pathlib.Path(scratch))
+            return search.ask("nobody") is None and search.is_finished
         except (InputError, OSError):
-            return False  # None that can be read, or another sweep's.
+            return False  # There is no readable ledger, or it belongs to another sweep.

@@ -1,9 +1,9 @@
-"""What of keras-tuner's oracles has to be otherwise here?
+"""How do keras-tuner's oracles become replayable?
 
-Their `create_trial` and `end_trial` are not used: they lock by the thread's name, with a call that Python
-has deprecated, keep the lock where they fail, write files, and give up after some failures. What
-proposes values, `populate_space`, is theirs throughout. It is made to follow from the seed, the trials
-so far and their scores alone, so that a journal of these brings an oracle back.
+`populate_space`, which suggests values, is keras-tuner's. Here its result depends only on the seed, the
+trials so far and their scores, so replaying these restores an oracle. keras-tuner's `create_trial` and
+`end_trial` are not used: they lock by the thread's name with a call that Python has deprecated, keep the
+lock if they fail, write files, and give up after some failures.
 """
 
 import itertools
@@ -26,46 +26,49 @@ from trainer.tune.space.dimension import MAX_STEPS
 from trainer.tune.space.space import Space
 
 _RUNNING, _COMPLETED, _FAILED = "RUNNING", "COMPLETED", "FAILED"
-_MOST_COLLISIONS = 10_000
+_MAX_COLLISIONS = 10_000
 
 
 class ReplayableOracle(keras_tuner.Oracle):
-    """What all have in common. Ids are those of the sweep, in the order in which trials are given out."""
+    """What all tuners have in common. Trials have the sweep's ids, in the order of their suggestion."""
 
-    waits = False  # Whether the end of a trial can bring another one.
+    waits = False  # Whether the end of a trial can make another suggestion possible.
 
     def __init__(self, space: Space, objective: Objective, seed: int, **settings: Any):
-        sought = keras_tuner.Objective(objective.name, objective.direction)
-        super().__init__(objective=sought, hyperparameters=space.hyperparameters(), **settings)
-        self.seed = seed  # Set here, as the constructor would take 0 for none.
+        super().__init__(
+            objective=keras_tuner.Objective(objective.name, objective.direction),
+            hyperparameters=space.hyperparameters(),
+            **settings,
+        )
+        self.seed = seed  # Set here: the constructor would replace 0 by a random seed.
         self.verbose = 0
         self.space = space
-        if space.size is None:  # Else what is left is looked for, below.
-            self._max_collisions = _MOST_COLLISIONS
+        if space.size is None:  # For a finite space, `_random_values` chooses from what is left.
+            self._max_collisions = _MAX_COLLISIONS
 
     @property
     def is_quick(self) -> bool:
-        """Whether the next values are cheap to find."""
+        """Whether the next suggestion needs no model fit."""
         return True
 
     def check(self, max_trials: float) -> None:
-        """Raises ConfigError where it cannot search this space with so many trials."""
+        """Raises ConfigError if the tuner cannot search this space with this number of trials."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Values for the next trial. The same until a trial begins or ends."""
-        # Anew for each trial: keras-tuner counts on from it, so that seeds 1 and 2 had trials in common.
+        """Values for the next trial, or None. They do not change until a trial begins or ends."""
+        # A new state per trial: keras-tuner increments the seed, so seeds 1 and 2 would share trials.
         self._seed_state = random.Random(f"{self.seed} {trial_id}").getrandbits(64)
         response = self.populate_space(trial_id)
         if response["status"] != _RUNNING:
             return None
-        # In Python's own types: some that bayesian suggests are numpy's.
+        # Converted to Python's types, as bayesian suggests some of NumPy's.
         values = response["values"].items()
         return {
             name: value.item() if isinstance(value, np.generic) else value for name, value in values
         }
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
-        """Takes notice that a trial was given out with these values."""
+        """Records that a trial with these values has begun."""
         hyperparameters = self.hyperparameters.copy()
         hyperparameters.values = dict(values)
         self.trials[trial_id] = self.ongoing_trials[trial_id] = Trial(hyperparameters, trial_id)
@@ -73,26 +76,26 @@ class ReplayableOracle(keras_tuner.Oracle):
         self._tried_so_far.add(self._compute_values_hash(values))
 
     def end(self, trial_id: str, score: float | None) -> None:
-        """Takes notice of a trial's score; None: it failed."""
+        """Records a trial's score; None: it failed."""
         trial = self.ongoing_trials.pop(trial_id)
         trial.status, trial.score = (_FAILED if score is None else _COMPLETED), score
         self.end_order.append(trial_id)
 
     def _random_values(self) -> dict[str, Any] | None:
-        """Values not yet tried. keras-tuner gives up on a finite space before its last."""
+        """Values not tried yet. keras-tuner would give up on a finite space before its last setting."""
         values = super()._random_values()
         if values is not None or self.space.size is None:
             return values
-        left = [setting for setting in self.space.settings() if not self._duplicate(setting)]
-        return random.Random(self._seed_state).choice(left) if left else None
+        untried = [setting for setting in self.space.settings() if not self._duplicate(setting)]
+        return random.Random(self._seed_state).choice(untried) if untried else None
 
 
 class Random(ReplayableOracle, oracles.RandomSearchOracle):
-    """Values at random, as they are."""
+    """Random search."""
 
 
 class Grid(ReplayableOracle, oracles.GridSearchOracle):
-    """All values in turn. A range without steps is cut into eleven."""
+    """Grid search. A range without a step is tried at eleven values."""
 
     def check(self, max_trials: float) -> None:
         for dimension in self.space.dimensions:
@@ -104,21 +107,21 @@ class Grid(ReplayableOracle, oracles.GridSearchOracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         response = super().populate_space(trial_id)
-        # keras-tuner waits for a trial to end, in case it brings new dimensions. Here none does.
+        # keras-tuner waits for a trial to end, as it might add dimensions. Here none can.
         self._populate_next = [trial_id]
         return response
 
 
 class Bayesian(ReplayableOracle, oracles.BayesianOptimizationOracle):
-    """Values at random at first, and then where a Gaussian process expects the most.
+    """Bayesian optimization: random values first, then those that a Gaussian process prefers.
 
-    It begins with three trials for each dimension, as in keras-tuner, but with no more than eight.
+    The first three trials per dimension are random, as in keras-tuner, but at most eight.
     """
 
     def __init__(self, space: Space, objective: Objective, seed: int):
         num_initial_points = min(3 * len(space.dimensions), 8)
         super().__init__(space, objective, seed, num_initial_points=num_initial_points)
-        # The process says so of each bound that it meets; the suggestion is none the worse.
+        # It warns of each hyperparameter at its bound, which does not make the suggestion worse.
         warnings.filterwarnings(
             "ignore", category=ConvergenceWarning, module="sklearn.gaussian_process"
         )
@@ -128,10 +131,11 @@ class Bayesian(ReplayableOracle, oracles.BayesianOptimizationOracle):
         return len(self._completed()) < self.num_initial_points
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        # Both anew for each trial: a sweep that is resumed has not made the earlier ones' draws and fits.
+        # Both are new for each trial: a resumed sweep has not repeated the earlier draws and fits.
         self._random_state = np.random.RandomState([self.seed, len(self.trials)])
         self.gpr = self._make_gpr()
-        # On one core: the same bits on any machine's number of them, and thrice as fast, being small.
+        # On one core: the result has the same bits on any machine, and these small fits are three times
+        # as fast.
         with threadpool_limits(1):
             response = super().populate_space(trial_id)
         if response["values"] is not None and self._duplicate(response["values"]):
@@ -139,16 +143,16 @@ class Bayesian(ReplayableOracle, oracles.BayesianOptimizationOracle):
         return response
 
     def _vectorize_trials(self) -> tuple[np.ndarray, np.ndarray]:
-        """The trials as points. For those under way the process guesses, from those completed."""
+        """The trials as points. Scores of running trials are predicted from the completed ones."""
         if self.ongoing_trials:
-            everything = self.trials, self.ongoing_trials
+            saved = self.trials, self.ongoing_trials
             self.trials, self.ongoing_trials = self._completed(), {}
             self.gpr.fit(*super()._vectorize_trials())
-            self.trials, self.ongoing_trials = everything
+            self.trials, self.ongoing_trials = saved
         return super()._vectorize_trials()
 
     def _get_hp_bounds(self) -> np.ndarray:
-        # At 1 itself an integer would be one above its range.
+        # A probability of exactly 1 would give an integer one above its range.
         return super()._get_hp_bounds() * (1 - 1e-6)
 
     def _completed(self) -> dict[str, Trial]:
@@ -156,7 +160,7 @@ class Bayesian(ReplayableOracle, oracles.BayesianOptimizationOracle):
 
 
 class Hyperband(ReplayableOracle, oracles.HyperbandOracle):
-    """Many trials for few epochs, the best of which go on for more, in brackets of their own."""
+    """Hyperband: many trials for few epochs, of which the best continue for more epochs."""
 
     waits = True
 
@@ -164,8 +168,8 @@ class Hyperband(ReplayableOracle, oracles.HyperbandOracle):
         for dimension in self.space.dimensions:
             if dimension.name in ("train.epochs", "train.steps"):
                 raise ConfigError(
-                    f"`space.{dimension.name}` is not for hyperband, which decides how long trials last. "
-                    f"Received: {brief(dimension.as_dict())}; take it out, or use another --tuner."
+                    f"`space.{dimension.name}` cannot be searched by hyperband, which sets the trials' "
+                    f"length. Received: {brief(dimension.as_dict())}; remove it, or use another --tuner."
                 )
         brackets = range(self._get_num_brackets())
         needed = min(sum(self._get_size(bracket, round_num=0) for bracket in brackets), max_trials)
@@ -179,12 +183,12 @@ class Hyperband(ReplayableOracle, oracles.HyperbandOracle):
         trial = self.trials[trial_id]
         super().end(trial_id, score)
         if score is None:
-            # Worst rather than failed: keras-tuner waits for as many scores as it had trials.
+            # Scored as the worst instead of as failed: keras-tuner waits for a score of every trial.
             trial.status = _COMPLETED
             trial.score = math.inf if self.objective.direction == "min" else -math.inf
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        # A failed trial is never continued: its place in the round stays empty.
+        # A failed trial is never continued: its entry in the round is skipped.
         while True:
             response = super().populate_space(trial_id)
             past = (response.get("values") or {}).get("tuner/trial_id")

@@ -1,8 +1,8 @@
-"""What has the sweep decided so far, whatever was killed since?
+"""What has the sweep decided so far, even if it was killed since?
 
-`ledger.jsonl` has a line for each trial given out, interrupted and ended, in the order in which it
-happened, and safe on the disk before anybody acts on it. Its first line is what the sweep was asked.
-Read from the beginning it leads to where the sweep stood.
+`ledger.jsonl` has a line for each trial that was assigned, interrupted or ended, in the order in which
+this happened. Each line is on the disk before anything acts on it. The first line has the sweep's
+settings. Replaying the lines restores the state of the sweep.
 """
 
 import json
@@ -21,14 +21,14 @@ Event = dict[str, Any]
 
 
 class Ledger:
-    """The ledger of one sweep. `events` are those it held when it was opened, the first apart."""
+    """The ledger of one sweep. `events` are the lines at the time it was opened, without the first."""
 
-    def __init__(self, path: pathlib.Path, asked: Mapping[str, Any]):
-        """Opens the ledger, or begins one for a sweep of which `asked` is asked.
+    def __init__(self, path: pathlib.Path, settings: Mapping[str, Any]):
+        """Opens the ledger of the sweep with these settings, and creates it if there is none.
 
         Raises:
           WorkdirError: it cannot be read or written, or is damaged.
-          InputError: it is of a sweep of which something else was asked.
+          InputError: it belongs to a sweep with other settings.
         """
         self._path = path
         try:
@@ -36,13 +36,15 @@ class Ledger:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self.events = self._open(json.loads(to_json(dict(asked))))  # Its tuples as lists.
+            self.events = self._open(
+                json.loads(to_json(dict(settings)))
+            )  # With lists instead of tuples.
         except BaseException:
             self.close()
             raise
 
     def write(self, event: str, **values: Any) -> None:
-        """Adds a line, and returns once it is safe. Raises WorkdirError where it cannot be."""
+        """Appends a line, and returns once it is on the disk. Raises WorkdirError if that fails."""
         try:
             self._file.write(to_json({"event": event, **values}).encode() + b"\n")
             os.fsync(self._file.fileno())
@@ -52,26 +54,26 @@ class Ledger:
     def close(self) -> None:
         self._file.close()
 
-    def _open(self, asked: Mapping[str, Any]) -> list[Event]:
+    def _open(self, settings: Mapping[str, Any]) -> list[Event]:
         try:
             events = _read(self._path, self._file)
         except OSError as error:
             raise self._unwritable(error) from None
         if events:
-            _check_same(self._path, events.pop(0), asked)
+            _check_same(self._path, events.pop(0), settings)
         else:
-            self.write(BEGUN, asked=asked)
+            self.write(BEGUN, asked=settings)
         return events
 
     def _unwritable(self, error: OSError) -> WorkdirError:
         return WorkdirError(
             f"`--workdir` cannot be used ({error.strerror}). Received: {str(self._path)!r}; choose a "
-            "folder that you may write to, with room, and run again."
+            "folder that is writable and has free space, and run the same command again."
         )
 
 
 def _read(path: pathlib.Path, file: Any) -> list[Event]:
-    """The whole lines. A last one that was cut short, as by a kill, is taken off."""
+    """The events of all complete lines. An incomplete last line, left by a kill, is removed."""
     file.seek(0)
     *lines, rest = file.read().split(b"\n")
     if rest:
@@ -83,23 +85,23 @@ def _read(path: pathlib.Path, file: Any) -> list[Event]:
             events.append({"event": event["event"], **event})
         except (ValueError, TypeError, KeyError, RecursionError):
             raise WorkdirError(
-                f"`--workdir` holds a damaged sweep. Received: line {number} of {str(path)!r}; take "
-                "that line and what follows it out, or choose another folder."
+                f"`--workdir` holds a damaged sweep. Received: line {number} of {str(path)!r}; remove "
+                "that line and all after it, or choose another folder."
             ) from None
     return events
 
 
-def _check_same(path: pathlib.Path, begun: Event, asked: Mapping[str, Any]) -> None:
+def _check_same(path: pathlib.Path, begun: Event, settings: Mapping[str, Any]) -> None:
     before = begun.get("asked")
     if begun["event"] != BEGUN or not isinstance(before, dict):
         raise WorkdirError(
-            f"`--workdir` holds a damaged sweep. Received: {str(path)!r}, which does not begin as a "
-            "ledger does; choose another folder."
+            f"`--workdir` holds a damaged sweep. Received: {str(path)!r}, whose first "
+            "line is not that of a ledger; choose another folder."
         )
-    for name in {**before, **asked}:
-        if before.get(name) != asked.get(name):
+    for name in {**before, **settings}:
+        if before.get(name) != settings.get(name):
             raise InputError(
-                f"`--workdir` was begun with another sweep: `{name}` was {brief(before.get(name))}. "
-                f"Received: {brief(asked.get(name))} for {str(path.parent)!r}; choose another folder, "
-                "or give the old value."
+                f"`--workdir` holds a sweep with other settings: `{name}` was {brief(before.get(name))}. "
+                f"Received: {brief(settings.get(name))} for {str(path.parent)!r}; choose another folder, "
+                "or use the old value."
             )

@@ -1,7 +1,7 @@
-"""Which values come next?
+"""Which values are tried next?
 
-keras-tuner's oracles say so. Here they are asked and told one trial at a time, and can be brought
-back to where they were by a journal of what they answered. None of it touches the disk.
+keras-tuner's oracles suggest them. `Oracle` asks one trial at a time, and restores an oracle's state by
+replaying its earlier answers. Nothing here reads or writes a file.
 """
 
 import math
@@ -9,21 +9,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from strategies.errors import InputError
+from trainer.cli.tuners import TUNERS
 from trainer.config.fields import brief
 from trainer.tune.search.record import Objective
 from trainer.tune.space.space import Space
 
 if TYPE_CHECKING:
     from trainer.tune.search.keras_tuner_oracles import ReplayableOracle
-from trainer.cli.tuners import TUNERS
 
-_OWN = "tuner/"  # What Hyperband adds to the values of a trial.
+_PREFIX = "tuner/"  # Of the entries that Hyperband adds to a trial's values.
 
 
 class Suggestion(NamedTuple):
-    """A trial to make. `values` are keras-tuner's, of the dimensions that are active in it.
+    """The values of a new trial, as keras-tuner has them, for the dimensions active in it.
 
-    Hyperband says how many `epochs` it lasts in all, and which trial it `continues`, or "".
+    With Hyperband, `epochs` is how many the trial has in all, and `continues` the id of the trial whose
+    checkpoint it starts from, or "".
     """
 
     id: str
@@ -33,10 +34,10 @@ class Suggestion(NamedTuple):
 
 
 class Oracle:
-    """Says which trial is next, given all that was asked and told before. Not safe among threads.
+    """Suggests the next trial, given all earlier calls. Not safe to call from several threads.
 
-    The same events in the same order give the same answers. `is_exhausted` is set once `ask` has
-    nothing more to say, whatever the trials under way come to.
+    The same calls in the same order give the same suggestions. `is_exhausted` becomes True once `ask`
+    cannot suggest another trial, however the running ones end.
     """
 
     def __init__(self, tuner: "ReplayableOracle", space: Space, max_trials: float):
@@ -45,7 +46,7 @@ class Oracle:
         self._max_trials = max_trials
 
     def ask(self) -> Suggestion | None:
-        """The next trial; None where there is none, be it for now."""
+        """The next trial. None: there is none, perhaps only until a running trial ends."""
         has_room = len(self._tuner.trials) < self._max_trials
         values = self._suggest() if has_room and not self.is_exhausted else None
         if values is None:
@@ -55,20 +56,20 @@ class Oracle:
         return self._begin(values)
 
     def tell(self, trial_id: str, score: float | None) -> None:
-        """Says how good a trial was, be it stopped halfway; None or NaN: it failed."""
+        """Records the objective of an ended trial. None, NaN or infinity: the trial failed."""
         is_score = score is not None and math.isfinite(score)
         self._tuner.end(trial_id, score if is_score else None)
 
     def replay(self, recorded: Suggestion) -> None:
-        """Does what the `ask` did that gave this answer, at no more than the cost of a random one.
+        """Repeats the call of `ask` that returned this, without fitting a model.
 
         Raises:
-          InputError: the answer would be another today.
+          InputError: `ask` would not return this now.
         """
         if self._tuner.is_quick:
             values = self._suggest()
             is_same = values is not None and self._suggestion(values) == recorded
-        else:  # What was suggested once is taken as it is, if only it could have been.
+        else:  # Fitting again would be slow, so any suggestion from the space is accepted.
             values = recorded.values
             is_same = self._suggestion(values) == recorded and self._space.holds(values)
         if not is_same:
@@ -87,8 +88,11 @@ class Oracle:
         return self._tuner.suggest(self._next_id)
 
     def _suggestion(self, values: Mapping[str, Any]) -> Suggestion:
-        searched = {name: value for name, value in values.items() if not name.startswith(_OWN)}
-        epochs, continues = values.get(f"{_OWN}epochs"), values.get(f"{_OWN}trial_id", "")
+        searched = {name: value for name, value in values.items() if not name.startswith(_PREFIX)}
+        epochs, continues = (
+            values.get(f"{_PREFIX}epochs"),
+            values.get(f"{_PREFIX}trial_id", ""),
+        )
         return Suggestion(self._next_id, searched, epochs, continues)
 
     def _begin(self, values: Mapping[str, Any]) -> Suggestion:
@@ -107,20 +111,19 @@ def create(
     max_epochs: int,
     factor: int,
 ) -> Oracle:
-    """The oracle of a checked space.
+    """Makes the oracle of a space that `check` has accepted.
 
     Args:
       tuner: one of TUNERS.
-      max_trials: how many trials it gives out at most; 0: 20 for random and bayesian, and as many as
-        there are for grid and hyperband.
-      max_epochs, factor: as keras-tuner's Hyperband has them; the others do not read them.
+      max_trials: the largest number of trials; 0: 20 for random and bayesian, all for grid and
+        hyperband.
+      max_epochs, factor: those of keras-tuner's Hyperband; the other tuners ignore them.
 
     Raises:
       ConfigError: the tuner cannot search this space.
     """
-    from trainer.tune.search import (
-        keras_tuner_oracles,  # Late: keras-tuner takes seconds to import.
-    )
+    # Imported here, as keras-tuner takes seconds to import.
+    from trainer.tune.search import keras_tuner_oracles
 
     row = TUNERS[tuner]
     settings = {"max_epochs": max_epochs, "factor": factor} if row.in_epochs else {}

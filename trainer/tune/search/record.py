@@ -1,4 +1,7 @@
-"""What is known of a trial, and which of two is better?"""
+"""What is known about a trial, and which of two trials is better?
+
+`TrialRecord` holds what is known; `Objective` compares, and `best` finds the best completed trial.
+"""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -8,7 +11,7 @@ from trainer.config.fields import ConfigError, brief, nearest
 
 RUNNING, COMPLETED, STOPPED, FAILED = "running", "completed", "stopped", "failed"
 
-# What a run's summary.json may hold that can be sought, and whether more of it is better.
+# The metrics of a run's summary.json that a sweep can optimize, and whether a larger one is better.
 _OBJECTIVES = {
     "test_accuracy": "max",
     "test_loss": "min",
@@ -21,17 +24,17 @@ _OBJECTIVES = {
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a sweep seeks: the name of a figure, and "max" or "min"."""
+    """What a sweep optimizes: the name of a metric, and the direction "max" or "min"."""
 
     name: str
     direction: str
 
     @classmethod
     def named(cls, name: str) -> "Objective":
-        """Raises ConfigError for a name that no run reports."""
+        """The objective of this name. Raises ConfigError for a metric that no run reports."""
         if name not in _OBJECTIVES:
             close = nearest(name, _OBJECTIVES)
-            hint = f"did you mean {close}?" if close else "take one of these."
+            hint = f"did you mean {close}?" if close else "choose one of these."
             raise ConfigError(
                 f"`--objective` must be one of {', '.join(_OBJECTIVES)}. Received: {brief(name)}; {hint}"
             )
@@ -43,12 +46,20 @@ class Objective:
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """One trial, under way or over.
+    """A trial, running or ended.
 
-    `values` are those that were searched, by dotted name. `metrics` are all figures of its summary, or
-    the last known of a trial under way; `step` and `epoch` say how far it came, of `epochs`. A trial
-    that is `stopped` was hopeless: it has an objective, as far as it came. `continues` names the trial
-    whose run it took further. `seconds` are spent running it, starts included.
+    Attributes:
+      id: a number, as text; trials are numbered in the order in which they began.
+      values: the searched values, by dotted name.
+      status: RUNNING, COMPLETED, STOPPED (early) or FAILED.
+      objective: the newest value of the objective; None if there is none, and for a failed trial.
+      metrics: all numbers of its summary.json, or the newest of a running trial.
+      error: why it failed.
+      seconds: the time spent on it, startup included, over all its starts.
+      step, epoch: how far it is; `epochs`: how many it has in all, 0 if it is measured in steps.
+      workdir: its folder, relative to the sweep's.
+      continues: the id of the trial whose checkpoint it started from; "" for none.
+      runner: the machine and slot that run it.
     """
 
     id: str
@@ -63,15 +74,15 @@ class TrialRecord:
     epochs: float = 0.0
     workdir: str = ""
     continues: str = ""
-    runner: str = ""  # Which slot of which machine has it.
+    runner: str = ""
 
 
 def best(objective: Objective, records: Iterable[TrialRecord]) -> TrialRecord | None:
-    """The best completed trial, of equal ones the first; None where none is completed."""
-    found = None
+    """The best completed trial, the first of equal ones; None if no trial has completed."""
+    top = None
     for record in records:
         if record.status != COMPLETED or record.objective is None:
             continue
-        if found is None or objective.is_better(record.objective, found.objective):
-            found = record
-    return found
+        if top is None or objective.is_better(record.objective, top.objective):
+            top = record
+    return top

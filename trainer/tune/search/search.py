@@ -1,8 +1,8 @@
-"""Which trials are there, and how does it stand with each?
+"""Which trials does the sweep have, and what is the state of each?
 
-The search asks its oracle for values, makes trials of them, and tells it what came of each. All of that
-is in the ledger before it is acted on, so a sweep that was killed is read back to where it stood: what
-had ended stays ended, and what was under way is given out again first.
+`Search` asks its oracle for values, makes trials from them, and tells it how each ended. All of this is
+in the ledger before anything acts on it, so a killed sweep is restored from there: trials that had ended
+stay ended, and those that were running are assigned again first.
 """
 
 import collections
@@ -32,15 +32,20 @@ MakeTrial = Callable[[Suggestion], tuple[ExperimentConfig, tuple[str, ...]]]
 
 
 class Search:
-    """The trials of a sweep; a `TrialSource` of them, safe to call from several threads.
+    """The trials of a sweep. It is a `TrialSource`, and safe to call from several threads.
+
+    `on_trial_end` is called with the record of each trial that ends, in the thread that reports it.
 
     Args:
-      objective: what is sought.
-      oracle: where values come from, fresh: it is brought to where the ledger stands.
-      ledger: of this sweep.
-      make_trial: a suggestion's config and flags. It raises ConfigError for a bad combination, which is
-        a trial that failed.
-      early_stop: one of `hopeless.RULES`.
+      objective: what the sweep optimizes.
+      oracle: suggests values. It must be new: the events of the ledger are replayed on it.
+      ledger: that of this sweep.
+      make_trial: returns a suggestion's config, and its flags of `launch` and `train`. If it raises
+        ConfigError, for an invalid combination of values, the trial fails with that error.
+      early_stop: one of `trainer.cli.tuners.RULES`.
+
+    Raises:
+      InputError: the ledger is not one that this oracle would have led to.
     """
 
     def __init__(
@@ -57,16 +62,16 @@ class Search:
         self._early_stop = early_stop
         self._lock = threading.RLock()
         self._records: dict[str, TrialRecord] = {}
-        self._made: dict[str, tuple[ExperimentConfig, tuple[str, ...]] | ConfigError] = {}
+        self._prepared: dict[str, tuple[ExperimentConfig, tuple[str, ...]] | ConfigError] = {}
         self._curves: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
         for event in ledger.events:
-            self._read(event)
-        # Under way once, and now nobody's.
-        self._waiting = [record.id for record in self._records.values() if record.status == RUNNING]
+            self._replay(event)
+        # Trials that were running when the sweep ended, and now have no runner.
+        self._queued = [record.id for record in self._records.values() if record.status == RUNNING]
 
     @property
-    def is_over(self) -> bool:
-        """No trial is to be had any more, and none is under way."""
+    def is_finished(self) -> bool:
+        """There is no trial left, and none is running."""
         with self._lock:
             running = any(record.status == RUNNING for record in self._records.values())
             return self._oracle.is_exhausted and not running
@@ -77,14 +82,19 @@ class Search:
             return list(self._records.values())
 
     def best(self) -> TrialRecord | None:
+        """The best completed trial; None if no trial has completed."""
         return best(self.objective, self.records())
 
     def config(self, trial_id: str) -> tuple[ExperimentConfig, tuple[str, ...]]:
-        """The config of a trial and its flags. Raises ConfigError for a bad combination."""
-        made = self._made[trial_id]
-        if isinstance(made, ConfigError):
-            raise made
-        return made
+        """A trial's config, and its flags of `launch` and `train`.
+
+        Raises:
+          ConfigError: the trial's values are an invalid combination.
+        """
+        prepared = self._prepared[trial_id]
+        if isinstance(prepared, ConfigError):
+            raise prepared
+        return prepared
 
     def ask(self, runner: str) -> TrialSpec | None:
         with self._lock:
@@ -95,7 +105,7 @@ class Search:
                     self.tell(trial_id, Outcome(FAILED, {}, error=str(error)))
             return None
 
-    def note(self, trial_id: str, progress: Progress) -> bool:
+    def report(self, trial_id: str, progress: Progress) -> bool:
         with self._lock:
             record = self._records[trial_id]
             self._records[trial_id] = dataclasses.replace(
@@ -106,12 +116,12 @@ class Search:
                 objective=progress.metrics.get(self.objective.name),
             )
             curve = self._curves[trial_id]
-            reached = progress.metrics.get(self.objective.name)
-            if reached is not None and (not curve or curve[-1][0] < progress.epoch):
-                curve.append((progress.epoch, reached))
-            others = {one: self._curves[one] for one in self._over()}
-            return self._early_stop == "median" and median_stopping.is_hopeless(
-                self.objective, curve, others
+            value = progress.metrics.get(self.objective.name)
+            if value is not None and (not curve or curve[-1][0] < progress.epoch):
+                curve.append((progress.epoch, value))
+            ended = {one: self._curves[one] for one in self._ended_ids()}
+            return self._early_stop == "median" and median_stopping.should_stop(
+                self.objective, curve, ended
             )
 
     def tell(self, trial_id: str, outcome: Outcome) -> None:
@@ -124,16 +134,16 @@ class Search:
             self._end(trial_id, ended)
             self.on_trial_end(self._records[trial_id])
 
-    def give_back(self, trial_id: str, seconds: float) -> None:
+    def requeue(self, trial_id: str, seconds: float) -> None:
         with self._lock:
             self._ledger.write(ledger.INTERRUPTED, id=trial_id, seconds=seconds)
             self._interrupt(trial_id, seconds)
-            self._waiting.append(trial_id)
+            self._queued.append(trial_id)
 
     def _next(self) -> str | None:
-        """The trial to give out: one that was under way before, else a new one."""
-        if self._waiting:
-            return self._waiting.pop(0)
+        """The id of the trial to assign next: one that was interrupted, or else a new one."""
+        if self._queued:
+            return self._queued.pop(0)
         suggestion = self._oracle.ask()
         if suggestion is None:
             return None
@@ -141,13 +151,12 @@ class Search:
         self._begin(suggestion)
         return suggestion.id
 
-    def _over(self) -> list[str]:
-        over = (COMPLETED, STOPPED)
-        return [record.id for record in self._records.values() if record.status in over]
+    def _ended_ids(self) -> list[str]:
+        return [one.id for one in self._records.values() if one.status in (COMPLETED, STOPPED)]
 
-    # What an event does to the search, whether it happens now or is read.
+    # The effect of an event, whether it happens now or is replayed from the ledger.
 
-    def _read(self, event: Mapping[str, Any]) -> None:
+    def _replay(self, event: Mapping[str, Any]) -> None:
         try:
             if event["event"] == ledger.ASKED:
                 suggestion = Suggestion(
@@ -171,10 +180,10 @@ class Search:
     def _begin(self, suggestion: Suggestion) -> None:
         epochs = 0.0
         try:
-            self._made[suggestion.id] = config, _ = self._make_trial(suggestion)
+            self._prepared[suggestion.id] = config, _ = self._make_trial(suggestion)
             epochs = 0.0 if config.train.steps else float(config.train.epochs)
         except ConfigError as error:
-            self._made[suggestion.id] = error
+            self._prepared[suggestion.id] = error
         self._records[suggestion.id] = TrialRecord(
             suggestion.id,
             suggestion.values,
@@ -196,15 +205,15 @@ class Search:
         )
 
     def _end(self, trial_id: str, ended: Mapping[str, Any]) -> None:
-        reached = ended["metrics"].get(self.objective.name)
+        objective = ended["metrics"].get(self.objective.name)
         status, error = ended["status"], ended["error"]
-        if status != FAILED and reached is None:
-            status, error = FAILED, f"the run told no {self.objective.name}"
-        self._oracle.tell(trial_id, None if status == FAILED else reached)
+        if status != FAILED and objective is None:
+            status, error = FAILED, f"the run reported no {self.objective.name}"
+        self._oracle.tell(trial_id, None if status == FAILED else objective)
         self._records[trial_id] = dataclasses.replace(
             self._records[trial_id],
             status=status,
-            objective=None if status == FAILED else reached,
+            objective=None if status == FAILED else objective,
             metrics=ended["metrics"],
             error=error,
             seconds=ended["seconds"],

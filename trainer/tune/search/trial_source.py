@@ -1,4 +1,7 @@
-"""What does a machine need to know to run a trial, and what does it tell of it?"""
+"""What does a machine need to know to run a trial, and what does it report about it?
+
+A machine asks a `TrialSource` for a `TrialSpec`, reports `Progress`, and tells it the `Outcome`.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,11 +10,14 @@ from typing import Any, Protocol
 
 @dataclasses.dataclass(frozen=True)
 class TrialSpec:
-    """A trial to run. All of it is JSON, as it may travel to another machine.
+    """A trial to run. It can be written as JSON, to be sent to another machine.
 
-    `config` is a whole config, as in a config.json; `flags` are those of `launch` and `train` that the
-    trial is started with. `continues` names the trial whose newest checkpoint it starts from, where
-    that can be found.
+    Attributes:
+      id: the trial's name, and that of its folder.
+      config: a complete config, as in a run's config.json.
+      flags: the flags of `launch` and `train` that the trial is started with.
+      continues: the id of the trial whose newest checkpoint this one starts from, if there is one on
+        the machine that runs it; "" for none.
     """
 
     id: str
@@ -22,7 +28,7 @@ class TrialSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a trial under way has come: `metrics` are the newest, named as in a summary."""
+    """How far a running trial is. `metrics` are the newest, under their names in summary.json."""
 
     step: int
     epoch: float
@@ -31,9 +37,14 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: `status` is completed, stopped or failed, and `error` says of what it failed.
+    """How a trial ended.
 
-    `seconds` were spent on it by who tells; `metrics` are the figures of its summary.
+    Attributes:
+      status: COMPLETED, STOPPED (early) or FAILED, of `record`.
+      metrics: those of its summary.json, or the newest if it has none.
+      step, epoch: the last ones.
+      error: why it failed.
+      seconds: the time that the reporting machine spent on it.
     """
 
     status: str
@@ -45,21 +56,21 @@ class Outcome:
 
 
 class TrialSource(Protocol):
-    """Where a machine has its trials from: the sweep itself, or its chief on another machine.
+    """Where a machine gets its trials from: the search itself, or the sweep's server.
 
-    Every call may raise Resumable, where the sweep is out of reach.
+    Every call may raise Resumable if the server is lost.
     """
 
-    is_over: bool  # No trial is to be had any more, now or later.
+    is_finished: bool  # There is no trial left, now or later.
 
     def ask(self, runner: str) -> TrialSpec | None:
-        """The next trial, which is then `runner`'s; None while there is none, be it for now."""
+        """Assigns the next trial to the slot `runner`. None: there is no trial, perhaps only for now."""
 
-    def note(self, trial_id: str, progress: Progress) -> bool:
-        """Takes notice of a trial under way. True if it is hopeless, and is to be stopped."""
+    def report(self, trial_id: str, progress: Progress) -> bool:
+        """Records the progress of a running trial. Returns whether the trial should be stopped early."""
 
     def tell(self, trial_id: str, outcome: Outcome) -> None:
-        """Records how a trial ended. Safe once this returns."""
+        """Records how a trial ended. The record is on the disk when this returns."""
 
-    def give_back(self, trial_id: str, seconds: float) -> None:
-        """Hands back a trial that was interrupted after `seconds`; it will be resumed."""
+    def requeue(self, trial_id: str, seconds: float) -> None:
+        """Returns a trial that was interrupted after `seconds`. It will be assigned again."""

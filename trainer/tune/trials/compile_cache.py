@@ -1,8 +1,8 @@
-"""What need not be compiled for every trial anew?
+"""How do trials avoid compiling the same program again?
 
-Most trials of a sweep differ in numbers alone, which are arguments of what XLA compiles, and compiling
-takes longer than a short trial trains. XLA can keep on the disk what it has compiled, and takes it from
-there where the program is the same; with equal bits, since it is the same code.
+They share XLA's persistent cache, in a temporary folder. Most trials of a sweep differ only in numbers
+that are arguments of the compiled program, and compiling takes longer than a short trial trains. The
+result has the same bits, since the code is the same.
 """
 
 import contextlib
@@ -16,17 +16,16 @@ _CACHE = "--tf_xla_persistent_cache_device_types=CPU --tf_xla_persistent_cache_d
 
 @contextlib.contextmanager
 def shared() -> Iterator[None]:
-    """Has the processes that are started meanwhile share what they compile.
+    """Lets the processes that are started inside the context share compiled programs.
 
-    In a folder of this process's, as code is for the processor, and the number of cores, that it was
-    compiled for.
+    The folder belongs to this process, as compiled code depends on the processor and the number of cores.
     """
     with tempfile.TemporaryDirectory(
         prefix="muster-compiled-", ignore_cleanup_errors=True
     ) as folder:
         os.environ[_FLAGS] = f"{os.environ.get(_FLAGS, '')} {_CACHE}{folder}".strip()
         if os.environ.get(_LEVEL) == "2":
-            # XLA warns of every program that it loads, as it takes a preference for a feature.
+            # XLA warns of every program that it loads, as it takes a tuning preference for a CPU feature.
             os.environ[_LEVEL] = "3"
         try:
             yield
@@ -35,7 +34,7 @@ def shared() -> Iterator[None]:
 
 
 def unshare(environ: MutableMapping[str, str]) -> None:
-    """Leaves out the processes that are started from now on, as those with fewer cores must be."""
+    """Turns the cache off for processes started with `environ`, as for those with fewer cores."""
     given = environ.pop(_FLAGS, "").partition(_CACHE)[0].strip()
     if given:
         environ[_FLAGS] = given

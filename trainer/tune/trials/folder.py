@@ -1,6 +1,6 @@
-"""What does the folder of a trial hold, and tell?
+"""What is in a trial's folder, and how is its progress read from there?
 
-It is the workdir of a run like any other, with the config of the trial, and `log.txt`, what the run said.
+A `TrialFolder` is the workdir of a run, with the trial's config, and `log.txt`, the output of the run.
 """
 
 import json
@@ -21,12 +21,12 @@ from trainer.tune.search.record import COMPLETED
 from trainer.tune.search.trial_source import Outcome, Progress
 
 _MAX_TAIL_BYTES = 1 << 16
-# What metrics.jsonl says of an event, and what summary.json calls it at the end.
+# From (event, metric) in metrics.jsonl to the metric's name in summary.json.
 _NAMES = {("train", "loss"): "final_loss", ("train", "examples_per_s"): "examples_per_s"}
 
 
 class TrialFolder:
-    """`read_progress` remembers how far it has read."""
+    """The folder of a trial. `read_progress` remembers how far it has read."""
 
     def __init__(self, trials: pathlib.Path, trial_id: str):
         self.path = trials / trial_id
@@ -37,9 +37,10 @@ class TrialFolder:
         self._metrics: dict[str, float] = {}
 
     def prepare(self, config: ExperimentConfig, continues: str) -> None:
-        """Makes the folder, unless it is there, from what the trial that it continues has saved.
+        """Writes the config. A new folder starts with the checkpoints of the trial `continues`.
 
-        Raises WorkdirError where it cannot be written.
+        Raises:
+          WorkdirError: the folder cannot be written.
         """
         try:
             if not self.path.exists():
@@ -58,20 +59,20 @@ class TrialFolder:
             ) from None
 
     def read_progress(self) -> Iterator[Progress]:
-        """What the run has told since this was last read, evaluation by evaluation."""
+        """Yields what the run has reported since the last call, one item per report or evaluation."""
         for event in self._new_events():
             kind, values = event.get("event"), _numbers(event)
             step, epoch = values.pop("step", 0), values.pop("epoch", 0.0)
             values.pop("time", None)
-            for told, value in values.items():
-                name = f"test_{told}" if kind == "eval" else _NAMES.get((kind, told), "")
+            for metric, value in values.items():
+                name = f"test_{metric}" if kind == "eval" else _NAMES.get((kind, metric), "")
                 if name:
                     self._metrics[name] = value
             if kind in ("train", "eval"):
                 yield Progress(int(step), float(epoch), dict(self._metrics))
 
     def completed(self, seconds: float) -> Outcome | None:
-        """How the trial ended, if its run came to its end; else None."""
+        """The outcome, if the run has written its summary; else None. `seconds` were spent on it."""
         try:
             summary = json.loads(self.workdir.summary.read_text())
             step, epochs = int(summary["steps"]), float(summary["epochs"])
@@ -81,6 +82,7 @@ class TrialFolder:
         return Outcome(COMPLETED, metrics, step, epochs, seconds=seconds)
 
     def log_size(self) -> int:
+        """In bytes; 0 if there is no log."""
         try:
             return self.log.stat().st_size
         except OSError:
@@ -103,7 +105,7 @@ class TrialFolder:
         try:
             with open(self.workdir.metrics, "rb") as file:
                 if os.fstat(file.fileno()).st_size < self._read_to:
-                    self._read_to = 0  # It was cut back, by a run that goes on.
+                    self._read_to = 0  # A resumed run has truncated it to its checkpoint.
                 file.seek(self._read_to)
                 lines = file.read().split(b"\n")[:-1]
         except OSError:
@@ -127,7 +129,8 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _copy_progress(earlier: pathlib.Path, run: pathlib.Path) -> None:
-    """What a longer run can go on from. Where there is nothing it starts anew, to the same weights."""
+    """Copies what a longer run resumes from. Without it, that run trains from the start, to the same
+    weights."""
     checkpoints = Workdir(earlier).checkpoints
     if checkpoints.is_dir():
         shutil.copytree(checkpoints, Workdir(run).checkpoints, copy_function=_link)
@@ -136,7 +139,7 @@ def _copy_progress(earlier: pathlib.Path, run: pathlib.Path) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """A checkpoint is never written again, so two folders may share its files."""
+    """Links the file, as a checkpoint is never changed, so two folders may share its files."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,6 +1,7 @@
-"""What does every trial import? It is imported once, by the process that trials are forked from.
+"""What does every trial import?
 
-Nothing here may run an operation of TensorFlow: its threads would not be there after a fork.
+TensorFlow and the modules here. The fork server imports them once, before any trial is forked. They must
+not run a TensorFlow operation, as its threads would not exist after a fork.
 """
 
 import os
@@ -9,13 +10,11 @@ import signal
 from strategies import tensorflow_import
 from trainer.process import parent_death
 
-# By itself a fork server lives on while a process that it forked does, and those are to end with it.
+# A fork server runs as long as a process that it forked. Here it ends with the sweep, and they with it.
 parent_death.end_with(os.getppid(), signal.SIGKILL)
 
 with tensorflow_import.quietly():
-    import tensorboard.summary  # noqa: F401, a quarter of a second, at a run's first report.
+    import tensorboard.summary  # noqa: F401, or a run's first report would take 0.25 s longer.
     import tensorflow  # noqa: F401
 
-    from strategies import (
-        multi_worker,  # noqa: F401
-    )
+    from strategies import multi_worker  # noqa: F401

@@ -1,8 +1,8 @@
-"""How does a trial start at once, and how is it ended?
+"""How does a trial's process start quickly, and how is it stopped?
 
-TensorFlow's import takes longer than many a trial. So trials are forked from one process, a fork server,
-that has imported it and has done nothing with it. Each is a process of its own all the same: what it
-allocates, breaks or leaks ends with it.
+`TrialProcess` is forked from a fork server that has imported TensorFlow, as the import takes longer than
+many trials, but has not used it. Each trial is still a separate process: what it allocates, breaks or
+leaks ends with it.
 """
 
 import contextlib
@@ -21,60 +21,61 @@ from trainer.tune.machines import role
 from trainer.tune.trials import compile_cache
 from trainer.tune.trials.slots import Slot
 
-_WARM = "trainer.tune.trials.preload"
-# The sweep's own cluster is not the trial's, nor is its health.
+_PRELOAD = "trainer.tune.trials.preload"
+# The environment variables of the sweep's cluster and health file, which are not the trial's.
 _NOT_INHERITED = (role.NAME, role.HOST, role.PORT, health.VARIABLE)
 _context = multiprocessing.get_context("forkserver")
 
 
-def warm_up() -> None:
-    """Starts the fork server, which then imports TensorFlow while the caller goes on."""
-    _context.set_forkserver_preload([_WARM])
-    with _signals_kept():
+def start_fork_server() -> None:
+    """Starts the fork server, which imports TensorFlow while the caller continues."""
+    _context.set_forkserver_preload([_PRELOAD])
+    with _signal_mask_kept():
         forkserver.ensure_running()
 
 
 class TrialProcess:
-    """One start of a trial; `code` is None while it runs, then as that of subprocess.Popen."""
+    """One start of a trial. `returncode` is as in subprocess.Popen; `seconds` is its running time."""
 
     def __init__(self, argv: Sequence[str], slot: Slot, log: pathlib.Path):
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self.seconds = 0.0
-        self.was_asked = False
+        self._was_terminated = False
         self._process = _context.Process(target=_run, args=(list(argv), slot, str(log)))
-        with _signals_kept():
+        with _signal_mask_kept():
             self._process.start()
         self.sentinel = self._process.sentinel
 
     @property
-    def code(self) -> int | None:
+    def returncode(self) -> int | None:
+        """None while it runs; negative if a signal killed it."""
         code = self._process.exitcode
         if code is None:
-            self.seconds = time.monotonic() - self._began
+            self.seconds = time.monotonic() - self._started_at
         return code
 
-    def ask_to_stop(self) -> None:
-        """Once: to a second SIGTERM a run that is saving would end at once."""
-        if not self.was_asked and self.code is None:
-            self.was_asked = True
+    def terminate(self) -> None:
+        """Sends SIGTERM, only once: at a second one, a run that is saving would exit at once."""
+        if not self._was_terminated and self.returncode is None:
+            self._was_terminated = True
             self._process.terminate()
 
     def kill(self) -> None:
-        """Ends it with whatever it started."""
+        """Kills it and all processes that it started."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             self._process.kill()
 
 
-def wait_for_end(processes: Sequence[TrialProcess], timeout_s: float) -> None:
-    """Until one of them ends, or the time is over."""
+def wait_for_exit(processes: Sequence[TrialProcess], timeout_s: float) -> None:
+    """Returns when one of the processes exits, or after `timeout_s`."""
     connection.wait([process.sentinel for process in processes], timeout_s)
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """multiprocessing lets signals through that are held back for who waits for them."""
+def _signal_mask_kept() -> Iterator[None]:
+    """Restores the signal mask, as multiprocessing unblocks signals that a thread waits for."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         yield
@@ -83,28 +84,28 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _run(argv: list[str], slot: Slot, log: str) -> None:
-    """The trial's own process: it does not return."""
-    os.setsid()  # With what it starts it is one group.
+    """Runs the trial, in its own process. Does not return."""
+    os.setsid()  # It and the processes that it starts form a group, which `kill` kills.
     parent_death.end_with(os.getppid(), signal.SIGTERM)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
-    _settle(slot, os.environ)
+    _enter_slot(slot, os.environ)
     if argv[0] == "launch":
-        compile_cache.unshare(os.environ)  # Its tasks share the slot's cores.
+        compile_cache.unshare(os.environ)  # Its tasks divide the slot's cores.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     sys.argv = ["trainer", *argv]
     runpy.run_module("trainer", run_name="__main__")
 
 
-def _settle(slot: Slot, environ: MutableMapping[str, str]) -> None:
-    """Leaves the process the slot's share of the machine, and nothing that was meant for the sweep."""
+def _enter_slot(slot: Slot, environ: MutableMapping[str, str]) -> None:
+    """Limits the process to its slot, and removes the sweep's settings from its environment."""
     os.sched_setaffinity(0, slot.cores)
     for name in _NOT_INHERITED:
         environ.pop(name, None)
-    # No cluster, and none of Slurm's either, in whose step the sweep may be a task.
+    # No cluster. It also overrides Slurm's, if the sweep is a task of a Slurm step.
     environ["TF_CONFIG"] = "{}"
     environ["PYTHONUNBUFFERED"] = "1"
     if slot.gpus is not None:

@@ -1,7 +1,7 @@
-"""How does one machine run the trials that it is given?
+"""How does one machine run the trials that it is assigned?
 
-One loop looks after all slots: it starts trials, tells what they report and how they ended, and begins
-the next.
+`Runner` polls all slots in one loop: it starts trials, reports their progress and how they ended, and
+starts the next ones.
 """
 
 import pathlib
@@ -9,23 +9,23 @@ import time
 from collections.abc import Callable, Sequence
 
 from trainer.tune.search.trial_source import TrialSource
-from trainer.tune.trials import process as trial_process
+from trainer.tune.trials.process import wait_for_exit
 from trainer.tune.trials.slots import Slot
 from trainer.tune.trials.trial import Limits, Trial
 
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 
 class Runner:
-    """Runs trials from `source` in `slots` until there are no more, or a stop is asked for.
+    """Runs trials from `source` in `slots` until there are none left, or a stop is requested.
 
     Args:
       source: where the trials come from.
-      folder: of the trials' folders.
-      slots: where they run, each on its share of the machine.
+      folder: contains the trials' folders.
+      slots: one trial at a time runs in each, on its share of the machine.
       trainer_args: flags of train for every trial.
-      limits: see there.
-      on_look: called several times a second.
+      limits: those of every trial.
+      on_poll: called several times per second.
     """
 
     def __init__(
@@ -35,69 +35,71 @@ class Runner:
         slots: Sequence[Slot],
         trainer_args: Sequence[str],
         limits: Limits,
-        on_look: Callable[[], None],
+        on_poll: Callable[[], None],
     ):
         self._source, self._folder, self._limits = source, folder, limits
-        self._trainer_args, self._on_look = trainer_args, on_look
-        self._free = list(slots)
+        self._trainer_args, self._on_poll = trainer_args, on_poll
+        self._free_slots = list(slots)
         self._trials: list[Trial] = []
 
     def run(self, stop_requested: Callable[[], bool]) -> None:
-        """Returns when the sweep is over, or every trial here has saved, stopped and is given back.
+        """Returns when the sweep has finished, or after a stop, when all trials here are requeued.
+
+        At a stop each trial may save a checkpoint within the grace period.
 
         Raises:
           WorkdirError: a trial's folder cannot be written.
-          Resumable: the source is out of reach.
+          Resumable: the sweep's server is lost.
         """
         try:
             while not stop_requested():
-                self._settle()
-                self._start()
-                if not self._trials and self._source.is_over:
+                self._poll_trials()
+                self._start_trials()
+                if not self._trials and self._source.is_finished:
                     return
-                self._on_look()
+                self._on_poll()
                 self._wait()
         finally:
-            self._end_all()
-        self._hand_back()
+            self._stop_all()
+        self._requeue_all()
 
     def _wait(self) -> None:
         running = [trial.process for trial in self._trials if trial.process]
-        trial_process.wait_for_end(running, _LOOK_EVERY_S)
+        wait_for_exit(running, _POLL_INTERVAL_S)
 
-    def _start(self) -> None:
-        while self._free and (assignment := self._source.ask(self._free[0].name)):
-            slot, args = self._free[0], self._trainer_args
-            self._trials.append(Trial(assignment, self._folder, slot, args, self._limits))
-            self._free.remove(slot)
+    def _start_trials(self) -> None:
+        while self._free_slots and (spec := self._source.ask(self._free_slots[0].name)):
+            slot, args = self._free_slots[0], self._trainer_args
+            self._trials.append(Trial(spec, self._folder, slot, args, self._limits))
+            self._free_slots.remove(slot)
 
-    def _settle(self) -> None:
+    def _poll_trials(self) -> None:
         for trial in [*self._trials]:
             for progress in trial.read_progress():
-                if self._source.note(trial.id, progress):
-                    trial.give_up()
-            if outcome := trial.look():
+                if self._source.report(trial.id, progress):
+                    trial.stop_early()
+            if outcome := trial.poll():
                 self._source.tell(trial.id, outcome)
-                self._release(trial)
+                self._free_slot_of(trial)
 
-    def _release(self, trial: Trial) -> None:
+    def _free_slot_of(self, trial: Trial) -> None:
         self._trials.remove(trial)
-        self._free.append(trial.slot)
-        self._free.sort(key=lambda slot: slot.name)
+        self._free_slots.append(trial.slot)
+        self._free_slots.sort(key=lambda slot: slot.name)
 
-    def _end_all(self) -> None:
+    def _stop_all(self) -> None:
         for trial in self._trials:
-            trial.ask_to_stop()
+            trial.terminate()
         deadline = time.monotonic() + self._limits.grace_s
         while any(trial.is_running for trial in self._trials) and time.monotonic() < deadline:
             self._wait()
         for trial in self._trials:
             trial.kill()
 
-    def _hand_back(self) -> None:
+    def _requeue_all(self) -> None:
         for trial in [*self._trials]:
-            if outcome := trial.completed():  # It came to its end just now.
+            if outcome := trial.completed():  # It completed while it was being stopped.
                 self._source.tell(trial.id, outcome)
             else:
-                self._source.give_back(trial.id, trial.seconds)
-            self._release(trial)
+                self._source.requeue(trial.id, trial.seconds)
+            self._free_slot_of(trial)

@@ -1,7 +1,7 @@
-"""How does one trial go on this machine, through all its starts?
+"""How does one trial run on this machine, through all its starts?
 
-A run that was killed or lost a peer is started again from its checkpoint; one that failed is told as
-such.
+`Trial` starts a run that was killed, or that lost a peer, again from its checkpoint. A run that fails
+ends the trial as failed.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from strategies.errors import EXIT_DONE, EXIT_RESUME
-from trainer.config import load as config_load
+from trainer.config.load import from_json
 from trainer.launch.restarts import RestartBudget
 from trainer.tune.search.record import FAILED, STOPPED
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
@@ -20,117 +20,125 @@ from trainer.tune.trials.folder import TrialFolder
 from trainer.tune.trials.process import TrialProcess
 from trainer.tune.trials.slots import Slot
 
-# What multiprocessing says of a process whose fork server was killed, and so it too.
+# multiprocessing's exit code for a process that was killed together with its fork server.
 _UNKNOWN = 255
 _RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM, _UNKNOWN)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How often a trial is started again without progress, and how long it may take, in seconds.
+    """Limits of every trial.
 
-    `trial_s` is for the whole of it, 0 for no end; `first_word_s` until it says anything, after which it
-    watches itself; `grace_s` from being asked to stop to being killed.
+    Attributes:
+      max_restarts: how often a trial is started again without progress.
+      trial_s: seconds after which a trial fails; 0 for no limit.
+      first_output_s: seconds until a started run must print something. After that it watches itself.
+      grace_s: seconds between SIGTERM and SIGKILL.
     """
 
     max_restarts: int
     trial_s: float
-    first_word_s: float
+    first_output_s: float
     grace_s: float
 
 
 class Trial:
-    """Its `process` is that of the start under way; None before the first, and between two."""
+    """A trial in a slot. `process` is its current start; None before the first and between two."""
 
     def __init__(
         self,
-        assignment: TrialSpec,
+        spec: TrialSpec,
         folder: pathlib.Path,
         slot: Slot,
         trainer_args: Sequence[str],
         limits: Limits,
     ):
-        self.id = assignment.id
+        self.id = spec.id
         self.slot = slot
         self.process: TrialProcess | None = None
         self._limits = limits
-        self._folder = TrialFolder(folder, assignment.id)
-        self._budget = RestartBudget(limits.max_restarts)
-        self._seconds_before = 0.0
+        self._folder = TrialFolder(folder, spec.id)
+        self._restart_budget = RestartBudget(limits.max_restarts)
+        self._seconds_before = 0.0  # Spent in earlier starts.
         self._start_at = 0.0
-        self._is_hopeless = False
+        self._was_stopped_early = False
         self._latest = Progress(0, 0.0, {})
-        self._began_at = 0.0
-        self._silent_log = 0  # Bytes in its log when it was started.
-        config = config_load.from_json(json.dumps(assignment.config))
-        self._folder.prepare(config, assignment.continues)
+        self._started_at = 0.0
+        self._log_size_at_start = 0
+        config = from_json(json.dumps(spec.config))
+        self._folder.prepare(config, spec.continues)
         args = [f"--config={self._folder.workdir.config}", f"--workdir={self._folder.path}"]
-        self._argv = command([*args, *trainer_args], assignment.flags)
+        self._argv = command([*args, *trainer_args], spec.flags)
 
     @property
     def seconds(self) -> float:
+        """The time spent in all starts."""
         return self._seconds_before + (self.process.seconds if self.process else 0.0)
 
     @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.code is None
+        return self.process is not None and self.process.returncode is None
 
     def read_progress(self) -> Iterator[Progress]:
+        """Yields what the run has reported since the last call."""
         for progress in self._folder.read_progress():
             self._latest = progress
-            self._budget.renew()
+            self._restart_budget.renew()
             yield progress
 
-    def give_up(self) -> None:
-        self._is_hopeless = True
-        self.ask_to_stop()
+    def stop_early(self) -> None:
+        """Terminates the run. The trial's outcome will be STOPPED, with its newest metrics."""
+        self._was_stopped_early = True
+        self.terminate()
 
-    def ask_to_stop(self) -> None:
+    def terminate(self) -> None:
+        """Sends SIGTERM, so that the run saves a checkpoint and exits."""
         if self.process:
-            self.process.ask_to_stop()
+            self.process.terminate()
 
     def kill(self) -> None:
         if self.is_running:
             self.process.kill()
 
     def completed(self) -> Outcome | None:
+        """The outcome, if the run has written its summary."""
         return self._folder.completed(self.seconds)
 
-    def look(self) -> Outcome | None:
-        """Starts what is due, ends what takes too long, and tells how the trial ended, if it has."""
+    def poll(self) -> Outcome | None:
+        """Starts the run if it is due and enforces the limits. Returns how the trial ended, if it has."""
         now = time.monotonic()
         if self.process is None:
             if outcome := self.completed():
-                return outcome  # Before the sweep was killed, which could not write it down.
+                return outcome  # It completed just before the sweep was killed.
             if now >= self._start_at:
-                self._began_at, self._silent_log = now, self._folder.log_size()
+                self._started_at, self._log_size_at_start = now, self._folder.log_size()
                 self.process = TrialProcess(self._argv, self.slot, self._folder.log)
             return None
-        if self.process.code is None:
+        if self.process.returncode is None:
             return self._check_time(now)
-        return self._ended(self.process.code)
+        return self._handle_exit(self.process.returncode)
 
     def _check_time(self, now: float) -> Outcome | None:
         limits = self._limits
         if limits.trial_s and self.seconds > limits.trial_s:
             return self._failed(f"it took longer than --max_trial_s={limits.trial_s:g}")
-        is_silent = self._folder.log_size() == self._silent_log
-        if is_silent and now - self._began_at > limits.first_word_s:
-            self.process.kill()  # It is then started again, like any that was killed.
+        is_silent = self._folder.log_size() == self._log_size_at_start
+        if is_silent and now - self._started_at > limits.first_output_s:
+            self.process.kill()  # It will be started again, as any run that was killed.
         return None
 
-    def _ended(self, code: int) -> Outcome | None:
+    def _handle_exit(self, code: int) -> Outcome | None:
         if code == EXIT_DONE and (outcome := self.completed()):
             return outcome
-        if self._is_hopeless:
+        if self._was_stopped_early:
             latest = self._latest
             return Outcome(STOPPED, latest.metrics, latest.step, latest.epoch, seconds=self.seconds)
-        if code in _RESUMABLE and self._budget.spend():
+        if code in _RESUMABLE and self._restart_budget.spend():
             self._seconds_before += self.process.seconds
-            self._start_at = time.monotonic() + self._budget.pause_s
+            self._start_at = time.monotonic() + self._restart_budget.pause_s
             self.process = None
             return None
-        return self._failed(how(code, self._folder.last_words()))
+        return self._failed(exit_reason(code, self._folder.last_words()))
 
     def _failed(self, error: str) -> Outcome:
         self.kill()
@@ -139,21 +147,26 @@ class Trial:
 
 
 def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The trainer's command line for a trial: `launch` where its flags ask for a cluster."""
+    """The trainer's command line for a trial. It begins with `launch` if the flags ask for a cluster.
+
+    Args:
+      args: flags of train for every trial.
+      flags: flags of launch and train for this trial.
+    """
     given = dict(flag.split("=", 1) for flag in flags)
-    shape = {name: given.pop(name) for name in ("--workers", "--ps") if name in given}
-    each = given.pop("--devices_per_worker", "1")
-    own = [*args, *(f"{name}={value}" for name, value in given.items())]
-    if shape.get("--workers", "1") == "1" and shape.get("--ps", "0") == "0":
-        return own if each == "1" else [*own, f"--devices={each}"]
-    shape = {"--workers": "1", **shape, "--devices_per_worker": each}
-    return ["launch", *(f"{name}={value}" for name, value in shape.items()), "--", *own]
+    cluster = {name: given.pop(name) for name in ("--workers", "--ps") if name in given}
+    devices = given.pop("--devices_per_worker", "1")
+    train_args = [*args, *(f"{name}={value}" for name, value in given.items())]
+    if cluster.get("--workers", "1") == "1" and cluster.get("--ps", "0") == "0":
+        return train_args if devices == "1" else [*train_args, f"--devices={devices}"]
+    cluster = {"--workers": "1", **cluster, "--devices_per_worker": devices}
+    return ["launch", *(f"{name}={value}" for name, value in cluster.items()), "--", *train_args]
 
 
-def how(code: int, last_words: str) -> str:
-    """What went wrong with a process that ended so."""
+def exit_reason(code: int, last_words: str) -> str:
+    """Why a process failed. `code`: negative for a signal, as in subprocess.Popen."""
     if code >= 0:
         return last_words or f"it ended with exit code {code}"
     name = signal.Signals(-code).name
     hint = ", as when memory runs out" if code == -signal.SIGKILL else ""
-    return f"it was killed by {name}{hint}; last it said: {last_words}"
+    return f"it was killed by {name}{hint}; its last line was: {last_words}"

@@ -1,4 +1,4 @@
-"""The environment of a sweep's processes, and the exact message for what makes no sweep."""
+"""Which role do flags and environment define, and which exact errors do invalid ones raise?"""
 
 import json
 import socket
@@ -56,69 +56,70 @@ FIRST_IN_STEP = "n9:10896"
         {"JOB_COMPLETION_INDEX": "1"},
     ],
 )
-def test_without_other_tasks_a_sweep_is_alone(environ):
-    assert found(environ) == SweepCluster("alone", "", "")
+def test_without_other_tasks_a_sweep_has_a_single_machine(environ):
+    assert found(environ) == SweepCluster("single", "", "")
 
 
 @pytest.mark.parametrize(
-    "environ, part",
+    "environ, role",
     [
-        (kt(), ("chief", "chief", "10.0.0.1:9000")),
-        (kt("tuner-chief-0"), ("chief", "tuner-chief-0", "10.0.0.1:9000")),
+        (kt(), ("server", "chief", "10.0.0.1:9000")),
+        (kt("tuner-chief-0"), ("server", "tuner-chief-0", "10.0.0.1:9000")),
         (kt("tuner0", "host-c"), ("client", "tuner0", "host-c:9000")),
         (kt("", "host-c"), ("client", socket.gethostname(), "host-c:9000")),
         (kt("tuner0", "fd00::1"), ("client", "tuner0", "[fd00::1]:9000")),
         (kt("tuner0", "[fd00::1]"), ("client", "tuner0", "[fd00::1]:9000")),
-        (kt() | tf({"worker": ["a:1"]}), ("chief", "chief", "10.0.0.1:9000")),
-        (tf(SWEEP, "chief"), ("chief", "chief", "c:1")),
+        (kt() | tf({"worker": ["a:1"]}), ("server", "chief", "10.0.0.1:9000")),
+        (tf(SWEEP, "chief"), ("server", "chief", "c:1")),
         (tf(SWEEP, "worker", 1), ("client", "worker-1", "c:1")),
         (tf(WORKERS, "worker", 0), ("leader", "worker-0", "a:1")),
         (tf(WORKERS, "worker", 1), ("client", "worker-1", "a:1")),
         (STEP, ("client", "worker-1", FIRST_IN_STEP)),
         (STEP | {"SLURM_PROCID": "0"}, ("leader", "worker-0", FIRST_IN_STEP)),
         (STEP | kt("tuner0", "host-c"), ("client", "tuner0", "host-c:9000")),
-        (STEP | {"SLURM_PROCID": "x"} | kt(), ("chief", "chief", "10.0.0.1:9000")),
-        (STEP | tf(SWEEP, "chief"), ("chief", "chief", "c:1")),
+        (STEP | {"SLURM_PROCID": "x"} | kt(), ("server", "chief", "10.0.0.1:9000")),
+        (STEP | tf(SWEEP, "chief"), ("server", "chief", "c:1")),
     ],
 )
-def test_the_part_is_that_of_keras_tuner_or_of_the_place_that_says_the_cluster(environ, part):
-    assert found(environ) == SweepCluster(*part)
+def test_the_role_is_from_keras_tuners_variables_or_from_the_cluster(environ, role):
+    assert found(environ) == SweepCluster(*role)
 
 
 @pytest.mark.parametrize(
-    "cluster, task, environ, part",
+    "cluster, task, environ, role",
     [
         ("worker=a:1,b:2", "worker:0", {}, ("leader", "worker-0", "a:1")),
         ("worker=a:1,b:2", "worker:1", STEP, ("client", "worker-1", "a:1")),
         ("chief=c:1;worker=a:1,b:2", "worker:1", {}, ("client", "worker-1", "c:1")),
-        ("chief=c:1;worker=a:1,b:2", "chief:0", {}, ("chief", "chief", "c:1")),
+        ("chief=c:1;worker=a:1,b:2", "chief:0", {}, ("server", "chief", "c:1")),
         ("m-[0-2].m:1", "", {"JOB_COMPLETION_INDEX": "0"}, ("leader", "worker-0", "m-0.m:1")),
         ("m-[0-2].m:1", "", {"JOB_COMPLETION_INDEX": "2"}, ("client", "worker-2", "m-0.m:1")),
         ("192.0.2.1:1,127.0.0.1:1", "", {}, ("client", "worker-1", "192.0.2.1:1")),
     ],
 )
-def test_the_flags_of_training_say_the_part_too(cluster, task, environ, part):
-    assert found(environ, cluster, task) == SweepCluster(*part)
+def test_the_role_can_be_from_the_flags_of_training(cluster, task, environ, role):
+    assert found(environ, cluster, task) == SweepCluster(*role)
 
 
-def test_without_a_chief_the_first_worker_hands_out_trials_and_runs_some_and_each_other_runs_some():
+def test_without_a_chief_worker_0_is_the_server_and_every_worker_runs_trials():
     roles = [found(tf(WORKERS, "worker", index)) for index in range(2)]
-    assert [(one.hands_out, one.runs_trials) for one in roles] == [(True, True), (False, True)]
+    assert [(one.is_server, one.runs_trials) for one in roles] == [(True, True), (False, True)]
     chief = found(tf(SWEEP, "chief"))
-    assert chief.hands_out and not chief.runs_trials
-    assert not SweepCluster().hands_out and SweepCluster().runs_trials
+    assert chief.is_server and not chief.runs_trials
+    assert not SweepCluster().is_server and SweepCluster().runs_trials
 
 
-def test_who_hands_out_the_trials_knows_the_clients_of_its_cluster():
+def test_the_server_knows_the_clients_of_its_cluster():
     assert found(tf(SWEEP, "chief")).clients == ("worker-0", "worker-1")
     assert found(STEP | {"SLURM_PROCID": "0"}).clients == ("worker-1",)
     assert found(kt()).clients == ()
 
 
-WHAT = "but workers that run the trials, and if you like a chief that hands them out. Received: "
-WITHOUT = (
-    "take it out, as --workers_per_trial and --ps_per_trial give each trial a cluster of its own."
+RULE = (
+    "a sweep must have only workers, which run the trials, and optionally a chief, which assigns them. "
+    "Received: "
 )
+FIX = "and use --workers_per_trial and --ps_per_trial for the cluster of each trial."
 
 
 @pytest.mark.parametrize(
@@ -128,14 +129,14 @@ WITHOUT = (
             kt(port=None),
             "KERASTUNER_ORACLE_PORT is missing. Received: KERASTUNER_ORACLE_IP and "
             "KERASTUNER_TUNER_ID; set all three, as in KERASTUNER_TUNER_ID=chief "
-            "KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=9000, or none to sweep on this machine "
-            "alone.",
+            "KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=9000, or none to sweep on a single "
+            "machine.",
         ),
         (
             kt(name="", host=None),
             "KERASTUNER_TUNER_ID is missing. Received: KERASTUNER_ORACLE_PORT; set all three, as in "
             "KERASTUNER_TUNER_ID=chief KERASTUNER_ORACLE_IP=10.0.0.1 KERASTUNER_ORACLE_PORT=9000, or "
-            "none to sweep on this machine alone.",
+            "none to sweep on a single machine.",
         ),
         *(
             (
@@ -156,8 +157,8 @@ WITHOUT = (
         *(
             (
                 kt(name),
-                f'KERASTUNER_TUNER_ID makes a process the chief where it has "chief" in it. Received: '
-                f'"{name}", which may be meant or not; write chief, or name a client without that word.',
+                'KERASTUNER_TUNER_ID must have "chief" in it only for the sweep\'s server, and then as '
+                f'its last word. Received: "{name}"; write chief, or name a client without "chief".',
             )
             for name in ("chief-ish", "mischief", "Chief", "chiefs", "my-chief-pod-x7")
         ),
@@ -168,22 +169,21 @@ WITHOUT = (
         ),
         (
             kt() | tf(SWEEP, "chief"),
-            "KERASTUNER_ORACLE_IP and TF_CONFIG must not both say which part of a sweep this is. "
-            'Received: "10.0.0.1" and a TF_CONFIG for chief 0; leave one out.',
+            "KERASTUNER_ORACLE_IP and TF_CONFIG must not both be set, as each defines the sweep's "
+            'cluster. Received: "10.0.0.1" and a TF_CONFIG for chief 0; remove one.',
         ),
         (
             tf({"chief": ["c:1"], "worker": ["a:1"], "ps": ["p:1"]}, "ps"),
-            f"TF_CONFIG: a sweep has no ps, {WHAT}ps 0 in a cluster of 1 chief, 1 worker and 1 ps; "
-            + WITHOUT,
+            f"TF_CONFIG: {RULE}ps 0 in a cluster of 1 chief, 1 worker and 1 ps; remove the ps, {FIX}",
         ),
         (
             tf({"chief": ["c:1"], "worker": ["a:1"]}, "evaluator"),
-            f"TF_CONFIG: a sweep has no evaluator, {WHAT}evaluator 0 in a cluster of 1 chief and 1 "
-            f"worker; {WITHOUT}",
+            f"TF_CONFIG: {RULE}evaluator 0 in a cluster of 1 chief and 1 worker; remove the evaluator, "
+            + FIX,
         ),
     ],
 )
-def test_a_mistake_is_told_with_what_was_received_and_a_way_out(environ, message):
+def test_an_error_has_what_was_received_and_how_to_fix_it(environ, message):
     with pytest.raises(ClusterError) as caught:
         found(environ)
     assert str(caught.value) == message
@@ -195,14 +195,14 @@ def test_a_mistake_is_told_with_what_was_received_and_a_way_out(environ, message
         (
             "worker=a:1,b:1",
             "",
-            "KERASTUNER_ORACLE_IP and --cluster must not both say which part of a sweep this is. "
-            'Received: "10.0.0.1" and "worker=a:1,b:1"; leave one out.',
+            "KERASTUNER_ORACLE_IP and --cluster must not both be set, as each defines the sweep's "
+            'cluster. Received: "10.0.0.1" and "worker=a:1,b:1"; remove one.',
         ),
         (
             "",
             "worker:1",
-            "KERASTUNER_ORACLE_IP and --task must not both say which part of a sweep this is. Received: "
-            '"10.0.0.1" and "worker:1"; leave one out.',
+            "KERASTUNER_ORACLE_IP and --task must not both be set, as each defines the sweep's "
+            'cluster. Received: "10.0.0.1" and "worker:1"; remove one.',
         ),
     ],
 )
@@ -218,7 +218,7 @@ def test_keras_tuners_variables_and_flags_exclude_each_other(cluster, task, mess
         (
             {},
             "chief=c:1;worker=a:1;ps=p:1",
-            "--cluster: a sweep has no ps, but workers that run the ",
+            "--cluster: a sweep must have only workers, which run the trials, ",
         ),
         (
             tf(WORKERS),
@@ -229,22 +229,22 @@ def test_keras_tuners_variables_and_flags_exclude_each_other(cluster, task, mess
         (STEP | {"SLURM_PROCID": "x"}, "", "Slurm: `SLURM_PROCID` must be a number."),
     ],
 )
-def test_what_training_refuses_of_its_place_a_sweep_refuses_too(environ, cluster, message):
+def test_a_sweep_refuses_the_clusters_that_training_refuses(environ, cluster, message):
     with pytest.raises(ClusterError) as caught:
         found(environ, cluster, "worker:0" if cluster else "")
     assert str(caught.value).startswith(message)
 
 
-def test_a_tf_config_that_is_none_is_refused_as_by_training():
+def test_an_invalid_tf_config_is_refused_as_in_training():
     with pytest.raises(ClusterError, match="TF_CONFIG: must be JSON"):
         found({"TF_CONFIG": "{"})
 
 
-def test_a_part_reads_as_a_sentence():
-    roles = ("alone", "chief", "leader", "client")
+def test_a_role_is_described_for_people():
+    roles = ("single", "server", "leader", "client")
     assert [str(SweepCluster(role, "a", "c:1")) for role in roles] == [
-        "a sweep on this machine alone",
-        "chief of a sweep, at c:1",
-        "chief of a sweep, at c:1, which runs trials too",
-        "client a of the sweep's chief at c:1",
+        "a sweep on a single machine",
+        "the sweep's server at c:1",
+        "the sweep's server at c:1, which runs trials too",
+        "client a of the sweep's server at c:1",
     ]

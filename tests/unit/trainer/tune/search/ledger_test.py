@@ -1,4 +1,4 @@
-"""What a sweep has decided is read back as it was, whenever it was killed."""
+"""Is the ledger read back as it was written, whenever the sweep was killed?"""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from trainer.storage.atomic_files import WorkdirError
 from trainer.tune.search import ledger
 from trainer.tune.search.ledger import Ledger
 
-ASKED = {"tuner": "random", "seed": 3, "space": [("a", (1, 2))]}
+SETTINGS = {"tuner": "random", "seed": 3, "space": [("a", (1, 2))]}
 
 
 @pytest.fixture
@@ -18,29 +18,29 @@ def path(tmp_path):
 
 
 def begin(path, *ids):
-    with contextlib.closing(Ledger(path, ASKED)) as book:
+    with contextlib.closing(Ledger(path, SETTINGS)) as opened:
         for trial_id in ids:
-            book.write(ledger.ASKED, id=trial_id, values={"x": 0.1})
+            opened.write(ledger.ASKED, id=trial_id, values={"x": 0.1})
 
 
 def read(path):
-    with contextlib.closing(Ledger(path, ASKED)) as book:
-        return [(event["event"], event["id"]) for event in book.events]
+    with contextlib.closing(Ledger(path, SETTINGS)) as opened:
+        return [(event["event"], event["id"]) for event in opened.events]
 
 
-def test_a_new_ledger_holds_nothing(path):
+def test_a_new_ledger_has_no_events(path):
     assert read(path) == []
 
 
-def test_what_was_written_is_read_back_in_its_order(path):
+def test_events_are_read_back_in_order(path):
     begin(path, "0", "1")
-    with contextlib.closing(Ledger(path, ASKED)) as book:
-        book.write(ledger.ENDED, id="0")
+    with contextlib.closing(Ledger(path, SETTINGS)) as opened:
+        opened.write(ledger.ENDED, id="0")
     assert read(path) == [("asked", "0"), ("asked", "1"), ("ended", "0")]
 
 
 @pytest.mark.parametrize("left", range(1, 40))
-def test_a_last_line_that_was_cut_short_is_as_if_it_had_never_begun(path, left):
+def test_an_incomplete_last_line_is_removed(path, left):
     begin(path, "0")
     whole = path.read_bytes()
     begin(path, "1")
@@ -51,27 +51,27 @@ def test_a_last_line_that_was_cut_short_is_as_if_it_had_never_begun(path, left):
 
 
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'"asked"', b'{"id": 1}', b"\xff\xfe"])
-def test_a_damaged_line_within_is_named(path, damage):
+def test_the_error_names_a_damaged_line(path, damage):
     begin(path, "0", "1")
     lines = path.read_bytes().split(b"\n")
     lines[1] = damage
     path.write_bytes(b"\n".join(lines))
     with pytest.raises(WorkdirError, match="line 2 of .*ledger.jsonl"):
-        Ledger(path, ASKED)
+        Ledger(path, SETTINGS)
 
 
-def test_a_ledger_that_does_not_begin_as_one_is_refused(path):
+def test_a_file_whose_first_line_is_not_a_ledgers_is_refused(path):
     path.write_text('{"event": "asked", "id": "0"}\n')
-    with pytest.raises(WorkdirError, match="does not begin"):
-        Ledger(path, ASKED)
+    with pytest.raises(WorkdirError, match="first line is not that of a ledger"):
+        Ledger(path, SETTINGS)
 
 
-def test_another_sweep_is_refused_by_the_field_that_differs(path):
+def test_a_ledger_with_other_settings_is_refused_and_the_setting_named(path):
     begin(path)
     with pytest.raises(InputError, match="`seed` was 3. Received: 4 for .*choose another folder"):
-        Ledger(path, {**ASKED, "seed": 4})
+        Ledger(path, {**SETTINGS, "seed": 4})
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(WorkdirError, match="No such file"):
-        Ledger(tmp_path / "missing" / "ledger.jsonl", ASKED)
+        Ledger(tmp_path / "missing" / "ledger.jsonl", SETTINGS)

@@ -1,4 +1,4 @@
-"""What the folder of a trial tells of its run."""
+"""Are a trial's progress, outcome and error read correctly from its folder?"""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_its_config_is_the_trials_and_what_was_there_stays(folder):
+def test_prepare_writes_the_config_and_keeps_the_checkpoints(folder):
     assert resolve(str(folder.workdir.config)) == CONFIG
     (folder.path / "checkpoints").mkdir()
     longer = dataclasses.replace(CONFIG, train=TrainConfig(epochs=7))
@@ -37,7 +37,7 @@ def test_its_config_is_the_trials_and_what_was_there_stays(folder):
     assert resolve(str(folder.workdir.config)) == longer
 
 
-def test_progress_is_told_once_under_the_names_of_the_summary(folder):
+def test_progress_is_read_once_under_the_names_of_the_summary(folder):
     assert list(folder.read_progress()) == []
     with open(folder.workdir.metrics, "w") as file:
         file.write(event("train", 10, loss=0.5, accuracy=0.8, examples_per_s=100.0))
@@ -49,7 +49,7 @@ def test_progress_is_told_once_under_the_names_of_the_summary(folder):
     assert list(folder.read_progress()) == []
 
 
-def test_metrics_that_a_resumed_run_cut_back_are_read_again(folder):
+def test_metrics_that_a_resumed_run_truncated_are_read_again(folder):
     lines = [event("eval", step, loss=1.0, accuracy=step / 100) for step in (10, 20, 30)]
     folder.workdir.metrics.write_text("".join(lines))
     assert len(list(folder.read_progress())) == 3
@@ -59,12 +59,12 @@ def test_metrics_that_a_resumed_run_cut_back_are_read_again(folder):
     assert [progress.step for progress in folder.read_progress()] == [20]
 
 
-def test_a_number_that_is_none_is_not_told(folder):
+def test_a_metric_without_a_value_is_omitted(folder):
     folder.workdir.metrics.write_text(event("eval", 10, loss=None, accuracy=0.5))
     assert next(folder.read_progress()).metrics == {"test_accuracy": 0.5}
 
 
-def test_a_summary_is_an_outcome_and_half_of_one_is_none(folder):
+def test_a_complete_summary_is_an_outcome_and_an_incomplete_one_is_not(folder):
     assert folder.completed(1.0) is None
     summary = {"steps": 480, "epochs": 20.0, "test_accuracy": 0.97, "config": "digits", "x": None}
     folder.workdir.summary.write_text(json.dumps(summary))
@@ -91,34 +91,34 @@ def test_its_last_words_are_the_error_that_it_told_or_the_last_line(folder, log,
     assert folder.last_words() == words
 
 
-def test_a_longer_run_begins_with_what_the_shorter_has_saved(tmp_path):
+def test_a_longer_run_starts_with_the_checkpoints_of_the_shorter(tmp_path):
     trials = tmp_path / "trials"
-    early = TrialFolder(trials, "0001")
-    early.prepare(CONFIG, "")
-    arrays = early.workdir.checkpoints / "step-0000000024" / "arrays.npz"
+    shorter = TrialFolder(trials, "0001")
+    shorter.prepare(CONFIG, "")
+    arrays = shorter.workdir.checkpoints / "step-0000000024" / "arrays.npz"
     arrays.parent.mkdir(parents=True)
     arrays.write_bytes(b"weights")
-    early.workdir.metrics.write_text(event("eval", 24, loss=1.0))
-    early.workdir.summary.write_text('{"steps": 24, "epochs": 1.0}')
+    shorter.workdir.metrics.write_text(event("eval", 24, loss=1.0))
+    shorter.workdir.summary.write_text('{"steps": 24, "epochs": 1.0}')
 
-    late = TrialFolder(trials, "0004")
-    late.prepare(dataclasses.replace(CONFIG, train=TrainConfig(epochs=3)), "0001")
-    copied = late.workdir.checkpoints / "step-0000000024" / "arrays.npz"
+    longer_run = TrialFolder(trials, "0004")
+    longer_run.prepare(dataclasses.replace(CONFIG, train=TrainConfig(epochs=3)), "0001")
+    copied = longer_run.workdir.checkpoints / "step-0000000024" / "arrays.npz"
     assert copied.read_bytes() == b"weights"
-    assert late.workdir.metrics.read_bytes() == early.workdir.metrics.read_bytes()
-    assert late.completed(0.0) is None, "the shorter run's end is not the longer one's"
-    with open(late.workdir.metrics, "a") as file:
+    assert longer_run.workdir.metrics.read_bytes() == shorter.workdir.metrics.read_bytes()
+    assert longer_run.completed(0.0) is None, "the shorter run's end is not the longer one's"
+    with open(longer_run.workdir.metrics, "a") as file:
         file.write("more")
-    assert "more" not in early.workdir.metrics.read_text()
+    assert "more" not in shorter.workdir.metrics.read_text()
 
 
-def test_where_the_shorter_run_is_not_the_longer_begins_anew(tmp_path):
-    late = TrialFolder(tmp_path / "trials", "0004")
-    late.prepare(ExperimentConfig(name="x"), "0001")
-    assert os.listdir(late.path) == ["config.json"]
+def test_without_the_shorter_run_the_longer_starts_from_nothing(tmp_path):
+    longer_run = TrialFolder(tmp_path / "trials", "0004")
+    longer_run.prepare(ExperimentConfig(name="x"), "0001")
+    assert os.listdir(longer_run.path) == ["config.json"]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "trials").write_text("a file")
     with pytest.raises(WorkdirError, match="cannot be written"):
         TrialFolder(tmp_path / "trials", "0").prepare(CONFIG, "")

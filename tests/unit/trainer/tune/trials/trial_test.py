@@ -1,4 +1,4 @@
-"""The command line of a trial, and what is said of its end."""
+"""Is a trial started with the right command line, and is its error the right one?"""
 
 import pytest
 
@@ -32,20 +32,24 @@ ARGS = ["--config=c.json", "--workdir=w"]
         ),
     ],
 )
-def test_a_trial_is_launched_where_its_flags_ask_for_a_cluster(flags, expected):
-    made = trial.command(ARGS, flags)
-    assert made == expected
-    cli_parser.parse(made)
+def test_a_trial_uses_launch_if_its_flags_ask_for_a_cluster(flags, expected):
+    args = trial.command(ARGS, flags)
+    assert args == expected
+    cli_parser.parse(args)
 
 
 @pytest.mark.parametrize(
-    "code, said, expected",
+    "code, last_words, expected",
     [
         (2, "`x` is bad", "`x` is bad"),
         (1, "", "it ended with exit code 1"),
-        (-9, "epoch 3", "it was killed by SIGKILL, as when memory runs out; last it said: epoch 3"),
-        (-11, "epoch 3", "it was killed by SIGSEGV; last it said: epoch 3"),
+        (
+            -9,
+            "epoch 3",
+            "it was killed by SIGKILL, as when memory runs out; its last line was: epoch 3",
+        ),
+        (-11, "epoch 3", "it was killed by SIGSEGV; its last line was: epoch 3"),
     ],
 )
-def test_the_error_of_a_trial_says_how_it_ended(code, said, expected):
-    assert trial.how(code, said) == expected
+def test_the_error_of_a_trial_says_how_its_process_ended(code, last_words, expected):
+    assert trial.exit_reason(code, last_words) == expected
