@@ -10,19 +10,19 @@ import threading
 from strategies.network.connection import Message
 from strategies.network.handshake import AuthenticatedConnection, AuthenticationError
 
-CHIEF, CLIENT = "chief", "client"
+SERVER, CLIENT = "server", "client"
 
 
 class SignedChannel:
     """A connection after its handshake. Any thread may send; only one thread may read.
 
-    `role`: of this side, CHIEF or CLIENT.
+    `role`: of this side, SERVER or CLIENT.
     """
 
     def __init__(self, connection: AuthenticatedConnection, role: str):
         self._connection = connection
         self._role = role
-        self._peer_role = CLIENT if role == CHIEF else CHIEF
+        self._peer_role = CLIENT if role == SERVER else SERVER
         self._num_sent = self._num_received = 0
         self._sending = threading.Lock()
 

@@ -16,7 +16,7 @@ from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret
 from strategies.network.connection import JsonConnection, Message, ProtocolError
 from strategies.network.handshake import AuthenticationError, call, reason
-from strategies.network.signed_channel import CHIEF, CLIENT, SignedChannel
+from strategies.network.signed_channel import CLIENT, SERVER, SignedChannel
 from strategies.network.sockets import connect
 from strategies.rendezvous.mismatch import plain
 from trainer.tune.machines import messages
@@ -131,7 +131,7 @@ class Client:
         connection = JsonConnection(connect(self._address, _CONNECT_TIMEOUT_S))
         try:
             server = call(connection, self._secret, self._hello, deadline)
-            if server.introduction.get("sweep") != CHIEF:
+            if server.introduction.get("sweep") != SERVER:
                 raise ProtocolError
             channel = SignedChannel(server, CLIENT)
             self._check_admitted(channel.receive(deadline))

@@ -21,7 +21,7 @@ from strategies.errors import ClusterError, Resumable
 from strategies.network import shared_secret
 from strategies.network.connection import ProtocolError
 from strategies.network.handshake import AuthenticatedConnection, AuthenticatingListener
-from strategies.network.signed_channel import CHIEF, SignedChannel
+from strategies.network.signed_channel import SERVER, SignedChannel
 from strategies.network.sockets import listen_at
 from strategies.rendezvous.mismatch import listed
 from trainer.tune.machines.admission import Admission
@@ -95,7 +95,7 @@ class SweepServer:
         """
         with contextlib.ExitStack() as stack:
             socket = stack.enter_context(self._listen())
-            listener = AuthenticatingListener(socket, self._secret, {"sweep": CHIEF})
+            listener = AuthenticatingListener(socket, self._secret, {"sweep": SERVER})
             stack.enter_context(listener)
             stack.enter_context(self._call_queue)
             stack.callback(self._close)
@@ -194,7 +194,7 @@ class SweepServer:
     # In the thread of one client.
 
     def _handle_caller(self, caller: AuthenticatedConnection) -> None:
-        channel = SignedChannel(caller, CHIEF)
+        channel = SignedChannel(caller, SERVER)
         try:
             session = self._admission.admit(channel, caller.introduction)
         except (ClusterError, Resumable) as error:

@@ -10,7 +10,7 @@ import time
 
 from strategies.network import handshake
 from strategies.network.connection import JsonConnection
-from strategies.network.signed_channel import CHIEF, CLIENT, SignedChannel
+from strategies.network.signed_channel import CLIENT, SERVER, SignedChannel
 from trainer.launch.ports import free_ports
 from trainer.tune.machines.client import Client
 from trainer.tune.machines.server import SweepServer
@@ -102,13 +102,13 @@ class ServerThread:
 
 
 @contextlib.contextmanager
-def fake_server(*messages, sweep=CHIEF):
+def fake_server(*messages, sweep=SERVER):
     """The address of a server that admits one client, sends these messages, and then nothing."""
     finished = threading.Event()
 
     def admit_one(listening):
         with handshake.AuthenticatingListener(listening, b"", {"sweep": sweep}) as listener:
-            channel = SignedChannel(listener.next_caller(deadline()), CHIEF)
+            channel = SignedChannel(listener.next_caller(deadline()), SERVER)
         for message in messages:
             channel.send(message)
         finished.wait(TIMEOUT_S)
