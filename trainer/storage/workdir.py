@@ -21,8 +21,8 @@ from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 
 # What `examine` finds.
-ABSENT, PRESENT = "would be created", "exists"
-RESUMABLE = "a run of this config, which would resume"
+WOULD_BE_CREATED, EXISTS = "would be created", "exists"
+WOULD_RESUME = "a run of this config, which would resume"
 _POLL_EVERY_S = 0.2
 
 
@@ -121,7 +121,7 @@ class Workdir:
         try:
             if self.config.exists():
                 self._check_owner(self.read_config(), config)
-                return f"{self.path}: {RESUMABLE}"
+                return f"{self.path}: {WOULD_RESUME}"
             nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         except OSError as error:
             raise unwritable(self.path, error.strerror) from None
@@ -129,7 +129,7 @@ class Workdir:
             raise unwritable(self.path, "a file is there")
         if not os.access(nearest, os.W_OK):
             raise unwritable(self.path, "no permission")
-        return f"{self.path}: {PRESENT if self.path.exists() else ABSENT}"
+        return f"{self.path}: {EXISTS if self.path.exists() else WOULD_BE_CREATED}"
 
     def _check_owner(self, begun: ExperimentConfig, config: ExperimentConfig) -> None:
         differing = [

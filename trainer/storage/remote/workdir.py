@@ -25,7 +25,7 @@ from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
 from trainer.storage.remote.uploader import Uploader
-from trainer.storage.workdir import ABSENT, PRESENT, RESUMABLE, Workdir, saved_steps
+from trainer.storage.workdir import EXISTS, WOULD_BE_CREATED, WOULD_RESUME, Workdir, saved_steps
 
 FLUSH_TIMEOUT_S = 90.0  # Less than the peers in a cluster wait for their leader's end.
 REFRESH_EVERY_S = 3.0  # For readers. A bucket bills by the request.
@@ -69,13 +69,13 @@ class BucketWorkdir(Workdir):
     def _inspect(self, config: ExperimentConfig) -> str:
         objects = self._remote.generations()
         if _CONFIG not in objects:
-            return PRESENT if objects else ABSENT
+            return EXISTS if objects else WOULD_BE_CREATED
         try:
             text = self._remote.read(_CONFIG, objects[_CONFIG])
         except PreconditionFailed:
-            return PRESENT  # It is being written, and checked once the folder is locked.
+            return EXISTS  # It is being written, and checked once the folder is locked.
         self._check_owner(config_load.from_json(text.decode(errors="replace")), config)
-        return RESUMABLE
+        return WOULD_RESUME
 
     @contextlib.contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
