@@ -40,8 +40,9 @@ class MultiWorkerRuntime(ReplicatedRuntime):
 
     @classmethod
     def create(
-        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership
+        cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "MultiWorkerRuntime":
+        assert peers is not None  # It is a strategy of several tasks.
         exchange = SocketAllReduce.connect(cluster, peers.token, _CONNECT_TIMEOUT_S)
         return cls(choice.reason, devices[0], len(devices), cluster.process_index, exchange)
 

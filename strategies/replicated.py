@@ -57,7 +57,7 @@ class ReplicatedRuntime(Runtime):
         self.local_replicas = range(
             first_device * replicas_per_device, last_device * replicas_per_device
         )
-        self.pending = []
+        self.pending: list[tf.Tensor] = []
 
     def start(
         self,

@@ -53,7 +53,8 @@ def _hidden(package: str) -> Iterator[None]:
     if package in sys.modules:
         yield
         return
-    sys.modules[package] = None
+    # typeshed lacks None, which the import system documents for this.
+    sys.modules[package] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 # Before TensorFlow is imported, whose own messages would bury the lines of the run.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -62,7 +64,7 @@ def _check(command: options.CheckOptions) -> int:
     return check.run(command)
 
 
-_VERBS = {
+_VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its verb.
     "train": _train,
     "evaluate": _evaluate,
     "launch": _launch,
@@ -98,7 +100,7 @@ def _failure(error: BaseException) -> ExitRecord:
     return record
 
 
-def _out_of_memory(error: Exception) -> str:
+def _out_of_memory(error: BaseException) -> str:
     """The message for an error that more memory or a smaller run would fix; "" for any other error."""
     # By its name: TensorFlow may not be imported.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":

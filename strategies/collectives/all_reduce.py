@@ -208,7 +208,7 @@ def aligned(size: int) -> np.ndarray:
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    return memoryview(array.reshape(-1)).cast("B")
+    return array.reshape(-1).data.cast("B")
 
 
 # The caller and the called worker prove to each other that they know the token, and send their ranks.

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task, split_address
@@ -44,7 +44,7 @@ def close_connections_to(address: str) -> None:
                     _shut_down(fd, peers)
 
 
-def _shut_down(fd: int, peers: set[tuple[str, int]]) -> None:
+def _shut_down(fd: int, peers: Container[tuple]) -> None:
     with socket.socket(fileno=os.dup(fd)) as connection:
         if connection.family in (socket.AF_INET, socket.AF_INET6):
             host, port = connection.getpeername()[:2]
@@ -63,7 +63,7 @@ def public_address_warning(
       starts_servers: whether the tasks run TensorFlow's servers.
       hosts: the IP addresses that the tasks' connections show, if there are connections.
     """
-    found = {}
+    found: dict[Task, str] = {}
     for task in cluster.tasks() if cluster.jobs and not cluster.is_single_task else ():
         host = split_address(cluster.address(task))[0]
         for one in (host, (hosts or {}).get(task, "")):

@@ -46,7 +46,7 @@ class ParameterServerRuntime(Runtime):
     num_replicas = 1  # Per step: one worker takes it.
     local_replicas = range(1)
 
-    def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership | None):
+    def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership):
         self.reason = reason
         self.serves_only = cluster.task.type in ("worker", "ps")
         self._cluster = cluster
@@ -67,6 +67,7 @@ class ParameterServerRuntime(Runtime):
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "ParameterServerRuntime":
         del devices  # TensorFlow's server uses every device.
+        assert peers is not None  # It is a strategy of several tasks.
         return cls(choice.reason, cluster, peers)
 
     def serve(self, wait: Callable[[], int]) -> int:

@@ -107,9 +107,10 @@ class Heartbeat:
         self.wake()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_TIMEOUT_S)
-        replacements = [connection for _, connection in self._replacements]
-        for end in (*self.connections.values(), *replacements, self._waker, self._woken):
-            end.close()
+        for connection in (*self.connections.values(), *(one for _, one in self._replacements)):
+            connection.close()
+        self._waker.close()
+        self._woken.close()
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -136,7 +137,7 @@ class Heartbeat:
                 self._woken.recv(64)
                 continue
             try:
-                key.fileobj.fill()
+                self.connections[key.data].fill()
                 self._handle_received(key.data)
             except (EOFError, ProtocolError, TypeError, ValueError):
                 selector.unregister(key.fileobj)

@@ -185,10 +185,10 @@ class Leader:
     def _missing(self) -> ClusterError | Resumable:
         missing = [task for task in self._peers if task not in self._answered]
         if rejected := [task for task in missing if task in self._without_secret]:
-            names = [f"{task} at {self._cluster.address(task)}" for task in rejected]
-            verb = "does" if len(names) == 1 else "do"
+            shown = [f"{task} at {self._cluster.address(task)}" for task in rejected]
+            verb = "does" if len(shown) == 1 else "do"
             return shared_secret.mismatch_error(
-                f"{listed(names)} {verb} not know the secret of {self._cluster.task}"
+                f"{listed(shown)} {verb} not know the secret of {self._cluster.task}"
             )
         names = " and ".join(
             f"{task} at {self._cluster.address(task)} ({self._reasons[task]})" for task in missing

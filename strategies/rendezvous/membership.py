@@ -164,7 +164,7 @@ class Membership:
         Returns the exit code of the first call, when every task has received it, or after 5 s.
         """
         with self._changed:
-            if self._is_over():
+            if self._exit_code is not None:
                 return self._exit_code
             self._exit_code = exit_code  # Before sending: a task that leaves now is not lost.
         self._heartbeat.send({"exit": exit_code})
@@ -273,8 +273,10 @@ class Membership:
             self._reported.difference_update(back)
             new = [item for item in self._lost.items() if item[0] not in self._reported]
             on_lost, on_back = self._on_lost, self._on_back
-        for task in back if on_back else ():
-            on_back(task)
-        for task, reason in new if on_lost else ():
-            self._reported.add(task)
-            on_lost(task, reason)
+        if on_back:
+            for task in back:
+                on_back(task)
+        if on_lost:
+            for task, reason in new:
+                self._reported.add(task)
+                on_lost(task, reason)

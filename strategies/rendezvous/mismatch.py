@@ -7,9 +7,11 @@ field that differs, with its values and their tasks.
 import itertools
 import json
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from strategies.errors import ClusterError
+
+_Task = TypeVar("_Task", bound=Hashable)  # A `Task`, or another name of a process.
 
 
 def plain(value: Any) -> Any:
@@ -17,7 +19,7 @@ def plain(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def difference(fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> ClusterError | None:
+def difference(fingerprints: Mapping[_Task, Mapping[str, Any]]) -> ClusterError | None:
     """The error that names the first field in which fingerprints differ; None where all are equal.
 
     `fingerprints`: by task, names to JSON values or, nested, to such mappings.
@@ -53,7 +55,7 @@ def _flat(fingerprint: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield prefix + name, value
 
 
-def _values(field: str, fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> str:
+def _values(field: str, fingerprints: Mapping[_Task, Mapping[str, Any]]) -> str:
     """Each value with the tasks that have it: "64 on chief 0, 128 on worker 0 and worker 1"."""
     tasks_by_value: dict[str, list[str]] = {}
     for task, values in fingerprints.items():

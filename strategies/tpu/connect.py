@@ -89,7 +89,7 @@ def _within(timeout_s: float, ask: Callable[[], Any]) -> Any:
 
     It runs in another thread, which may be left behind: host name look-ups cannot be interrupted.
     """
-    results = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
 
     def run() -> None:
         try:

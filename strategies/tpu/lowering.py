@@ -50,7 +50,7 @@ def lower(traced: Traced) -> Lowered:
         assigned.extend(replay.assigned)
         return [*replay.outputs(), *replay.assigned.values()]
 
-    assigned = []
+    assigned: list[str] = []
     sent = [tf.TensorSpec(op.outputs[0].shape, op.outputs[0].dtype) for op in data]
     held = [_spec(op.inputs[0]) for op in handles]
     compiled = tf.function(program, autograph=False, jit_compile=True)
@@ -75,7 +75,7 @@ class _Replay:
         self._tensors = dict(zip(map(_name, data), values[: len(data)], strict=True))
         self._variables = dict(zip(map(_name, handles), values[len(data) :], strict=True))
         self._handles = {name: name for name in self._variables}  # The variable of each alias.
-        self.assigned = {}  # The last value of each assigned variable.
+        self.assigned: dict[str, tf.Tensor] = {}  # The last value of each assigned variable.
         self._graph = ops.get_default_graph()
         for name in traced.graph._functions:
             self._graph._add_function_recursive(traced.graph._get_function(name))

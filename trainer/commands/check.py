@@ -8,9 +8,12 @@ import functools
 import os
 import platform
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from strategies import choose
+from strategies.choose import Choice
 from strategies.cluster import resolve
+from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy, gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
 from strategies.network import shared_secret
@@ -20,6 +23,7 @@ from strategies.rendezvous import probe
 from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
+from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
 from trainer.estimate import tpu_report
 from trainer.storage import locate
@@ -29,6 +33,8 @@ _PROBE_S = 2.0
 _HERE = "config cluster strategy devices batches data workdir peers packages".split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
+
+_Found = TypeVar("_Found")
 
 
 def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
@@ -60,50 +66,53 @@ class _Check:
 
     def __init__(self, options: CheckOptions):
         self._options = options
-        self._config = self._cluster = self._choice = self._devices = None
+        self._config: ExperimentConfig | None = None
+        self._cluster: ClusterSpec | None = None
+        self._choice: Choice | None = None
+        self._devices: list[str] | None = None
 
     def config(self) -> str:
-        self._config = config_load.resolve(self._options.config, self._options.overrides)
-        config = self._config
+        config = config_load.resolve(self._options.config, self._options.overrides)
+        self._config = config
         length = (
             f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
         )
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
-        self._cluster = resolve.find(self._options.cluster_flags)
-        gpus.take_own_share(self._cluster.source)
-        lines = [str(self._cluster)]
-        for one in self._cluster.tasks() if self._cluster.jobs else ():
-            me = "  (this process)" if one == self._cluster.task else ""
-            lines.append(f"{one} at {self._cluster.address(one)}{me}")
+        self._cluster = cluster = resolve.find(self._options.cluster_flags)
+        gpus.take_own_share(cluster.source)
+        lines = [str(cluster)]
+        for one in cluster.tasks() if cluster.jobs else ():
+            me = "  (this process)" if one == cluster.task else ""
+            lines.append(f"{one} at {cluster.address(one)}{me}")
         return "\n".join(lines)
 
     def strategy(self) -> str:
         cluster = self._known(self._cluster, "cluster")
-        self._choice = choose.choose(
+        self._choice = choice = choose.choose(
             cluster, self._options.strategy, self._options.tpu, choose.tpu_from_env()
         )
         if self._config:
-            batch_split.check_sync_mode(self._config, self._choice)
-        return f"{self._choice.strategy}: {self._choice.reason}"
+            batch_split.check_sync_mode(self._config, choice)
+        return f"{choice.strategy}: {choice.reason}"
 
     def devices(self) -> str:
-        choice = self._known(self._choice, "strategy")
-        self._devices = for_strategy.local_devices(self._options.devices, choice)
-        if self._devices:
-            self._choice = choose.with_transport(choice, self._options.transport, self._devices)
-        shown = ", ".join(self._devices) or "the cores of the TPU"
-        if warning := for_strategy.why_no_gpu(choice, self._devices):
+        cluster, choice = self._known_strategy()
+        self._devices = devices = for_strategy.local_devices(self._options.devices, choice)
+        if devices:
+            self._choice = choose.with_transport(choice, self._options.transport, devices)
+        shown = ", ".join(devices) or "the cores of the TPU"
+        if warning := for_strategy.why_no_gpu(choice, devices):
             shown += f"\nwarning: {warning}"
-        serves = choice.serves(self._cluster)
+        serves = choice.serves(cluster)
         return "the devices that TensorFlow's server finds" if serves else shown
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
-        batch_split.check_batch(config, self._choice, self._cluster, len(devices))
-        batch = config.data.global_batch_size
-        return self._choice.describe_batch(self._cluster, len(devices), batch)
+        cluster, choice = self._known_strategy()
+        batch_split.check_batch(config, choice, cluster, len(devices))
+        return choice.describe_batch(cluster, len(devices), config.data.global_batch_size)
 
     def data(self) -> str:
         return registry.describe(self._known(self._config, "config").data)
@@ -127,7 +136,7 @@ class _Check:
             if secret
             else "no shared secret: anyone who can connect to them can take part"
         )
-        starts_servers = bool(self._choice) and self._choice.starts_servers
+        starts_servers = self._choice is not None and self._choice.starts_servers
         if warning := public_address_warning(cluster, starts_servers):
             lines.append(f"warning: {warning}")
         return "\n".join(lines)
@@ -148,7 +157,11 @@ class _Check:
 
         return tpu_report.report(self._options.tpu_topology, computation_for)
 
-    def _known(self, value, part: str):
+    def _known_strategy(self) -> tuple[ClusterSpec, Choice]:
+        choice = self._known(self._choice, "strategy")
+        return self._known(self._cluster, "cluster"), choice
+
+    def _known(self, value: _Found | None, part: str) -> _Found:
         if value is None:
             raise _Unknown(f"unknown while `{part}` is wrong")
         return value

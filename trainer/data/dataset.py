@@ -22,10 +22,17 @@ class DataError(InputError):
 class DataConfig(Protocol):
     """The fields of `trainer.config.schema.DataConfig` that decide what is loaded."""
 
-    name: str
-    dir: str
-    train_examples: int
-    download_timeout_s: float
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dir(self) -> str: ...
+
+    @property
+    def train_examples(self) -> int: ...
+
+    @property
+    def download_timeout_s(self) -> float: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

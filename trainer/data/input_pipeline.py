@@ -9,7 +9,7 @@ examples stay on the device (`resident`: only their indices are sent) or are sen
 import collections
 import concurrent.futures
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -47,8 +47,9 @@ class InputPipeline:
         self._replicas = replicas
         self._steps_per_loop = steps_per_loop
         self._streams = placement == "stream"
-        self.resident = () if self._streams else (split.features, split.targets)
-        self._streamed = (split.features, split.targets) if self._streams else ()
+        examples = (split.features, split.targets)
+        self.resident: tuple[np.ndarray, ...] = () if self._streams else examples
+        self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
 
     def with_steps_per_loop(self, steps_per_loop: int) -> "InputPipeline":
         """A pipeline of the same examples, `steps_per_loop` rows to a loop."""
@@ -56,13 +57,13 @@ class InputPipeline:
         other._steps_per_loop = steps_per_loop
         return other
 
-    def loop_inputs(self, loops: Iterable[Loop]) -> Iterator[tuple]:
+    def loop_inputs(self, loops: Iterable[Loop]) -> Generator[tuple, None, None]:
         """For each loop, a tuple with the input of each of this process's replicas, as tensors.
 
         They are prepared two loops ahead, by a thread that works while compiled code runs.
         """
         with concurrent.futures.ThreadPoolExecutor(1, "input") as thread:
-            ahead = collections.deque()
+            ahead: collections.deque[concurrent.futures.Future[tuple]] = collections.deque()
             for loop in loops:
                 ahead.append(thread.submit(self._tensors, loop))
                 if len(ahead) > _LOOPS_AHEAD:

@@ -61,7 +61,7 @@ class Process(StoppableChild):
         self, task: Task, command: Command, output: TaskOutput, put_event: Callable[[Any], None]
     ):
         self.task = task
-        self.code: int | None = None
+        self.code: int
         self.record: ExitRecord | None = None
         self.lifetime_s = 0.0
         self._last_line = ""

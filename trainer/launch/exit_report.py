@@ -56,9 +56,10 @@ class ExitReport:
         failures = self.failures or self.given_up
         faults = [process for process in failures if process.code != EXIT_RESUME]
         process = (faults or failures)[0]
-        if faults or process.blamed not in members:
+        blamed = process.blamed
+        if faults or blamed is None or blamed not in members:
             return process, process.task
-        return self._last_ends.get(process.blamed, process), process.blamed
+        return self._last_ends.get(blamed, process), blamed
 
     def conclude(self, members: Container[Task]) -> int:
         """Prints and records how the run ended, and returns the exit code."""

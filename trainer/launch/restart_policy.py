@@ -79,7 +79,7 @@ class RestartPolicy:
             return False
         present = self._roster.present
         worker = present[task.index] if task.type == "worker" else None
-        if not self._roster.keeps_failing(worker):
+        if not self._roster.keeps_failing(worker) or worker is None:
             return False
         try:
             fewer = self._fewer_workers(len(present))

@@ -6,6 +6,7 @@
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 
@@ -19,12 +20,13 @@ class ExamplesLog:
     """`examples-REPLICA.jsonl`: the indices of the examples of each step. `folder` None: no file."""
 
     def __init__(self, folder: pathlib.Path | None, runtime: Runtime):
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)  # Only the leader's machine has it already.
-        self._files = {
-            position: open(folder / f"examples-{replica}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-            for position, replica in enumerate(runtime.local_replicas if folder else ())
-        }
+        self._files: dict[int, IO[str]] = {}
+        if not folder:
+            return
+        folder.mkdir(parents=True, exist_ok=True)  # Only the leader's machine has it already.
+        for position, replica in enumerate(runtime.local_replicas):
+            path = folder / f"examples-{replica}.jsonl"
+            self._files[position] = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, loop: Loop, inputs: tuple) -> None:
         """Logs a loop; `inputs` has one per replica of this process, its indices [k, b] first."""

@@ -5,9 +5,11 @@ TensorBoard. Every line is flushed, so a killed run keeps what it had written.
 """
 
 import contextlib
+import io
 import pathlib
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from absl import logging
 
@@ -22,7 +24,8 @@ class MetricWriter:
     """Writes the events of one task; with `workdir` None only to the screen."""
 
     def __init__(self, workdir: Workdir | None, name: str = "metrics"):
-        self._file = self._board = None
+        self._file: io.FileIO | None = None
+        self._board: Any = None
         if workdir:
             import tensorflow as tf
 
@@ -38,7 +41,8 @@ class MetricWriter:
         logging.info("%s", line(event, step, epoch, values))
         if self._file:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
-            self._append(to_json(record))
+            with _as_workdir_error(self._file):
+                self._file.write(to_json(record).encode() + b"\n")
         if self._board:
             with self._tf.device(None):
                 with self._board.as_default():
@@ -49,22 +53,8 @@ class MetricWriter:
     def truncate_after_step(self, step: int) -> None:
         """Removes the lines of later steps: they are about to be repeated. Raises WorkdirError."""
         if self._file:
-            with self._as_workdir_error():
+            with _as_workdir_error(self._file):
                 jsonl.truncate_after_step(pathlib.Path(self._file.name), step)
-
-    def _append(self, line: str) -> None:
-        with self._as_workdir_error():
-            self._file.write(line.encode() + b"\n")
-
-    @contextlib.contextmanager
-    def _as_workdir_error(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise WorkdirError(
-                f"`--workdir` cannot store metrics ({error.strerror}). Received: {self._file.name!r}; "
-                "free space there and run the same command again to resume."
-            ) from None
 
     def close(self) -> None:
         if self._file:
@@ -79,3 +69,14 @@ def line(event: str, step: int, epoch: float, values: Mapping[str, float]) -> st
     for name, value in values.items():
         shown.append(f"{name.replace('_', ' ')} {_FORMATS.get(name, '{:.4g}').format(value)}")
     return " | ".join(shown)
+
+
+@contextlib.contextmanager
+def _as_workdir_error(file: io.FileIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WorkdirError(
+            f"`--workdir` cannot store metrics ({error.strerror}). Received: {file.name!r}; "
+            "free space there and run the same command again to resume."
+        ) from None

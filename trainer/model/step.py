@@ -46,7 +46,7 @@ class TrainingProgram:
         self._feature_scale = feature_scale
         self._global_clipnorm = global_clipnorm
         self._block_size = block_size
-        self._optimizers = {}
+        self._optimizers: dict[tuple[int, ...], keras.optimizers.Optimizer] = {}
 
     @property
     def weight_names(self) -> list[str]:

@@ -65,7 +65,8 @@ class Guardian:
           peers: connections on which every peer sends heartbeats. The guardian also ends this
             process when one of them is closed, or silent for `silence_s`.
         """
-        if not self._channel:
+        channel = self._channel
+        if not channel:
             yield
             return
         message = {
@@ -75,22 +76,21 @@ class Guardian:
             "peers": [peer.as_json() for peer in peers],
         }
         fds = [peer.fileno() for peer in peers.values()]
-        socket.send_fds(self._channel, [json.dumps(message).encode()], fds)
+        socket.send_fds(channel, [json.dumps(message).encode()], fds)
         is_over = threading.Event()
-        reporter = threading.Thread(target=self._report_running, args=(is_over,), daemon=True)
+        reporter = threading.Thread(target=_report_running, args=(channel, is_over), daemon=True)
         reporter.start()
         try:
             yield
         finally:
             is_over.set()
             reporter.join()  # So that the end is the last message.
-            self._channel.send(_END)
+            channel.send(_END)
 
-    def _report_running(self, is_over: threading.Event) -> None:
-        while not is_over.wait(
-            _POLL_EVERY_S
-        ):  # A blocked process runs no thread, so sends nothing.
-            self._channel.send(_RUNS)
+
+def _report_running(channel: socket.socket, is_over: threading.Event) -> None:
+    while not is_over.wait(_POLL_EVERY_S):  # A blocked process runs no thread, so sends nothing.
+        channel.send(_RUNS)
 
 
 def fork_child() -> Guardian:
@@ -136,14 +136,16 @@ class _Parent:
         while select.select([self._channel], [], [], 0)[0]:
             data, fds, _, _ = socket.recv_fds(self._channel, 1 << 16, 4096)
             if data == _RUNS:
-                self._watched.reset_silence()
+                if self._watched:
+                    self._watched.reset_silence()
                 continue
             if data.startswith(_LAST):
                 self._last_line = data.removeprefix(_LAST).decode(errors="replace")
                 continue
             if self._watched:
                 self._watched.close()
-            self._watched = _WatchedPeers(json.loads(data), fds) if fds else None
+            # Where every connection is closed already, only the deadline is left to watch.
+            self._watched = None if data in (_END, b"") else _WatchedPeers(json.loads(data), fds)
             if not data:
                 return
 

@@ -17,8 +17,9 @@ class WorkdirError(InputError):
     """The workdir cannot be used for this run."""
 
 
-def unwritable(path: pathlib.Path, reason: str) -> WorkdirError:
+def unwritable(path: pathlib.Path, cause: OSError | str) -> WorkdirError:
     """The error for a folder that cannot be written."""
+    reason = cause if isinstance(cause, str) else cause.strerror or str(cause)
     return WorkdirError(
         f"`--workdir` cannot be written ({reason}). Received: {str(path)!r}; choose a folder that you "
         "may write to."
@@ -50,7 +51,7 @@ def write_file(path: pathlib.Path, content: str | bytes) -> None:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise unwritable(path, error.strerror) from None
+        raise unwritable(path, error) from None
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

@@ -119,7 +119,8 @@ class CheckpointStore:
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, then removes the oldest. Raises CheckpointError; older ones stay."""
         buffer = io.BytesIO()
-        np.savez(buffer, **self._layout.named(checkpoint.state))
+        named = self._layout.named(checkpoint.state)
+        np.savez(buffer, **named)  # type: ignore[arg-type]  # No array is called allow_pickle.
         manifest = manifest_lib.to_json(
             {
                 "step": checkpoint.step,
@@ -132,7 +133,10 @@ class CheckpointStore:
                 "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
             }
         )
-        files = {_ARRAYS: buffer.getbuffer(), manifest_lib.NAME: manifest.encode()}
+        files: dict[str, bytes | memoryview] = {
+            _ARRAYS: buffer.getbuffer(),
+            manifest_lib.NAME: manifest.encode(),
+        }
         try:
             atomic_folder.write(self._path(checkpoint.step), files)
         except OSError as error:

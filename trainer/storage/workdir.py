@@ -49,7 +49,7 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error) from None
 
     def initialize(self, config: ExperimentConfig) -> None:
         """Creates the folder for this config, or checks that it belongs to it.
@@ -63,7 +63,7 @@ class Workdir:
                 self._check_owner(self.read_config(), config)
             write_whole(self.config, config_lib.to_json(config))
         except OSError as error:
-            raise unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error) from None
 
     @contextlib.contextmanager
     def lock(self, timeout_s: float) -> Iterator[None]:
@@ -101,7 +101,7 @@ class Workdir:
         try:
             lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error) from None
         deadline, is_logged = time.monotonic() + timeout_s, False
         while not _is_locked(lock):
             if not is_logged:
@@ -124,7 +124,7 @@ class Workdir:
                 return f"{self.path}: {WOULD_RESUME}"
             nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         except OSError as error:
-            raise unwritable(self.path, error.strerror) from None
+            raise unwritable(self.path, error) from None
         if not nearest.is_dir():
             raise unwritable(self.path, "a file is there")
         if not os.access(nearest, os.W_OK):

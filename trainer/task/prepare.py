@@ -83,7 +83,7 @@ def examples_dir(task: TaskContext, workdir: Workdir | None) -> pathlib.Path | N
     """The folder in which this task logs its examples: every task uses the workdir, if it has one."""
     path = task.options.workdir
     if workdir or not (path and task.config.train.log_examples):
-        return workdir and workdir.path
+        return workdir.path if workdir else None
     shared = locate.open_workdir(path)
     shared.make()
     return shared.path

@@ -105,6 +105,7 @@ class Session:
         from trainer.training import assemble, loop
 
         task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
+        assert dataset is not None  # Only a task that serves has none.
         began, timeout_s = time.monotonic(), task.options.stall_timeout_s
         runtime.set_peer_timeout(timeout_s + watchdog.TIMER_DELAY_S)
         on_progress = Health.from_env().record_progress

@@ -7,7 +7,7 @@ what follows each loop, and `strategies/` how replicas agree.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -78,15 +78,17 @@ class _Run:
         self._writer = MetricWriter(parts.workdir)
         self._log = ExamplesLog(parts.examples_dir, self._runtime)
         self._throughput = Throughput()
+        self._step: int
+        self._test: dict[str, float] | None
         self._restart_from(start)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, *unused: object) -> None:
         with contextlib.closing(self._writer), contextlib.closing(self._log):
             if self._saver:
-                self._saver.__exit__(*error)
+                self._saver.__exit__(kind)
 
     def train(self) -> bool:
         """Trains to the last step, or until a stop. False where a number is not finite."""
@@ -136,10 +138,10 @@ class _Run:
     def result(self) -> Result:
         """The result so far; the weights are those of the last step."""
         finished = self._step >= self._schedule.total_steps
-        if finished and self._test is None:
-            self._evaluate()
+        test: dict[str, float] = {}
+        if finished:
+            test = self._evaluate() if self._test is None else self._test
         weights = self._runtime.state().weights
-        test = self._test if finished else {}
         examples_per_s = self._throughput.examples_per_s
         return Result(finished, self._step, self._epoch, self._train, test, examples_per_s, weights)
 
@@ -154,7 +156,7 @@ class _Run:
         self._writer.truncate_after_step(self._step)
         self._log.truncate_from_step(self._step)
 
-    def _loops(self) -> Iterator[tuple[Loop, tuple]]:
+    def _loops(self) -> Generator[tuple[Loop, tuple], None, None]:
         loops = self._schedule.loops(self._step)
         inputs = self._train_input.loop_inputs(self._schedule.loops(self._step))
         with contextlib.closing(inputs):
@@ -191,11 +193,12 @@ class _Run:
         values = self._train | {"examples_per_s": self._throughput.lap()}
         self._writer.write("train", self._step, self._epoch, values)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> dict[str, float]:
         self._watch.progress(f"evaluating after step {self._step}")
         name = self._program.metric_name
-        self._test = evaluation.evaluate(self._runtime, self._test_input, name)
-        self._writer.write("eval", self._step, self._epoch, self._test)
+        self._test = test = evaluation.evaluate(self._runtime, self._test_input, name)
+        self._writer.write("eval", self._step, self._epoch, test)
+        return test
 
     def _save(self) -> bool:
         """Saves, on the task that writes. False, on all tasks, where the state is not finite."""

@@ -44,15 +44,23 @@ def describe(config: DataConfig) -> str:
 def _scans() -> tuple[np.ndarray, np.ndarray]:
     """Images [1797, 8, 8] with values 0 to 16, and classes int32 [1797]."""
     # Read from the package's file: to import the package takes a second.
-    package = importlib.util.find_spec("sklearn").submodule_search_locations[0]
-    path = pathlib.Path(package, "datasets", "data", "digits.csv.gz")
-    if not path.exists():  # This version stores it elsewhere.
+    path = _package_file()
+    if not path:  # This version stores it elsewhere.
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         return digits.images, digits.target.astype(np.int32)
     table = np.loadtxt(path, delimiter=",", dtype=np.int32)
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
+
+
+def _package_file() -> pathlib.Path | None:
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        path = pathlib.Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.exists():
+            return path
+    return None
 
 
 def _enlarge(images: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def create_root() -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = root.lstat()
     except OSError as error:
-        raise _unusable(root, error.strerror) from None
+        raise _unusable(root, error.strerror or str(error)) from None
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise _unusable(root, "others can write or read it")
 

@@ -72,8 +72,8 @@ class Mirror:
             for name in sorted({*local} - {*complete}, key=_push_order, reverse=True):
                 self._remove_local(name)
             for name in sorted(complete, key=_push_order):
-                synced = self._synced.get(name)
-                is_local = name in local and synced and synced.matches(local[name])
+                synced = self._synced.get(name, _SyncedFile(ABSENT))
+                is_local = name in local and synced.matches(local[name])
                 if not (is_local and synced.generation == complete[name]):
                     self._fetch(name, complete[name])
         return sorted({*objects} - {*complete})

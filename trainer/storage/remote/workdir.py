@@ -98,7 +98,7 @@ class BucketWorkdir(Workdir):
             except BaseException as error:
                 _release_after_error(lease)
                 if isinstance(error, OSError):
-                    raise unwritable(self.path, error.strerror) from None
+                    raise unwritable(self.path, error) from None
                 if isinstance(error, PreconditionFailed):
                     raise Resumable(
                         "`--workdir` must be written by one run at a time. Received: "
@@ -110,6 +110,7 @@ class BucketWorkdir(Workdir):
                 yield
 
     def flush(self) -> None:
+        assert self._uploader is not None  # The caller has locked the folder.
         self._uploader.flush(FLUSH_TIMEOUT_S)
 
     @contextlib.contextmanager

@@ -89,6 +89,42 @@ def test_the_guardian_ends_the_process_at_the_deadline():
     assert "timed out after 0.5 s while sleeping" in Blocked(timeout_s=0.5).end()[1]
 
 
+WITHOUT_PEERS = """
+import sys, time
+from trainer.process import guardian
+guarded = guardian.fork_child()
+with guarded.watch_while_blocked("sleeping", float(sys.argv[1]), {}, 60):
+    time.sleep(float(sys.argv[2]))
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize(
+    "timeout_s, seconds, code, output",
+    [
+        (60, 1.5, 7, ""),  # Longer than the time between two reports of the process.
+        (
+            0.5,
+            60,
+            75,
+            "muster: error: timed out after 0.5 s while sleeping; "
+            "run the same command again to resume\n",
+        ),
+    ],
+)
+def test_a_process_whose_connections_are_all_closed_is_guarded_by_the_deadline(
+    timeout_s, seconds, code, output
+):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PEERS, str(timeout_s), str(seconds)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, output)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_ends_a_blocked_process_at_once(name):
     blocked = Blocked()

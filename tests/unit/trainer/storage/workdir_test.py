@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import resource
 import select
 import subprocess
@@ -15,7 +16,7 @@ from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.storage import locate
-from trainer.storage.atomic_files import WorkdirError, write_json, write_whole
+from trainer.storage.atomic_files import WorkdirError, unwritable, write_json, write_whole
 from trainer.storage.workdir import Workdir
 
 
@@ -225,3 +226,8 @@ def test_a_workdir_in_an_unknown_kind_of_storage_is_refused(path, tmp_path, monk
         "resumes in a copy too."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_without_an_error_number_is_reported_by_its_text():
+    error = unwritable(pathlib.Path("run"), OSError("the storage is gone"))
+    assert str(error).startswith("`--workdir` cannot be written (the storage is gone). Received:")

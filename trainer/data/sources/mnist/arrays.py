@@ -148,8 +148,10 @@ def _run_builder(job: dict, timeout_s: float) -> str:
         text=True,
         errors="replace",
     )
+    stdin, stderr = child.stdin, child.stderr
+    assert stdin and stderr  # Both are pipes.
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(child.stderr), daemon=True)
+    reader = threading.Thread(target=lambda: lines.extend(stderr), daemon=True)
     reader.start()
     try:
         child.wait(timeout_s)
@@ -158,9 +160,9 @@ def _run_builder(job: dict, timeout_s: float) -> str:
     finally:
         child.kill()
         child.wait()
-        child.stdin.close()
+        stdin.close()
         reader.join(timeout=5)
-        child.stderr.close()
+        stderr.close()
     if not child.returncode:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "it was killed")

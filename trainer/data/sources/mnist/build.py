@@ -32,7 +32,7 @@ def build(job: dict) -> None:
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = _decode(data_dir, split)
     _check(arrays)
     unfinished = scratch / "arrays.npz"
-    np.savez(unfinished, **arrays)
+    np.savez(unfinished, **arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
     unfinished.replace(job["cache"])
 
 

@@ -59,8 +59,12 @@ class Locations:
                 f"`data.dir` must be a folder on this machine. Received: {data_dir}; copy it first."
             )
         tfds_dir = environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-        locations = map(_path, (data_dir, tfds_dir, environ.get("MUSTER_MNIST_DIR", "")))
-        return cls(*locations)
+        mnist_dir = environ.get("MUSTER_MNIST_DIR", "")
+        return cls(
+            _absolute(data_dir) if data_dir else None,
+            _absolute(tfds_dir),
+            _absolute(mnist_dir) if mnist_dir else None,
+        )
 
     def __post_init__(self):
         if self.data_dir and os.path.exists(self.data_dir) and not os.path.isdir(self.data_dir):
@@ -132,8 +136,8 @@ def _plan_to_prepare(locations: Locations) -> Plan:
     return Plan(what, root, _cache(root), raw_dir, is_download=not raw_dir)
 
 
-def _path(text: str) -> Path | None:
-    return Path(os.path.abspath(os.path.expanduser(text))) if text else None
+def _absolute(text: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(text)))
 
 
 def _cache(root: Path) -> Path:
@@ -201,7 +205,7 @@ def _require_network(locations: Locations) -> None:
 
 def _probe(url: str, timeout_s: float) -> str:
     """Why `url` cannot be downloaded, "" if it can; returns within `timeout_s`."""
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
     # In a thread, because no timeout of requests limits the DNS lookup.
     threading.Thread(
         target=lambda: answers.put(_head(url, timeout_s)), name="mnist-probe", daemon=True
