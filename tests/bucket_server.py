@@ -14,6 +14,7 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from http import server
+from typing import BinaryIO
 
 from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler, Router
@@ -88,6 +89,8 @@ class BucketServer:
 
 
 class _Handler(RequestHandler):
+    rfile: BinaryIO
+
     def __init__(self, owner: BucketServer, *args: object):
         self._owner = owner
         super().__init__(owner.storage, *args)

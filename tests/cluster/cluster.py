@@ -57,6 +57,8 @@ class Process:
             errors="replace",
             start_new_session=True,
         )
+        assert self._process.stdout  # As it is a pipe.
+        self._output = self._process.stdout
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -124,10 +126,10 @@ class Process:
                 self._process.wait(5)
         self._process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
-        self._process.stdout.close()
+        self._output.close()
 
     def _read(self) -> None:
-        for line in self._process.stdout:
+        for line in self._output:
             with self._changed:
                 self.screen.append(line.rstrip("\n"))
                 self._changed.notify_all()
@@ -186,8 +188,8 @@ def launching(
     return Process([*TRAINER, "launch", *own, "--", f"--workdir={workdir}", *flags])
 
 
-def training(workdir: pathlib.Path, *flags: str) -> Process:
-    """A running `python -m trainer`, as a single task."""
+def training(workdir: pathlib.Path | str, *flags: str) -> Process:
+    """A running `python -m trainer`, as a single task. `workdir` may be a gs:// URL."""
     return Process([*TRAINER, f"--workdir={workdir}", *flags])
 
 

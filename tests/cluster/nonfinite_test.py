@@ -37,7 +37,8 @@ def load_poisoned(config):
 registry.load = load_poisoned
 main()
 """
-SINGLE, WORKERS, SERVERS = {}, {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}
+SINGLE: dict[str, int] = {}
+WORKERS, SERVERS = {"worker": 2}, {"chief": 1, "worker": 2, "ps": 1}
 
 
 def _train(jobs, workdir, *flags):

@@ -6,6 +6,7 @@ Each layout trains each recipe for four steps of 48 examples, on 106 examples: t
 
 import functools
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from tests.cluster import cluster, reference
 from tests.cluster.cluster import Run
 from trainer.config import load as config_load
+from trainer.config.schema import ExperimentConfig
 from trainer.data import registry
+from trainer.data.dataset import Dataset
 from trainer.order.sample_order import PADDING, SampleOrder
 
 EXAMPLES, BATCH, STEPS = 106, 48, 4
@@ -61,7 +64,7 @@ def _single_worker(workdir: pathlib.Path, *flags: str) -> cluster.Process:
 
 
 # Each layout's replicas, and how it is started.
-LAYOUTS = {
+LAYOUTS: dict[str, tuple[int, Callable[..., cluster.Process]]] = {
     "1 device": (1, cluster.training),
     "2 devices": (2, lambda *args: cluster.training(*args, "--devices=2")),
     "4 devices": (4, lambda *args: cluster.training(*args, "--devices=4")),
@@ -134,7 +137,9 @@ def expected(overrides):
     return once
 
 
-def _inputs(recipe: str, overrides: dict[str, str]) -> tuple:
+def _inputs(
+    recipe: str, overrides: dict[str, str]
+) -> tuple[ExperimentConfig, Dataset, list[np.ndarray]]:
     """The config, data and initial weights of the trainer."""
     from trainer.training import assemble
 

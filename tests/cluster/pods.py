@@ -12,6 +12,7 @@ from typing import Any
 from strategies.cluster import hostlist, resolve
 from strategies.cluster.spec import ClusterSpec
 from trainer.cli import parser as cli_parser
+from trainer.cli.option_groups import ClusterOptions
 from trainer.launch import ports
 
 _CLUSTER, _SECRET, _RUNS = "--cluster=", "/secret/secret", "/workspace/runs"
@@ -47,12 +48,19 @@ def _value(variable: Mapping[str, Any], container: Mapping[str, Any]) -> str:
 
 
 def cluster_of(pod: Pod) -> ClusterSpec:
-    return resolve.find(cli_parser.parse(pod.args).cluster_flags, pod.environ)
+    return resolve.find(_options(pod).cluster_flags, pod.environ)
 
 
 def addresses(pod: Pod) -> list[str]:
     """The addresses in its --cluster."""
-    return hostlist.expand(cli_parser.parse(pod.args).cluster)
+    return hostlist.expand(_options(pod).cluster)
+
+
+def _options(pod: Pod) -> ClusterOptions:
+    """Those of a task, which a pod of `launch` or `evaluate` does not have."""
+    options = cli_parser.parse(pod.args)
+    assert isinstance(options, ClusterOptions)
+    return options
 
 
 def here(pods: Sequence[Pod], folder: pathlib.Path) -> list[Pod]:

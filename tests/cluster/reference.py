@@ -134,7 +134,7 @@ class _Net:
         if self._is_rectified:
             delta = delta * (outputs > 0)
         loss = product(np.ones(len(batch)), losses) / len(batch)
-        gradients = []
+        gradients: list[np.ndarray] = []
         for kernel, layer_input in zip(weights[-2::-2], inputs[::-1], strict=True):
             own = product(layer_input.T, delta), product(np.ones(len(batch)), delta)
             gradients = [rounded(one / len(batch)) for one in own] + gradients
@@ -195,7 +195,7 @@ class _Adam:
         self._rate = config.learning_rate
         self._rounded = arithmetic.rounded
         self._step = 0
-        self._moments = None
+        self._moments: list[tuple[np.ndarray | float, np.ndarray | float]] = []
 
     def update(self, weights: list, gradients: list) -> list:
         self._step += 1
@@ -216,4 +216,4 @@ class _Adam:
         ]
 
 
-_OPTIMIZERS = {"sgd": _Sgd, "adam": _Adam}
+_OPTIMIZERS: dict[str, type[_Sgd] | type[_Adam]] = {"sgd": _Sgd, "adam": _Adam}

@@ -30,7 +30,8 @@ def _stopped(process: cluster.Process) -> int:
         process.await_line("epoch   1.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
-    step = int(re.search(r"stopped at step (\d+)", process.said)[1])
+    (found,) = re.findall(r"stopped at step (\d+)", process.said)
+    step = int(found)
     assert 0 < step < STEPS
     return step
 

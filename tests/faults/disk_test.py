@@ -30,7 +30,7 @@ class Disk:
         self.set(f"size={num_bytes}")
 
     def set(self, options: str) -> None:
-        command = ["mount", "-o", f"remount,{options}", self.path]
+        command = ["mount", "-o", f"remount,{options}", str(self.path)]
         subprocess.run(command, check=True, capture_output=True)
 
     def fill_up(self, room: int, is_quiet: Callable[[], bool]) -> None:

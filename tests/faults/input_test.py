@@ -223,7 +223,7 @@ def _is_refused_at_once(argv, tf_config) -> bool:
     """Whether the program refuses this without TensorFlow. `check` prints more than one line."""
     try:
         command = cli_parser.parse(argv)
-        if command.verb == "train":
+        if command.verb == "train" and isinstance(command, options.TrainOptions):
             _parts(command, tf_config)
     except InputError:
         return True

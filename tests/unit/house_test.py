@@ -48,10 +48,11 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively; write the whole name"
+            module = node.module or ""
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                if whole in MODULES or node.module in MODULES:
-                    yield whole if whole in MODULES else node.module
+                whole = f"{module}.{alias.name}"
+                if whole in MODULES or module in MODULES:
+                    yield whole if whole in MODULES else module
 
 
 def _room(module: str) -> str:

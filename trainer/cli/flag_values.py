@@ -13,7 +13,7 @@ from absl import flags
 
 from trainer.cli.hints import DIMENSION, OVERRIDE, not_a_flag, unknown_flag
 from trainer.cli.option_groups import OverrideOptions
-from trainer.cli.options import TuneOptions
+from trainer.cli.options import Options, TuneOptions
 from trainer.cli.tuners import SEARCHABLE_FLAGS
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError, fields, short_json
@@ -43,13 +43,13 @@ def with_flagfiles(args: Sequence[str]) -> list[str]:
         cause = error.__context__
         if not isinstance(cause, OSError):
             raise _needs_value("--flagfile") from None
-        raise _unreadable(cause.filename, cause.strerror) from None
+        raise _unreadable(cause.filename, cause.strerror or "it cannot be read") from None
     except ValueError:  # Not UTF-8, or a path with a null byte.
         given = [arg for arg in args if "flagfile" in arg]
         raise _unreadable(" ".join(given), "it is not UTF-8 text") from None
 
 
-def read(args: Sequence[str], schema: type) -> Flags:
+def read(args: Sequence[str], schema: type[Options]) -> Flags:
     """The flags of a verb in `args`, whose flag files `with_flagfiles` has already read.
 
     Raises:
@@ -73,7 +73,7 @@ def read(args: Sequence[str], schema: type) -> Flags:
         ) from None
     if words:
         raise not_a_flag(words[0])
-    given = {name: known[name].value for name in known if known[name].present}
+    given: dict[str, Any] = {name: known[name].value for name in known if known[name].present}
     return Flags(
         {f"--{name}": value for name, value in given.items() if "." not in name},
         _under(OVERRIDE, given),
@@ -100,7 +100,7 @@ class _Flag(flags.Flag):
         self._typed.append(f"--{self.name}={argument}")
 
 
-def _define(schema: type, typed: list[str]) -> flags.FlagValues:
+def _define(schema: type[Options], typed: list[str]) -> flags.FlagValues:
     """The absl flags of a verb."""
     known = flags.FlagValues()
 

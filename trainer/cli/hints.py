@@ -5,7 +5,7 @@ where nothing is close it points to `--help`.
 """
 
 from trainer.cli.option_groups import OverrideOptions, TrainerArgsOptions
-from trainer.cli.options import VERBS, TuneOptions
+from trainer.cli.options import VERBS, Options, TuneOptions
 from trainer.cli.synonyms import FLAG_SYNONYMS
 from trainer.config import load as config_load
 from trainer.config import recipes
@@ -17,7 +17,7 @@ OVERRIDE, DIMENSION = "config.", "space."
 _CLUSTER_FLAGS = ("cluster", "task", "ps")
 
 
-def takes_trainer_args(schema: type) -> bool:
+def takes_trainer_args(schema: type[Options]) -> bool:
     """Whether flags of train may follow the verb's own after `--`."""
     return issubclass(schema, TrainerArgsOptions)
 
@@ -36,7 +36,7 @@ def not_a_flag(word: str) -> ConfigError:
     return ConfigError(f"flags begin with `--`. Received: {short_json(word)}; {hint}")
 
 
-def unknown_flag(typed: str, schema: type) -> ConfigError:
+def unknown_flag(typed: str, schema: type[Options]) -> ConfigError:
     """The error for an argument, as it was typed, that names no flag of the verb."""
     name, _, text = typed.partition("=")
     bare = name.lstrip("-").replace("-", "_")
@@ -54,7 +54,7 @@ def _verb_hint(word: str) -> str:
     return f"did you mean `{close}`?" if close else "`--help` explains them."
 
 
-def _flag_hint(bare: str, schema: type) -> str:
+def _flag_hint(bare: str, schema: type[Options]) -> str:
     own = flag_names(schema)
     names = [bare] if bare in own else FLAG_SYNONYMS.get(bare, (bare,))
     for name in names:
@@ -69,7 +69,7 @@ def _flag_hint(bare: str, schema: type) -> str:
     return f"did you mean `--{close}`?" if close else "`--help` lists all flags."
 
 
-def _hint_at_other_verb(name: str, bare: str, verb: str, schema: type) -> str:
+def _hint_at_other_verb(name: str, bare: str, verb: str, schema: type[Options]) -> str:
     for_trainer = verb == "train" and takes_trainer_args(schema)
     if for_trainer and name in _CLUSTER_FLAGS:
         return f"leave it out: `{schema.verb}` creates the clusters that it trains on."
@@ -87,7 +87,7 @@ def _verb_with(name: str) -> str:
     return next((verb for verb, schema in VERBS.items() if name in flag_names(schema)), "")
 
 
-def flag_names(schema: type) -> list[str]:
+def flag_names(schema: type[Options]) -> list[str]:
     """The flags of a verb without dashes, with those that negate one, of the space and of the config."""
     options = [*fields(schema, "--")]
     names = [field.name.removeprefix("--") for field in options]

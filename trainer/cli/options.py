@@ -195,7 +195,10 @@ class TuneOptions(
     dimensions: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
 
-VERBS: dict[str, type] = {
+# Those of any verb; CheckOptions are TrainOptions, too.
+Options = TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions
+
+VERBS: dict[str, type[Options]] = {
     command.verb: command
     for command in (TrainOptions, EvaluateOptions, LaunchOptions, TuneOptions, CheckOptions)
 }

@@ -11,11 +11,18 @@ from collections.abc import Sequence
 from trainer import __version__
 from trainer.cli import flag_values, hints
 from trainer.cli import help as help_lib
-from trainer.cli.options import VERBS, EvaluateOptions, LaunchOptions, TrainOptions, TuneOptions
+from trainer.cli.options import (
+    VERBS,
+    EvaluateOptions,
+    LaunchOptions,
+    Options,
+    TrainOptions,
+    TuneOptions,
+)
 from trainer.config.fields import ConfigError, build, short_json
 
 
-def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions:
+def parse(argv: Sequence[str]) -> Options:
     """The command that `argv`, without the program's name, gives.
 
     `--help` and `--version` are answered here, on stdout.
@@ -42,6 +49,13 @@ def parse(argv: Sequence[str]) -> TrainOptions | EvaluateOptions | LaunchOptions
     if isinstance(command, EvaluateOptions):
         return _evaluate(command)
     return dataclasses.replace(command, overrides=given.overrides)
+
+
+def parse_trainer_args(trainer_args: Sequence[str]) -> TrainOptions:
+    """The command of `train` that a command's own `trainer_args` give."""
+    command = parse(trainer_args)
+    assert isinstance(command, TrainOptions)  # `_trainer_args` has refused all other verbs.
+    return command
 
 
 def _split(argv: list[str]) -> tuple[list[str], bool, list[str]]:
@@ -111,21 +125,21 @@ def _tune(command: TuneOptions, given: flag_values.Flags, trainer_args: list[str
     return dataclasses.replace(command, overrides=given.overrides, trainer_args=args)
 
 
-def _trainer_args(verb: str, args: list[str]) -> tuple[str, ...]:
+def _trainer_args(verb: str, typed: list[str]) -> tuple[str, ...]:
     """The flags of `train` after `--`, each as --NAME=VALUE, checked here once for all tasks."""
+    args = flag_values.with_flagfiles(typed)  # First, as a flag file may begin with a verb.
     if args and not args[0].startswith("-") and args[0] != "train":
         raise ConfigError(
             f"`{verb}` only trains. Received: {short_json(args[0])} after `--`; give flags of `train` "
             "there."
         )
-    command = parse(args)
-    for flag, value in vars(command.cluster_flags).items():
+    for flag, value in vars(parse_trainer_args(args).cluster_flags).items():
         if value:
             raise ConfigError(
                 f"`{verb}` creates the clusters that it trains on. Received: "
                 f"{short_json(f'--{flag}={value}')} after `--`; leave it out."
             )
-    own = flag_values.with_flagfiles(args[1:] if args[:1] == ["train"] else args)
+    own = args[1:] if args[:1] == ["train"] else args
     return flag_values.read(own, TrainOptions).args
 
 

@@ -9,14 +9,22 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from strategies.errors import InputError
 from trainer.config.kinds import KINDS
 from trainer.config.nearest import closest, nearest
 
 _INT32_MAX = 2**31 - 1  # Steps, sizes and seeds meet 32-bit integers on the devices.
-_Schema = TypeVar("_Schema")
+
+
+class Schema(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+_Schema = TypeVar("_Schema", bound=Schema)
 
 
 class ConfigError(InputError):
@@ -83,12 +91,13 @@ class Field:
                     raise self.error(f"must be {bound}", value, f"try {self.shown(self.default)}")
 
     def _bounds(self) -> Iterator[tuple[str, Callable[[float], bool]]]:
-        if self.least is not None:
-            yield f"at least {self.least}", lambda number: number >= self.least
-        if self.above is not None:
-            yield f"above {self.above}", lambda number: number > self.above
-        if self.below is not None:
-            yield f"below {self.below}", lambda number: number < self.below
+        least, above, below = self.least, self.above, self.below
+        if least is not None:
+            yield f"at least {least}", lambda number: number >= least
+        if above is not None:
+            yield f"above {above}", lambda number: number > above
+        if below is not None:
+            yield f"below {below}", lambda number: number < below
         if self.type is not float:
             yield f"at most {_INT32_MAX}", lambda number: number <= _INT32_MAX
 
@@ -108,7 +117,7 @@ class Field:
 
     def _choice_meant_by(self, value: str) -> str:
         """The choice that `value` is another word or spelling for, or "" where there is none."""
-        known = {_normalized(choice): choice for choice in self.choices} | self.synonyms
+        known = {_normalized(choice): choice for choice in self.choices} | dict(self.synonyms)
         meant = known.get(_normalized(value), "")
         return meant if meant in self.choices else closest(value.lower(), self.choices)
 
@@ -123,11 +132,18 @@ def option(default: Any, doc: str, **rules: Any) -> Any:
     return dataclasses.field(default=default, metadata={"doc": doc, **rules})
 
 
-def fields(schema: type, prefix: str = "") -> Iterator[Field]:
+def section_schema(field: dataclasses.Field[Any]) -> type[Schema] | None:
+    """The schema of a field that is a section; None for any other field."""
+    if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+        return field.type
+    return None
+
+
+def fields(schema: type[Schema], prefix: str = "") -> Iterator[Field]:
     """Every field of a schema by its dotted name, those of its sections included, in source order."""
     for field in dataclasses.fields(schema):
-        if dataclasses.is_dataclass(field.type):
-            yield from fields(field.type, f"{prefix}{field.name}.")
+        if section := section_schema(field):
+            yield from fields(section, f"{prefix}{field.name}.")
         elif field.metadata:
             yield Field(prefix + field.name, field.type, field.default, **field.metadata)
 
@@ -138,10 +154,10 @@ def build(schema: type[_Schema], values: Mapping[str, Any], prefix: str = "") ->
     Raises:
       ConfigError: a value has the wrong type or is out of range.
     """
-    parts = {
-        field.name: build(field.type, values, f"{prefix}{field.name}.")
+    parts: dict[str, Any] = {
+        field.name: build(section, values, f"{prefix}{field.name}.")
         for field in dataclasses.fields(schema)
-        if dataclasses.is_dataclass(field.type)
+        if (section := section_schema(field))
     }
     own = {field.name: field for field in fields(schema, prefix)}
     for field in dataclasses.fields(schema):
@@ -157,12 +173,12 @@ def flatten(instance: Any, prefix: str = "") -> dict[str, Any]:
     Raises:
       ConfigError: a section is not an instance of its schema.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(instance):
         name, value = prefix + field.name, getattr(instance, field.name)
-        if dataclasses.is_dataclass(field.type):
-            if not isinstance(value, field.type):
-                kind = field.type.__name__
+        if section := section_schema(field):
+            if not isinstance(value, section):
+                kind = section.__name__
                 raise ConfigError(
                     f"`{name}` must be a {kind}. Received: {short_json(value)}; write {kind}(...)."
                 )

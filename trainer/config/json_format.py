@@ -22,7 +22,7 @@ from typing import Any
 
 from trainer import __version__
 from trainer.config import fields as fields_lib
-from trainer.config.fields import ConfigError, Field, short_json
+from trainer.config.fields import ConfigError, Field, Schema, short_json
 from trainer.config.schema import FORMAT, ExperimentConfig
 
 UNCHANGED = "use the config.json of a run unchanged"
@@ -62,7 +62,7 @@ def _format(found: Any) -> int:
 
 
 def flatten(
-    schema: type, tree: Mapping[str, Any], found_format: int, prefix: str = ""
+    schema: type[Schema], tree: Mapping[str, Any], found_format: int, prefix: str = ""
 ) -> dict[str, Any]:
     """The values of a JSON object by dotted name, without the fields that its format did not have.
 
@@ -78,11 +78,11 @@ def flatten(
             raise fields_lib.unknown(prefix + name, own, tree[name])
     found = {}
     for name, member in members.items():
-        is_section = dataclasses.is_dataclass(member.type)
-        if name in tree and not is_section:
+        section = fields_lib.section_schema(member)
+        if name in tree and not section:
             found[prefix + name] = tree[name]
-        elif name in tree:
-            found |= flatten(member.type, tree[name], found_format, f"{prefix}{name}.")
+        elif name in tree and section:
+            found |= flatten(section, tree[name], found_format, f"{prefix}{name}.")
         else:
             whole = prefix + name
             missing = [own[one] for one in own if one == whole or one.startswith(f"{whole}.")]

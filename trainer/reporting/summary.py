@@ -67,8 +67,10 @@ def weights_sha256(weights: list[np.ndarray]) -> str:
 def distance_to_teacher(weights: list[np.ndarray], dataset: Dataset) -> float | None:
     """The largest absolute difference from the weights that made a regression's data.
 
-    None where the model's weights have other shapes than the teacher's, and cannot be compared.
+    None where there are no such weights, or where the model's have other shapes and cannot be compared.
     """
+    if dataset.truth is None:
+        return None
     truth = [dataset.truth["kernel"], dataset.truth["bias"]]
     if [weight.shape for weight in weights] != [weight.shape for weight in truth]:
         return None

@@ -56,17 +56,20 @@ class Block:
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a block can be drawn on the stream."""
+    if stream is None:
+        return False
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
-    except (ValueError, AttributeError):
-        return False  # The stream is closed, or this process has none.
+    except ValueError:
+        return False  # The stream is closed.
 
 
 def write(stream: TextIO | None, text: str) -> None:
     """Writes and flushes the text in one call. Does nothing if the stream's reader is gone."""
-    # ValueError: the stream is closed; AttributeError: this process never had one. The caller
-    # continues in any case, as its results are in files.
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    if stream is None:
+        return  # This process never had one.
+    # ValueError: the stream is closed. The caller continues in any case, as its results are in files.
+    with contextlib.suppress(OSError, ValueError):
         stream.write(text)
         stream.flush()
 

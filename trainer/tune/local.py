@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from strategies.devices import gpus
 from trainer.cli.options import TuneOptions
-from trainer.cli.parser import parse
+from trainer.cli.parser import parse_trainer_args
 from trainer.process.signals import StopRequest
 from trainer.tune.machines.role import SweepCluster
 from trainer.tune.search.trial_source import TrialSource
@@ -75,7 +75,7 @@ class LocalTrials:
         limits = Limits(
             options.max_restarts,
             options.max_trial_s,
-            parse(options.trainer_args).startup_timeout_s + STARTUP_S,
+            parse_trainer_args(options.trainer_args).startup_timeout_s + STARTUP_S,
             options.grace_s,
         )
         config_args = (f"--config.{name}={text}" for name, text in (overrides or {}).items())

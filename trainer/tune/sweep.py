@@ -12,7 +12,7 @@ from strategies import choose, tensorflow_import
 from strategies.errors import InputError
 from strategies.packages import version
 from trainer.cli.options import TuneOptions
-from trainer.cli.parser import parse
+from trainer.cli.parser import parse_trainer_args
 from trainer.cli.tuners import TUNERS
 from trainer.config.load import override, resolve
 from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
@@ -112,7 +112,7 @@ class SweepSpec:
 
 def _check_no_tpu(options: TuneOptions) -> None:
     """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
-    asked = parse(options.trainer_args)
+    asked = parse_trainer_args(options.trainer_args)
     build = version("tensorflow-tpu")
     if choose.asks_for_tpu(asked.strategy, asked.tpu) or build:
         received = f"tensorflow-tpu {build}" if build else "a TPU, after `--`"

@@ -5,7 +5,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from strategies.errors import ClusterError, Resumable
@@ -127,7 +127,7 @@ class Admission:
             )
 
 
-def _difference(fingerprints: Mapping[str, Mapping[str, Any]]) -> str:
+def _difference(fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> str:
     try:
         return str(difference(fingerprints) or "")
     except RecursionError:

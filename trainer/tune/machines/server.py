@@ -70,7 +70,7 @@ class SweepServer:
         self._print_line = print_line
         self._call_queue = CallQueue()
         self._admission = Admission(fingerprint, self._make_session, peer_timeout_s)
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._finished_check: Future | None = None
         self._is_finished = self._is_closing = self._reported_missing = False
         self._close_at = math.inf

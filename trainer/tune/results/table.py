@@ -4,6 +4,7 @@
 and `best_config.json`.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,8 +83,9 @@ def rank(objective: Objective, records: Sequence[TrialRecord]) -> list[TrialReco
 
     def key(record: TrialRecord) -> tuple:
         value = record.objective
-        is_known = value is not None and value == value
-        return _RANKS[record.status], not is_known, sign * value if is_known else 0, _id_key(record)
+        if value is None or math.isnan(value):
+            return _RANKS[record.status], True, 0, _id_key(record)
+        return _RANKS[record.status], False, sign * value, _id_key(record)
 
     return sorted((record for record in records if record.status != FAILED), key=key)
 

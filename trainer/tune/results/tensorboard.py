@@ -115,7 +115,7 @@ def _domain(dimension: Dimension) -> Any:
     from tensorboard.plugins.hparams import summary_v2
 
     if dimension.kind == "between":
-        return summary_v2.RealInterval(float(dimension.low), float(dimension.high))
+        return summary_v2.RealInterval(*map(float, dimension.bounds))
     kind = _type(dimension)
     choices = [_typed(kind, choice) for choice in dimension.choices]
     return summary_v2.Discrete(dict.fromkeys(choices), kind)

@@ -33,6 +33,8 @@ class ReplayableOracle(keras_tuner.Oracle):
     """What all tuners have in common. Trials have the sweep's ids, in the order of their suggestion."""
 
     waits = False  # Whether the end of a trial can make another suggestion possible.
+    trials: dict[str, Trial]
+    ongoing_trials: dict[str, Trial]
 
     def __init__(self, space: Space, objective: Objective, seed: int, **settings: Any):
         super().__init__(

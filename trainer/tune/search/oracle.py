@@ -66,13 +66,12 @@ class Oracle:
         Raises:
           InputError: `ask` would not return this now.
         """
+        values: Mapping[str, Any] | None
         if self._tuner.is_quick:
             values = self._suggest()
-            is_same = values is not None and self._suggestion(values) == recorded
         else:  # Fitting again would be slow, so any suggestion from the space is accepted.
-            values = recorded.values
-            is_same = self._suggestion(values) == recorded and self._space.holds(values)
-        if not is_same:
+            values = recorded.values if self._space.holds(recorded.values) else None
+        if values is None or self._suggestion(values) != recorded:
             raise InputError(
                 "`--workdir` holds a sweep that was begun with other settings, or another version of "
                 f"keras-tuner. Received: {short_json(recorded)} as its trial {len(self._tuner.trials)}; "

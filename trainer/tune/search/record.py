@@ -84,10 +84,10 @@ class TrialRecord:
 
 def best(objective: Objective, records: Iterable[TrialRecord]) -> TrialRecord | None:
     """The best completed trial, the first of equal ones; None if no trial has completed."""
-    top = None
+    top: tuple[float, TrialRecord] | None = None
     for record in records:
         if record.status != COMPLETED or record.objective is None:
             continue
-        if top is None or objective.is_better(record.objective, top.objective):
-            top = record
-    return top
+        if top is None or objective.is_better(record.objective, top[0]):
+            top = record.objective, record
+    return top[1] if top else None

@@ -61,7 +61,9 @@ class TrialSource(Protocol):
     Every call may raise Resumable if the server is lost.
     """
 
-    is_finished: bool  # There is no trial left, now or later.
+    @property
+    def is_finished(self) -> bool:
+        """There is no trial left, now or later."""
 
     def ask(self, runner: str) -> TrialSpec | None:
         """Assigns the next trial to the slot `runner`. None: there is no trial, perhaps only for now."""

@@ -74,7 +74,7 @@ def _check_step(dimension: Dimension, field: Field) -> None:
 def _check_choices(dimension: Dimension, field: Field) -> None:
     for value in dimension.choices:
         field.check(value)
-    values = dimension.values
+    values = dimension.encoded_choices
     if len(values) < 2:
         raise field.error("must have at least two choices", dimension.choices,
                           f"set it with {_override(dimension.name)}=VALUE instead")  # fmt: skip
@@ -109,7 +109,7 @@ def _check_when(dimension: Dimension, earlier: Sequence[Dimension]) -> None:
         for value in wanted:
             if (
                 encode(parent, space_field(parent, value).check(value))
-                not in parents[parent].values
+                not in parents[parent].encoded_choices
             ):
                 rule = f"must name in `when` choices that `space.{parent}` has"
                 raise field.error(rule, value, f"use one of {short_json(parents[parent].choices)}")

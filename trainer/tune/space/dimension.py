@@ -49,28 +49,45 @@ class Dimension:
         return searchable_fields()[self.name]
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of a range. Only for a range: a choice has none."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    @property
     def values(self) -> Sequence[Any] | None:
         """All values in order, as keras-tuner has them; None for a range without steps."""
         if self.kind == "choice":
-            return tuple(encode(self.name, choice) for choice in self.choices)
+            return self.encoded_choices
         if self.field.type is int and not (self.log and self.step):
-            return range(self.low, self.high + 1, self.step or 1)
-        return None if self.step is None else [self._at(index) for index in range(self.steps)]
+            low, high = self.bounds
+            return range(int(low), int(high) + 1, int(self.step or 1))
+        if self.step is None:
+            return None
+        return [self._at(index, self.step) for index in range(self.steps)]
+
+    @property
+    def encoded_choices(self) -> tuple[Any, ...]:
+        """The values of a choice, as keras-tuner has them."""
+        return tuple(encode(self.name, choice) for choice in self.choices)
 
     @property
     def steps(self) -> int:
-        """The number of values of a range with a step."""
+        """The number of values of a range with a step. Only for such a range."""
+        assert self.step is not None
+        low, high = self.bounds
         if self.log:
-            gaps = (math.log(self.high) - math.log(self.low)) / math.log(self.step)
+            gaps = (math.log(high) - math.log(low)) / math.log(self.step)
         else:
-            gaps = (self.high - self.low) / self.step
+            gaps = (high - low) / self.step
         # 1e-9, as 0.9 / 0.1 is 8.999...; 2**31, as `gaps` may be infinite.
         return int(min(gaps, 2**31) + 1e-9) + 1
 
     def holds(self, value: Any) -> bool:
         """Whether this is one of keras-tuner's values."""
         if self.values is None:
-            return type(value) is float and self.low <= value <= self.high
+            low, high = self.bounds
+            return type(value) is float and low <= value <= high
         return value in self.values
 
     def is_active(self, values: Mapping[str, Any]) -> bool:
@@ -82,12 +99,14 @@ class Dimension:
 
     def as_dict(self) -> dict[str, Any]:
         """The dimension in JSON's types, as `from_dict` reads it."""
-        values = {"low": self.low, "high": self.high, "step": self.step, "log": self.log or None}
+        values: dict[str, Any] = {"low": self.low, "high": self.high, "step": self.step}
+        values |= {"log": self.log or None}
         values |= {"choices": self.choices or None, "when": self.when or None}
         return {name: _to_lists(value) for name, value in values.items() if value is not None}
 
-    def _at(self, index: int) -> float:
-        value = self.low * self.step**index if self.log else self.low + index * self.step
+    def _at(self, index: int, step: float) -> float:
+        low, _ = self.bounds
+        value = low * step**index if self.log else low + index * step
         # Rounded to 12 digits: 0.3, not 0.30000000000000004.
         return value if self.field.type is int else float(f"{value:.12g}")
 

@@ -7,7 +7,7 @@ to `between(...)` or `choice(...)`, from the file that --space names, and from -
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,7 @@ class Space:
     def size(self) -> int | None:
         """The number of different settings; None if a range without steps makes it infinite."""
         count = self._count(self.dimensions, {})
-        return None if count == math.inf else count
+        return None if count == math.inf else int(count)
 
     def settings(self) -> Iterator[dict[str, Any]]:
         """Every setting of a finite space: keras-tuner's values by dimension name."""
@@ -80,7 +80,7 @@ class Space:
         flags = {name: text for name, text in texts.items() if name in FLAGS}
         return {name: text for name, text in texts.items() if name not in FLAGS}, flags
 
-    def _count(self, dimensions: tuple[Dimension, ...], chosen: dict[str, Any]) -> float:
+    def _count(self, dimensions: Sequence[Dimension], chosen: dict[str, Any]) -> float:
         if not dimensions:
             return 1
         first, *rest = dimensions
@@ -166,9 +166,7 @@ def _from_recipe(path: Path, given: Any) -> dict[str, Dimension]:
     return {name: dataclasses.replace(dimension, name=name) for name, dimension in dimensions}
 
 
-def _settings(
-    dimensions: tuple[Dimension, ...], chosen: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+def _settings(dimensions: Sequence[Dimension], chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if not dimensions:
         yield chosen
         return
@@ -176,7 +174,9 @@ def _settings(
     if not first.is_active(chosen):
         yield from _settings(rest, chosen)
         return
-    for value in first.values:
+    values = first.values
+    assert values is not None  # The space is finite.
+    for value in values:
         yield from _settings(rest, chosen | {first.name: value})
 
 
@@ -184,7 +184,7 @@ def _register(hyperparameters: "keras_tuner.HyperParameters", dimension: Dimensi
     name, values = dimension.name, dimension.values
     sampling = "log" if dimension.log else "linear"
     if values is None:
-        hyperparameters.Float(name, dimension.low, dimension.high, sampling=sampling)
+        hyperparameters.Float(name, *dimension.bounds, sampling=sampling)
     elif isinstance(values, range):
         hyperparameters.Int(name, values[0], values[-1], step=dimension.step, sampling=sampling)
     else:  # Also for a range with steps: keras-tuner would omit the last, as 0.9 in steps of 0.1.

@@ -60,7 +60,7 @@ class TrialFolder:
     def read_progress(self) -> Iterator[Progress]:
         """Yields what the run has reported since the last call, one item per report or evaluation."""
         for event in self._new_events():
-            kind, values = event.get("event"), _numbers(event)
+            kind, values = event.get("event", ""), _numbers(event)
             step, epoch = values.pop("step", 0), values.pop("epoch", 0.0)
             values.pop("time", None)
             for metric, value in values.items():

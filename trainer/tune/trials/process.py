@@ -63,8 +63,10 @@ class TrialProcess(StoppableChild):
 
     @functools.cached_property
     def record(self) -> ExitRecord | None:
-        """What the run recorded of its end, once it has ended."""
-        return self._record_file.take(self._process.pid, self._process.exitcode)
+        """What the run recorded of its end. Only for a run that has ended."""
+        pid, code = self._process.pid, self._process.exitcode
+        assert pid is not None and code is not None
+        return self._record_file.take(pid, code)
 
 
 def wait_for_exit(processes: Sequence[TrialProcess], timeout_s: float) -> None:

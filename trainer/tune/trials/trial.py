@@ -77,7 +77,11 @@ class Trial:
 
     @property
     def is_running(self) -> bool:
-        return self.process is not None and self.process.returncode is None
+        return self._running_process is not None
+
+    @property
+    def _running_process(self) -> TrialProcess | None:
+        return self.process if self.process and self.process.returncode is None else None
 
     def read_progress(self) -> Iterator[Progress]:
         """Yields what the run has reported since the last call."""
@@ -97,8 +101,8 @@ class Trial:
             self.process.ask_to_stop()
 
     def kill(self) -> None:
-        if self.is_running:
-            self.process.kill()
+        if process := self._running_process:
+            process.kill()
 
     def completed(self) -> Outcome | None:
         """The outcome, if the run has written its summary."""
@@ -115,30 +119,30 @@ class Trial:
                 self.process = TrialProcess(self._argv, self.slot, self._folder.log)
             return None
         if self.process.returncode is None:
-            return self._check_time(now)
-        return self._handle_exit(self.process.returncode)
+            return self._check_time(self.process, now)
+        return self._handle_exit(self.process, self.process.returncode)
 
-    def _check_time(self, now: float) -> Outcome | None:
+    def _check_time(self, process: TrialProcess, now: float) -> Outcome | None:
         limits = self._limits
         if limits.trial_s and self.seconds > limits.trial_s:
             return self._failed(f"it took longer than --max_trial_s={limits.trial_s:g}")
         is_silent = self._folder.log_size() == self._log_size_at_start
         if is_silent and now - self._started_at > limits.first_output_s:
-            self.process.kill()  # It will be started again, as any run that was killed.
+            process.kill()  # It will be started again, as any run that was killed.
         return None
 
-    def _handle_exit(self, code: int) -> Outcome | None:
+    def _handle_exit(self, process: TrialProcess, code: int) -> Outcome | None:
         if code == EXIT_DONE and (outcome := self.completed()):
             return outcome
         if self._was_stopped_early:
             latest = self._latest
             return Outcome(STOPPED, latest.metrics, latest.step, latest.epoch, seconds=self.seconds)
         if code in _RESUMABLE and self._restart_budget.spend():
-            self._seconds_before += self.process.seconds
+            self._seconds_before += process.seconds
             self._start_at = time.monotonic() + self._restart_budget.pause_s
             self.process = None
             return None
-        record = self.process.record
+        record = process.record
         return self._failed(
             exit_reason(code, record.message if record else "", self._folder.last_line())
         )
@@ -157,7 +161,9 @@ def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
       flags: flags of launch and train for this trial.
     """
     given = dict(flag.split("=", 1) for flag in flags)
-    cluster = {name: given.pop(name) for name in ("--workers", "--ps") if name in given}
+    cluster: dict[str, str] = {
+        name: given.pop(name) for name in ("--workers", "--ps") if name in given
+    }
     devices = given.pop("--devices_per_worker", "1")
     train_args = [*args, *(f"{name}={value}" for name, value in given.items())]
     if cluster.get("--workers", "1") == "1" and cluster.get("--ps", "0") == "0":

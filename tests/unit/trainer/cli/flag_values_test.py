@@ -83,6 +83,17 @@ def test_launched_tasks_get_the_lines_of_a_flag_file_and_not_its_name(tmp_path):
     assert given.trainer_args == ("--workdir=w", "--devices=2", "--config.data.shuffle=false")
 
 
+@pytest.mark.parametrize("verb", ["launch", "tune"])
+def test_a_flag_file_after_the_separator_may_begin_with_no_verb_but_train(verb, tmp_path):
+    path = tmp_path / "train.flags"
+    path.write_text("evaluate\n--workdir=w\n")
+    assert message(verb, "--", f"--flagfile={path}") == (
+        f'`{verb}` only trains. Received: "evaluate" after `--`; give flags of `train` there.'
+    )
+    path.write_text("train\n--devices=2\n")
+    assert cli_parser.parse([verb, "--", f"--flagfile={path}"]).trainer_args == ("--devices=2",)
+
+
 def test_a_trial_may_not_get_its_config_from_a_flag_file_either(tmp_path):
     path = tmp_path / "train.flags"
     path.write_text("-config=mnist_dense\n")

@@ -31,7 +31,7 @@ class Axis:
     def of_dimension(cls, dimension: Dimension) -> "Axis":
         if dimension.kind == "choice":
             return cls(choices=tuple(dict.fromkeys(map(canonical_text, dimension.choices))))
-        return cls(dimension.low, dimension.high, dimension.log)
+        return cls(*dimension.bounds, dimension.log)
 
     @classmethod
     def of_objective(cls, objective: Objective, values: Iterable[float]) -> "Axis":
@@ -45,14 +45,19 @@ class Axis:
     def position(self, value: Any) -> float | None:
         """The position from 0 to 1; None if the value is not on this axis."""
         if self.choices:
-            return self._choice_position(canonical_text(value))
+            text = canonical_text(value)
+            return self._choice_position(text) if text in self.choices else None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         if not math.isfinite(value) or (self.log and value <= 0):
             return None
+        return self.number_position(value)
+
+    def number_position(self, number: float) -> float:
+        """The position of a finite number on an axis of numbers; it must be above 0 on a log axis."""
         if self.low == self.high:
             return 0.5
-        low, high, scaled = map(self._scaled, (self.low, self.high, value))
+        low, high, scaled = map(self._scaled, (self.low, self.high, number))
         return min(max((scaled - low) / (high - low), 0.0), 1.0)
 
     def ticks(self, min_distance: float) -> dict[float, str]:
@@ -62,7 +67,7 @@ class Axis:
             return {self._choice_position(one): one_line(one, _LABEL_WIDTH) for one in labeled}
         ticks: dict[float, str] = {}
         for value in (self.low, self.high, *self._round_numbers()):
-            position = self.position(float(value))
+            position = self.number_position(float(value))
             if all(abs(position - other) > min_distance for other in ticks):
                 ticks[position] = format_value(float(value))
         return ticks
@@ -70,9 +75,7 @@ class Axis:
     def _scaled(self, value: float) -> float:
         return math.log10(value) if self.log else value
 
-    def _choice_position(self, choice: str) -> float | None:
-        if choice not in self.choices:
-            return None
+    def _choice_position(self, choice: str) -> float:
         return self.choices.index(choice) / (len(self.choices) - 1) if self.choices[1:] else 0.5
 
     def _round_numbers(self) -> list[float]:

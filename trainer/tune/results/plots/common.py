@@ -38,6 +38,11 @@ class Sweep:
         return [record for record in self.ended if _has_objective(record)]
 
     @functools.cached_property
+    def scores(self) -> dict[str, float]:
+        """The objectives of the scored trials by id."""
+        return {one.id: one.objective for one in self.scored if one.objective is not None}
+
+    @functools.cached_property
     def failed(self) -> list[TrialRecord]:
         return [record for record in self.ended if not _has_objective(record)]
 
@@ -47,7 +52,7 @@ class Sweep:
 
     @functools.cached_property
     def objective_axis(self) -> Axis:
-        return Axis.of_objective(self.objective, (record.objective for record in self.scored))
+        return Axis.of_objective(self.objective, self.scores.values())
 
     @functools.cached_property
     def titles(self) -> list[str]:
@@ -71,9 +76,13 @@ class Sweep:
         value = format_metric(self.best.objective)
         return f"best {self.objective.name} {value} by trial {self.best.id}"
 
+    def height(self, record: TrialRecord) -> float:
+        """The position of a scored trial on the objective's axis."""
+        return self.objective_axis.number_position(self.scores[record.id])
+
     def badness(self, record: TrialRecord) -> float:
         """0 for the best objective, 1 for the worst."""
-        position = self.objective_axis.position(record.objective)
+        position = self.height(record)
         return 1 - position if self.objective.direction == "max" else position
 
 

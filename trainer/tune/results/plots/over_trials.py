@@ -31,7 +31,7 @@ def _draw_points(axes, sweep: Sweep, positions: dict[str, int]) -> None:
         if shown:
             axes.scatter(
                 [positions[record.id] for record in shown],
-                [record.objective for record in shown],
+                [sweep.scores[record.id] for record in shown],
                 s=26,
                 facecolors=face,
                 edgecolors=POINT,
@@ -46,7 +46,7 @@ def _draw_best_so_far(axes, sweep: Sweep, positions: dict[str, int]) -> None:
         return
     completed = [record for record in sweep.scored if record.status == COMPLETED]
     choose = max if sweep.objective.direction == "max" else min
-    heights = list(itertools.accumulate((record.objective for record in completed), choose))
+    heights = list(itertools.accumulate((sweep.scores[record.id] for record in completed), choose))
     steps = [positions[record.id] for record in completed]
     line = {"where": "post", "color": BEST, "label": "best so far"}
     axes.step([*steps, len(positions) - 1], [*heights, heights[-1]], **line)

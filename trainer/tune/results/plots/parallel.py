@@ -45,12 +45,11 @@ def _draw_lines(axes, sweep: Sweep, columns: Sequence[Column]) -> None:
     from matplotlib.collections import LineCollection
 
     scored = sorted(sweep.scored, key=sweep.badness, reverse=True)
-    faint = {"colors": FAINT, "linestyles": "dashed", "linewidths": 0.8, "alpha": 0.6}
-    axes.add_collection(LineCollection([_path(one, columns) for one in sweep.failed], **faint))
-    ends = [sweep.objective_axis.position(record.objective) for record in scored]
-    paths = [
-        [*_path(one, columns), (len(columns), end)] for one, end in zip(scored, ends, strict=True)
-    ]
+    failed = [_path(one, columns) for one in sweep.failed]
+    axes.add_collection(
+        LineCollection(failed, colors=FAINT, linestyles="dashed", linewidths=0.8, alpha=0.6)
+    )
+    paths = [[*_path(one, columns), (len(columns), sweep.height(one))] for one in scored]
     colors = colormaps["viridis"]([_COLORMAP_SHARE * sweep.badness(record) for record in scored])
     line_style = (
         {"linewidths": 1.3, "alpha": 0.85}
@@ -99,7 +98,7 @@ def _draw_legend(axes, sweep: Sweep, x: int) -> None:
         axes.imshow(colors, extent=(x + 0.03, x + 0.09, 0, 1), origin="lower", aspect="auto")
     if sweep.best:
         text = f"trial {sweep.best.id}\n{format_metric(sweep.best.objective)}"
-        height = min(max(sweep.objective_axis.position(sweep.best.objective), 0.05), 0.95)
+        height = min(max(sweep.height(sweep.best), 0.05), 0.95)
         axes.text(x + 0.13, height, text, color=BEST, ha="left", va="center", weight="bold")
     if sweep.failed and x > 1:  # With a single axis a failed trial has no line.
         axes.text(-0.5, limits[1][0] - 0.02, "dashed: failed", color=FAINT, ha="left", va="top")

@@ -22,12 +22,13 @@ _MAX_CHARACTERS = 32  # That fit side by side under a panel.
 def draw(sweep: Sweep):
     """A panel per dimension, with a point per trial."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(sweep.dimensions)
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
-    figure = Figure(figsize=(max(2.9 * columns, 4.5), 2.9 * rows), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06)
+    figure = Figure(figsize=(max(2.9 * columns, 4.5), 2.9 * rows), layout=layout)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     for number, axes in enumerate(panels):
         if number < count:

@@ -9,7 +9,7 @@ import importlib.util
 import io
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
@@ -20,7 +20,10 @@ from trainer.tune.results.table import in_order
 from trainer.tune.search.record import Objective, TrialRecord
 from trainer.tune.space.dimension import Dimension
 
-_STYLE = {
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
+_STYLE: "dict[RcKeyType, bool | float | str]" = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

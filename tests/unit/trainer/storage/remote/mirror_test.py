@@ -98,7 +98,7 @@ def test_after_every_write_the_bucket_has_a_run_that_can_resume(tmp_path, remote
         if newest:
             np.testing.assert_array_equal(newest.state.weights[0], np.full([50], newest.step))
         if (copy / "summary.json").exists():
-            assert newest.step == 60
+            assert newest and newest.step == 60
         found.append(newest.step if newest else 0)
 
     bucket.after_write = check

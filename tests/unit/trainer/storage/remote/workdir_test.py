@@ -13,6 +13,7 @@ import pytest
 from strategies.errors import Resumable
 from tests.bucket_server import BUCKET
 from trainer.cli import parser as cli_parser
+from trainer.cli.options import CheckOptions
 from trainer.commands import check
 from trainer.config import load as config_load
 from trainer.storage import locate
@@ -109,7 +110,9 @@ def test_a_run_resumes_on_another_machine_and_then_on_the_first_again(bucket, ma
 
 def test_check_reports_what_train_would_find(bucket, machine):
     def found() -> tuple[bool | None, str]:
-        parts = check.examine(cli_parser.parse(["check", f"--workdir={URL}"]))
+        options = cli_parser.parse(["check", f"--workdir={URL}"])
+        assert isinstance(options, CheckOptions)
+        parts = check.examine(options)
         return next((is_well, word) for name, is_well, word in parts if name == "workdir")
 
     assert found() == (True, f"{URL}: would be created")
