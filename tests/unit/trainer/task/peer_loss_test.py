@@ -77,9 +77,11 @@ def test_any_other_loss_ends_this_task(jobs, task, lost, started):
     assert not reconnected
 
 
-def test_a_task_that_serves_only_cuts_its_connections_to_a_lost_one(monkeypatch):
+def test_a_task_that_only_serves_closes_its_connections_to_a_lost_one(monkeypatch):
     addresses, is_cut = [], threading.Event()
-    monkeypatch.setattr(peer_loss, "cut", lambda address: (addresses.append(address), is_cut.set()))
+    monkeypatch.setattr(
+        peer_loss, "close_connections_to", lambda address: (addresses.append(address), is_cut.set())
+    )
     policy, reconnected = _policy(PS_JOBS, PS)
     _lose(policy, FIRST)
     assert is_cut.wait(30) and addresses == ["b:1"]
