@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from strategies.errors import InputError
 from trainer.cli import parser as cli_parser
-from trainer.cli.options import LaunchOptions, TrainOptions
+from trainer.cli.options import LaunchOptions
 from trainer.config import load as config_load
 from trainer.model import reduction_blocks
 
@@ -19,8 +19,7 @@ def largest_below(options: LaunchOptions, trainer_args: Sequence[str], workers: 
     Raises:
       InputError: there is none from `--min_workers` on. Its message gives the reason.
     """
-    command = cli_parser.parse(trainer_args)
-    assert isinstance(command, TrainOptions)  # The parser refuses other verbs after `--`.
+    command = cli_parser.parse_trainer_args(trainer_args)
     config = config_load.resolve(command.config, command.overrides)
     batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
     devices = command.devices or options.devices_per_worker
