@@ -98,7 +98,7 @@ TABLES = (
             Peer("floor", "floor", environment="floor"),
         ),
         (
-            Column("batch 32", 32, epochs=3, max_rounds=3, min_seconds=2),
+            Column("batch 32", 32, 5, FEW_EXAMPLES, max_rounds=3, min_seconds=2),
             Column("batch 64", 64, epochs=3, min_seconds=2),
             Column("batch 256", 256, epochs=4, max_rounds=3, min_seconds=2),
             Column("batch 1,024", 1024, epochs=5, max_rounds=3, min_seconds=2),
