@@ -1,6 +1,6 @@
 """A plain Keras training loop, as its guide writes it: a compiled `tf.function` step for each batch.
 
-Its batches are tensors in memory, which was faster than slices of NumPy arrays and than a tf.data pipeline.
+Its batches are tensors in memory, which was faster than slices of NumPy arrays and than tf.data.
 """
 
 import keras
