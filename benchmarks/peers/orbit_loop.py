@@ -18,6 +18,8 @@ class Trainer(orbit.StandardTrainer):
     def __init__(self, work: Work):
         dataset = tf.data.Dataset.from_tensor_slices(work.in_order())
         dataset = dataset.batch(work.global_batch_size, drop_remainder=True)
+        # `report` repeats the epochs after the first.
+        dataset = dataset.concatenate(dataset.skip(work.warm_up).repeat())
         options = orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True)
         super().__init__(dataset.prefetch(tf.data.AUTOTUNE), options)
         self.step = tf.Variable(0, dtype=tf.int64)
@@ -57,7 +59,7 @@ def main() -> None:
 
     def train(first_step: int, end_step: int) -> float:
         trainer.losses.clear()
-        controller.train(end_step)
+        controller.train(int(trainer.step.numpy()) + end_step - first_step)
         return sum(trainer.losses) / len(trainer.losses)
 
     report(work, train)
