@@ -18,12 +18,10 @@ _CHIPS = {"v4": {"chip_config_name": "megacore"}}
 
 def main(topology: str, *paths: str) -> None:
     """Prints {"error": …}, or {"figures": […]}: for each file the compiler's figures for one device."""
-    os.environ["TPU_SKIP_MDS_QUERY"] = (
-        "1"  # Else it polls Google Cloud's metadata server for minutes.
-    )
-    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = (
-        "1"  # The parent process may hold the library's lock.
-    )
+    # Else it polls Google Cloud's metadata server for minutes.
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    # The parent process may hold the library's lock.
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
     from jax.experimental import topologies

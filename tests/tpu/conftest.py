@@ -16,9 +16,8 @@ import pytest
 from trainer.config.fields import ConfigError
 from trainer.estimate import tpu_compile
 
-os.environ["TPU_SKIP_MDS_QUERY"] = (
-    "1"  # Else libtpu polls Google Cloud's metadata server for minutes.
-)
+# Else libtpu polls Google Cloud's metadata server for minutes.
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -110,9 +110,8 @@ def _define(schema: type[Options], typed: list[str]) -> flags.FlagValues:
     for option in fields(schema, "--"):
         define(option.name.removeprefix("--"), option.doc, option.type is bool, option.parse)
     if issubclass(schema, OverrideOptions):
-        for (
-            field
-        ) in config_lib.fields():  # As typed: `trainer.config.load` converts and checks them.
+        # As typed: `trainer.config.load` converts and checks them.
+        for field in config_lib.fields():
             define(f"{OVERRIDE}{field.name}", field.doc, field.type is bool)
     if issubclass(schema, TuneOptions):
         names = [field.name for field in config_lib.fields() if field.name != "name"]

@@ -77,9 +77,8 @@ class InputPipeline:
         return (*examples, tf.cast(indices != PADDING, tf.float32))
 
     def _tensors(self, loop: Loop) -> tuple:
-        with tf.device(
-            "CPU:0"
-        ):  # The runtime copies them from there to the device that needs them.
+        # The runtime copies them from there to the device that needs them.
+        with tf.device("CPU:0"):
             return tf.nest.map_structure(tf.constant, self._arrays(loop))
 
     def _arrays(self, loop: Loop) -> tuple:

@@ -25,9 +25,8 @@ from trainer.launch.restarts import RestartBudget
 from trainer.process import console
 
 _EVALUATOR_S = 120.0  # It may still have checkpoints to evaluate when the leader ends.
-_NOTICE_S = (
-    5.0  # A task that lost a peer reports it and ends; one that has not met its peers cannot.
-)
+# A task that lost a peer reports it and ends; one that has not met its peers cannot.
+_NOTICE_S = 5.0
 _SETTLED_S = 60.0  # A task that restarted alone and lived this long has made progress.
 _KILLED = (-signal.SIGTERM, -signal.SIGKILL)
 

@@ -27,9 +27,8 @@ class Throughput:
         """Examples per second since the last lap; 0 where no time was spent."""
         lap_s, self._lap_s = self._lap_s, 0.0
         num_examples, self._lap_examples = self._lap_examples, 0.0
-        if (
-            self._laps == 1
-        ):  # The first lap includes compiling, so it counts only if it is the only one.
+        # The first lap includes compiling, so it counts only if it is the only one.
+        if self._laps == 1:
             self._total_s = self._examples = 0.0
         self._laps += 1
         self._total_s += lap_s

@@ -31,9 +31,8 @@ class MetricWriter:
 
             self._tf = tf
             self._file = open(workdir.path / f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
-            with tf.device(
-                None
-            ):  # Not on a TPU's host, if that is the default: it has other folders.
+            # Not on a TPU's host, if that is the default: it has other folders.
+            with tf.device(None):
                 self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:

@@ -92,9 +92,8 @@ def _newer(store: CheckpointStore, last_step: int) -> list[int]:
 def _evaluate(evaluator, writer: MetricWriter, step: int) -> None:
     try:
         metrics = evaluator.evaluate(step)
-    except (
-        CheckpointError
-    ) as error:  # Damaged, or removed in the meantime because newer ones exist.
+    except CheckpointError as error:
+        # Damaged, or removed in the meantime because newer ones exist.
         logging.warning("%s", error)
         return
     writer.write("eval", step, step / evaluator.steps_per_epoch, metrics)

@@ -18,9 +18,8 @@ from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
 
-UPLOAD_EVERY_S = (
-    30.0  # Of metrics; checkpoints are uploaded at once. A bucket bills by the request.
-)
+# Of metrics; checkpoints are uploaded at once. A bucket bills by the request.
+UPLOAD_EVERY_S = 30.0
 _POLL_EVERY_S = 0.5
 _RETRY_AFTER_S = 5.0
 

@@ -36,9 +36,8 @@ class Ledger:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
-            self.events = self._open(
-                json.loads(to_json(dict(settings)))
-            )  # With lists instead of tuples.
+            # With lists instead of tuples.
+            self.events = self._open(json.loads(to_json(dict(settings))))
         except BaseException:
             self.close()
             raise
