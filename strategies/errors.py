@@ -33,3 +33,8 @@ class Resumable(RuntimeError):
     def __init__(self, message: str, task: Any = None):
         super().__init__(message)
         self.task = task
+
+
+def os_reason(error: OSError) -> str:
+    """The system's words for an error, or its own text where it has no error number."""
+    return error.strerror or str(error)

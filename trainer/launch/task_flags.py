@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from strategies.errors import InputError
+from strategies.errors import InputError, os_reason
 
 
 def value_of(args: Sequence[str], name: str) -> str:
@@ -52,7 +52,7 @@ def _create_folder(parent: pathlib.Path, name: str) -> pathlib.Path:
         except OSError as error:
             raise InputError(
                 f"`--workdir` must be a folder that can be written. Received: '{folder}' "
-                f"({error.strerror}); name another."
+                f"({os_reason(error)}); name another."
             ) from None
     raise InputError(
         f"`--workdir` is missing, and '{parent / name}' already exists; name another folder."

@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from strategies.errors import os_reason
 from trainer.metrics import jsonl
 from trainer.storage.atomic_files import WorkdirError, to_json
 from trainer.storage.workdir import Workdir
@@ -76,6 +77,6 @@ def _as_workdir_error(file: io.FileIO) -> Iterator[None]:
         yield
     except OSError as error:
         raise WorkdirError(
-            f"`--workdir` cannot store metrics ({error.strerror}). Received: {file.name!r}; "
+            f"`--workdir` cannot store metrics ({os_reason(error)}). Received: {file.name!r}; "
             "free space there and run the same command again to resume."
         ) from None

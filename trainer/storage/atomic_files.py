@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 from typing import Any
 
-from strategies.errors import InputError
+from strategies.errors import InputError, os_reason
 
 
 class WorkdirError(InputError):
@@ -19,7 +19,7 @@ class WorkdirError(InputError):
 
 def unwritable(path: pathlib.Path, cause: OSError | str) -> WorkdirError:
     """The error for a folder that cannot be written."""
-    reason = cause if isinstance(cause, str) else cause.strerror or str(cause)
+    reason = cause if isinstance(cause, str) else os_reason(cause)
     return WorkdirError(
         f"`--workdir` cannot be written ({reason}). Received: {str(path)!r}; choose a folder that you "
         "may write to."

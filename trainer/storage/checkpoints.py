@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from strategies.errors import InputError
+from strategies.errors import InputError, os_reason
 from strategies.runtime import NUM_SUMS, State
 from trainer import __version__
 from trainer.storage import atomic_folder
@@ -142,8 +142,8 @@ class CheckpointStore:
         except OSError as error:
             raise CheckpointError(
                 f"`--workdir` could not store the checkpoint of step {checkpoint.step} "
-                f"({error.strerror}). Received: {str(self._folder)!r}; fix this and run the same command "
-                "again to resume."
+                f"({os_reason(error)}). Received: {str(self._folder)!r}; fix this and run the same "
+                "command again to resume."
             ) from None
         self._remove_oldest(checkpoint.step)
 

@@ -8,7 +8,7 @@ import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
-from strategies.errors import ClusterError, Resumable
+from strategies.errors import ClusterError, Resumable, os_reason
 from strategies.rendezvous import roll_call
 from trainer.launch.ports import free_ports
 
@@ -110,3 +110,10 @@ def test_a_task_is_the_same_after_json(task):
 )  # fmt: skip
 def test_any_other_json_is_no_task(value):
     assert Task.from_json(value) is None
+
+
+def test_an_error_of_the_system_without_a_number_gives_its_own_text_as_the_reason():
+    assert (
+        os_reason(FileNotFoundError(2, "No such file or directory")) == "No such file or directory"
+    )
+    assert os_reason(OSError("truncated")) == "truncated"

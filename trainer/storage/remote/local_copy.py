@@ -9,6 +9,7 @@ import pathlib
 import stat
 import tempfile
 
+from strategies.errors import os_reason
 from trainer.storage.remote.errors import BucketError
 from trainer.storage.remote.gcs import Address
 
@@ -25,7 +26,7 @@ def create_root() -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = root.lstat()
     except OSError as error:
-        raise _unusable(root, error.strerror or str(error)) from None
+        raise _unusable(root, os_reason(error)) from None
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
         raise _unusable(root, "others can write or read it")
 

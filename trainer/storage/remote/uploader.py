@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from absl import logging
 
-from strategies.errors import EXIT_RESUME, InputError, Resumable
+from strategies.errors import EXIT_RESUME, InputError, Resumable, os_reason
 from trainer.process.signals import exit_now
 from trainer.storage.remote import lease as lease_lib
 from trainer.storage.remote.errors import PreconditionFailed
@@ -110,7 +110,7 @@ class Uploader:
             except (InputError, Resumable) as error:
                 return str(error)
             except OSError as error:
-                return f"`--workdir` could not be read on this machine ({error.strerror})."
+                return f"`--workdir` could not be read on this machine ({os_reason(error)})."
         return ""
 
 

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from strategies.errors import InputError
+from strategies.errors import InputError, os_reason
 from trainer.config.fields import short_json
 from trainer.storage.atomic_files import WorkdirError, to_json
 
@@ -66,7 +66,7 @@ class Ledger:
 
     def _unwritable(self, error: OSError) -> WorkdirError:
         return WorkdirError(
-            f"`--workdir` cannot be used ({error.strerror}). Received: {str(self._path)!r}; choose a "
+            f"`--workdir` cannot be used ({os_reason(error)}). Received: {str(self._path)!r}; choose a "
             "folder that is writable and has free space, and run the same command again."
         )
 

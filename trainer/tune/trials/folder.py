@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from strategies.errors import os_reason
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, write_whole
@@ -53,7 +54,7 @@ class TrialFolder:
             write_whole(self.workdir.config, config_lib.to_json(config))
         except OSError as error:
             raise WorkdirError(
-                f"`--workdir` cannot be written ({error.strerror}). Received: {str(self.path)!r}; "
+                f"`--workdir` cannot be written ({os_reason(error)}). Received: {str(self.path)!r}; "
                 "make room there and run the same command again."
             ) from None
 

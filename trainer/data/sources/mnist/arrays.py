@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from strategies.errors import os_reason
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
 from trainer.data.sources.mnist import locate
 from trainer.data.sources.mnist.locate import Locations, Plan
@@ -94,7 +95,7 @@ def _lock(path: Path, timeout_s: float) -> Iterator[None]:
         file = path.open("a")
     except OSError as error:
         raise DataError(
-            f"cannot write to {path.parent} ({error.strerror}), to prepare MNIST there; give "
+            f"cannot write to {path.parent} ({os_reason(error)}), to prepare MNIST there; give "
             "another folder with --config.data.dir=DIR."
         ) from None
     deadline = time.monotonic() + timeout_s

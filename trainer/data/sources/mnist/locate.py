@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from strategies.errors import os_reason
 from trainer.data.dataset import DataError
 
 URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -167,7 +168,7 @@ def _check_raw_file(path: Path) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+        raise DataError(f"{path} cannot be read: {os_reason(error)}.") from None
     if len(content) != expected_bytes:
         wrong = f"{len(content)} bytes instead of {expected_bytes}"
     elif hashlib.sha256(content).hexdigest() != expected_sha256:
