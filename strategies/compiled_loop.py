@@ -1,6 +1,7 @@
-"""How are many steps taken inside one compiled function?
+"""How are many steps taken inside one graph function?
 
-`fused_steps` loops over stacked batches within a graph; XLA compiles it as part of a `CompiledProgram`.
+`fused_steps` loops over stacked batches within a graph; `CompiledProgram` has it as a function, compiled
+by XLA where the program asks for that.
 """
 
 from collections.abc import Callable
@@ -9,91 +10,111 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from strategies.runtime import NUM_SUMS, Program
-
-# What replicas exchange in a step is one vector: all gradients, the batch's sums, and whether a task was
-# asked to stop. TAIL: how many numbers follow the gradients.
-TAIL = NUM_SUMS + 1
+from strategies.runtime import Key, Program
 
 
-def _single(gradients: list, sums: Any) -> tuple[list, Any]:
-    return gradients, sums
+def tail(program: Program) -> int:
+    """How many numbers follow the terms in the vector that replicas exchange in a step.
+
+    They are the batch's sums, and whether a task was asked to stop.
+    """
+    return program.num_sums + 1
+
+
+def _single(terms: list, sums: Any) -> tuple[list, Any]:
+    return terms, sums
 
 
 def fused_steps(
     program: Program,
-    weights: list,
-    slots: list,
+    state: tuple,
     stacked_batches: tuple,
     num_steps,
+    first: Key,
     all_reduce: Callable[[list, Any], tuple[list, Any]] = _single,
 ) -> tuple:
-    """Weights, slots and sums after one step on each of the first `num_steps` stacked batches.
+    """State and sums after one step on each of the first `num_steps` stacked batches.
 
-    For compiled code: the compiler sees the loop as a whole, and the step is traced once.
+    The loop is part of the graph, and the step is traced once.
 
     Args:
       program: the mathematics of a step.
-      weights: a list of tensors.
-      slots: for each weight, the list of its optimizer's slots.
+      state: (weights, slots, layer state) as tensors, nested as in `State.parts`.
       stacked_batches: arrays [k, batch, ...], with k >= `num_steps`.
       num_steps: an int32 scalar, a tensor or not.
-      all_reduce: adds the other replicas' gradients and sums to those given.
+      first: the key of the first step.
+      all_reduce: adds the other replicas' terms and sums to those given.
 
     Returns:
-      (weights, slots, float32 [NUM_SUMS] over all steps)
+      (state, float32 [num_sums] over all steps)
     """
 
-    def step(i, weights, slots, total):
-        gradients, sums = all_reduce(
-            *program.gradients(weights, tuple(array[i] for array in stacked_batches))
-        )
-        gradients = program.mean(gradients, sums[2])
-        weights, slots = program.update(weights, slots, gradients)
-        return i + 1, weights, slots, total + sums
+    def step(i, state, total):
+        batch = tuple(array[i] for array in stacked_batches)
+        weights, slots, layer_state = state
+        key = first._replace(step=first.step + i)
+        terms, sums = all_reduce(*program.gradients(weights, batch, layer_state, key))
+        state = updated(program, state, terms, sums[-1])
+        return i + 1, state, total + sums
 
-    start = (tf.constant(0), weights, slots, tf.zeros([NUM_SUMS]))
+    start = (tf.constant(0), state, tf.zeros([program.num_sums]))
     return tf.while_loop(lambda i, *_: i < num_steps, step, start)[1:]
 
 
-def block_sums(program: Program, weights: list, stacked_batches: tuple):
-    """float32 [k, NUM_SUMS]: the sums of each of k stacked batches, without gradients."""
+def updated(program: Program, state: tuple, terms: list, count: Any) -> tuple:
+    """The state after a step whose terms, added over `count` examples, are these."""
+    weights, slots, layer_state = state
+    terms = program.mean(terms, count)
+    return *program.update(weights, slots, terms), program.advance(layer_state, terms)
+
+
+def block_sums(program: Program, state: tuple, stacked_batches: tuple):
+    """float32 [k, num_sums]: the sums of each of k stacked batches, without gradients."""
+    weights, _, layer_state = state
     return tf.map_fn(
-        lambda batch: program.sums(weights, batch),
+        lambda batch: program.sums(weights, batch, layer_state),
         stacked_batches,
-        fn_output_signature=tf.TensorSpec([NUM_SUMS], tf.float32),
+        fn_output_signature=tf.TensorSpec([program.num_sums], tf.float32),
     )
 
 
 class CompiledProgram:
-    """A `Program` compiled by XLA, for replicas that exchange gradients between compiled calls."""
+    """A `Program` as graph functions, for replicas that exchange their terms between calls.
+
+    Its methods are compiled by XLA where the program uses it.
+    """
 
     def __init__(self, program: Program):
         self._program = program
+        self._tail = tail(program)
+        self.fused_steps = graph_function(program, self._fused_steps)
+        self.gradients = graph_function(program, self._gradients)
+        self.update = graph_function(program, self._update)
+        self.block_sums = graph_function(program, self._block_sums)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def fused_steps(self, weights, slots, stacked_batches, num_steps):
+    def _fused_steps(self, state, stacked_batches, num_steps, first):
         """As the function of this name, for a device that trains alone."""
-        return fused_steps(self._program, weights, slots, stacked_batches, num_steps)
+        return fused_steps(self._program, state, stacked_batches, num_steps, first)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def gradients(self, weights, batch):
-        """Gradients of the summed loss, shaped like `weights`, and the batch's sums."""
+    def _gradients(self, weights, batch, layer_state, key):
+        """The batch's terms and sums."""
         # Not flattened here: XLA would fuse the matrix products into the concatenation and compute
         # them element by element, 30 times slower.
-        return self._program.gradients(weights, batch)
+        return self._program.gradients(weights, batch, layer_state, key)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def update(self, weights, slots, total):
-        """Weights and slots after a step. `total`: float32 [n + TAIL], the exchanged vector's sum."""
-        gradients = unflatten(total[:-TAIL], [weight.shape for weight in weights])
-        gradients = self._program.mean(gradients, total[-2])
-        return self._program.update(weights, slots, gradients)
+    def _update(self, state, total):
+        """The state after a step. `total`: float32 [n + tail], the exchanged vector's sum."""
+        terms = unflatten(total[: -self._tail], self._program.term_shapes)
+        return updated(self._program, state, terms, total[-2])
 
-    @tf.function(jit_compile=True, autograph=False)
-    def block_sums(self, weights, stacked_batches):
+    def _block_sums(self, state, stacked_batches):
         """As the function of this name."""
-        return block_sums(self._program, weights, stacked_batches)
+        return block_sums(self._program, state, stacked_batches)
+
+
+def graph_function(program: Program, function: Callable):
+    """The function as a `tf.function`, compiled by XLA where the program uses it."""
+    return tf.function(function, jit_compile=program.uses_xla or None, autograph=False)
 
 
 def flatten(tensors: list):

@@ -1,9 +1,9 @@
 """How do workers on several machines train together, without parameter servers?
 
 Each holds a copy of the state (`replicated.py`) and computes the gradients of its share of the batch in
-compiled code; between one step's gradients and their update a `SocketAllReduce` adds those of all
+compiled code; between one step's gradients and their update a `SocketAllReduce` adds the terms of all
 workers, over this program's own connections. One compiled call computes a step's update and the next
-step's gradients, so that the cost of a call is paid once a step.
+step's terms, so that the cost of a call is paid once a step.
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ import tensorflow as tf
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
-from strategies.compiled_loop import TAIL, CompiledProgram
+from strategies.compiled_loop import CompiledProgram, graph_function, tail
 from strategies.rendezvous.membership import Membership
 from strategies.replicated import ReplicatedRuntime
-from strategies.runtime import NUM_SUMS, Program, ReplicaInput, State
+from strategies.runtime import Key, Program, ReplicaInput, State
 
 _CONNECT_TIMEOUT_S = 60.0  # Short: the roll call has shown that every worker is running.
 
@@ -68,10 +68,13 @@ class MultiWorkerRuntime(ReplicatedRuntime):
     ) -> None:
         super().start(program, state, train, test, num_steps)
         self._compiled = CompiledProgram(program)
-        size = sum(weight.size for weight in state.weights)
-        self._total = aligned(size + TAIL)
+        self._compiled_turn = graph_function(program, self._turn)
+        self._compiled_step = graph_function(program, self._step)
+        self._tail = tail(program)
+        size = sum(int(np.prod(shape)) for shape in program.term_shapes)
+        self._total = aligned(size + self._tail)
         # Without tf.distribute's wrapping compiled code updates them in place.
-        self.weights, self.slots = tf.nest.map_structure(self._local, (self.weights, self.slots))
+        self.variables = tf.nest.map_structure(self._local, self.variables)
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
         loop = self._fused_loop if self._exchange.num_workers == 1 else self._exchanging_loop
@@ -80,6 +83,7 @@ class MultiWorkerRuntime(ReplicatedRuntime):
             sums, stops = loop(
                 self._local(self.resident),
                 element,
+                tf.constant(first_step),
                 tf.constant(num_steps),
                 tf.constant(float(stop)),
             )
@@ -93,12 +97,13 @@ class MultiWorkerRuntime(ReplicatedRuntime):
     def evaluate_blocks(self, elements: tuple) -> np.ndarray:
         (element,) = self.join_replicas(elements)
         mine = self._evaluation(self._local(self.test_resident), element).numpy()
-        mine = mine.reshape(-1, 1, len(self.local_replicas), NUM_SUMS)
+        num_sums = self.program.num_sums
+        mine = mine.reshape(-1, 1, len(self.local_replicas), num_sums)
         own = np.zeros((len(mine), self._exchange.num_workers, *mine.shape[2:]), np.float32)
         own[:, self._rank : self._rank + 1] = mine
         blocks = np.empty(own.size, np.float32)
         self._exchange.sum([own.reshape(-1)], blocks)
-        return blocks.reshape(-1, NUM_SUMS)
+        return blocks.reshape(-1, num_sums)
 
     def _local(self, value):
         """What tf.distribute holds for the one device here."""
@@ -107,56 +112,59 @@ class MultiWorkerRuntime(ReplicatedRuntime):
     # A single worker: nothing leaves the compiled function.
 
     @tf.function(autograph=False)
-    def _fused_loop(self, resident, element, num_steps, stop):
+    def _fused_loop(self, resident, element, first_step, num_steps, stop):
         with tf.device(self.devices[0]):
             stacked_batches = self.train.stacked_batches(resident, element)
-            weights, slots, sums = self._compiled.fused_steps(
-                *self.read_state(), stacked_batches, num_steps
+            state, sums = self._compiled.fused_steps(
+                self.read_state(), stacked_batches, num_steps, Key(first_step, 0)
             )
-            self.assign_state(weights, slots)
+            self.assign_state(state)
             return sums, stop
 
     # Several workers: an exchange between compiled gradients and their compiled update.
 
     @tf.function(autograph=False)
-    def _exchanging_loop(self, resident, element, num_steps, stop):
+    def _exchanging_loop(self, resident, element, first_step, num_steps, stop):
         stacked_batches = self.train.stacked_batches(resident, element)
-        gradients, sums = self._compiled.gradients(self.read_state()[0], _row(stacked_batches, 0))
-        so_far = tf.zeros([TAIL])
+        weights, _, layer_state = self.read_state()
+        terms, sums = self._compiled.gradients(
+            weights, _row(stacked_batches, 0), layer_state, Key(first_step, self._rank)
+        )
+        so_far = tf.zeros([self._tail])
 
-        def step(i, gradients, sums, so_far):
-            total = self._all_reduce(gradients, sums, stop)
-            return i + 1, *self._compiled_turn(total, so_far, _row(stacked_batches, i))
+        def step(i, terms, sums, so_far):
+            total = self._all_reduce(terms, sums, stop)
+            batch = _row(stacked_batches, i)
+            return i + 1, *self._compiled_turn(total, so_far, batch, first_step + i)
 
-        _, gradients, sums, so_far = tf.while_loop(
+        _, terms, sums, so_far = tf.while_loop(
             lambda i, *_: i < num_steps,
             step,
-            (tf.constant(1), gradients, sums, so_far),
+            (tf.constant(1), terms, sums, so_far),
             parallel_iterations=1,
         )
-        total = self._all_reduce(gradients, sums, stop)
+        total = self._all_reduce(terms, sums, stop)
         self._compiled_step(total)
-        so_far += total[-TAIL:]
-        return so_far[:NUM_SUMS], so_far[NUM_SUMS]
+        so_far += total[-self._tail :]
+        return so_far[:-1], so_far[-1]
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _compiled_turn(self, total, so_far, batch):
-        """One step's update, and the gradients of the next."""
-        weights = self._compiled_step(total)
-        gradients, sums = self.program.gradients(weights, batch)
-        return gradients, sums, so_far + total[-TAIL:]
+    def _turn(self, total, so_far, batch, step):
+        """One step's update, and the terms of the next."""
+        weights, _, layer_state = self._compiled_step(total)
+        key = Key(step, self._rank)
+        terms, sums = self.program.gradients(weights, batch, layer_state, key)
+        return terms, sums, so_far + total[-self._tail :]
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _compiled_step(self, total):
-        """Updates the state and returns the weights."""
-        weights, slots = self._compiled.update(*self.read_state(), total)
-        self.assign_state(weights, slots)
-        return weights
+    def _step(self, total):
+        """Updates the state and returns it."""
+        state = self._compiled.update(self.read_state(), total)
+        self.assign_state(state)
+        return state
 
-    def _all_reduce(self, gradients, sums, stop):
-        """float32 [n + TAIL]: all gradients, sums and `stop`, added over the workers."""
+    def _all_reduce(self, terms, sums, stop):
+        """float32 [n + tail]: all terms, sums and `stop`, added over the workers."""
         total = tf.numpy_function(
-            self._exchange_parts, [*gradients, sums, stop[tf.newaxis]], tf.float32, stateful=True
+            self._exchange_parts, [*terms, sums, stop[tf.newaxis]], tf.float32, stateful=True
         )
         total.set_shape([self._total.size])
         return total
@@ -171,10 +179,10 @@ class MultiWorkerRuntime(ReplicatedRuntime):
 
     @tf.function(autograph=False)
     def _evaluation(self, resident, element):
-        """float32 [k * local replicas, NUM_SUMS]: the sums of the blocks of this worker's replicas."""
+        """float32 [k * local replicas, num_sums]: the sums of the blocks of this worker's replicas."""
         with tf.device(self.devices[0]):
             blocks = self.split_replicas(self.test.stacked_batches(resident, element))
-            return self._compiled.block_sums(self.read_state()[0], blocks)
+            return self._compiled.block_sums(self.read_state(), blocks)
 
 
 def _row(stacked_batches: tuple, i) -> tuple:

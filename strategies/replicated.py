@@ -1,6 +1,6 @@
 """How is the same state held on every replica?
 
-`ReplicatedRuntime` gives each local device its own copy of weights, slots and resident data; a subclass
+`ReplicatedRuntime` gives each local device its own copy of the state and of the resident data; a subclass
 only takes the steps and computes the sums of the test set's blocks. The copies stay equal because each
 applies the same summed gradient.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
+from strategies.runtime import Program, ReplicaInput, Runtime, State
 
 # Of variables that `tf.distribute` neither synchronises nor sums: they hold one plain copy per device.
 PLAIN_COPIES = {
@@ -30,9 +30,9 @@ class ReplicatedRuntime(Runtime):
       first_device: the index of the first of them among all tasks' devices.
       replicas_per_device: how many replicas share a device, their batches side by side.
       program, train, test: the arguments of `start`.
-      weights, slots: the variables, nested as in `State`.
+      variables: (weights, slots, layer state), nested as in `State.parts`.
       resident, test_resident: per device, the arrays that `train` and `test` keep there.
-      pending: float32 [NUM_SUMS] of every loop since the last `collect`; `run` appends to it.
+      pending: float32 [num_sums] of every loop since the last `collect`; `run` appends to it.
     """
 
     sync_mode = "gradients"
@@ -71,17 +71,18 @@ class ReplicatedRuntime(Runtime):
         self.train = train
         self.test = test
         with self.strategy.scope():
-            self.weights = [tf.Variable(weight, **PLAIN_COPIES) for weight in state.weights]
-            self.slots = [
-                [tf.Variable(slot, **PLAIN_COPIES) for slot in own] for own in state.slots
-            ]
+            self.variables = tf.nest.map_structure(
+                lambda array: tf.Variable(array, **PLAIN_COPIES), state.parts
+            )
         self.resident = self.copy_to_devices(train.resident)
         self.test_resident = self.copy_to_devices(test.resident)
 
     def collect(self) -> np.ndarray:
-        sums = sum((sums.numpy().astype(np.float64) for sums in self.pending), np.zeros(NUM_SUMS))
+        total = np.zeros(self.program.num_sums)
+        for sums in self.pending:
+            total += sums.numpy().astype(np.float64)
         self.pending.clear()
-        return sums
+        return total
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
         blocks = [self.evaluate_blocks(elements) for elements in batches]
@@ -89,37 +90,30 @@ class ReplicatedRuntime(Runtime):
 
     @abc.abstractmethod
     def evaluate_blocks(self, elements: tuple) -> np.ndarray:
-        """float32 [k * num_replicas, NUM_SUMS]: the sums of each block, in the test set's order.
+        """float32 [k * num_replicas, num_sums]: the sums of each block, in the test set's order.
 
         `elements`: one per local replica, of k batches each.
         """
 
     def restore(self, state: State) -> None:
-        self.assign_state(state.weights, state.slots)
+        self.assign_state(state.parts)
 
     def state(self) -> State:
         def host(variable):
             return self.strategy.experimental_local_results(variable)[0].numpy()
 
-        return State(
-            [host(weight) for weight in self.weights],
-            [[host(slot) for slot in own] for own in self.slots],
-        )
+        return State(*tf.nest.map_structure(host, self.variables))
 
     # For subclasses.
 
-    def read_state(self) -> tuple[list, list]:
-        """The values of weights and slots. In replica context: of this replica's copy."""
-        weights = [weight.read_value() for weight in self.weights]
-        return weights, [[slot.read_value() for slot in own] for own in self.slots]
+    def read_state(self) -> tuple[list, list, list]:
+        """The values of the state. In replica context: of this replica's copy."""
+        return tf.nest.map_structure(lambda variable: variable.read_value(), self.variables)
 
-    def assign_state(self, weights: list, slots: list) -> None:
-        """Replaces them. In replica context: this replica's copy; else every local one."""
-        for variable, value in zip(
-            tf.nest.flatten((self.weights, self.slots)),
-            tf.nest.flatten((weights, slots)),
-            strict=True,
-        ):
+    def assign_state(self, state: tuple) -> None:
+        """Replaces it. In replica context: this replica's copy; else every local one."""
+        held, values = tf.nest.flatten(self.variables), tf.nest.flatten(state)
+        for variable, value in zip(held, values, strict=True):
             variable.assign(value, read_value=False)
 
     def copy_to_devices(self, arrays: tuple):

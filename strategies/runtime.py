@@ -7,7 +7,7 @@ keeps the training state between calls; the trainer decides when to run, to eval
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,42 +15,81 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.rendezvous.membership import Membership
 
-NUM_SUMS = 3  # Per batch: sum of losses, sum of the metric, number of examples.
-
 
 class State:
-    """What training changes: weights and, for each of them, its optimizer's slots, as host arrays.
+    """What training changes, as host arrays: weights, their optimizer's slots, and layer state.
 
-    `weights[i]` has any shape; `slots[i]` are the scalars and the arrays of that shape that its optimizer
-    keeps. A strategy may cut and join them, since every optimizer offered works element by element.
+    `weights[i]` has any shape; `slots[i]` are the arrays that the optimizer keeps for it. `layer_state`
+    has the model's other variables: averages of batch normalization, frozen weights, seeds and the like.
     """
 
-    def __init__(self, weights: Sequence[np.ndarray], slots: Sequence[Sequence[np.ndarray]]):
+    def __init__(
+        self,
+        weights: Sequence[np.ndarray],
+        slots: Sequence[Sequence[np.ndarray]],
+        layer_state: Sequence[np.ndarray] = (),
+    ):
         self.weights = list(weights)
         self.slots = [list(one) for one in slots]
+        self.layer_state = list(layer_state)
+
+    @property
+    def parts(self) -> tuple[list, list, list]:
+        """(weights, slots, layer state): the nest in which a runtime holds a state."""
+        return self.weights, self.slots, self.layer_state
 
 
 class Program(Protocol):
     """The mathematics of one step, as pure functions of tensors: callable on any device.
 
-    A batch is `(features [b, ...], targets [b, ...], example_weights float32 [b])`, where padding has the
-    weight 0. Sums are float32 [NUM_SUMS] over the batch, so that replicas can add theirs.
+    A batch is `(*features, *targets, example_weights)`: arrays [b, ...], of which the last is float32 [b]
+    with 0 for padding. Sums are one float32 vector over the batch, so that replicas can add theirs: first
+    the sum of the losses, last the number of examples. Terms are the tensors that replicas add in a step:
+    the gradients of the *summed* loss, shaped like the weights, then the changes of layer state.
     """
 
-    def gradients(self, weights: list, batch: tuple) -> tuple[list, Any]:
-        """Gradients of the *summed* loss, shaped like `weights`, and the batch's sums."""
+    @property
+    def num_sums(self) -> int:
+        """The length of the sums."""
 
-    def mean(self, gradients: list, count: Any) -> list:
-        """Gradients of the mean loss over `count` examples, clipped where the config says so."""
+    @property
+    def term_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the terms."""
 
-    def update(self, weights: list, slots: list, gradients: list) -> tuple[list, list]:
-        """Weights and slots after the optimizer applied these mean gradients."""
+    @property
+    def uses_xla(self) -> bool:
+        """Whether a CPU or GPU runs it compiled by XLA, or else as a plain graph."""
 
-    def sums(self, weights: list, batch: tuple) -> Any:
-        """The batch's sums, without gradients."""
+    def gradients(
+        self, weights: list, batch: tuple, layer_state: list, key: "Key"
+    ) -> tuple[list, Any]:
+        """The batch's terms and its sums."""
+
+    def mean(self, terms: list, count: Any) -> list:
+        """The terms' means over `count` examples, their gradients clipped where the config says so."""
+
+    def update(self, weights: list, slots: list, terms: list) -> tuple[list, list]:
+        """Weights and slots after the optimizer applied the gradients among these mean terms."""
+
+    def advance(self, layer_state: list, terms: list) -> list:
+        """Layer state after the changes among these mean terms."""
+
+    def sums(self, weights: list, batch: tuple, layer_state: list) -> Any:
+        """The batch's sums, without gradients, as for evaluation."""
 
     def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """The optimizer's slots for weights of these shapes, before the first step."""
+
+
+class Key(NamedTuple):
+    """Which part of which batch: what layers draw follows from it, and not from who computes it.
+
+    `step` is counted from 0 over the whole run. `share` is the number of this part of the global batch,
+    where the batch is divided into equal parts of this size.
+    """
+
+    step: Any
+    share: Any
 
 
 class ReplicaInput(Protocol):
@@ -60,7 +99,7 @@ class ReplicaInput(Protocol):
     """Arrays to keep on every device for the whole run; empty where batches are streamed."""
 
     def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
-        """`(features [k, b, ...], targets [k, b, ...], example_weights [k, b])` of one element.
+        """`(*features, *targets, example_weights)` of one element: arrays [k, b, ...].
 
         A graph function: `resident` are the arrays of that name as tensors, on the replica's device.
         """
@@ -157,11 +196,11 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     def collect(self) -> np.ndarray:
-        """float64 [NUM_SUMS] over all steps since the last call, once those in progress are done."""
+        """float64 [num_sums] over all steps since the last call, once those in progress are done."""
 
     @abc.abstractmethod
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
-        """float64 [blocks, NUM_SUMS]: the sums of each block of the test set, in its order.
+        """float64 [blocks, num_sums]: the sums of each block of the test set, in its order.
 
         Args:
           batches: tuples of one element of `test` for each local replica; their batches are the blocks.

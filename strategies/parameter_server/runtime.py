@@ -1,13 +1,13 @@
 """How do workers train through parameter servers that hold the weights?
 
 The chief coordinates: it schedules units of work, a window of steps each, on whichever worker is free. A
-worker pulls weights and slots, takes all steps of its window alone, and pushes the result: the
+worker pulls the state, takes all steps of its window alone, and pushes the result: the
 delta-pushing of Downpour SGD (Dean et al., "Large Scale Distributed Deep Networks", 2012), with the
 optimizer's steps taken on the worker. Windows overlap, so a worker may start from weights that are some
 windows old: that is the asynchrony. All weights are one vector, cut into one shard for each parameter
-server; a shard's weights and slots are sent as one vector.
+server; a shard's weights and slots, and its part of the layer state, are sent as one vector.
 
-`shards.py` has what a server holds and how a push changes it.
+`shards.py` has what a server holds and how a push changes it, `layer_state.py` what belongs to no weight.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
+from strategies.compiled_loop import block_sums, flatten, fused_steps, graph_function, unflatten
 from strategies.errors import Resumable
+from strategies.parameter_server.layer_state import LooseArrays
 from strategies.parameter_server.shards import Shard, cut, join, split
 from strategies.parameter_server.worker_recovery import (
     await_created,
@@ -27,7 +28,7 @@ from strategies.parameter_server.worker_recovery import (
     recover_workers_independently,
 )
 from strategies.rendezvous.membership import Membership
-from strategies.runtime import NUM_SUMS, Program, ReplicaInput, Runtime, State
+from strategies.runtime import Key, Program, ReplicaInput, Runtime, State
 
 # Kept until the process exits: when a coordinator is freed, TensorFlow disconnects from every server,
 # which takes long and logs errors where a server has exited already.
@@ -93,23 +94,27 @@ class ParameterServerRuntime(Runtime):
         self._program = program
         self._train, self._test = train, test
         self._shapes = [weight.shape for weight in state.weights]
-        flat, slots = join(state)
-        servers, workers = len(self._cluster.jobs["ps"]), len(self._cluster.jobs["worker"])
-        self._sizes = [len(part) for part in np.array_split(flat, servers)]
-        ends = np.cumsum(self._sizes)
+        self._loose = LooseArrays(state)
+        self._servers = len(self._cluster.jobs["ps"])
         self._shards = [
             Shard(
-                *cut(flat, slots, end - size, end),
-                num_steps,
-                workers,
+                *part,
+                num_steps=num_steps,
+                num_workers=len(self._cluster.jobs["worker"]),
+                num_sums=program.num_sums,
                 device=f"/job:ps/replica:0/task:{index}/device:CPU:0",
                 name=f"shard_{index}",
+                has_moments=any(np.ndim(slot) for own in state.slots for slot in own),
             )
-            for index, (size, end) in enumerate(zip(self._sizes, ends, strict=True))
+            for index, part in enumerate(self._parts(state))
         ]
+        self._sizes = [shard.layout.num_weights for shard in self._shards]
+        self._loose_sizes = [shard.layout.num_loose for shard in self._shards]
+        self._compiled_window = graph_function(program, self._window)
+        self._compiled_sums = graph_function(program, self._block_sums)
         self._scheduled = 0
         self._is_warm = False
-        self._collected = np.zeros(NUM_SUMS)
+        self._collected = np.zeros(program.num_sums)
         self._resident = self._on_every_worker(train.resident)
         self._test_resident = tuple(tf.constant(array) for array in test.resident)
 
@@ -136,26 +141,42 @@ class ParameterServerRuntime(Runtime):
         return sums
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
-        weights = [tf.constant(weight) for weight in self.state().weights]
+        state = tf.nest.map_structure(tf.constant, self.state().parts)
         rows = [
-            self._evaluation(weights, self._test_resident, elements[0]).numpy()
+            self._evaluation(state, self._test_resident, elements[0]).numpy()
             for elements in batches
         ]
         return np.concatenate(rows).astype(np.float64)
 
     def restore(self, state: State) -> None:
-        flat, slots = join(state)
-        ends = np.cumsum(self._sizes)
         with _lost_servers():
-            for shard, size, end in zip(self._shards, self._sizes, ends, strict=True):
-                shard.assign(*cut(flat, slots, end - size, end))
+            for shard, part in zip(self._shards, self._parts(state), strict=True):
+                shard.assign(*part)
         self._scheduled = 0
-        self._collected = np.zeros(NUM_SUMS)
+        self._collected = np.zeros(self._program.num_sums)
 
     def state(self) -> State:
         with _lost_servers():
             parts, slots = zip(*[shard.arrays() for shard in self._shards], strict=True)
-        return split(np.concatenate(parts), slots, self._shapes)
+            loose, ints = zip(*[shard.loose_arrays() for shard in self._shards], strict=True)
+        cut_state = split(np.concatenate(parts), slots, self._shapes)
+        arrays = self._loose.split(np.concatenate(loose), ints[0])
+        own, layer_state = self._loose.restored(
+            cut_state.slots, [array.numpy() for array in arrays]
+        )
+        return State(cut_state.weights, own, layer_state)
+
+    def _parts(self, state: State) -> list[tuple]:
+        """What each shard holds of a state: weights, slots, loose floats and loose integers."""
+        flat, slots = join(self._loose.without(state))
+        floats, ints = self._loose.join(self._loose.of(state))
+        sizes = [len(part) for part in np.array_split(flat, self._servers)]
+        ends, parts = np.cumsum(sizes), np.array_split(floats, self._servers)
+        # Integers are few, so the first shard holds them all.
+        return [
+            (*cut(flat, slots, end - size, end), part, ints if end == size else ints[:0])
+            for size, end, part in zip(sizes, ends, parts, strict=True)
+        ]
 
     def _on_every_worker(self, arrays: tuple):
         """An iterator per worker that returns the whole arrays each time, without copying them."""
@@ -189,30 +210,49 @@ class ParameterServerRuntime(Runtime):
         stacked_batches = self._train.stacked_batches(next(resident), element)
         pulled = [shard.pull() for shard in self._shards]
         values = [one.values for one in pulled]
-        pushed = self._compiled_window(values, pulled[0].counts, stacked_batches, steps[1])
+        pushed, moved = self._compiled_window(values, pulled[0].counts, stacked_batches, steps)
         return [
-            shard.push(steps, before, after)
+            shard.push(steps, before, after, moved)
             for shard, before, after in zip(self._shards, pulled, pushed, strict=True)
         ]
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _compiled_window(self, values, counts, stacked_batches, num_steps):
-        """For each shard the vector to push, after `num_steps` steps from these values."""
+    def _window(self, values, counts, stacked_batches, steps):
+        """The steps of a unit, from these values.
+
+        Returns for each shard the vector to push, and by how much the loose integers have changed.
+        """
         parts = [
             shard.layout.unpack(own, counts)
             for shard, own in zip(self._shards, values, strict=True)
         ]
         weights, *kinds = [self._joined(kind) for kind in zip(*parts, strict=True)]
-        slots = [list(own) for own in zip(*kinds, strict=True)]
-        weights, slots, sums = fused_steps(
-            self._program, weights, slots, stacked_batches, num_steps
+        slots = [list(own) for own in zip(*kinds, strict=True)] or [[] for _ in weights]
+        floats = [shard.layout.loose(own) for shard, own in zip(self._shards, values, strict=True)]
+        ints = self._shards[0].layout.loose_ints(counts)
+        slots, layer_state = self._loose.restored(
+            slots, self._loose.split(tf.concat(floats, 0), ints)
         )
+        state = weights, slots, layer_state
+        first = Key(steps[0], 0)
+        state, sums = fused_steps(self._program, state, stacked_batches, steps[1], first)
+        weights, slots, layer_state = state
+        floats, ints_after = self._loose.joined([*self._loose.slots_of(slots), *layer_state])
         # Concatenated only after the loop: XLA would fuse the loop's arithmetic into the concatenation.
-        kinds = [self._sharded(kind) for kind in (weights, *zip(*slots, strict=True))]
-        return [
-            tf.concat([shard.layout.pack(*own), sums], 0)
-            for shard, own in zip(self._shards, zip(*kinds, strict=True), strict=True)
+        kinds = [self._sharded(kind) for kind in (weights, *self._kinds(slots))]
+        pushed = [
+            tf.concat([shard.layout.pack(*own), part, sums], 0)
+            for shard, own, part in zip(
+                self._shards,
+                zip(*kinds, strict=True),
+                tf.split(floats, self._loose_sizes),
+                strict=True,
+            )
         ]
+        return pushed, ints_after - ints
+
+    def _kinds(self, slots: list) -> list:
+        """Each kind of slot, for all weights, where slots are cut like the weights."""
+        return [] if self._loose.slots_of(slots) else list(zip(*slots, strict=True))
 
     def _joined(self, parts: tuple) -> list:
         """One kind of slot, or the weights, joined from all shards: an array for each weight."""
@@ -227,12 +267,11 @@ class ParameterServerRuntime(Runtime):
         return tf.split(flatten(arrays), self._sizes)
 
     @tf.function(autograph=False)
-    def _evaluation(self, weights, resident, element):
-        return self._compiled_sums(weights, self._test.stacked_batches(resident, element))
+    def _evaluation(self, state, resident, element):
+        return self._compiled_sums(state, self._test.stacked_batches(resident, element))
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _compiled_sums(self, weights, stacked_batches):
-        return block_sums(self._program, weights, stacked_batches)
+    def _block_sums(self, state, stacked_batches):
+        return block_sums(self._program, state, stacked_batches)
 
 
 @contextlib.contextmanager

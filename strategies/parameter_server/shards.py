@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.compiled_loop import flatten
-from strategies.runtime import NUM_SUMS, State
+from strategies.runtime import State
 
 
 class Pulled(NamedTuple):
@@ -23,24 +23,43 @@ class Pulled(NamedTuple):
 
 
 class Shard:
-    """What one parameter server holds: its part of the weights, their slots, and the applied steps."""
+    """What one parameter server holds: its part of the weights, their slots, and the applied steps.
 
-    def __init__(self, weights, slots, num_steps: int, num_workers: int, device: str, name: str):
-        self.layout = Layout(weights, slots)
-        self._share = 1 / num_workers if self.layout.has_moments else 1.0
+    `loose` and `ints` are its parts of the two vectors of `LooseArrays`. `has_moments`: whether the
+    optimizer keeps averages of earlier gradients.
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        slots: list[np.ndarray],
+        loose: np.ndarray,
+        ints: np.ndarray,
+        *,
+        num_steps: int,
+        num_workers: int,
+        num_sums: int,
+        device: str,
+        name: str,
+        has_moments: bool,
+    ):
+        self.layout = Layout(weights, slots, len(loose), len(ints))
+        self._own_share = 1 / num_workers
+        self._share = self._own_share if has_moments else 1.0
+        self._num_sums = num_sums
         self._device = device
-        values, counts = self.layout.arrays(weights, slots)
+        values, counts = self.layout.arrays(weights, slots, loose, ints)
         with tf.device(device):
             self._values = tf.Variable(values, trainable=False)
             self._counts = tf.Variable(counts, trainable=False)
-            self.sums = tf.Variable(tf.zeros([NUM_SUMS], tf.float64), trainable=False)
+            self.sums = tf.Variable(tf.zeros([num_sums], tf.float64), trainable=False)
             self.applied_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False)
             self._is_applied = tf.Variable(tf.zeros([num_steps], tf.bool), trainable=False)
             self._lock = tf.CriticalSection(shared_name=name)
 
-    def assign(self, weights, slots) -> None:
-        """Replaces weights and slots, and clears the record: those steps may be taken again."""
-        values, counts = self.layout.arrays(weights, slots)
+    def assign(self, weights, slots, loose, ints) -> None:
+        """Replaces what it holds, and clears the record: those steps may be taken again."""
+        values, counts = self.layout.arrays(weights, slots, loose, ints)
         self._values.assign(values)
         self._counts.assign(counts)
         for record in (self.sums, self.applied_steps, self._is_applied):
@@ -50,6 +69,11 @@ class Shard:
         """Weights float32 [n] and slots, as `assign` takes them."""
         weights, *slots = self.layout.unpack(self._values.read_value(), self._counts.read_value())
         return weights.numpy(), [slot.numpy() for slot in slots]
+
+    def loose_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Its parts of the two vectors of `LooseArrays`."""
+        values, counts = self._values.read_value(), self._counts.read_value()
+        return self.layout.loose(values).numpy(), self.layout.loose_ints(counts).numpy()
 
     def pull(self) -> Pulled:
         """What a unit starts from, read on the server.
@@ -61,21 +85,22 @@ class Shard:
         with tf.device(self._device):
             return self._lock.execute(lambda: Pulled(*[one.read_value() for one in variables]))
 
-    def push(self, steps, pulled: Pulled, pushed):
+    def push(self, steps, pulled: Pulled, pushed, moved):
         """Merges a unit's result on the server, unless this shard has merged it already.
 
         Args:
           steps: int32 [2], the unit's first step and the number of its steps.
           pulled: what the unit started from.
-          pushed: float32 [m + NUM_SUMS], the values that it ended with, then its sums.
+          pushed: float32 [m + num_sums], the values that it ended with, then its sums.
+          moved: int64 [n], what it adds to the loose integers.
 
         Returns:
           A bool scalar: whether it was new.
         """
         with tf.device(self._device):
-            return self._lock.execute(lambda: self._apply(steps, pulled, pushed))
+            return self._lock.execute(lambda: self._apply(steps, pulled, pushed, moved))
 
-    def _apply(self, steps, pulled, pushed):
+    def _apply(self, steps, pulled, pushed, moved):
         first_step, num_steps = steps[0], steps[1]
         # tf.where instead of a branch, which across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
@@ -83,7 +108,9 @@ class Shard:
         values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
         done = [
             self._values.assign(values, read_value=False),
-            self._counts.assign_add(tf.fill(self._counts.shape, num_new), read_value=False),
+            self._counts.assign_add(
+                self.layout.count_changes(num_new, tf.where(is_new, moved, 0)), read_value=False
+            ),
             self.sums.assign_add(sums, read_value=False),
             self.applied_steps.assign_add(num_new, read_value=False),
         ]
@@ -103,13 +130,17 @@ class Shard:
         would add the deltas of all units too. An optimizer with moments takes steps of full size on every
         worker, and N workers together would move N times too far: Adam diverged on windows of 10 steps.
         There a unit moves weights by 1/N of its delta, and slots by 1/N of the way to its own: an
-        average, so Adam's second moment stays positive. A single worker's values are kept bit for bit.
+        average, so Adam's second moment stays positive. Loose values are averaged in this way by any
+        optimizer. A single worker's values are kept bit for bit.
         """
-        n = self.layout.num_weights
-        pushed, sums = pushed[:-NUM_SUMS], tf.cast(pushed[-NUM_SUMS:], tf.float64)
+        n, loose = self.layout.num_weights, self.layout.num_loose
+        pushed, sums = pushed[: -self._num_sums], tf.cast(pushed[-self._num_sums :], tf.float64)
         if self._share == 1.0:
             missed = current[:n] - pulled[:n]  # 0 unless another unit was pushed since the pull.
             values = tf.concat([pushed[:n] + missed, pushed[n:]], 0)
+            if loose and self._own_share != 1.0:
+                step = self._own_share * (pushed[-loose:] - current[-loose:])
+                values = tf.concat([values[:-loose], current[-loose:] + step], 0)
         else:
             since = tf.concat([pulled[:n], current[n:]], 0)
             values = current + self._share * (pushed - since)
@@ -119,29 +150,46 @@ class Shard:
 class Layout:
     """The layout of a shard's weights and slots in two vectors: float32 values, and int64 counts.
 
-    An integer slot is a count of steps. In `values` the weights come first.
+    An integer slot is a count of steps. In `values` the weights come first and loose values last; in
+    `counts` loose integers come last.
     """
 
-    def __init__(self, weights: np.ndarray, slots: list[np.ndarray]):
-        self.num_weights = weights.size
+    def __init__(
+        self, weights: np.ndarray, slots: list[np.ndarray], num_loose: int = 0, num_ints: int = 0
+    ):
+        self.num_weights, self.num_loose, self._num_ints = weights.size, num_loose, num_ints
         self._slots = [(slot.dtype, slot.shape) for slot in slots]
         self._is_count = [np.issubdtype(slot.dtype, np.integer) for slot in slots]
-        self.has_moments = any(np.ndim(slot) for slot in slots)  # Averages of earlier gradients.
         self._lengths = [weights.size, *(np.size(slot) for slot in self._floats(slots))]
 
-    def arrays(self, weights, slots) -> tuple[np.ndarray, np.ndarray]:
+    def arrays(self, weights, slots, loose=(), ints=()) -> tuple[np.ndarray, np.ndarray]:
         floats = [np.ravel(slot) for slot in self._floats(slots)]
         counts = [slot for slot, is_count in zip(slots, self._is_count, strict=True) if is_count]
-        return np.concatenate([weights, *floats]), np.array(counts, np.int64)
+        values = np.concatenate([weights, *floats, np.asarray(loose, np.float32)])
+        return values, np.array([*counts, *ints], np.int64)
 
     def pack(self, weights, *slots):
-        """These tensors as one vector of values, without the counts."""
+        """These tensors as one vector of values, without loose ones and without the counts."""
         return flatten([weights, *self._floats(slots)])
+
+    def loose(self, values):
+        """The loose values of a vector of values."""
+        return values[sum(self._lengths) :]
+
+    def loose_ints(self, counts):
+        """The loose integers of a vector of counts."""
+        return counts[sum(self._is_count) :]
+
+    def count_changes(self, num_steps, moved):
+        """What is added to the counts after `num_steps` steps, which `moved` the loose integers."""
+        counts = tf.fill([sum(self._is_count)], num_steps)
+        return tf.concat([counts, moved], 0) if self._num_ints else counts
 
     def unpack(self, values, counts) -> list:
         """The weights, then each slot."""
-        weights, *floats = tf.split(values, self._lengths)
-        floats, counts = iter(floats), iter(tf.unstack(counts, sum(self._is_count)))
+        weights, *floats = tf.split(values[: sum(self._lengths)], self._lengths)
+        num_counts = sum(self._is_count)
+        floats, counts = iter(floats), iter(tf.unstack(counts[:num_counts], num_counts))
         return [weights] + [
             tf.cast(next(counts), dtype) if is_count else tf.reshape(next(floats), shape)
             for is_count, (dtype, shape) in zip(self._is_count, self._slots, strict=True)

@@ -20,7 +20,7 @@ from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.errors import Resumable
 from strategies.rendezvous.membership import Membership
 from strategies.replicated import PLAIN_COPIES, ReplicatedRuntime
-from strategies.runtime import NUM_SUMS, State
+from strategies.runtime import Key, State
 from strategies.tpu.connect import connect
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
@@ -40,7 +40,7 @@ class TpuRuntime(ReplicatedRuntime):
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
         with _tpu_loss_as_resumable():
-            sums = self._loop(self.per_device(elements), tf.constant(num_steps))
+            sums = self._loop(self.per_device(elements), tf.constant([first_step, num_steps]))
         self.pending.append(sums)
         return stop  # One program drives all cores, so there is no other task to agree with.
 
@@ -49,15 +49,16 @@ class TpuRuntime(ReplicatedRuntime):
             return super().collect()
 
     def restore(self, state: State) -> None:
-        held = tf.nest.flatten((self.weights, self.slots))
-        values = tf.nest.flatten((state.weights, state.slots))
+        held, values = tf.nest.flatten(self.variables), tf.nest.flatten(state.parts)
         for variable, value in zip(held, values, strict=True):
             for copy in self.strategy.experimental_local_results(variable):
                 copy.assign(value, read_value=False)
 
     def traced_loop(self, elements: tuple, num_steps: int):
         """The concrete function that `run` calls, to inspect or compile it without a TPU."""
-        return self._loop.get_concrete_function(self.per_device(elements), tf.constant(num_steps))
+        return self._loop.get_concrete_function(
+            self.per_device(elements), tf.constant([0, num_steps])
+        )
 
     def traced_evaluation(self, elements: tuple):
         """The concrete function that `evaluate` calls."""
@@ -75,41 +76,44 @@ class TpuRuntime(ReplicatedRuntime):
     # Nothing is marked for compilation here: what TPUStrategy runs is compiled as a whole.
 
     @tf.function(autograph=False)
-    def _loop(self, elements, num_steps):
-        sums = self.strategy.run(self._replica_loop, args=(elements, num_steps))
+    def _loop(self, elements, steps):
+        """`steps`: int32 [2], the first step and their number."""
+        sums = self.strategy.run(self._replica_loop, args=(elements, steps))
         return self.strategy.experimental_local_results(sums)[0]
 
-    def _replica_loop(self, element, num_steps):
+    def _replica_loop(self, element, steps):
         stacked_batches = self.train.stacked_batches(_values(self.resident), element)
-        weights, slots, sums = fused_steps(
-            self.program, *self.read_state(), stacked_batches, num_steps, _all_reduce
+        core = tf.distribute.get_replica_context().replica_id_in_sync_group
+        first = Key(steps[0], core)
+        state, sums = fused_steps(
+            self.program, self.read_state(), stacked_batches, steps[1], first, _all_reduce
         )
-        self.assign_state(weights, slots)
+        self.assign_state(state)
         return sums
 
     @tf.function(autograph=False)
     def _evaluation(self, elements):
-        """float32 [k * num_replicas, NUM_SUMS], joined on the host: the cores exchange nothing."""
+        """float32 [k * num_replicas, num_sums], joined on the host: the cores exchange nothing."""
         blocks = self.strategy.run(self._replica_blocks, args=(elements,))
         by_core = self.strategy.experimental_local_results(blocks)
-        return tf.reshape(tf.stack(by_core, 1), [-1, NUM_SUMS])
+        return tf.reshape(tf.stack(by_core, 1), [-1, self.program.num_sums])
 
     def _replica_blocks(self, element):
         stacked_batches = self.test.stacked_batches(_values(self.test_resident), element)
-        return block_sums(self.program, self.read_state()[0], stacked_batches)
+        return block_sums(self.program, self.read_state(), stacked_batches)
 
 
 def _values(variables: tuple) -> tuple:
     return tuple(variable.read_value() for variable in variables)
 
 
-def _all_reduce(gradients: list, sums: Any) -> tuple[list, Any]:
-    """Gradients and sums added over all cores, by one all-reduce of one vector."""
-    parts = [*gradients, sums]
+def _all_reduce(terms: list, sums: Any) -> tuple[list, Any]:
+    """Terms and sums added over all cores, by one all-reduce of one vector."""
+    parts = [*terms, sums]
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, flatten(parts))
-    *gradients, sums = unflatten(total, [part.shape for part in parts])
-    return gradients, sums
+    *terms, sums = unflatten(total, [part.shape for part in parts])
+    return terms, sums
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from strategies.compiled_loop import fused_steps
+from strategies.runtime import Key
 from strategies.tpu.lowering import lower
 from tests.cluster import reference
 from tests.tpu import virtual_devices
@@ -48,9 +49,9 @@ class _Cores:
 
     def __init__(self, program):
         runtime = program.runtime
-        variables = [*runtime.weights, *(slot for own in runtime.slots for slot in own)]
+        variables = [*tf.nest.flatten(runtime.variables)]
         variables += [*runtime.resident, *runtime.test_resident]
-        self._weights = [_handle(variable) for variable in runtime.weights]
+        self._weights = [_handle(variable) for variable in runtime.variables[0]]
         self._values = {
             _handle(variable): np.stack([copy.numpy() for copy in variable.values])
             for variable in variables
@@ -89,7 +90,7 @@ def _on_a_tpu(case):
     cores, loop = _Cores(program), lower(program.loop)
     loops, sums = [*computation.schedule.loops(0)], []
     for one, inputs in zip(loops, computation.train_input.loop_inputs(loops), strict=True):
-        steps = np.full(_CORES, one.num_steps, np.int32)
+        steps = np.tile(np.int32([one.first_step, one.num_steps]), (_CORES, 1))
         sums += cores.call(loop, *_stacked(inputs), steps)
     evaluation = lower(program.evaluation)
     test = computation.test_input
@@ -134,8 +135,7 @@ def test_one_device_with_the_same_tensorflow_is_within_rounding_too(case):
     """Without XLA: this build of TensorFlow has no compiler for the CPU."""
     config, dataset = _config(case), registry.load(_config(case).data)
     program = assemble.training_program(config, dataset)
-    weights = program.initial_weights()
-    slots, rows = program.initial_slots(weights), SampleOrder(_EXAMPLES, _BATCH, seed=0)
+    state, rows = program.initial_state().parts, SampleOrder(_EXAMPLES, _BATCH, seed=0)
     for first, count in ((0, 3), (3, 1)):
         indices = rows.steps_batches(first, count)
         stacked_batches = dataset.train.features[indices], dataset.train.targets[indices]
@@ -143,12 +143,13 @@ def test_one_device_with_the_same_tensorflow_is_within_rounding_too(case):
             map(tf.constant, (*stacked_batches, (indices != PADDING).astype(np.float32)))
         )
         step = tf.function(fused_steps, autograph=False)
-        weights, slots, sums = step(program, weights, slots, stacked_batches, tf.constant(count))
+        key = Key(tf.constant(first), 0)
+        state, sums = step(program, state, stacked_batches, tf.constant(count), key)
     losses = {
         "final_loss": float(sums[0] / sums[2]),
         "test_loss": _expected(case).exact.losses["test_loss"],
     }
-    excess = _expected(case).excess([weight.numpy() for weight in weights], losses)
+    excess = _expected(case).excess([weight.numpy() for weight in state[0]], losses)
     assert max(excess.values()) <= 1, excess
 
 

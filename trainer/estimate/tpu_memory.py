@@ -27,7 +27,8 @@ _MEMINFO = pathlib.Path("/proc/meminfo")
 
 def check_state(topology: str, state: State, resident: Iterable[np.ndarray]) -> None:
     """Raises ConfigError where the weights, their slots and the data do not fit in a core."""
-    arrays = [*state.weights, *(slot for own in state.slots for slot in own), *resident]
+    slots = [slot for own in state.slots for slot in own]
+    arrays = [*state.weights, *slots, *state.layer_state, *resident]
     check(topology, sum(array.nbytes for array in arrays), "of state and data alone")
 
 

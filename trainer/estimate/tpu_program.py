@@ -46,11 +46,7 @@ def _trace(
     computation = computation_for(runtime)
     program, schedule = computation.program, computation.schedule
     train, test = computation.train_input, computation.test_input
-    weights, slots = program.shapes()
-    if with_values:
-        weights = program.initial_weights()
-        slots = program.initial_slots(weights)
-    state = State(weights, slots)
+    state = program.initial_state() if with_values else State(*program.shapes())
     runtime.start(program, state, train, test.pipeline, schedule.total_steps)
     loop_inputs = next(train.loop_inputs(schedule.loops(0)))
     blocks = next(test.pipeline.loop_inputs(test.loops))

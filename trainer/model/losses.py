@@ -3,17 +3,60 @@
 A classification has softmax cross-entropy and accuracy; a regression squared and absolute error.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import keras
+import numpy as np
+import tensorflow as tf
+
+
+class Objective(Protocol):
+    """What a program minimises and reports, as sums over a batch."""
+
+    @property
+    def num_sums(self) -> int:
+        """The length of the sums."""
+
+    def sums(
+        self, targets: Any, outputs: Any, penalties: Sequence[Any], example_weights: Any
+    ) -> Any:
+        """float32 [num_sums]: first the sum of the losses, last the number of examples.
+
+        Args:
+          targets, outputs: of b examples.
+          penalties: scalars that layers and regularizers add to the mean loss.
+          example_weights: float32 [b]; 0 for padding.
+        """
+
+    def means(self, sums: np.ndarray) -> dict[str, float]:
+        """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
 
 
 class Loss(NamedTuple):
-    """`per_example(targets, outputs)` returns each example's loss and metric, two float32 [b]."""
+    """An objective with one metric, which is a mean over examples too.
+
+    `per_example(targets, outputs)` returns each example's loss and metric, two float32 [b].
+    """
 
     per_example: Callable
     metric_name: str
+    num_sums: int = 3  # The losses, the metric, and the number of examples.
+
+    def sums(self, targets, outputs, penalties, example_weights):
+        losses, metrics = self.per_example(targets, outputs)
+        return tf.stack(
+            [
+                tf.reduce_sum(losses * example_weights),
+                tf.reduce_sum(metrics * example_weights),
+                tf.reduce_sum(example_weights),
+            ]
+        )
+
+    def means(self, sums):
+        assert sums.shape == (self.num_sums,)
+        count = sums[2] or np.nan
+        return {"loss": float(sums[0] / count), self.metric_name: float(sums[1] / count)}
 
 
 def _classification(targets, logits):

@@ -1,9 +1,14 @@
 """How does a Keras optimizer update weights as a pure function?
 
-`make_optimizer` returns one whose `stateless_apply` works on TensorFlow too.
+`Optimizers` has one for each weight, whose `stateless_apply` works on TensorFlow too. An optimizer of one
+weight updates it as one of all weights would, where nothing but a norm over all gradients connects them;
+and a strategy can hold, cut and send the slots of each weight with it.
 """
 
+from collections.abc import Callable, Sequence
+
 import keras
+import tensorflow as tf
 
 from trainer.config.schema import OptimizerConfig
 
@@ -15,7 +20,7 @@ def make_optimizer(config: OptimizerConfig):
         "rmsprop": {"momentum": config.momentum},
         "adamw": {"weight_decay": config.weight_decay},
     }
-    return _stateless(_OPTIMIZERS[config.name])(
+    return stateless(_OPTIMIZERS[config.name])(
         learning_rate=config.learning_rate, name=config.name, **own.get(config.name, {})
     )
 
@@ -29,7 +34,7 @@ _OPTIMIZERS = {
 }
 
 
-def _stateless(optimizer_class: type) -> type:
+def stateless(optimizer_class: type) -> type:
     """The class with Keras's backend-neutral update in place of its TensorFlow one.
 
     On TensorFlow Keras refuses `stateless_apply`, because its own update calls tf.distribute. Here the
@@ -46,3 +51,58 @@ def _stateless(optimizer_class: type) -> type:
         (optimizer_class,),
         {name: getattr(base, name) for name in neutral},
     )
+
+
+class Optimizers:
+    """The optimizers of a model's weights, built when they are first used.
+
+    Args:
+      variables: the weights, of which only names, shapes and constraints are used.
+      names: a unique name for each.
+      make: returns an unbuilt optimizer with a working `stateless_apply`.
+      shares: whether weights of one shape may share an optimizer, as it asks only for that.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[keras.Variable],
+        names: list[str],
+        make: Callable[[], keras.optimizers.Optimizer],
+        shares: bool = True,
+    ):
+        self.names = names
+        self._variables = list(variables)
+        self._make = make
+        self._shares = shares
+        self._built: dict[object, keras.optimizers.Optimizer] = {}
+
+    def slots(self) -> list[list[keras.Variable]]:
+        """For each weight, the variables of its optimizer."""
+        return [list(self._of(index).variables) for index in range(len(self.names))]
+
+    def slot_names(self, index: int) -> list[str]:
+        """Such as "iteration" and "weight_momentum"."""
+        return [slot.path.rpartition("/")[2] for slot in self._of(index).variables]
+
+    def update(self, weights: list, slots: list, gradients: list) -> tuple[list, list]:
+        """Weights and slots after one update with mean gradients."""
+        updated = [
+            self._of(index).stateless_apply(own, [gradient], [weight])
+            for index, (weight, own, gradient) in enumerate(
+                zip(weights, slots, gradients, strict=True)
+            )
+        ]
+        return [weight for (weight,), _ in updated], [list(own) for _, own in updated]
+
+    def _of(self, index: int):
+        variable = self._variables[index]
+        key = tuple(variable.shape) if self._shares else index
+        if key not in self._built:
+            with tf.init_scope(), tf.device("CPU:0"):
+                optimizer = self._make()
+                name = "weight" if self._shares else variable.name
+                weight = keras.Variable("zeros", variable.shape, variable.dtype, name=name)
+                weight.constraint = variable.constraint
+                optimizer.build([weight])
+            self._built[key] = optimizer
+        return self._built[key]

@@ -63,9 +63,9 @@ def split(batch: tuple, size: int) -> list[tuple]:
     return [tuple(array[i * size : (i + 1) * size] for array in batch) for i in range(count)]
 
 
-def add(gradients: Sequence[tuple[list, Any]]) -> tuple[list, Any]:
-    """The pairwise sum of the blocks' gradients, and that of their sums."""
-    return tree_sum(gradients, _add_two)
+def add(terms: Sequence[tuple[list, Any]]) -> tuple[list, Any]:
+    """The pairwise sum of the blocks' terms, and that of their sums."""
+    return tree_sum(terms, _add_two)
 
 
 def _add_two(a: tuple[list, Any], b: tuple[list, Any]) -> tuple[list, Any]:

@@ -1,122 +1,170 @@
 """What is computed in one step, as mathematics?
 
-`TrainingProgram` turns a Keras model, a loss and an optimizer into pure functions of tensors, so that a
-strategy can call them on any device, inside a compiled loop or before an all-reduce. Nothing here logs,
-saves or knows how many replicas there are: losses are summed, and divided by the number of examples once
-all replicas' sums are added. Gradients are clipped after that, so clipping gives the same result on any
-cluster.
+`TrainingProgram` turns a Keras model, an objective and an optimizer into pure functions of tensors, so
+that a strategy can call them on any device, inside a compiled loop or before an all-reduce. Nothing here
+logs, saves or knows how many replicas there are: losses are summed, and divided by the number of examples
+once all replicas' sums are added. Gradients are clipped after that, so clipping gives the same result on
+any cluster.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from strategies.runtime import Key, State
 from trainer.model import reduction_blocks
-from trainer.model.losses import Loss
+from trainer.model.forward import Forward
+from trainer.model.losses import Objective
+from trainer.model.optimizers import Optimizers
+
+
+def _pair(arrays: tuple) -> tuple:
+    features, targets = arrays
+    return features, targets
 
 
 class TrainingProgram:
     """The step of one experiment. Implements `strategies.runtime.Program`.
 
     Args:
-      model: maps float32 features [b, ...] to outputs [b, num_outputs].
-      loss: what is minimised, and the metric that is reported.
-      make_optimizer: returns an unbuilt Keras optimizer with a working `stateless_apply`.
-      feature_scale: multiplies the features once they are float32.
+      model: maps features [b, ...] to outputs.
+      objective: what is minimised, and what is reported.
+      optimizers: how each weight is updated.
+      feature_scale: multiplies the features once they are float32; None: they stay as they are.
       global_clipnorm: the largest norm of the mean gradient over all weights; 0: no limit.
       block_size: examples in each block whose gradient is computed separately, see
         `reduction_blocks.py`; 0: the whole batch is one block.
+      uses_xla: whether XLA compiles it on a CPU or GPU.
+      trims_padding: whether a block with padding is computed at its true size. This needs a graph whose
+        shapes may vary; else padding has the weight 0, and a block with padding changes no layer state.
+      unpack: (features, targets) of a batch without its weights.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        loss: Loss,
-        make_optimizer: Callable[[], keras.optimizers.Optimizer],
-        feature_scale: float = 1.0,
+        objective: Objective,
+        optimizers: Optimizers,
+        feature_scale: float | None = 1.0,
         global_clipnorm: float = 0.0,
         block_size: int = 0,
+        uses_xla: bool = True,
+        trims_padding: bool = False,
+        unpack: Callable[[tuple], tuple] = _pair,
     ):
         self.model = model
-        self.metric_name = loss.metric_name
-        self._loss = loss
-        self._make_optimizer = make_optimizer
+        self.uses_xla = uses_xla
+        self.forward = Forward(model)
+        self._objective = objective
+        self._optimizers = optimizers
         self._feature_scale = feature_scale
         self._global_clipnorm = global_clipnorm
         self._block_size = block_size
-        self._optimizers: dict[tuple[int, ...], keras.optimizers.Optimizer] = {}
+        self._trims_padding = trims_padding
+        self._unpack = unpack
 
     @property
     def weight_names(self) -> list[str]:
         """Such as "hidden_1/kernel", in the order of the model's trainable variables."""
-        return [variable.path.partition("/")[2] for variable in self.model.trainable_variables]
+        return self._optimizers.names
+
+    @property
+    def num_sums(self) -> int:
+        return self._objective.num_sums
+
+    @property
+    def term_shapes(self) -> list[tuple[int, ...]]:
+        weights = [tuple(variable.shape) for variable in self.model.trainable_variables]
+        return weights + self.forward.change_shapes()
+
+    def means(self, sums: np.ndarray) -> dict[str, float]:
+        """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
+        return self._objective.means(sums)
 
     def initial_weights(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self.model.trainable_variables]
 
     def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        return [
-            [slot.numpy() for slot in self._optimizer(weight.shape).variables] for weight in weights
-        ]
+        assert len(weights) == len(self.weight_names)
+        return [[slot.numpy() for slot in own] for own in self._optimizers.slots()]
 
-    def shapes(self) -> tuple[list, list[list]]:
-        """Arrays of zeros, which take no memory, in the shapes of the weights and of their slots."""
+    def initial_state(self) -> State:
+        """Where training starts."""
+        weights = self.initial_weights()
+        return State(weights, self.initial_slots(weights), self.forward.initial_state())
+
+    def shapes(self) -> tuple[list, list[list], list]:
+        """Arrays of zeros, which take no memory, in the shapes of weights, slots and layer state."""
         weights = [_zeros(variable) for variable in self.model.trainable_variables]
-        return weights, [[_zeros(s) for s in self._optimizer(w.shape).variables] for w in weights]
+        slots = [[_zeros(slot) for slot in own] for own in self._optimizers.slots()]
+        return weights, slots, [_zeros(variable) for variable in self.forward.variables]
 
-    def slot_names(self, shape: tuple[int, ...]) -> list[str]:
-        """Such as "iteration" and "momentum": what an optimizer stores for one weight."""
-        return [slot.path.rpartition("/")[2] for slot in self._optimizer(shape).variables]
+    def slot_names(self, index: int) -> list[str]:
+        """Such as "iteration" and "momentum": what the optimizer stores for one weight."""
+        return self._optimizers.slot_names(index)
 
-    def gradients(self, weights, batch):
+    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
         blocks = reduction_blocks.split(batch, self._block_size)
-        return reduction_blocks.add([self._gradients(weights, block) for block in blocks])
-
-    def _gradients(self, weights, batch):
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            sums = self.sums(weights, batch)
-            loss = sums[0]
-        return tape.gradient(loss, weights), sums
-
-    def mean(self, gradients, count):
-        # A product, which XLA fuses into the update; it would run a division as a separate pass.
-        scale = 1.0 / tf.maximum(count, 1.0)
-        gradients = [gradient * scale for gradient in gradients]
-        if self._global_clipnorm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._global_clipnorm)
-        return gradients
-
-    def update(self, weights, slots, gradients):
-        updated = [
-            self._optimizer(tuple(weight.shape)).stateless_apply(own, [gradient], [weight])
-            for weight, own, gradient in zip(weights, slots, gradients, strict=True)
-        ]
-        return [weight for (weight,), _ in updated], [list(own) for _, own in updated]
-
-    def sums(self, weights, batch):
-        features, targets, example_weights = batch
-        features = tf.cast(features, tf.float32) * self._feature_scale
-        outputs, _ = self.model.stateless_call(weights, [], features, training=True)
-        losses, metrics = self._loss.per_example(targets, outputs)
-        return tf.stack(
+        keys = [Key(key.step, key.share * len(blocks) + index) for index in range(len(blocks))]
+        pairs = zip(blocks, keys, strict=True)
+        return reduction_blocks.add(
             [
-                tf.reduce_sum(losses * example_weights),
-                tf.reduce_sum(metrics * example_weights),
-                tf.reduce_sum(example_weights),
+                self._terms(weights, list(layer_state), block, block_key)
+                for block, block_key in pairs
             ]
         )
 
-    def _optimizer(self, shape: tuple[int, ...]):
-        """The optimizer of any weight of this shape; only its variables' shapes are used."""
-        if shape not in self._optimizers:
-            with tf.init_scope(), tf.device("CPU:0"):
-                optimizer = self._make_optimizer()
-                optimizer.build([keras.Variable("zeros", shape, "float32", name="weight")])
-            self._optimizers[shape] = optimizer
-        return self._optimizers[shape]
+    def _terms(self, weights, layer_state, block, key):
+        features, targets, example_weights = self._examples(block)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
+            sums = self._objective.sums(targets, outputs, penalties, example_weights)
+            loss = sums[0]
+        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        count = sums[-1]
+        if not self._trims_padding:
+            rows = tf.cast(tf.shape(example_weights)[0], tf.float32)
+            count = tf.where(count < rows, 0.0, count)
+        changes = self.forward.changes(layer_state, after, count, key)
+        return [*map(tf.convert_to_tensor, gradients), *changes], sums
+
+    def mean(self, terms, count):
+        # A product, which XLA fuses into the update; it would run a division as a separate pass.
+        scale = 1.0 / tf.maximum(count, 1.0)
+        num_weights = len(self.weight_names)
+        gradients = [gradient * scale for gradient in terms[:num_weights]]
+        if self._global_clipnorm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._global_clipnorm)
+        return [*gradients, *self.forward.mean(terms[num_weights:], scale)]
+
+    def update(self, weights, slots, terms):
+        return self._optimizers.update(weights, slots, terms[: len(weights)])
+
+    def advance(self, layer_state, terms):
+        return self.forward.advance(layer_state, terms[len(self.weight_names) :])
+
+    def sums(self, weights, batch, layer_state=()):
+        features, targets, example_weights = self._examples(batch)
+        outputs, penalties = self.forward.evaluate(weights, list(layer_state), features)
+        return self._objective.sums(targets, outputs, penalties, example_weights)
+
+    def _examples(self, batch):
+        """(features, targets, example weights) of a block, at its true size where that can vary."""
+        *arrays, example_weights = batch
+        if self._trims_padding:
+            count = tf.math.count_nonzero(example_weights, dtype=tf.int32)
+            rows = tf.maximum(count, 1)  # Layers cannot compute nothing; its weight is 0.
+            arrays = [array[:rows] for array in arrays]
+            example_weights = example_weights[:rows]
+        features, targets = self._unpack(tuple(arrays))
+        if self._feature_scale is not None:
+            scale: Any = self._feature_scale
+            features = tf.cast(features, tf.float32) * scale
+        return features, targets, example_weights
 
 
 def _zeros(variable) -> np.ndarray:

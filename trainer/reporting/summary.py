@@ -45,22 +45,24 @@ def write(
         **{f"test_{name}": value for name, value in result.test.items()},
         "examples_per_s": result.examples_per_s,
         "seconds": seconds,
-        "weights_sha256": weights_sha256(result.weights),
+        "weights_sha256": weights_sha256([*result.state.weights, *result.state.layer_state]),
     }
     if dataset.truth and not dataset.num_classes:
-        summary["distance_to_teacher"] = distance_to_teacher(result.weights, dataset)
+        summary["distance_to_teacher"] = distance_to_teacher(result.state.weights, dataset)
     write_json(workdir.summary, summary)
     shown = ", ".join(f"test {name} {value:.4f}" for name, value in result.test.items())
     logging.info("done | %d steps | %s | %s", result.step, shown, f"{workdir.name}/summary.json")
     return summary
 
 
-def weights_sha256(weights: list[np.ndarray]) -> str:
+def weights_sha256(arrays: list[np.ndarray]) -> str:
     """sha256 over the weights in the order of the model's trainable variables (layer by layer,
-    kernel before bias), each as little-endian float32 in C order."""
+    kernel before bias), and then over its layer state, in the order of its other variables. Each is
+    taken as little-endian float32 in C order, or as int64 where it holds integers."""
     digest = hashlib.sha256()
-    for weight in weights:
-        digest.update(np.ascontiguousarray(weight, "<f4").tobytes())
+    for array in arrays:
+        kind = "<i8" if np.issubdtype(array.dtype, np.integer) else "<f4"
+        digest.update(np.ascontiguousarray(array, kind).tobytes())
     return digest.hexdigest()
 
 

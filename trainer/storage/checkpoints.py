@@ -1,9 +1,9 @@
 """What was the state of the run at a step, and can it be trusted?
 
-A checkpoint is a folder with two files. `arrays.npz` has the weights and optimizer slots by name;
-`manifest.json` has the step, the metrics, the config and the sha256 of the arrays, and a seal: the sha256
-of the manifest itself. A checkpoint is written as a whole and verified when it is read. One that is
-damaged, or belongs to another run, is reported and skipped: the one before it is used. Nothing in a
+A checkpoint is a folder with two files. `arrays.npz` has weights, optimizer slots and layer state by
+name; `manifest.json` has the step, the metrics, the config and the sha256 of the arrays, and a seal: the
+sha256 of the manifest itself. A checkpoint is written as a whole and verified when it is read. One that
+is damaged, or belongs to another run, is reported and skipped: the one before it is used. Nothing in a
 checkpoint is code.
 
 The format has a version, an integer in the manifest, and this policy:
@@ -36,7 +36,7 @@ import numpy as np
 from absl import logging
 
 from strategies.errors import InputError, os_reason
-from strategies.runtime import NUM_SUMS, State
+from strategies.runtime import State
 from trainer import __version__
 from trainer.storage import atomic_folder
 from trainer.storage import manifest as manifest_lib
@@ -65,7 +65,7 @@ class Checkpoint:
     step: int
     state: State
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
-    sums: tuple[float, ...] = (0.0,) * NUM_SUMS
+    sums: tuple[float, ...] = ()
     test: dict[str, float] | None = None
     skipped: tuple[int, ...] = ()
     threads: int = 0
@@ -73,16 +73,17 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The names of the arrays: `weights[i]`, and `slots[i]` of the same weight."""
+    """The names of the arrays: `weights[i]`, `slots[i]` of the same weight, and the layer state."""
 
     weights: list[str]
     slots: list[list[str]]
+    layer_state: list[str] = dataclasses.field(default_factory=list)
 
     def named(self, state: State) -> dict[str, np.ndarray]:
         named = dict(zip((f"weights/{name}" for name in self.weights), state.weights, strict=True))
         for name, slots, arrays in zip(self.weights, self.slots, state.slots, strict=True):
             named |= dict(zip((f"optimizer/{name}/{slot}" for slot in slots), arrays, strict=True))
-        return named
+        return named | dict(zip(self._layer_state_names(), state.layer_state, strict=True))
 
     def state(self, named: dict[str, np.ndarray]) -> State:
         weights = [named[f"weights/{name}"] for name in self.weights]
@@ -90,7 +91,10 @@ class Layout:
             [named[f"optimizer/{name}/{slot}"] for slot in own]
             for name, own in zip(self.weights, self.slots, strict=True)
         ]
-        return State(weights, slots)
+        return State(weights, slots, [named[name] for name in self._layer_state_names()])
+
+    def _layer_state_names(self) -> list[str]:
+        return [f"state/{name}" for name in self.layer_state]
 
 
 class CheckpointStore:

@@ -19,7 +19,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import input_pipeline, registry
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
-from trainer.model import build, losses, optimizers, reduction_blocks
+from trainer.model import build, forward, losses, optimizers, reduction_blocks
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
@@ -81,10 +81,13 @@ def training_program(
     # TensorFlow names the setting after GPUs' TF32; it holds for a TPU's compiler too.
     tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
     shape = dataset.train.features.shape[1:]
+    model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
+    names = forward.variable_names(model, model.trainable_variables)
+    make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer)
     return TrainingProgram(
-        build.build(config.model, shape, dataset.num_outputs, config.train.seed),
+        model,
         losses.CLASSIFICATION if dataset.num_classes else losses.REGRESSION,
-        functools.partial(optimizers.make_optimizer, config.optimizer),
+        optimizers.Optimizers(model.trainable_variables, names, make_optimizer),
         feature_scale=dataset.feature_scale,
         global_clipnorm=config.optimizer.global_clipnorm,
         block_size=block_size,
@@ -98,7 +101,7 @@ def checkpoint_store(
 
     Their origin is the data and every field of the config that decides the weights after a step.
     """
-    slots = [program.slot_names(weight.shape) for weight in program.initial_weights()]
+    slots = [program.slot_names(index) for index in range(len(program.weight_names))]
     decisive = {
         name: value
         for name, value in schema.flatten(config).items()
@@ -106,7 +109,7 @@ def checkpoint_store(
     }
     return CheckpointStore(
         workdir.checkpoints,
-        Layout(program.weight_names, slots),
+        Layout(program.weight_names, slots, program.forward.state_names),
         config.train.keep_checkpoints,
         config.train.keep_best,
         origin=decisive | {"data": dataset.fingerprint},

@@ -5,7 +5,7 @@
 
 import dataclasses
 
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
 from trainer.model.step import TrainingProgram
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.training import evaluation
@@ -24,12 +24,11 @@ class CheckpointEvaluator:
     total_steps: int  # Of the whole run.
 
     def __post_init__(self):
-        weights = self.program.initial_weights()
-        state = State(weights, self.program.initial_slots(weights))
+        state = self.program.initial_state()
         pipeline = self.test_input.pipeline
         self.runtime.start(self.program, state, pipeline, pipeline, num_steps=0)
 
     def evaluate(self, step: int) -> dict[str, float]:
         """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
         self.runtime.restore(self.store.read(step).state)
-        return evaluation.evaluate(self.runtime, self.test_input, self.program.metric_name)
+        return evaluation.evaluate(self.runtime, self.test_input, self.program)

@@ -10,7 +10,7 @@ import dataclasses
 from strategies.runtime import Runtime
 from trainer.data.dataset import Split
 from trainer.data.input_pipeline import InputPipeline, choose_placement
-from trainer.metrics.means import means
+from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Loop
 
@@ -39,7 +39,7 @@ def evaluation_input(split: Split, runtime: Runtime) -> EvaluationInput:
     return EvaluationInput(pipeline, loops)
 
 
-def evaluate(runtime: Runtime, test: EvaluationInput, metric_name: str) -> dict[str, float]:
-    """The mean loss and metric over the test set, with the runtime's present weights."""
+def evaluate(runtime: Runtime, test: EvaluationInput, program: TrainingProgram) -> dict[str, float]:
+    """The mean loss and the metrics over the test set, with the runtime's present weights."""
     blocks = runtime.evaluate(test.pipeline.loop_inputs(test.loops))
-    return means(blocks.sum(axis=0), metric_name)
+    return program.means(blocks.sum(axis=0))

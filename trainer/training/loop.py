@@ -14,9 +14,8 @@ import numpy as np
 from absl import logging
 
 from strategies.devices import threads as threads_lib
-from strategies.runtime import NUM_SUMS
+from strategies.runtime import State
 from trainer.metrics.examples_log import ExamplesLog
-from trainer.metrics.means import means
 from trainer.metrics.throughput import Throughput
 from trainer.metrics.writers import MetricWriter
 from trainer.order.schedule import Loop
@@ -38,7 +37,7 @@ class Result:
     train: dict[str, Any]
     test: dict[str, float]
     examples_per_s: float
-    weights: list[np.ndarray]
+    state: State
 
 
 def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
@@ -127,7 +126,7 @@ class _Run:
         found = nonfinite.find(self._runtime, self._train_input, schedule, start.step, self._step)
         if found is None:
             logging.warning("the steps were finite when repeated; resuming at step %d", self._step)
-            self._sums = np.zeros(NUM_SUMS)
+            self._sums = np.zeros(self._program.num_sums)
             return
         may_skip = len(schedule.skipped) < self._checkpoints.max_skipped
         nonfinite.report(found, self._order, self._workdir, start.step, may_skip)
@@ -136,14 +135,14 @@ class _Run:
         self._restart_from(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
 
     def result(self) -> Result:
-        """The result so far; the weights are those of the last step."""
+        """The result so far; the state is that of the last step."""
         finished = self._step >= self._schedule.total_steps
         test: dict[str, float] = {}
         if finished:
             test = self._evaluate() if self._test is None else self._test
-        weights = self._runtime.state().weights
+        state = self._runtime.state()
         examples_per_s = self._throughput.examples_per_s
-        return Result(finished, self._step, self._epoch, self._train, test, examples_per_s, weights)
+        return Result(finished, self._step, self._epoch, self._train, test, examples_per_s, state)
 
     @property
     def _epoch(self) -> float:
@@ -183,20 +182,19 @@ class _Run:
         """
         with self._throughput:
             sums = self._runtime.collect()
-        self._throughput.add(sums[2])
+        self._throughput.add(sums[-1])
         self._sums = self._sums + sums
         return nonfinite.sums_are_finite(self._sums)
 
     def _report(self) -> None:
-        self._train = means(self._sums, self._program.metric_name)
-        self._sums = np.zeros(NUM_SUMS)
+        self._train = self._program.means(self._sums)
+        self._sums = np.zeros(self._program.num_sums)
         values = self._train | {"examples_per_s": self._throughput.lap()}
         self._writer.write("train", self._step, self._epoch, values)
 
     def _evaluate(self) -> dict[str, float]:
         self._watch.progress(f"evaluating after step {self._step}")
-        name = self._program.metric_name
-        self._test = test = evaluation.evaluate(self._runtime, self._test_input, name)
+        self._test = test = evaluation.evaluate(self._runtime, self._test_input, self._program)
         self._writer.write("eval", self._step, self._epoch, test)
         return test
 

@@ -38,8 +38,8 @@ def sums_are_finite(sums: np.ndarray) -> bool:
 
 
 def state_is_finite(state: State) -> bool:
-    """Whether every weight and every slot is finite."""
-    arrays = (*state.weights, *(slot for own in state.slots for slot in own))
+    """Whether every weight, every slot and all layer state is finite."""
+    arrays = (*state.weights, *(slot for own in state.slots for slot in own), *state.layer_state)
     return all(np.isfinite(array).all() for array in arrays)
 
 

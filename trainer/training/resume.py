@@ -25,8 +25,7 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
     Raises:
       InputError: the run has skipped more batches than the policy allows.
     """
-    weights = program.initial_weights()
-    initial = Checkpoint(0, State(weights, program.initial_slots(weights)))
+    initial = Checkpoint(0, program.initial_state(), sums=(0.0,) * program.num_sums)
     found = (policy.store and policy.store.newest()) or initial
     max_skipped = policy.max_skipped
     if len(found.skipped) > max_skipped:
@@ -36,11 +35,10 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
         )
     skipped = np.full(max_skipped, -1)  # A broadcast needs one shape on all tasks.
     skipped[: len(found.skipped)] = found.skipped
-    position, weights, slots, sums, skipped = runtime.broadcast(
+    position, parts, sums, skipped = runtime.broadcast(
         (
             np.array([found.step, found.test is not None]),
-            found.state.weights,
-            found.state.slots,
+            found.state.parts,
             np.array(found.sums),
             skipped,
         )
@@ -58,7 +56,7 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
     return dataclasses.replace(
         found,
         step=step,
-        state=State(weights, slots),
+        state=State(*parts),
         sums=tuple(sums.tolist()),
         # Only the leader needs the test metrics; all tasks must know whether there are any.
         test=(found.test or {}) if is_tested else None,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from strategies.replicated import ReplicatedRuntime
-from strategies.runtime import NUM_SUMS, State
+from strategies.runtime import State
 
 
 class _Runtime(ReplicatedRuntime):
@@ -21,7 +21,11 @@ class _Runtime(ReplicatedRuntime):
         raise NotImplementedError
 
     def evaluate_blocks(self, elements):
-        return np.full((1, NUM_SUMS), elements, np.float32)
+        return np.full((1, _Program.num_sums), elements, np.float32)
+
+
+class _Program:
+    num_sums = 3
 
 
 class _Input:
@@ -30,7 +34,8 @@ class _Input:
 
 def _state(value):
     weights = [np.full((2, 3), value, np.float32), np.full(3, value, np.float32)]
-    return State(weights, [[np.array(7, np.int64), weight + 1] for weight in weights])
+    slots = [[np.array(7, np.int64), weight + 1] for weight in weights]
+    return State(weights, slots, [np.float32([value, 2]), np.array([5, 2**40], np.int64)])
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def runtime():
     """Three replicas that share the CPU."""
     one = tf.distribute.MirroredStrategy(["CPU:0"])
     runtime = _Runtime("a test", one, replicas_per_device=3)
-    runtime.start(None, _state(1), _Input(), _Input(), 10)
+    runtime.start(_Program(), _state(1), _Input(), _Input(), 10)
     return runtime
 
 
@@ -51,8 +56,8 @@ def test_a_restored_state_is_read_back_bit_for_bit(runtime):
     runtime.restore(_state(0.1))
     found, expected = runtime.state(), _state(0.1)
     for mine, theirs in zip(
-        tf.nest.flatten((found.weights, found.slots)),
-        tf.nest.flatten((expected.weights, expected.slots)),
+        tf.nest.flatten(found.parts),
+        tf.nest.flatten(expected.parts),
         strict=True,
     ):
         assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs)

@@ -18,7 +18,23 @@ def _slots(iteration, rate, moment):
 
 def _shard(num_workers, slots):
     weights = np.array([1, 2, 3], np.float32)
-    return Shard(weights, slots, _STEPS, num_workers, device="CPU:0", name=next(_NAMES))
+    empty = np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return _shard_of(num_workers, weights, slots, *empty)
+
+
+def _shard_of(num_workers, weights, slots, loose, ints):
+    return Shard(
+        weights,
+        slots,
+        loose,
+        ints,
+        num_steps=_STEPS,
+        num_workers=num_workers,
+        num_sums=3,
+        device="CPU:0",
+        name=next(_NAMES),
+        has_moments=any(np.ndim(slot) for slot in slots),
+    )
 
 
 @pytest.fixture
@@ -27,10 +43,13 @@ def shard():
     return _shard(1, _slots(0, 0.1, [0, 0, 0]))
 
 
-def _push(shard, first_step, num_steps, pulled, weights, moment, sums=(1, 2, 3)):
-    pushed = np.array([*weights, 0.1, *moment, *sums], np.float32)
+def _push(
+    shard, first_step, num_steps, pulled, weights, moment, sums=(1, 2, 3), loose=(), moved=()
+):
+    pushed = np.array([*weights, 0.1, *moment, *loose, *sums], np.float32)
     steps = tf.constant([first_step, num_steps])
-    return bool(shard.push(steps, pulled, tf.constant(pushed)))
+    moved = tf.constant(moved, tf.int64, [len(moved)])
+    return bool(shard.push(steps, pulled, tf.constant(pushed), moved))
 
 
 def _state(shard):
@@ -96,3 +115,25 @@ def test_unpacking_a_layout_returns_the_same_weights_and_slots():
     for found, given in zip(back, (weights, *slots), strict=True):
         assert np.array_equal(found, given) and found.dtype == given.dtype
     assert layout.pack(*back).numpy().tolist() == values.tolist()
+
+
+def test_loose_values_are_averaged_and_loose_integers_added_by_any_optimizer():
+    for slots in (_slots(0, 0.1, [0, 0, 0]), _slots(0, 0.1, [])[:2]):
+        moment = [0, 0, 0][: sum(np.size(slot) for slot in slots[2:])]
+        weights = np.array([1, 2, 3], np.float32)
+        loose, ints = np.float32([8, 0]), np.int64([2**40])
+        shard = _shard_of(2, weights, slots, loose, ints)
+        first, second = shard.pull(), shard.pull()
+        assert _push(shard, 0, 5, first, weights, moment, loose=[4, 2], moved=[5])
+        assert _push(shard, 5, 5, second, weights, moment, loose=[4, 2], moved=[5])
+        assert not _push(shard, 5, 5, second, weights, moment, loose=[9, 9], moved=[5])
+        found, counts = shard.loose_arrays()
+        assert found.tolist() == [5, 1.5] and counts.tolist() == [2**40 + 10]
+        assert int(shard.arrays()[1][0]) == 10
+
+
+def test_the_loose_values_of_a_single_worker_are_kept_bit_for_bit():
+    slots, ints = _slots(0, 0.1, [])[:2], np.zeros(0, np.int64)
+    shard = _shard_of(1, np.float32([1, 2, 3]), slots, np.float32([1]), ints)
+    assert _push(shard, 0, 5, shard.pull(), [1, 2, 3], [], loose=[0.1])
+    assert shard.loose_arrays()[0].tolist() == [np.float32(0.1)]

@@ -158,7 +158,7 @@ def test_restore_sets_the_copy_on_every_core_and_state_reads_it_back():
     runtime.restore(
         State([w + 1 for w in state.weights], [[s * 0 for s in o] for o in state.slots])
     )
-    for variable, weight in zip(runtime.weights, state.weights, strict=True):
+    for variable, weight in zip(runtime.variables[0], state.weights, strict=True):
         copies = runtime.strategy.experimental_local_results(variable)
         assert len(copies) == _CORES
         assert all(np.array_equal(copy, weight + 1) for copy in copies)

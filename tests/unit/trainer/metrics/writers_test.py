@@ -4,11 +4,9 @@ import json
 import math
 import time
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.metrics.means import means
 from trainer.metrics.writers import MetricWriter, line
 from trainer.storage.atomic_files import WorkdirError
 from trainer.storage.workdir import Workdir
@@ -39,20 +37,6 @@ def test_a_line_is_aligned_from_event_to_event():
     assert line("eval", 1234567, 123.456, {"mean_absolute_error": 0.000123456}) == (
         "eval       | step 1,234,567 | epoch 123.46 | mean absolute error 0.0001235"
     )
-
-
-def test_means_divide_the_sums_by_the_examples():
-    assert means(np.array([6.0, 3.0, 4.0]), "accuracy") == {"loss": 1.5, "accuracy": 0.75}
-
-
-def test_the_mean_over_nothing_is_nan():
-    values = means(np.zeros(3), "accuracy")
-    assert math.isnan(values["loss"]) and math.isnan(values["accuracy"])
-
-
-def test_sums_of_another_shape_are_refused():
-    with pytest.raises(AssertionError):
-        means(np.zeros((2, 3)), "accuracy")
 
 
 def test_each_event_is_one_object_on_one_line(workdir):

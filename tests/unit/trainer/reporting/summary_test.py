@@ -1,5 +1,6 @@
 """Are the values in the summary correct?"""
 
+import dataclasses
 import hashlib
 import json
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from strategies.devices import threads
+from strategies.runtime import State
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset, Split
 from trainer.reporting import summary as summary_lib
@@ -27,7 +29,7 @@ def _result(weights):
         train={"loss": 0.5},
         test={"loss": 0.25, "accuracy": 0.75},
         examples_per_s=100.0,
-        weights=weights,
+        state=State(weights, []),
     )
 
 
@@ -58,6 +60,20 @@ def test_the_hash_follows_the_order_of_rows_and_of_weights():
     assert summary_lib.weights_sha256([matrix.T]) != flat
     one, two = matrix[:1], matrix[1:]
     assert summary_lib.weights_sha256([one, two]) != summary_lib.weights_sha256([two, one])
+
+
+def test_layer_state_is_hashed_behind_the_weights_integers_as_integers(tmp_path):
+    weights = [np.ones(2, np.float32)]
+    state = [np.array([0.5], np.float16), np.array([7, 2**40 + 1], np.int64)]
+    runtime = SimpleNamespace(name="mirrored", reason="why", sync_mode="gradients", num_replicas=2)
+    result = dataclasses.replace(_result(weights), state=State(weights, [], state))
+    config = ExperimentConfig(name="x")
+    summary = summary_lib.write(
+        Workdir(tmp_path), config, _dataset(2), runtime, result, seconds=3.0
+    )
+    plain = np.ones(2, "<f4").tobytes() + np.array([0.5], "<f4").tobytes()
+    plain += np.array([7, 2**40 + 1], "<i8").tobytes()
+    assert summary["weights_sha256"] == hashlib.sha256(plain).hexdigest()
 
 
 def test_one_bit_changes_the_hash():

@@ -1,5 +1,6 @@
 """Are checkpoints of the last release read, and those of other formats refused in one line?"""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -216,7 +217,17 @@ def test_a_field_of_the_config_that_is_unknown_here_is_refused_by_name(tmp_path)
 
 def test_every_part_of_a_state_has_a_name_in_a_checkpoint():
     """A part that is added to State needs a place in Layout, or it is lost."""
-    assert {*vars(_state())} == {"weights", "slots"}
+    assert {*vars(_state())} == {"weights", "slots", "layer_state"}
     found = LAYOUT.state(LAYOUT.named(_state()))
     np.testing.assert_array_equal(found.weights, _state().weights)
     np.testing.assert_array_equal(found.slots, _state().slots)
+    averages, seeds = np.array([0.5, 2], np.float32), np.array([7, 0], np.int64)
+    layout = dataclasses.replace(LAYOUT, layer_state=["norm/mean", "seed_0"])
+    state = State(_state().weights, _state().slots, [averages, seeds])
+    assert layout.named(state).keys() - LAYOUT.named(_state()).keys() == {
+        "state/norm/mean", "state/seed_0"
+    }  # fmt: skip
+    for one, other in zip(
+        layout.state(layout.named(state)).layer_state, (averages, seeds), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)

@@ -81,7 +81,7 @@ def test_a_bad_batch_is_skipped_and_no_other(tmp_path, monkeypatch):
     skipped = [_step_of(POISONED, epoch) for epoch in range(3)]
     newest = json.loads(max(tmp_path.glob("checkpoints/*/manifest.json")).read_text())
     assert (result.finished, result.step, newest["skipped"]) == (True, STEPS, skipped)
-    assert all(np.isfinite(weight).all() for weight in result.weights)
+    assert all(np.isfinite(weight).all() for weight in result.state.weights)
 
     # The same run, with these steps skipped from its start; any other use of the NaN would show.
     original = resume.resume
@@ -91,7 +91,7 @@ def test_a_bad_batch_is_skipped_and_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(resume, "resume", resume_with_skipped)
     other = _train(tmp_path / "skipped_from_the_start", train__skip_bad_batches=3)
-    for mine, theirs in zip(result.weights, other.weights, strict=True):
+    for mine, theirs in zip(result.state.weights, other.state.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()
 
 
@@ -99,7 +99,7 @@ def test_a_run_that_skipped_batches_resumes_to_the_same_weights(tmp_path):
     whole = _train(tmp_path / "whole", train__skip_bad_batches=3)
     _train(tmp_path / "parts", train__skip_bad_batches=3, train__steps=_step_of(POISONED, 1) + 1)
     parts = _train(tmp_path / "parts", train__skip_bad_batches=3)
-    for mine, theirs in zip(whole.weights, parts.weights, strict=True):
+    for mine, theirs in zip(whole.state.weights, parts.state.weights, strict=True):
         assert mine.tobytes() == theirs.tobytes()
     with pytest.raises(InputError, match="must be at least 3"):
         _train(tmp_path / "parts", train__skip_bad_batches=2)
