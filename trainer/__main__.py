@@ -89,6 +89,8 @@ def _failure(error: BaseException) -> ExitRecord:
     if isinstance(error, InputError | Resumable):
         task = error.task if isinstance(error, Resumable) else None
         record = ExitRecord(error.exit_code, " ".join(str(error).split()), task)
+        for line in getattr(error, "__notes__", ()):  # The user's own lines of a traceback.
+            console.print_line(line)
     elif isinstance(error, KeyboardInterrupt):
         record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again to resume")
     elif message := _out_of_memory(error):

@@ -10,6 +10,25 @@ A recipe is a Python file with a function `get_config() -> ExperimentConfig` and
 
     def get_space():
         return {"optimizer.learning_rate": between(1e-4, 1e-1, log=True)}
+
+It may bring a Keras model of its own, with these functions, of which `get_model` makes it so:
+
+    def get_model(config, data):  # Functional, Sequential or subclassed; it may be compiled.
+        return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(8, 3), ...])
+
+    def get_data(config):  # Else the data set of `data.name`.
+        return {"train": (features, targets), "test": (features, targets)}
+
+    def get_loss(config): ...  # As `compile` takes it.
+    def get_metrics(config): ...
+    def get_optimizer(config): ...
+
+What a recipe does not define is taken from the compiled model; else the targets' type decides on loss and
+metrics, and `optimizer` is that of the config.
+
+Features and targets are arrays, or arrays by name for a model with several inputs or outputs. In place of
+the pair, anything with a length will do whose `[i]` is such a pair for one example. `data` is what
+`get_data` returned. Modules beside the recipe can be imported.
 """
 
 from trainer.config.fields import ConfigError

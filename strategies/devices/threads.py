@@ -1,15 +1,29 @@
 """How many threads does TensorFlow use in this process?
 
-As many as there are cores, unless the environment sets a number.
+As many as there are cores, unless the environment sets a number, or the program has one thread compute
+each operation.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+
+_INTRA_OP, _INTER_OP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 
 
 def num_threads(environ: Mapping[str, str] = os.environ) -> int:
     """The threads that share one operation."""
-    return wanted("TF_NUM_INTRAOP_THREADS", environ)
+    return wanted(_INTRA_OP, environ)
+
+
+def use_one_per_operation(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Makes one thread compute each operation, and others those that do not depend on it.
+
+    A number that the environment sets for one operation becomes that of operations in parallel, so the
+    process uses the same number of cores. Call it before TensorFlow computes anything.
+    """
+    if environ.get(_INTRA_OP, "1") != "1":
+        environ.setdefault(_INTER_OP, environ[_INTRA_OP])
+    environ[_INTRA_OP] = "1"
 
 
 def wanted(variable: str, environ: Mapping[str, str]) -> int:

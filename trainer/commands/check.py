@@ -24,13 +24,13 @@ from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
-from trainer.data import registry
+from trainer.data import recipe_data, registry
 from trainer.estimate import tpu_report
 from trainer.storage import locate
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
-_HERE = "config cluster strategy devices batches data workdir peers packages".split()
+_HERE = "config cluster strategy devices batches data model workdir peers packages".split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
@@ -45,7 +45,8 @@ def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
     check = _Check(options)
     parts = _FOR_A_TPU if options.tpu_topology else _HERE
     for name in parts:
-        yield name, *_result(getattr(check, name))
+        if name != "model" or check.recipe_makes_model:
+            yield name, *_result(getattr(check, name))
 
 
 def _result(check_part: Callable[[], str]) -> tuple[bool | None, str]:
@@ -77,6 +78,8 @@ class _Check:
         length = (
             f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
         )
+        if config.recipe:
+            return f"{config.name}: the model of {config.recipe}, {length}"
         return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
@@ -115,7 +118,27 @@ class _Check:
         return choice.describe_batch(cluster, len(devices), config.data.global_batch_size)
 
     def data(self) -> str:
-        return registry.describe(self._known(self._config, "config").data)
+        config = self._known(self._config, "config")
+        if not recipe_data.brings_data(config):
+            return registry.describe(config.data)
+        self._known(self._devices, "devices")  # TensorFlow must have found them.
+        return recipe_data.load(config).description
+
+    @property
+    def recipe_makes_model(self) -> bool:
+        return bool(self._config and self._config.recipe)
+
+    def model(self) -> str:
+        config = self._known(self._config, "config")
+        recipe = recipe_data.recipe_of(config)
+        assert recipe is not None  # As `recipe_makes_model` says.
+        self._known(self._devices, "devices")
+        from trainer.model import user_model  # It imports TensorFlow.
+
+        own = user_model.build(recipe, config, recipe_data.load(config))
+        weights = sum(weight.size for weight in own.program.initial_weights())
+        metrics = ", ".join(own.program.metric_names)
+        return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
 
     def workdir(self) -> str:
         config = self._known(self._config, "config")
@@ -148,12 +171,12 @@ class _Check:
 
     def tpu(self) -> str:
         config = self._known(self._config, "config")
-        load = functools.cache(registry.load)
+        load = functools.cache(recipe_data.load)
 
         def computation_for(runtime):
             from trainer.training import assemble  # It imports TensorFlow.
 
-            return assemble.computation(config, load(config.data), runtime)
+            return assemble.computation(config, load(config), runtime)
 
         return tpu_report.report(self._options.tpu_topology, computation_for)
 

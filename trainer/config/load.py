@@ -59,13 +59,17 @@ def _values(path: Path) -> dict[str, Any]:
             return json_format.values(recipes.read(path))
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
+    recipe = recipes.load(path)
     config = recipes.run(path)
     if not isinstance(config, ExperimentConfig):
         raise ConfigError(
             f"`get_config` of {path} must return an ExperimentConfig. Received: "
             f"{fields_lib.short_json(config)}; return one."
         )
-    return flatten(config)
+    values = flatten(config)
+    if recipe.defines("get_model"):
+        values["recipe"] = values["recipe"] or str(path.resolve())
+    return values
 
 
 def _parsed(overrides: Mapping[str, str]) -> dict[str, Any]:

@@ -1,15 +1,21 @@
 """Which recipes are there, and what do they return?
 
-A recipe is a Python file with `get_config()`, and with `get_space()` if a sweep can search it. A recipe
-in `configs/` is found by its name, any other by its path.
+A recipe is a Python file with `get_config()`, with `get_space()` if a sweep can search it, and with
+`get_model(config, data)` if it brings a model of its own. A recipe in `configs/` is found by its name,
+any other by its path.
 """
 
 import ast
+import dataclasses
+import functools
 import os
-import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from strategies import tensorflow_import
+from strategies.devices import threads
+from trainer.config import user_code
 from trainer.config.fields import ConfigError, short_json
 from trainer.config.nearest import closest
 
@@ -45,6 +51,36 @@ def find(name_or_path: str, flag: str = "--config") -> Path:
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recipe:
+    """A recipe that has been executed."""
+
+    path: Path
+    source: str
+    namespace: dict[str, Any]
+
+    def defines(self, function: str) -> bool:
+        return function in self.namespace
+
+    def call(self, function: str, *args: Any) -> Any:
+        """What a function of the recipe returns. Raises RecipeError where it fails."""
+        with user_code.reported(self.path):
+            return self.namespace[function](*args)
+
+    def sources(self) -> dict[str, str]:
+        """The fingerprints of the recipe and of the modules beside it that it has imported so far."""
+        return user_code.sources(self.path, self.source)
+
+
+def load(path: Path, flag: str = "--config") -> Recipe:
+    """The recipe at `path`, executed once for each content of the file.
+
+    Raises:
+      ConfigError: the file cannot be read, or it fails; the error names its line.
+    """
+    return _executed(path, read(path, flag))
+
+
 def run(
     path: Path, function: str = "get_config", flag: str = "--config", default: Any = _REQUIRED
 ) -> Any:
@@ -53,19 +89,45 @@ def run(
     Raises:
       ConfigError: the file cannot be read, or it fails; the error names its line.
     """
-    source = read(path, flag)
-    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    try:
-        # Not with import, whose cache would miss an edit within the same second.
-        exec(compile(source, str(path), "exec"), namespace)
-        if function in namespace:
-            return namespace[function]()
-    except (Exception, SystemExit) as error:
-        raise _failure(path, error) from None
+    recipe = load(path, flag)
+    if recipe.defines(function):
+        return recipe.call(function)
     if default is not _REQUIRED:
         return default
     example = f"{FOLDER}/{_example(flag)}.py"
     raise ConfigError(f"recipe {path} must define `{function}()`; see {example}.")
+
+
+@functools.cache
+def _executed(path: Path, source: str) -> Recipe:
+    namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    with user_code.reported(path):
+        tree = ast.parse(source, str(path))
+        if "get_model" in _defined(tree):
+            # Before TensorFlow reads the number, which it does once. See `trainer.model.user_model`.
+            threads.use_one_per_operation()
+        if {"keras", "tensorflow"} & {*_imported(tree)}:
+            with tensorflow_import.quietly():
+                import keras  # noqa: F401, so that the recipe's own import prints nothing.
+        # Not with import, whose cache would miss an edit within the same second.
+        exec(compile(tree, str(path), "exec"), namespace)
+    return Recipe(path, source, namespace)
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names of the functions that a recipe defines at its top, or imports there."""
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return names | {alias.asname or alias.name for node in imports for alias in node.names}
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """The names of the packages that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
 
 
 def read(path: Path, flag: str = "--config") -> str:
@@ -100,14 +162,3 @@ def _summary(path: Path) -> str:
     except (OSError, SyntaxError, ValueError):
         return "(cannot be read)"
     return docstring.partition("\n")[0].rstrip(".")
-
-
-def _failure(path: Path, error: BaseException) -> ConfigError:
-    """The error of a recipe that raised `error`, with the recipe's line."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-             if frame.filename == str(path)]  # fmt: skip
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        lines.append(error.lineno)
-    where = f"{path}, line {lines[-1]}" if lines and lines[-1] else f"{path}"
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    return ConfigError(f"recipe {where}: {what[:300]}; correct the recipe.")

@@ -29,6 +29,14 @@ def _check_name(config: ExperimentConfig) -> None:
         )
 
 
+def _check_recipe(config: ExperimentConfig) -> None:
+    if config.recipe and not config.recipe.endswith(".py"):
+        raise ConfigError(
+            "`recipe` must be the path of a Python file. Received: "
+            f"{fields_lib.short_json(config.recipe)}; set another with --config.recipe=FILE.py."
+        )
+
+
 def _check_output_activation(config: ExperimentConfig) -> None:
     if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
         raise ConfigError(
@@ -71,6 +79,7 @@ def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], Non
 
 _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_name,
+    _check_recipe,
     _check_output_activation,
     _check_depth,
     _check_blocks,

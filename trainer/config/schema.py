@@ -19,13 +19,14 @@ REGRESSION_DATASETS = ("linear_100", "relu_regression")
 ACTIVATIONS = ("relu", "elu", "gelu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
 # The format of config.json. Policy on older and newer files: `trainer.config.json_format`.
-FORMAT = 1
+FORMAT = 2
 
 # Fields that may change when a run resumes: none changes the weights after a given step. (With several
 # workers on parameter servers steps_per_loop does, but there no two runs are equal anyway.)
 TRAJECTORY_FREE = frozenset(
     (
         "name",
+        "recipe",  # The files there and the model are compared themselves.
         "data.dir",
         "data.placement",
         "data.download_timeout_s",
@@ -164,6 +165,12 @@ class ExperimentConfig:
     """A whole experiment."""
 
     name: str = option("", "name of the run; empty: the name of the recipe's file")
+    recipe: str = option(
+        "",
+        "file with the functions that make model and data; empty: those that `model` and `data` name. "
+        "Set by --config=FILE.py",
+        since=2,
+    )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)

@@ -7,8 +7,9 @@ by its name. Nothing here imports TensorFlow.
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
-from typing import Protocol
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,22 +36,52 @@ class DataConfig(Protocol):
     def download_timeout_s(self) -> float: ...
 
 
+# An array [n, ...], or arrays [n, ...] by name.
+Columns = Any
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """Examples and their targets, in a fixed order.
 
-    features: uint8 [n, height, width] for images, float32 [n, features] otherwise.
-    targets: int32 [n] classes, or float32 [n, outputs].
+    features: uint8 [n, height, width] for images, float32 [n, features] otherwise; a recipe's own may be
+      any array [n, ...], or such arrays by name.
+    targets: int32 [n] classes, or float32 [n, outputs]; a recipe's own as its features.
     """
 
-    features: np.ndarray
-    targets: np.ndarray
+    features: Columns
+    targets: Columns
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.arrays[0])
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Every array of the features, then of the targets."""
+        return (*_arrays(self.features), *_arrays(self.targets))
+
+    @property
+    def bytes_per_example(self) -> int:
+        """Of the features."""
+        return sum(array[:1].nbytes for array in _arrays(self.features))
 
     def first(self, num_examples: int) -> "Split":
-        return Split(self.features[:num_examples], self.targets[:num_examples])
+        return Split(*self.unpack(tuple(array[:num_examples] for array in self.arrays)))
+
+    def unpack(self, arrays: tuple) -> tuple[Columns, Columns]:
+        """(features, targets) from arrays, or tensors, in the order of `arrays`."""
+        rest = iter(arrays)
+        return _like(self.features, rest), _like(self.targets, rest)
+
+
+def _arrays(columns: Columns) -> list[np.ndarray]:
+    return list(columns.values()) if isinstance(columns, Mapping) else [columns]
+
+
+def _like(columns: Columns, arrays: Iterator[Any]) -> Columns:
+    return (
+        {name: next(arrays) for name in columns} if isinstance(columns, Mapping) else next(arrays)
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,18 +91,22 @@ class Dataset:
     name: str
     train: Split
     test: Split
-    num_classes: int  # 0: a regression.
-    num_outputs: int
+    num_classes: int  # 0: a regression, or a recipe's own.
+    num_outputs: int  # 0: a recipe's own.
     description: str  # One sentence, for the log.
-    feature_scale: float = 1.0  # Multiplies the features once they are float32.
+    # Multiplies the features once they are float32; None: they stay as they are.
+    feature_scale: float | None = 1.0
     truth: Mapping[str, np.ndarray] | None = None  # The weights that made the targets, if known.
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 over every example of both splits: equal if two tasks have the same data."""
         digest = hashlib.sha256()
-        for array in (self.train.features, self.train.targets, self.test.features,
-                      self.test.targets):  # fmt: skip
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for split in (self.train, self.test):
+            for columns in (split.features, split.targets):
+                if isinstance(columns, Mapping):
+                    digest.update(json.dumps(list(columns)).encode())
+                for array in _arrays(columns):
+                    digest.update(f"{array.dtype.str}{array.shape}".encode())
+                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()

@@ -29,7 +29,7 @@ class InputPipeline:
     """The input of this process's replicas. Implements `strategies.runtime.ReplicaInput`.
 
     A replica's input for one loop is `(indices int32 [k, b],)` where the data is resident, and else
-    `(indices, features [k, b, ...], targets [k, b, ...])`: k = `steps_per_loop` rows, of which a shorter
+    `(indices, *features, *targets)`, arrays [k, b, ...]: k = `steps_per_loop` rows, of which a shorter
     loop uses the first; b examples per replica; index -1 where an epoch has run out.
     """
 
@@ -47,7 +47,7 @@ class InputPipeline:
         self._replicas = replicas
         self._steps_per_loop = steps_per_loop
         self._streams = placement == "stream"
-        examples = (split.features, split.targets)
+        examples = split.arrays
         self.resident: tuple[np.ndarray, ...] = () if self._streams else examples
         self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
 
@@ -107,7 +107,7 @@ def choose_placement(split: Split, wanted: str) -> str:
     """`resident` or `stream`: `wanted`, or if that is `auto`, by the size of the features."""
     if wanted != "auto":
         return wanted
-    return "resident" if split.features.nbytes <= MAX_RESIDENT_BYTES else "stream"
+    return "resident" if split.bytes_per_example * len(split) <= MAX_RESIDENT_BYTES else "stream"
 
 
 def choose_steps_per_loop(
@@ -118,7 +118,7 @@ def choose_steps_per_loop(
     `wanted` steps; if that is 0 the strategy's `default`, or fewer where a loop's features would be
     larger than MAX_LOOP_BYTES.
     """
-    bytes_per_step = split.features[:1].nbytes * order.global_batch_size // num_replicas
+    bytes_per_step = split.bytes_per_example * order.global_batch_size // num_replicas
     fitting = max(1, MAX_LOOP_BYTES // max(1, bytes_per_step))
     steps = wanted or min(fitting, default or MAX_STEPS_PER_LOOP)
     return min(steps, order.steps_per_epoch)

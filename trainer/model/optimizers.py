@@ -46,11 +46,18 @@ def stateless(optimizer_class: type) -> type:
         "assign assign_add assign_sub stateless_apply "
         "_var_key _backend_update_step _apply_weight_decay"
     ).split()
+    replaced = [name for name in neutral if name not in overridden(optimizer_class, neutral)]
     return type(
         optimizer_class.__name__,
         (optimizer_class,),
-        {name: getattr(base, name) for name in neutral},
+        {name: getattr(base, name) for name in replaced},
     )
+
+
+def overridden(optimizer_class: type, names: Sequence[str]) -> list[str]:
+    """Those of these methods that an optimizer has of its own: Muon decays weights in its own way."""
+    of_keras = ("keras.src.optimizers.base_optimizer", "keras.src.backend.tensorflow.optimizer")
+    return [name for name in names if getattr(optimizer_class, name).__module__ not in of_keras]
 
 
 class Optimizers:

@@ -84,6 +84,11 @@ class TrainingProgram:
         """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
         return self._objective.means(sums)
 
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of what `means` returns."""
+        return list(self.means(np.zeros(self.num_sums)))
+
     def initial_weights(self) -> list[np.ndarray]:
         return [variable.numpy() for variable in self.model.trainable_variables]
 
@@ -116,6 +121,10 @@ class TrainingProgram:
                 for block, block_key in pairs
             ]
         )
+
+    def as_one_block(self, weights, batch, layer_state, key):
+        """As `gradients`, of a batch of any size that is one block."""
+        return self._terms(weights, list(layer_state), batch, key)
 
     def _terms(self, weights, layer_state, block, key):
         features, targets, example_weights = self._examples(block)

@@ -16,6 +16,7 @@ from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE, Resumable
 from trainer.cli.options import EvaluateOptions, TrainOptions
 from trainer.config.schema import ExperimentConfig
+from trainer.data import recipe_data
 from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
@@ -38,6 +39,7 @@ def create_evaluator(
     Raises ClusterError where these devices are not available.
     """
     choice = choice.for_evaluation()
+    recipe_data.recipe_of(config)  # It may set the number of threads, before devices are found.
     devices = for_strategy.local_devices(options.devices, choice)
     with tensorflow_import.quietly():
         from trainer.training import assemble

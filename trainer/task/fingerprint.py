@@ -13,20 +13,28 @@ from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 
+_PLACES = ("data.dir", "recipe")  # Each machine may have its own folders.
+
 
 def compute(
-    config: ExperimentConfig, choice: Choice, num_devices: int, dataset: Dataset | None
+    config: ExperimentConfig,
+    choice: Choice,
+    num_devices: int,
+    dataset: Dataset | None,
+    sources: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The fingerprint of one task. `data.dir` is not part of it: each machine may have its own folder.
+    """The fingerprint of one task. The places of data and recipe are not part of it.
 
-    `dataset` is None where only the leader loads data.
+    `dataset` is None where only the leader loads data. `sources`: those of the recipe, if it makes the
+    model.
     """
     flat = config_lib.flatten(config)
     return {
         **versions(),
         "devices": num_devices,
         "transport": choice.transport,
-        "config": {name: value for name, value in flat.items() if name != "data.dir"},
+        "config": {name: value for name, value in flat.items() if name not in _PLACES},
+        **({"sources": sources} if sources else {}),
         "data": dataset and dataset.fingerprint,
     }
 

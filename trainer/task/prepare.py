@@ -16,7 +16,7 @@ from absl import logging
 from strategies import choose
 from strategies.choose import Choice
 from strategies.devices import for_strategy
-from trainer.data import registry
+from trainer.data import recipe_data
 from trainer.data.dataset import Dataset
 from trainer.storage import locate
 from trainer.storage.workdir import Workdir
@@ -42,9 +42,9 @@ def prepare(task: TaskContext) -> Prepared:
       InputError: a flag or the config does not fit the data, the devices or the cluster.
     """
     options, config = task.options, task.config
-    dataset = None if task.serves else registry.load(config.data)
-    if dataset:
-        logging.info("data | %s", dataset.description)
+    recipe = recipe_data.recipe_of(config)
+    # A recipe's own code may compute with TensorFlow, which then takes no more settings of devices.
+    dataset = None if recipe else _load(task)
     devices = for_strategy.local_devices(options.devices, task.choice)
     if warning := for_strategy.why_no_gpu(task.choice, devices):
         logging.warning("%s", warning)
@@ -54,10 +54,24 @@ def prepare(task: TaskContext) -> Prepared:
             "transport %s: gradients are sent %s", choice.transport, choice.transport_description
         )
     batch_split.check_batch(config, choice, task.cluster, len(devices))
+    dataset = dataset or _load(task)
     compared = dataset if choice.every_task_loads_data else None
+    sources = recipe.sources() if recipe else None
     return Prepared(
-        dataset, devices, choice, fingerprint.compute(config, choice, len(devices), compared)
+        dataset,
+        devices,
+        choice,
+        fingerprint.compute(config, choice, len(devices), compared, sources),
     )
+
+
+def _load(task: TaskContext) -> Dataset | None:
+    """The data of this task; None where it only serves."""
+    if task.serves:
+        return None
+    dataset = recipe_data.load(task.config)
+    logging.info("data | %s", dataset.description)
+    return dataset
 
 
 @contextlib.contextmanager

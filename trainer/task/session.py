@@ -102,7 +102,7 @@ class Session:
 
     def _train(self, runtime: Runtime) -> int:
         from trainer.reporting import summary
-        from trainer.training import assemble, loop
+        from trainer.training import assemble, loop, model_identity
 
         task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
         assert dataset is not None  # Only a task that serves has none.
@@ -112,6 +112,10 @@ class Session:
         with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = prepare.examples_dir(task, workdir)
             parts = assemble.assemble(task.config, dataset, runtime, workdir, examples_dir)
+            if architecture := parts.computation.architecture:
+                model_identity.agree(runtime, architecture)
+                if workdir:
+                    model_identity.record(workdir, architecture)
             result = loop.train(parts, task.stop, watch)
         if workdir and result.finished:
             seconds = time.monotonic() - began

@@ -5,7 +5,10 @@ this module and `batch_split.py` read the config in `trainer/training/`.
 """
 
 import functools
+import hashlib
+import json
 import pathlib
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -16,7 +19,7 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import Runtime
 from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
-from trainer.data import input_pipeline, registry
+from trainer.data import input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
 from trainer.model import build, forward, losses, optimizers, reduction_blocks
@@ -45,7 +48,9 @@ def assemble(
     Raises ConfigError where the global batch does not divide among the replicas.
     """
     steps, train = computation(config, dataset, runtime), config.train
-    store = checkpoint_store(config, steps.program, dataset, workdir) if workdir else None
+    store = None
+    if workdir:
+        store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
     policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
     return RunParts(runtime, steps, policy, workdir, examples_dir if train.log_examples else None)
 
@@ -56,7 +61,8 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
     Raises ConfigError where the global batch does not divide among them.
     """
     batch_split.check_replicas(config, runtime.num_replicas)
-    program = training_program(config, dataset, _block_size(config, runtime))
+    size = _block_size(config, runtime)
+    program, architecture = _program(config, dataset, size, runtime.device_type)
     order = _sample_order(config, dataset)
     schedule = _schedule(config, dataset, order, runtime)
     train_input = InputPipeline(
@@ -68,23 +74,35 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
         input_pipeline.choose_placement(dataset.train, config.data.placement),
     )
     test_input = evaluation.evaluation_input(dataset.test, runtime)
-    return Computation(program, order, schedule, train_input, test_input)
+    return Computation(program, order, schedule, train_input, test_input, architecture)
 
 
 def training_program(
     config: ExperimentConfig, dataset: Dataset, block_size: int = 0
 ) -> TrainingProgram:
-    """The mathematics of one step. `block_size`: see `TrainingProgram`.
+    """The mathematics of one step on a CPU. `block_size`: see `TrainingProgram`."""
+    return _program(config, dataset, block_size, "CPU")[0]
+
+
+def _program(
+    config: ExperimentConfig, dataset: Dataset, block_size: int, device_type: str
+) -> tuple[TrainingProgram, dict[str, Any] | None]:
+    """The mathematics of one step, and the architecture of a recipe's own model.
 
     Sets whether this process's float32 products may use fewer bits (`train.exact_products`).
     """
     # TensorFlow names the setting after GPUs' TF32; it holds for a TPU's compiler too.
     tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
+    if recipe := recipe_data.recipe_of(config):
+        from trainer.model import user_model  # It imports Keras's training code.
+
+        own = user_model.build(recipe, config, dataset, block_size, device_type)
+        return own.program, {"sources": recipe.sources(), **own.architecture}
     shape = dataset.train.features.shape[1:]
     model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
     names = forward.variable_names(model, model.trainable_variables)
     make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer)
-    return TrainingProgram(
+    program = TrainingProgram(
         model,
         losses.CLASSIFICATION if dataset.num_classes else losses.REGRESSION,
         optimizers.Optimizers(model.trainable_variables, names, make_optimizer),
@@ -92,14 +110,20 @@ def training_program(
         global_clipnorm=config.optimizer.global_clipnorm,
         block_size=block_size,
     )
+    return program, None
 
 
 def checkpoint_store(
-    config: ExperimentConfig, program: TrainingProgram, dataset: Dataset, workdir: Workdir
+    config: ExperimentConfig,
+    program: TrainingProgram,
+    dataset: Dataset,
+    workdir: Workdir,
+    architecture: dict[str, Any] | None = None,
 ) -> CheckpointStore:
     """The checkpoints of this experiment in a workdir.
 
-    Their origin is the data and every field of the config that decides the weights after a step.
+    Their origin is the data, every field of the config that decides the weights after a step, and the
+    architecture of a recipe's own model.
     """
     slots = [program.slot_names(index) for index in range(len(program.weight_names))]
     decisive = {
@@ -112,7 +136,7 @@ def checkpoint_store(
         Layout(program.weight_names, slots, program.forward.state_names),
         config.train.keep_checkpoints,
         config.train.keep_best,
-        origin=decisive | {"data": dataset.fingerprint},
+        origin=decisive | {"data": dataset.fingerprint} | _model_origin(architecture),
         defaults={field.name: field.default for field in schema.fields()},
     )
 
@@ -123,17 +147,25 @@ def checkpoint_evaluator(
     """An evaluator of this experiment's checkpoints, on these devices or on the TPU of the choice."""
     # First the runtime: to initialise a TPU clears its memory.
     runtime = create.create(choice, ClusterSpec(), devices)
-    dataset = registry.load(config.data)
-    program = training_program(config, dataset)
+    dataset = recipe_data.load(config)
+    program, architecture = _program(config, dataset, 0, runtime.device_type)
     steps_per_epoch = _sample_order(config, dataset).steps_per_epoch
     return CheckpointEvaluator(
         runtime,
         program,
         evaluation.evaluation_input(dataset.test, runtime),
-        checkpoint_store(config, program, dataset, workdir),
+        checkpoint_store(config, program, dataset, workdir, architecture),
         steps_per_epoch,
         _total_steps(config, steps_per_epoch),
     )
+
+
+def _model_origin(architecture: dict[str, Any] | None) -> dict[str, str]:
+    """What a checkpoint says of a recipe's own model; nothing where the config describes the model."""
+    if architecture is None:
+        return {}
+    text = json.dumps(architecture, sort_keys=True)
+    return {"model": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _block_size(config: ExperimentConfig, runtime: Runtime) -> int:

@@ -6,6 +6,7 @@ the folders it writes to. `assemble.py` makes these values from a config; what t
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from strategies.runtime import Runtime
 from trainer.data.input_pipeline import InputPipeline
@@ -26,6 +27,8 @@ class Computation:
     schedule: Schedule
     train_input: InputPipeline
     test_input: EvaluationInput
+    # Of a recipe's own model, with the fingerprints of its files; None where the config describes it.
+    architecture: dict[str, Any] | None = None
 
     def with_steps_per_loop(self, steps: int) -> "Computation":
         """The same computation in loops of at most `steps` steps."""

@@ -24,7 +24,7 @@ from trainer.tune.space.check import check
 from trainer.tune.space.space import Space, load
 
 # Fields that may differ when a sweep is resumed, and between machines: they do not change the results.
-CHANGEABLE_FIELDS = ("data.dir", "data.placement", "data.download_timeout_s")
+CHANGEABLE_FIELDS = ("recipe", "data.dir", "data.placement", "data.download_timeout_s")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _check_no_tpu(options: TuneOptions) -> None:
 
 
 def _default_objective(base: ExperimentConfig) -> str:
-    is_classifier = base.data.name in CLASSIFICATION_DATASETS
+    is_classifier = base.data.name in CLASSIFICATION_DATASETS and not base.recipe
     return "test_accuracy" if is_classifier else "test_loss"
 
 

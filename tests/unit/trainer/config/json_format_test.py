@@ -31,8 +31,8 @@ def changed(**fields):
 
 def test_a_config_json_begins_with_its_format():
     text = config_lib.to_json(ExperimentConfig())
-    assert text.startswith('{\n  "format": 1,\n  "name": ')
-    assert json.loads(text)["format"] == config_lib.FORMAT == 1
+    assert text.startswith('{\n  "format": 2,\n  "name": ')
+    assert json.loads(text)["format"] == config_lib.FORMAT == 2
 
 
 def test_a_config_json_of_version_0_1_0_is_read():
@@ -56,8 +56,8 @@ def test_every_field_of_format_0_is_required_in_it():
 
 
 def test_a_newer_format_is_refused_with_what_to_do():
-    assert message(config_load.from_json, changed(format=2)) == (
-        f"`format` must be at most 1 for muster {__version__}. Received: 2, written by a newer version; "
+    assert message(config_load.from_json, changed(format=3)) == (
+        f"`format` must be at most 2 for muster {__version__}. Received: 3, written by a newer version; "
         "upgrade muster, or start a new run in another folder."
     )
 
@@ -66,7 +66,7 @@ def test_a_newer_format_is_refused_with_what_to_do():
                                           (1.0, "1.0"), ([1], "[1]")])  # fmt: skip
 def test_a_format_that_is_not_an_integer_is_refused(value, shown):
     assert message(config_load.from_json, changed(format=value)) == (
-        f"`format` must be an integer from 0 to 1. Received: {shown}{UNCHANGED}"
+        f"`format` must be an integer from 0 to 2. Received: {shown}{UNCHANGED}"
     )
 
 
@@ -119,6 +119,12 @@ def test_a_later_field_without_a_fitting_default_is_refused_with_the_reason():
         "format 2; start a new run in another folder."
     )
     assert json_format.flatten(_Changed, {"rounding": "up"}, 3) == {"rounding": "up"}
+
+
+def test_a_file_of_format_1_is_read_as_one_whose_model_is_in_the_config():
+    tree = json.loads(changed(format=1))
+    del tree["recipe"]
+    assert config_load.from_json(json.dumps(tree)).recipe == ""
 
 
 def test_no_field_is_of_a_later_format_than_the_programs_own():

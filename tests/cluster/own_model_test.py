@@ -1,0 +1,140 @@
+"""Does a recipe's own model end with the same bits in every layout of replicas, and after a kill?
+
+The recipes are a convolutional net with batch normalization and dropout, and one with two inputs and two
+outputs. They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10.
+"""
+
+import functools
+import json
+import shutil
+import signal
+
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.parity_test import LAYOUTS
+from tests.paths import ROOT
+
+RECIPES = {name: ROOT / "tests" / "recipes" / f"{name}.py" for name in ("cnn", "two_inputs")}
+OTHERS = ("2 devices", "2 workers", "2 ps and worker")
+FURTHER = ("2 separate devices", "2 workers of 2 devices", "2 workers through TensorFlow")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The finished run of a recipe in a layout, run at the first use."""
+
+    @functools.cache
+    def once(recipe, layout, *more):
+        workdir = tmp_path_factory.mktemp("run") / "workdir"
+        _, start = LAYOUTS[layout]
+        return cluster.finished(start(workdir, f"--config={RECIPES[recipe]}", *more), workdir)
+
+    return once
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    "layout", [*OTHERS, *(pytest.param(one, marks=pytest.mark.long) for one in FURTHER)]
+)
+def test_every_layout_ends_with_the_bits_of_one_device(recipe, layout, run):
+    single, other = run(recipe, "1 device").summary, run(recipe, layout).summary
+    assert other["steps"] == single["steps"] == 6
+    assert other["weights_sha256"] == single["weights_sha256"]
+    assert other["test_loss"] == single["test_loss"]
+
+
+@pytest.mark.parametrize("threads", [1, pytest.param(4, marks=pytest.mark.long)])
+def test_the_number_of_threads_changes_no_bit(threads, run, tmp_path):
+    flags = [*cluster.TRAINER, f"--config={RECIPES['cnn']}", f"--workdir={tmp_path}"]
+    environ = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    done = cluster.finished(cluster.Process(flags, environ), tmp_path)
+    assert done.summary["threads"] == 1  # For one operation.
+    assert done.summary["weights_sha256"] == run("cnn", "1 device").summary["weights_sha256"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_killed_run_resumes_to_the_same_bits_as_another_layout(recipe, run, tmp_path):
+    flags = [f"--config={RECIPES[recipe]}", "--config.train.checkpoint_every_steps=1"]
+    with cluster.training(tmp_path, *flags) as process:
+        process.await_line("train      | step       3")
+        process.send(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "summary.json").exists()
+    resumed = cluster.finished(cluster.training(tmp_path, *flags, "--devices=2"), tmp_path)
+    assert "resuming at step" in resumed.screen
+    single = run(recipe, "1 device")
+    assert resumed.summary["weights_sha256"] == single.summary["weights_sha256"]
+
+
+def test_evaluate_reports_the_metrics_of_the_run(run):
+    done = run("two_inputs", "2 workers")
+    with cluster.Process([*cluster.TRAINER, "evaluate", f"--workdir={done.workdir}"]) as evaluation:
+        assert evaluation.wait() == 0, evaluation.said
+    found = cluster.printed_json(evaluation)
+    assert found.pop("step") == 6
+    assert found == {
+        name.removeprefix("test_"): value
+        for name, value in done.summary.items()
+        if name.startswith("test_")
+    }
+    assert {"loss", "kind_loss", "value_loss", "kind_accuracy"} < {*found}
+
+
+def test_a_run_with_another_model_is_refused_with_the_difference_named(run, tmp_path):
+    recipe, workdir = tmp_path / "cnn.py", tmp_path / "workdir"
+    shutil.copytree(run("cnn", "1 device").workdir, workdir)
+    text = RECIPES["cnn"].read_text()
+    flags = f"--config={recipe}", "--config.train.epochs=3"
+    recipe.write_text(text.replace("layers.Dense(16", "layers.Dense(17"))
+    with cluster.training(workdir, *flags) as process:
+        assert process.wait() == 2
+    assert process.error == (
+        "`--workdir` was begun with another model: `layers.sequential/dense.units` was 16. Received: 17 "
+        f"for {str(workdir)!r}; choose another folder, or use the old recipe."
+    )
+    recipe.write_text(text.replace("epochs=2", "epochs=4") + "# Neither is a part of the model.\n")
+    resumed = cluster.finished(cluster.training(workdir, *flags), workdir)
+    assert resumed.summary["steps"] == 9 and "resuming at step 6" in resumed.screen
+
+
+def test_tasks_with_other_recipes_refuse_to_train_together(tmp_path):
+    texts = [RECIPES["cnn"].read_text(), RECIPES["cnn"].read_text().replace("0.25", "0.5")]
+    tasks = []
+    for index, (worker, text) in enumerate(zip(cluster.clusters(worker=2), texts, strict=True)):
+        recipe = tmp_path / str(index) / "cnn.py"
+        recipe.parent.mkdir()
+        recipe.write_text(text)
+        tasks.append(cluster.task(worker, tmp_path / "workdir", f"--config={recipe}"))
+    with tasks[0] as leader, tasks[1] as other:
+        assert leader.wait() == other.wait() == 2
+    assert leader.error.startswith("`sources.recipe` must be the same on every task. Received: ")
+
+
+def test_an_error_in_the_recipe_is_one_line_and_its_own_lines(tmp_path):
+    recipe = tmp_path / "broken.py"
+    recipe.write_text(
+        RECIPES["cnn"].read_text() + "\ndef width():\n    return [][0]\n"
+        "def get_optimizer(config):\n    return width()\n"
+    )
+    with cluster.training(tmp_path / "workdir", f"--config={recipe}") as process:
+        assert process.wait() == 2
+    line = len(recipe.read_text().splitlines())
+    assert process.error == (
+        f"recipe {recipe}, line {line - 2}: IndexError: list index out of range; correct the recipe."
+    )
+    assert process.screen[-3:-1] == [
+        f"  {recipe}, line {line}, in get_optimizer: return width()",
+        f"  {recipe}, line {line - 2}, in width: return [][0]",
+    ]
+
+
+def test_a_sweep_trains_a_recipes_own_model(tmp_path):
+    flags = [
+        f"--config={RECIPES['two_inputs']}", f"--workdir={tmp_path}", "--max_trials=2", "--tuner=grid",
+        "--space.train.seed=0|1",
+    ]  # fmt: skip
+    with cluster.Process([*cluster.TRAINER, "tune", *flags]) as process:
+        assert process.wait() == 0, process.said
+    summaries = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/summary.json")]
+    assert len(summaries) == 2 and len({one["weights_sha256"] for one in summaries}) == 2

@@ -1,0 +1,128 @@
+"""Does a recipe's own data become a data set, or one line that says what is wrong with it?"""
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from trainer.config import load as config_load
+from trainer.config.user_code import RecipeError
+from trainer.data import recipe_data
+from trainer.data.dataset import DataError
+
+_HEAD = """
+import numpy as np
+from trainer.recipe import ExperimentConfig
+
+def get_config(): return ExperimentConfig()
+def get_model(config, data): raise AssertionError("not needed for the data")
+
+x, y = np.arange(12.0).reshape(6, 2), np.arange(6)
+
+class Examples:
+    def __len__(self): return len(x)
+    def __getitem__(self, index): return {"a": x[index], "b": index}, y[index]
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """The data of a recipe whose `get_data` returns this expression."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+
+    def loaded(returned, **overrides):
+        path = tmp_path / "own.py"
+        path.write_text(textwrap.dedent(_HEAD) + f"def get_data(config): return {returned}\n")
+        return recipe_data.load(config_load.resolve(str(path), overrides))
+
+    return loaded
+
+
+def test_arrays_are_taken_as_they_are_floats_as_float32(load):
+    dataset = load("{'train': (x, y), 'test': (x[:2], y[:2])}")
+    assert dataset.train.features.dtype == np.float32 and dataset.train.targets.dtype == np.int64
+    assert dataset.train.features.tolist() == np.arange(12.0).reshape(6, 2).tolist()
+    assert (len(dataset.train), len(dataset.test), dataset.feature_scale) == (6, 2, None)
+    assert (
+        dataset.name == "own" and "6 examples to train on and 2 to test on" in dataset.description
+    )
+
+
+def test_examples_by_index_become_the_same_arrays(load):
+    dataset = load("{'train': Examples(), 'test': ({'a': x, 'b': y}, y)}")
+    assert {*dataset.train.features} == {"a", "b"}
+    for mine, theirs in zip(dataset.train.arrays, dataset.test.arrays, strict=True):
+        assert np.array_equal(mine, theirs) and mine.dtype == theirs.dtype
+
+
+def test_the_first_training_examples_are_taken_of_every_array(load):
+    dataset = load(
+        "{'train': ({'a': x, 'b': y}, y), 'test': ({'a': x, 'b': y}, y)}",
+        **{"data.train_examples": "4"},
+    )
+    assert [len(array) for array in dataset.train.arrays] == [4, 4, 4] and len(dataset.test) == 6
+    features, targets = dataset.train.unpack(("one", "two", "three"))
+    assert features == {"a": "one", "b": "two"} and targets == "three"
+
+
+def test_the_fingerprint_follows_names_types_and_values(load):
+    plain = "{'train': ({'a': x}, y), 'test': ({'a': x}, y)}"
+    found = {
+        load(text).fingerprint
+        for text in (
+            plain,
+            plain.replace("'a'", "'b'"),
+            plain.replace("x}", "x + 1}"),
+            plain.replace("x}", "x.astype(int)}"),
+        )
+    }
+    assert len(found) == 4 and load(plain).fingerprint in found
+
+
+@pytest.mark.parametrize(
+    "returned, message",
+    [
+        ("3", "must return {'train': source, 'test': source}. Received: a int; "),
+        ("{'train': (x, y)}", "Received: a dict with 'train'; "),
+        (
+            "{'train': (x, y), 'test': x}",
+            "a source for 'test' that is a pair (features, targets), ",
+        ),
+        ("{'train': (x, y), 'test': (x, y, y)}", "Received: a tuple of 3; "),
+        ("{'train': (x, y[:3]), 'test': (x, y)}", "arrays of one length. Received: lengths 6, 3; "),
+        ("{'train': (x[:0], y[:0]), 'test': (x, y)}", "at least one example for 'train', "),
+        ("{'train': ([None] * 6, y), 'test': (x, y)}", "as train features. Received: object [6]; "),
+        ("{'train': (x, y), 'test': (x[:, :1], y)}", "Received: f[2] and f[1]; "),
+        ("{'train': ({'a': x}, y), 'test': (x, y)}", "features of one kind for train and test. "),
+        (
+            "{'train': [(x[0], 1), (x[0, :1], 2)], 'test': (x, y)}",
+            "by [i] of one shape. Received: ",
+        ),
+        ("{'train': [1, 2], 'test': (x, y)}", "Received: a int; "),
+    ],
+)
+def test_what_is_no_data_is_refused_in_one_line(load, returned, message):
+    with pytest.raises(DataError) as caught:
+        load(returned)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith("`get_data` of ")
+
+
+def test_more_examples_than_there_are_are_refused(load):
+    with pytest.raises(DataError, match=r"must be 0 \(all\) to 6 for .* Received: 7\."):
+        load("{'train': (x, y), 'test': (x, y)}", **{"data.train_examples": "7"})
+
+
+def test_an_error_of_the_recipes_code_is_its_own(load):
+    with pytest.raises(RecipeError, match=r"own\.py, line \d+: ZeroDivisionError: "):
+        load("1 / 0")
+    with pytest.raises(RecipeError, match=r"own\.py, line \d+: IndexError: "):
+        load("{'train': type('E', (Examples,), {'__len__': lambda self: 9})(), 'test': (x, y)}")
+
+
+def test_a_file_without_a_model_is_refused(tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text("from trainer.recipe import *\ndef get_config(): return ExperimentConfig()\n")
+    config = config_load.resolve(str(path), {"recipe": str(path)})
+    with pytest.raises(DataError, match="`recipe` must be a file that defines `get_model"):
+        recipe_data.load(config)

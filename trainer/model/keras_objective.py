@@ -1,0 +1,184 @@
+"""What does a model with any Keras losses and metrics minimise and report, as sums over a batch?
+
+`KerasObjective` sums over examples, so that blocks, replicas and batches add up:
+
+- The loss of an example is the mean over its own values, those that a mask leaves, times the weight of
+  that output. That of a batch is the mean over its examples, as Keras computes it where each example has
+  the same number of values. (Where masks differ, Keras gives one weight to every value, not to every
+  example.)
+- What regularizers and `add_loss` contribute counts once for a batch, however many blocks and replicas
+  compute it: each block adds it once for each of its examples, and the sum is divided by all examples. So
+  a contribution that depends on the examples is averaged over blocks, by their sizes.
+- A metric's own variables are what is summed. So it has to be a plain sum over examples, which
+  `check_additive` tests; almost all of Keras's are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src import backend
+
+from trainer.config.fields import ConfigError
+from trainer.model.heads import Head, by_name
+
+_MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
+_TOLERANCE = (
+    1e-4  # Relative. Sums of a few float32 numbers are within 1e-6; what is no sum is far off.
+)
+
+
+class KerasObjective:
+    """Implements `trainer.model.losses.Objective`.
+
+    Args:
+      heads: the outputs that have a loss.
+      names: of all the model's outputs.
+      weights_metrics: whether a batch may have padding, which metrics are told by the examples' weights.
+    """
+
+    def __init__(self, heads: list[Head], names: list[str], weights_metrics: bool):
+        self._heads = heads
+        self._names = names
+        self._weights_metrics = weights_metrics
+        self._initial = [
+            [variable.numpy() for variable in metric.variables] for metric in self._metrics()
+        ]
+        own = [np.size(value) for values in self._initial for value in values]
+        self._num_losses = len(heads) if len(heads) > 1 else 0
+        self.num_sums = 1 + self._num_losses + sum(map(int, own)) + 1
+
+    def sums(self, targets, outputs, penalties, example_weights):
+        count = tf.reduce_sum(example_weights)
+        losses, changes = [], []
+        pairs = self.pairs(targets, outputs)
+        for head, (y_true, y_pred) in zip(self._heads, pairs, strict=True):
+            per_example = loss_per_example(head.loss, y_true, y_pred)
+            losses.append(tf.reduce_sum(per_example * example_weights))
+        weights = example_weights if self._weights_metrics else None
+        initial = iter(self._initial)
+        for head, (y_true, y_pred) in zip(self._heads, pairs, strict=True):
+            for metric in head.metrics:
+                values = next(initial)
+                change = _change(metric, values, y_true, y_pred, weights)
+                # A block without examples was computed on padding.
+                changes += [tf.where(count > 0, one, tf.zeros_like(one)) for one in change]
+        total = tf.add_n(
+            [head.weight * loss for head, loss in zip(self._heads, losses, strict=True)]
+        )
+        if penalties:
+            total += count * tf.add_n([tf.cast(one, tf.float32) for one in penalties])
+        parts = [total, *losses[: self._num_losses], *changes, count]
+        return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
+
+    def means(self, sums):
+        assert sums.shape == (self.num_sums,)
+        count = sums[-1] or np.nan
+        found = {"loss": float(sums[0] / count)}
+        for head, loss in zip(self._heads, sums[1:], strict=False):
+            if self._num_losses:
+                found[f"{head.prefix}loss"] = float(loss / count)
+        rest, initial = sums[1 + self._num_losses : -1], iter(self._initial)
+        for head in self._heads:
+            for metric in head.metrics:
+                before, after = next(initial), []
+                for value in before:
+                    after.append(value + rest[: np.size(value)].reshape(np.shape(value)))
+                    rest = rest[np.size(value) :]
+                found |= _results(metric, f"{head.prefix}{metric.name}", after, sums[-1] > 0)
+        return found
+
+    def check(self, targets: Any, outputs: Any) -> None:
+        """Raises ConfigError where a loss or a metric is not a sum over these examples."""
+        for head, (y_true, y_pred) in zip(self._heads, self.pairs(targets, outputs), strict=True):
+            if head.loss.reduction not in _MEANS:
+                raise ConfigError(
+                    "`get_loss` must give losses that are means over examples. Received: "
+                    f"{head.loss.name} with reduction {head.loss.reduction!r}; leave out `reduction`."
+                )
+            values = head.loss.call(*_converted(head.loss, y_true, y_pred))
+            if not len(values.shape) or values.shape[0] != y_pred.shape[0]:
+                raise ConfigError(
+                    f"`get_loss` must give losses with one value per example. Received: {head.loss.name} "
+                    f"with values {list(values.shape)} for {y_pred.shape[0]} examples; do not average "
+                    "over the examples."
+                )
+            for metric in head.metrics:
+                check_additive(metric, y_true, y_pred)
+
+    def pairs(self, targets: Any, outputs: Any) -> list[tuple[Any, Any]]:
+        """(targets, outputs) of each head."""
+        targets, outputs = by_name(targets), by_name(outputs, self._names)
+        return [(targets[head.target], outputs[head.output]) for head in self._heads]
+
+    def _metrics(self) -> list[keras.metrics.Metric]:
+        return [metric for head in self._heads for metric in head.metrics]
+
+
+def loss_per_example(loss: keras.losses.Loss, y_true: Any, y_pred: Any) -> Any:
+    """float32 [b]: the mean of each example's values, without those that a mask hides."""
+    mask = backend.get_keras_mask(y_pred)
+    values = loss.call(*_converted(loss, y_true, y_pred))
+    values = tf.cast(values, tf.float32)
+    values = tf.reshape(values, [tf.shape(values)[0], -1])
+    if mask is None:
+        return tf.reduce_mean(values, axis=1)
+    mask = tf.reshape(tf.cast(mask, tf.float32), tf.shape(values))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mask, 1), tf.reduce_sum(mask, 1))
+
+
+def check_additive(metric: keras.metrics.Metric, y_true: Any, y_pred: Any) -> None:
+    """Raises ConfigError where a metric's variables are no plain sums over examples.
+
+    It compares what these examples add at once with what they add one half after the other.
+    """
+    if len(y_pred) < 2:
+        return
+    zero, half = [v.numpy() for v in metric.variables], len(y_pred) // 2
+    parts = [
+        _change(metric, zero, y_true[rows], y_pred[rows], None)
+        for rows in (slice(0, half), slice(half, None))
+    ]
+    moved = [value + np.asarray(one) for value, one in zip(zero, parts[0], strict=True)]
+    moved = [one.astype(value.dtype) for value, one in zip(zero, moved, strict=True)]
+    later = _change(metric, moved, y_true[half:], y_pred[half:], None)
+    whole = _change(metric, zero, y_true, y_pred, None)
+    for all_at_once, first, second, after in zip(whole, *parts, later, strict=True):
+        is_sum = np.allclose(all_at_once, first + second, rtol=_TOLERANCE, atol=1e-6)
+        if not is_sum or not np.allclose(after, second, rtol=_TOLERANCE, atol=1e-4):
+            raise ConfigError(
+                f"`get_metrics` must give metrics whose variables are sums over examples. Received: "
+                f"{metric.name}, whose update is none; write it as a sum and divide in `result`."
+            )
+
+
+def _change(metric, values: list, y_true: Any, y_pred: Any, weights: Any) -> list:
+    """float32: what these examples add to a metric's variables with these values."""
+    state = [tf.constant(value) for value in values]
+    after = metric.stateless_update_state(state, y_true, y_pred, sample_weight=weights)
+    return [
+        tf.cast(new, tf.float32) - tf.cast(old, tf.float32)
+        for new, old in zip(after, state, strict=True)
+    ]
+
+
+def _results(metric, name: str, values: list, has_examples: bool) -> dict[str, float]:
+    """The results of a metric whose variables have these values."""
+    kinds = [variable.dtype for variable in metric.variables]
+    state = [tf.cast(value, kind) for value, kind in zip(values, kinds, strict=True)]
+    result = metric.stateless_result(state)
+    named = result if isinstance(result, dict) else {name: result}
+    found = {}
+    for one, value in named.items():
+        numbers = np.asarray(value, np.float64).ravel()
+        for index, number in enumerate(numbers):
+            key = one if len(numbers) == 1 else f"{one}_{index}"
+            found[key] = float(number) if has_examples else float("nan")
+    return found
+
+
+def _converted(loss: keras.losses.Loss, y_true: Any, y_pred: Any) -> Sequence[Any]:
+    """Targets and outputs in the loss's own type, as Keras converts them."""
+    return [keras.ops.convert_to_tensor(one, dtype=loss.dtype) for one in (y_true, y_pred)]

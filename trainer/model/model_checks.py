@@ -1,0 +1,98 @@
+"""Why can a recipe's own model not be trained? Each check raises ConfigError with the reason."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from strategies.runtime import Key
+from trainer.config import user_code
+from trainer.config.fields import ConfigError
+from trainer.config.recipes import Recipe
+from trainer.data.dataset import Dataset, Split
+from trainer.model import heads
+from trainer.model.step import TrainingProgram
+
+_OWN_STEP = ("train_step", "compute_loss", "compute_metrics")
+# Operations that draw numbers which no seed of the model decides.
+_STATEFUL_DRAWS = ("Random", "Truncated", "Multinomial", "ParameterizedTruncated", "StatefulRandom")
+
+
+def check_own_step(recipe: Recipe, model: keras.Model) -> None:
+    """Raises ConfigError where the model's class replaces a part of Keras's step."""
+    for method in _OWN_STEP:
+        if getattr(type(model), method) is not getattr(keras.Model, method):
+            raise ConfigError(
+                f"`get_model` of {recipe.path} must return a model that Keras's own step trains. "
+                f"Received: {type(model).__name__}, which has its own `{method}`; write it as a loss, a "
+                "metric or `add_loss`."
+            )
+
+
+def check_trainable(model: keras.Model) -> None:
+    """Raises ConfigError where the model has nothing to train, or what cannot be trained here."""
+    if not model.trainable_variables:
+        raise ConfigError(
+            "`get_model` must return a model with weights to train. Received: "
+            f"{model.name!r} without any; add layers, or leave some unfrozen."
+        )
+    for layer in model._flatten_layers():
+        if getattr(layer, "compute_dtype", "") == "float16":
+            raise ConfigError(
+                "`get_model` must return a model that computes in float32 or bfloat16. Received: float16 "
+                f"in {layer.name!r}; use the policy mixed_bfloat16, which needs no loss scaling."
+            )
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ConfigError(
+                "`get_model` must return a model whose examples do not depend on each other. Received: "
+                f"{layer.name!r} with stateful=True; leave that out."
+            )
+
+
+def check_labels(found: list[heads.Head], outputs: Any, names: list[str], dataset: Dataset) -> None:
+    """Raises ConfigError where a class is none of those that the model can name."""
+    outputs = heads.by_name(outputs, names)
+    for head in found:
+        is_sparse = isinstance(head.loss, keras.losses.SparseCategoricalCrossentropy)
+        if not is_sparse or getattr(head.loss, "ignore_class", None) is not None:
+            continue
+        classes = outputs[head.output].shape[-1]
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            labels = heads.by_name(split.targets)[head.target]
+            low, high = labels.min(), labels.max()
+            if low < 0 or high >= classes:
+                raise ConfigError(
+                    f"`get_data` must return classes from 0 to {classes - 1}, as the model has {classes} "
+                    f"outputs. Received: {low} to {high} for {name!r}; correct the labels or the model."
+                )
+
+
+def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
+    """Traces a step. Raises ConfigError where its result would depend on more than its arguments."""
+    state = tf.nest.map_structure(
+        lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
+    )
+    size = len(sample)
+    arrays = [tf.constant(array) for array in sample.arrays]
+    batch = tuple(tf.TensorSpec([size, *array.shape[1:]], array.dtype) for array in arrays)
+    batch += (tf.TensorSpec([size], tf.float32),)
+    key = Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
+    weights, _, layer_state = state
+    step = tf.function(program.as_one_block, autograph=False)
+    with user_code.reported(recipe.path):
+        graph = step.get_concrete_function(weights, batch, layer_state, key).graph
+    if graph.variables:
+        names = ", ".join(variable.name for variable in graph.variables)
+        raise ConfigError(
+            "`get_model` must return a model that owns every variable it uses. Received: one that also "
+            f"uses {names}; make them attributes of a layer, and give random operations a "
+            "keras.random.SeedGenerator."
+        )
+    written = graph.as_graph_def()
+    nodes = [written.node, *(function.node_def for function in written.library.function)]
+    kinds = {node.op for part in nodes for node in part} - {"RandomIndexShuffle"}
+    if drawn := sorted(kind for kind in kinds if kind.startswith(_STATEFUL_DRAWS)):
+        raise ConfigError(
+            "`get_model` must return a model that draws random numbers from seeds of its own. Received: "
+            f"one with {', '.join(drawn)}; use keras.random with a keras.random.SeedGenerator."
+        )

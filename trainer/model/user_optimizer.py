@@ -1,0 +1,59 @@
+"""How does any Keras optimizer of a recipe become one for each weight?
+
+`for_each_weight` makes copies of it that keep its settings and schedule. One that connects the weights in
+a way that copies cannot keep is refused.
+"""
+
+from collections.abc import Callable
+
+import keras
+
+from trainer.config.fields import ConfigError
+from trainer.model import optimizers
+
+_OF_ALL_WEIGHTS = ("apply", "_backend_update_step")
+
+
+def check(optimizer: object) -> None:
+    """Raises ConfigError where an optimizer cannot be used."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise ConfigError(
+            "`get_optimizer` must return a Keras optimizer. Received: "
+            f"a {type(optimizer).__name__}; return e.g. keras.optimizers.Adam(0.001)."
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ConfigError(
+            "`get_optimizer` must return an optimizer without loss scaling. Received: "
+            f"{optimizer.name}; use the policy mixed_bfloat16, which needs none."
+        )
+    if own := optimizers.overridden(type(optimizer), _OF_ALL_WEIGHTS):
+        raise ConfigError(
+            "`get_optimizer` must return an optimizer that updates each weight for itself. Received: "
+            f"{optimizer.name}, which has its own `{own[0]}`; use another, e.g. Adam in place of Nadam."
+        )
+    for setting in ("use_ema", "gradient_accumulation_steps", "loss_scale_factor"):
+        if value := getattr(optimizer, setting, None):
+            raise ConfigError(
+                f"`get_optimizer` must return an optimizer without `{setting}`. Received: {value!r} for "
+                f"{optimizer.name}; leave it out."
+            )
+
+
+def for_each_weight(optimizer: keras.optimizers.Optimizer) -> Callable:
+    """A function that returns an unbuilt copy of the optimizer, whose `stateless_apply` works."""
+    kind = optimizers.stateless(type(optimizer))
+
+    def make():
+        settings = optimizer.get_config()
+        if not isinstance(optimizer._learning_rate, keras.Variable):
+            settings["learning_rate"] = (
+                optimizer._learning_rate
+            )  # A schedule, perhaps of the recipe's.
+        settings["global_clipnorm"] = None  # It is over all weights: the program does it.
+        copy = kind.from_config(settings)
+        excluded = getattr(optimizer, "_exclude_from_weight_decay_names", None)
+        if excluded:
+            copy.exclude_from_weight_decay(var_names=excluded)
+        return copy
+
+    return make
