@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.errors import ClusterError
 from strategies.mirrored import MirroredRuntime
 from strategies.rendezvous.membership import Membership
 
@@ -33,7 +34,15 @@ class MultiWorkerMirroredRuntime(MirroredRuntime):
             num_accelerators={} if devices[0].startswith("CPU") else {"GPU": len(devices)},
             rpc_layer="grpc",
         )
-        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        try:
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+        except RuntimeError as error:
+            if "program startup" not in str(error):
+                raise
+            raise ClusterError(
+                "`--transport=tensorflow` must be set up before TensorFlow computes anything. Received: "
+                "a recipe that computes with it at its top or in `get_data`; use NumPy there."
+            ) from None
         return cls(choice.reason, strategy, cluster.process_index * len(devices))
 
     def broadcast(self, values: Any) -> Any:

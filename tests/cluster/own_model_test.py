@@ -129,6 +129,16 @@ def test_an_error_in_the_recipe_is_one_line_and_its_own_lines(tmp_path):
     ]
 
 
+def test_tensorflow_in_the_recipes_data_is_one_line_where_it_comes_too_early(tmp_path):
+    recipe = tmp_path / "early.py"
+    recipe.write_text(RECIPES["cnn"].read_text() + "\nkeras.ops.ones(())\n")
+    flags = "--transport=tensorflow", f"--config={recipe}"
+    with cluster.launching(tmp_path / "workdir", *flags, workers=2) as process:
+        assert process.wait() == 2
+    assert "`--transport=tensorflow` must be set up before TensorFlow computes" in process.said
+    assert "Traceback" not in process.said
+
+
 def test_a_sweep_trains_a_recipes_own_model(tmp_path):
     flags = [
         f"--config={RECIPES['two_inputs']}", f"--workdir={tmp_path}", "--max_trials=2", "--tuner=grid",

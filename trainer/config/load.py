@@ -14,6 +14,9 @@ from trainer.config.fields import ConfigError
 from trainer.config.rules import validate
 from trainer.config.schema import ExperimentConfig, fields, flatten
 
+# What only a recipe with a model of its own may define.
+_WITH_A_MODEL = ("get_data", "get_loss", "get_metrics", "get_optimizer")
+
 
 def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> ExperimentConfig:
     """The valid config of a recipe with the overrides of the command line.
@@ -67,8 +70,14 @@ def _values(path: Path) -> dict[str, Any]:
             f"{fields_lib.short_json(config)}; return one."
         )
     values = flatten(config)
+    own = [name for name in _WITH_A_MODEL if recipe.defines(name)]
     if recipe.defines("get_model"):
         values["recipe"] = values["recipe"] or str(path.resolve())
+    elif own:
+        raise ConfigError(
+            f"recipe {path} must define `get_model(config, data)` beside `{own[0]}`. Received: none; "
+            "define it, or describe model and data in the config."
+        )
     return values
 
 

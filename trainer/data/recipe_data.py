@@ -36,6 +36,11 @@ def recipe_of(config: ExperimentConfig) -> Recipe | None:
             "`recipe` must be a file that defines `get_model(config, data)`. Received: "
             f"{short_json(config.recipe)}; define it, or leave `recipe` empty."
         )
+    if recipe.defines("augment"):
+        raise DataError(
+            f"`augment` cannot be used yet. Received: it is defined in {recipe.path}; augment by layers "
+            "of the model, such as keras.layers.RandomFlip, or in `get_data`."
+        )
     return recipe
 
 

@@ -19,7 +19,7 @@ from strategies.tpu.trace import Traced, trace_only_strategy
 from tests.paths import ROOT
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
-from trainer.data import registry
+from trainer.data import recipe_data, registry
 from trainer.estimate import tpu_program
 from trainer.storage.workdir import Workdir
 from trainer.training import assemble
@@ -86,6 +86,28 @@ def test_an_evaluation_exchanges_nothing_on_the_cores(case, with_kernel):
     assert set(evaluation.counts()) - with_kernel == set()
     assert evaluation.open_shapes() == []
     assert evaluation.counts()["CrossReplicaSum"] == 0
+
+
+@pytest.fixture
+def own_model(monkeypatch):
+    """The traced program of a recipe's own model, with batch normalization and dropout."""
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # The recipe sets it.
+    config = config_load.resolve(str(ROOT / "tests" / "recipes" / "cnn.py"), _BATCH)
+    yield _trace(config, recipe_data.load(config))
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
+def test_a_recipes_own_model_is_traced_with_its_layer_state_in_the_exchange(own_model, with_kernel):
+    for traced in (own_model.loop, own_model.evaluation):
+        assert set(traced.counts()) - with_kernel == set()
+        assert traced.open_shapes() == []
+    exchanges = [op for op in own_model.loop.walk() if op.type == "CrossReplicaSum"]
+    state = own_model.runtime.state()
+    averages = [array for array in state.layer_state if array.dtype == np.float32]
+    assert [array.shape for array in averages] == [(4,), (4,)]
+    numbers = sum(array.size for array in (*state.weights, *averages))
+    # The loss, the accuracy's own two variables, and the number of examples.
+    assert [op.inputs[0].shape for op in exchanges] == [numbers + 4]
 
 
 def test_gradients_are_clipped_after_the_exchange():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.config import load as config_load
+from trainer.config.fields import ConfigError
 from trainer.config.user_code import RecipeError
 from trainer.data import recipe_data
 from trainer.data.dataset import DataError
@@ -118,6 +119,19 @@ def test_an_error_of_the_recipes_code_is_its_own(load):
         load("1 / 0")
     with pytest.raises(RecipeError, match=r"own\.py, line \d+: IndexError: "):
         load("{'train': type('E', (Examples,), {'__len__': lambda self: 9})(), 'test': (x, y)}")
+
+
+def test_functions_that_would_be_ignored_are_refused(load, tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text("from trainer.recipe import *\ndef get_config(): return ExperimentConfig()\n")
+    config_load.resolve(str(path), {})
+    path.write_text(path.read_text() + "def get_loss(config): return 'mse'\n")
+    with pytest.raises(
+        ConfigError, match=r"must define `get_model\(config, data\)` beside `get_loss`"
+    ):
+        config_load.resolve(str(path), {})
+    with pytest.raises(DataError, match="`augment` cannot be used yet"):
+        load("1\ndef augment(example, rng): return example")
 
 
 def test_a_file_without_a_model_is_refused(tmp_path):
