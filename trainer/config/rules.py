@@ -63,6 +63,15 @@ def _check_blocks(config: ExperimentConfig) -> None:
         )
 
 
+def _check_sequential_blocks(config: ExperimentConfig) -> None:
+    if config.train.sequential_blocks and not config.recipe:
+        raise ConfigError(
+            "`train.sequential_blocks` must be false unless a recipe brings its own model, as XLA orders "
+            "the operations of other models itself. Received: true; leave it out, or lower "
+            "`data.global_batch_size`."
+        )
+
+
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
     """The rule that a field of the optimizer is 0 unless the optimizer is one of `optimizers`."""
 
@@ -83,6 +92,7 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_output_activation,
     _check_depth,
     _check_blocks,
+    _check_sequential_blocks,
     _check_used("momentum", "sgd", "rmsprop"),
     _check_used("weight_decay", "adamw"),
 )

@@ -30,6 +30,7 @@ TRAJECTORY_FREE = frozenset(
         "data.dir",
         "data.placement",
         "data.download_timeout_s",
+        "train.sequential_blocks",
         "train.epochs",
         "train.steps",
         "train.steps_per_loop",
@@ -109,6 +110,12 @@ class TrainConfig:
         "compute a batch's gradient as a sum of N blocks in a fixed order, so that the weights have the "
         "same bits on 1, 2, 4, ... up to N replicas; 0: chosen from the batch size, usually 4",
         least=0,
+    )
+    sequential_blocks: bool = option(
+        False,
+        "compute the blocks of a batch one after another instead of in parallel, as gradient accumulation"
+        " does: they take the memory of one block, and give the same weights; for a recipe's own model",
+        since=2,
     )
     exact_products: bool = option(
         False,

@@ -37,6 +37,7 @@ class TrainingProgram:
       global_clipnorm: the largest norm of the mean gradient over all weights; 0: no limit.
       block_size: examples in each block whose gradient is computed separately, see
         `reduction_blocks.py`; 0: the whole batch is one block.
+      sequential: whether the blocks are computed one after another, in the memory of one.
       uses_xla: whether XLA compiles it on a CPU or GPU.
       trims_padding: whether a block with padding is computed at its true size. This needs a graph whose
         shapes may vary; else padding has the weight 0, and a block with padding changes no layer state.
@@ -51,6 +52,7 @@ class TrainingProgram:
         feature_scale: float | None = 1.0,
         global_clipnorm: float = 0.0,
         block_size: int = 0,
+        sequential: bool = False,
         uses_xla: bool = True,
         trims_padding: bool = False,
         unpack: Callable[[tuple], tuple] = _pair,
@@ -63,6 +65,7 @@ class TrainingProgram:
         self._feature_scale = feature_scale
         self._global_clipnorm = global_clipnorm
         self._block_size = block_size
+        self._sequential = sequential
         self._trims_padding = trims_padding
         self._unpack = unpack
 
@@ -113,14 +116,13 @@ class TrainingProgram:
 
     def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
         blocks = reduction_blocks.split(batch, self._block_size)
-        keys = [Key(key.step, key.share * len(blocks) + index) for index in range(len(blocks))]
-        pairs = zip(blocks, keys, strict=True)
-        return reduction_blocks.add(
-            [
-                self._terms(weights, list(layer_state), block, block_key)
-                for block, block_key in pairs
-            ]
-        )
+        found: list[tuple[list, Any]] = []
+        for index, block in enumerate(blocks):
+            before = found[-1][0] if found and self._sequential else []
+            with tf.control_dependencies(before):
+                own = Key(key.step, key.share * len(blocks) + index)
+                found.append(self._terms(weights, list(layer_state), block, own))
+        return reduction_blocks.add(found)
 
     def as_one_block(self, weights, batch, layer_state, key):
         """As `gradients`, of a batch of any size that is one block."""

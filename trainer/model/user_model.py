@@ -91,6 +91,7 @@ def build(
         feature_scale=scale,
         global_clipnorm=clipnorm or 0.0,
         block_size=block_size,
+        sequential=config.train.sequential_blocks,
         uses_xla=False,
         trims_padding=device_type != "TPU",
         unpack=dataset.train.unpack,

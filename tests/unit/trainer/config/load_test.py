@@ -128,6 +128,9 @@ MISTAKES = [
      "out."),
     ("model.output_activation", "softmax", '`model.output_activation` must be one of "", relu, '
      'elu, gelu, selu, sigmoid, silu, softplus, tanh. Received: "softmax"; try "".'),
+    ("train.sequential_blocks", "true", "`train.sequential_blocks` must be false unless a recipe "
+     "brings its own model, as XLA orders the operations of other models itself. Received: true; leave "
+     "it out, or lower `data.global_batch_size`."),
     ("sync.mode", "federated", "`sync.mode` must be one of auto, gradients, async. Received: "
      '"federated"; try auto.'),
     ("name", "../x", "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. "

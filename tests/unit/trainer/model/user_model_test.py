@@ -172,6 +172,32 @@ def test_penalties_count_once_however_many_blocks_there_are(built, block_size):
     assert program.mean(terms, sums[-1])[0].numpy() == pytest.approx(weights[0], rel=1e-6)
 
 
+def test_sequential_blocks_wait_for_one_another_and_give_the_same_bits(built):
+    lines = """
+    def get_model(config, data):
+        return keras.Sequential([
+            keras.Input((4,)), layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.5),
+            layers.Dense(3),
+        ])
+    """
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(16, 4)).astype(np.float32), random.integers(0, 3, 16)
+    found, waiting = [], []
+    for value in ("False", "True"):
+        wanted = f"ExperimentConfig(train=TrainConfig(sequential_blocks={value}))"
+        head = _HEAD.replace("ExperimentConfig()", wanted)
+        head = head.replace("import ExperimentConfig", "import ExperimentConfig, TrainConfig")
+        program = built(lines, head, block_size=4).program
+        weights, _, state = tf.nest.map_structure(tf.constant, program.initial_state().parts)
+        args = weights, (x, y, np.ones(16, np.float32)), state, Key(0, 0)
+        step = tf.function(program.gradients, autograph=False)
+        found.append(tf.nest.map_structure(lambda one: one.numpy().tobytes(), step(*args)))
+        graph = step.get_concrete_function(*args).graph
+        waiting.append(sum(bool(one.control_inputs) for one in graph.get_operations()))
+    assert found[0] == found[1]
+    assert waiting[1] > waiting[0] + 3  # Each block but the first waits for the one before it.
+
+
 def _keras_and_ours(built, lines, steps, batch_size):
     """The first kernel, then all weights and state after some steps, by Keras and by the program."""
     own = built(lines)
