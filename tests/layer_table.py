@@ -118,7 +118,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "Bidirectional": _stack(_SEQUENCE, lambda: layers.Bidirectional(layers.LSTM(3))),
     "ConvLSTM2D": _stack((3, 6, 6, 2), lambda: layers.ConvLSTM2D(2, 3)),
     "TimeDistributed": _stack(_SEQUENCE, lambda: layers.TimeDistributed(layers.Dense(4))),
-    "EinsumDense": _stack(_SEQUENCE, lambda: layers.EinsumDense("abc,cd->abd", (6, 4))),
+    "EinsumDense": _stack(_SEQUENCE, lambda: layers.EinsumDense("btc,cd->btd", (6, 4))),
     "PReLU": _stack(_VECTOR, lambda: layers.Dense(4), layers.PReLU),
     "RandomFlip": _stack(_IMAGE, layers.RandomFlip, lambda: layers.RandomTranslation(0.1, 0.1)),
     "RandomRotation": _stack(_IMAGE, lambda: layers.RandomRotation(0.1), _conv),

@@ -393,3 +393,48 @@ def test_an_error_in_the_recipes_own_function_names_its_line(built, tmp_path):
 def test_an_error_in_a_layer_of_the_recipe_names_its_line_too(built):
     message = _message(built, _wrapped("return x @ tf.ones([9, 9])"), error=RecipeError)
     assert "own.py, line " in message
+
+
+def test_outputs_in_a_list_have_losses_and_metrics_in_their_order(built):
+    lines = """
+    TARGETS = {"one": CLASSES, "two": np.ones((32, 1))}
+    def get_data(config):
+        return {"train": (FEATURES, TARGETS), "test": (FEATURES, TARGETS)}
+    def get_model(config, data):
+        x = keras.Input((4,))
+        return keras.Model(x, [layers.Dense(3, name="one")(x), layers.Dense(1, name="two")(x)])
+    def get_loss(config):
+        return [keras.losses.SparseCategoricalCrossentropy(from_logits=True), "mse"]
+    def get_metrics(config):
+        return [["accuracy"], None]
+    """
+    program = built(lines).program
+    assert program.metric_names == ["loss", "one_loss", "two_loss", "one_accuracy"]
+    zeros = np.zeros((2, 4), np.float32)
+    batch = zeros, np.array([0, 1]), np.ones((2, 1), np.float32), np.ones(2, np.float32)
+    means = program.means(np.asarray(program.sums(program.initial_weights(), batch), np.float64))
+    expected = {"loss": np.log(3) + 1, "one_loss": np.log(3), "two_loss": 1, "one_accuracy": 0.5}
+    assert means == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_a_mask_hides_is_not_in_an_examples_loss(built):
+    lines = """
+    WORDS = np.array([[1, 2, 0, 0], [3, 1, 2, 1]] * 4)
+    def get_data(config):
+        return {"train": (WORDS, WORDS % 3), "test": (WORDS, WORDS % 3)}
+    def get_model(config, data):
+        words = keras.Input((4,), dtype="int32")
+        embedded = layers.Embedding(4, 5, mask_zero=True)(words)
+        return keras.Model(words, layers.Dense(3)(embedded))
+    """
+    program = built(lines).program
+    weights, words = program.initial_weights(), np.array([[1, 2, 0, 0], [3, 1, 2, 1]])
+    sums = program.sums(weights, (words, words % 3, np.ones(2, np.float32)))
+    logits = program.model(words, training=False).numpy()
+    losses = np.log(np.exp(logits).sum(2)) - np.take_along_axis(
+        logits, (words % 3)[..., None], 2
+    ).squeeze(2)
+    assert float(sums[0]) == pytest.approx(losses[0, :2].mean() + losses[1].mean(), abs=1e-5)
+    right = (logits.argmax(2) == words % 3)[words > 0]
+    accuracy = program.means(np.asarray(sums, np.float64))["accuracy"]
+    assert accuracy == pytest.approx(right.mean(), abs=1e-6)
