@@ -1,7 +1,7 @@
 """Does a recipe's own model end with the same bits in every layout of replicas, and after a kill?
 
-The recipes are a convolutional net with batch normalization and dropout, and one with two inputs and two
-outputs. They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10.
+The recipes are a convolutional net with batch normalization and dropout, a similar one in mixed precision,
+and one with two inputs and two outputs. They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10.
 """
 
 import functools
@@ -15,7 +15,8 @@ from tests.cluster import cluster
 from tests.cluster.parity_test import LAYOUTS
 from tests.paths import ROOT
 
-RECIPES = {name: ROOT / "tests" / "recipes" / f"{name}.py" for name in ("cnn", "two_inputs")}
+NAMES = "cnn", "bfloat16", "two_inputs"
+RECIPES = {name: ROOT / "tests" / "recipes" / f"{name}.py" for name in NAMES}
 OTHERS = ("2 devices", "2 workers", "2 ps and worker")
 FURTHER = ("2 separate devices", "2 workers of 2 devices", "2 workers through TensorFlow")
 
