@@ -1,7 +1,8 @@
 """Does a recipe's own model end with the same bits in every layout of replicas, and after a kill?
 
-The recipes are a convolutional net with batch normalization and dropout, a similar one in mixed precision,
-and one with two inputs and two outputs. They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10.
+The recipes are a convolutional net with batch normalization and dropout, a similar one in mixed
+precision, and one with two inputs and two outputs. They train for six steps of 48 examples, on 106
+examples: the last batch of an epoch has 10.
 """
 
 import functools
