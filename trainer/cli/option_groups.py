@@ -123,6 +123,10 @@ class SupervisorOptions:
         "count; 0: never",
         least=0,
     )
+    warm: bool = option(
+        True,
+        "fork all processes from one that has imported TensorFlow; false: each imports it for itself",
+    )
     grace_s: float = option(
         40.0, "seconds between asking processes to stop and killing them", least=0, below=1e6
     )

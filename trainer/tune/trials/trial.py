@@ -11,18 +11,17 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 
-from strategies.errors import EXIT_DONE, EXIT_RESUME
+from strategies.errors import EXIT_DONE, EXIT_RESUME, os_reason
 from trainer.config.load import from_json
 from trainer.launch.restarts import RestartBudget
+from trainer.process.start.starter import Starter
 from trainer.tune.search.record import FAILED, STOPPED
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.trials.folder import TrialFolder
 from trainer.tune.trials.process import TrialProcess
 from trainer.tune.trials.slots import Slot
 
-# multiprocessing's exit code for a process that was killed together with its fork server.
-_UNKNOWN = 255
-_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM, _UNKNOWN)
+_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +51,13 @@ class Trial:
         slot: Slot,
         trainer_args: Sequence[str],
         limits: Limits,
+        starter: Starter,
     ):
         self.id = spec.id
         self.slot = slot
         self.process: TrialProcess | None = None
         self._limits = limits
+        self._starter = starter
         self._folder = TrialFolder(folder, spec.id)
         self._restart_budget = RestartBudget(limits.max_restarts)
         self._seconds_before = 0.0  # Spent in earlier starts.
@@ -116,11 +117,18 @@ class Trial:
                 return outcome  # It completed just before the sweep was killed.
             if now >= self._start_at:
                 self._started_at, self._log_size_at_start = now, self._folder.log_size()
-                self.process = TrialProcess(self._argv, self.slot, self._folder.log)
+                return self._start()
             return None
         if self.process.returncode is None:
             return self._check_time(self.process, now)
         return self._handle_exit(self.process, self.process.returncode)
+
+    def _start(self) -> Outcome | None:
+        try:
+            self.process = TrialProcess(self._starter, self._argv, self.slot, self._folder.log)
+        except OSError as error:
+            return self._failed(f"it could not be started: {os_reason(error)}")
+        return None
 
     def _check_time(self, process: TrialProcess, now: float) -> Outcome | None:
         limits = self._limits

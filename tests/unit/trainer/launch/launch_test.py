@@ -86,7 +86,7 @@ import json, sys
 from trainer.commands import launch
 from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
-sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
+sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in", preload=()))
 """
 
 
