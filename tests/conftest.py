@@ -24,6 +24,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: runs only where --long is given")
+    config.addinivalue_line("markers", "cold: starts its processes by exec, see cluster/cluster.py")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -43,6 +44,12 @@ def no_test_touches_the_home_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tensorflow_datasets")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def start_by_exec_where_it_is_the_subject(request, monkeypatch):
+    if request.node.get_closest_marker("cold"):
+        monkeypatch.setattr("tests.cluster.cluster.is_warm", False)
 
 
 @pytest.fixture

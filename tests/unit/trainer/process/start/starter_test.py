@@ -32,8 +32,8 @@ import os, sys, time
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
 sys.path[0] = os.getcwd()
-starter = Starter((), print)
-print(starter._warm._process.pid, flush=True)
+starter = Starter(() if sys.argv[2] == "warm" else None, print)
+print(starter._warm._process.pid if starter._warm else os.getppid(), flush=True)
 for _ in range(int(sys.argv[1])):
     print(starter.start(Program("module", [], dict(os.environ)), 1).pid, flush=True)
 time.sleep(600)
@@ -291,17 +291,18 @@ def test_a_start_that_is_given_up_starts_nothing(warm):
 # The starter ends.
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path, count):
+@pytest.mark.parametrize("kind", ["warm", "cold"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_was_started_ends_with_a_starter_that_is_killed(tmp_path, count, kind):
     (tmp_path / "module.py").write_text("import time; time.sleep(600)")
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(count)], cwd=tmp_path, env=environ, text=True,
+        [sys.executable, "-c", STARTER, str(count), kind], cwd=tmp_path, env=environ, text=True,
         stdout=subprocess.PIPE,
     ) as starter:  # fmt: skip
         pids = [int(starter.stdout.readline()) for _ in range(1 + count)]
         starter.kill()
-        assert all(ended(pid) for pid in pids)
+        assert all(ended(pid) for pid in pids if pid != os.getpid())
 
 
 def test_a_starter_that_is_killed_at_any_moment_of_a_start_leaves_nothing_behind(tmp_path):
@@ -309,7 +310,7 @@ def test_a_starter_that_is_killed_at_any_moment_of_a_start_leaves_nothing_behind
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "MARK": str(tmp_path)}
     for place in range(12):
         with subprocess.Popen(
-            [sys.executable, "-c", STARTER, "100"], cwd=tmp_path, env=environ, text=True,
+            [sys.executable, "-c", STARTER, "100", "warm"], cwd=tmp_path, env=environ, text=True,
             stdout=subprocess.PIPE,
         ) as starter:  # fmt: skip
             starter.stdout.readline()
