@@ -274,6 +274,12 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
     raise AssertionError(f"no process of {wanted}:\n{launcher.said}")
 
 
+def warm_pid(launcher: Process) -> int:
+    """The pid of the warm process of a `launch` or `tune`."""
+    (pid,) = (pid for pid in children(launcher.pid) if b"fork_server" in command_of(pid))
+    return pid
+
+
 def guarded(task: Process) -> int:
     """The pid of the process that does the work of a task: the task's own process is its guardian."""
     (pid,) = children(task.pid)
@@ -313,16 +319,20 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 def _is_task(pid: int, task: Task) -> bool:
     """Whether this process of `launch` is the task: forked ones have a label, others TF_CONFIG."""
+    if command_of(pid).rstrip(b"\0").endswith(f"[{task}]".encode()):
+        return True
+    return _task_in_environ(pid) == [task.type, task.index]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process as in /proc; b"" where it is gone."""
     with contextlib.suppress(OSError):
-        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")
-        if command.endswith(f"[{task}]".encode()):
-            return True
-        return _task_in_environ(pid) == [task.type, task.index]
-    return False
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def _task_in_environ(pid: int) -> list | None:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(OSError, ValueError):
         for entry in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, value = entry.partition(b"=")
             if name == b"TF_CONFIG":

@@ -64,18 +64,12 @@ def results(workdir: pathlib.Path) -> dict[str, tuple]:
 
 def kill(process: Process, victim: str, rng: random.Random) -> None:
     """Kills the victim if there is one, and otherwise the sweep."""
-    servers = [pid for pid in cluster.children(process.pid) if b"fork_server" in _command(pid)]
-    trials = [pid for pid in cluster.children(process.pid) if b"--workdir" in _command(pid)]
+    children = [*cluster.children(process.pid)]
+    servers = [pid for pid in children if b"fork_server" in cluster.command_of(pid)]
+    trials = [pid for pid in children if b"--workdir" in cluster.command_of(pid)]
     pids = {"warm process": servers, "trial": trials}.get(victim) or [process.pid]
     with contextlib.suppress(ProcessLookupError):  # A trial that has ended meanwhile.
         os.kill(rng.choice(pids), signal.SIGKILL)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def run_with_kills(workdir: pathlib.Path, rng: random.Random, kills: int) -> int:
