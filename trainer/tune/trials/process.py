@@ -21,7 +21,6 @@ from trainer.process import health, parent_death
 from trainer.process.child import StoppableChild
 from trainer.process.exit_record import ExitRecord, RecordFile
 from trainer.tune.machines import role
-from trainer.tune.trials import compile_cache
 from trainer.tune.trials.slots import Slot
 
 _PRELOAD = "trainer.tune.trials.preload"
@@ -94,8 +93,6 @@ def _run(argv: list[str], slot: Slot, log: str, record_request: Mapping[str, str
     os.close(file)
     _enter_slot(slot, os.environ)
     os.environ.update(record_request)
-    if argv[0] == "launch":
-        compile_cache.unshare(os.environ)  # Its tasks divide the slot's cores.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     sys.argv = ["trainer", *argv]
