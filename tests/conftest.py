@@ -40,8 +40,12 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.fixture(autouse=True, scope="session")
 def no_test_touches_the_home_folder(tmp_path_factory):
-    """tensorflow-datasets' default folder is an empty one, also for the processes tests start."""
+    """Data sets and compiled programs go to empty folders, also for the processes tests start.
+
+    These share what one of them has compiled.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tensorflow_datasets")))
         yield
 

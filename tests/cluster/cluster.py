@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from strategies import tensorflow_import
 from strategies.cluster.spec import ClusterSpec, Task
 from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
@@ -88,6 +89,7 @@ class Process:
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
+        tensorflow_import.set_environ_defaults()  # As `python -m trainer` does, and so its processes.
         # On the CPU on any machine: the expected numbers are for it.
         environ = {**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})}
         if is_warm and args[0] == "-m" and not within and program == sys.executable:

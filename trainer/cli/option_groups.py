@@ -75,6 +75,18 @@ class DeviceOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompileOptions:
+    """How programs are compiled."""
+
+    compile_cache: str = option(
+        "",
+        "folder for compiled programs, which later runs execute; off: compile each time; default: a "
+        "folder that only this user can open, $XDG_CACHE_HOME/muster/xla or ~/.cache/muster/xla",
+        metavar="DIR|off",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class PeerOptions:
     """How a process deals with its peers."""
 

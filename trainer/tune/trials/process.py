@@ -16,7 +16,6 @@ from trainer.process.start.program import Limits, Program
 from trainer.process.start.starter import Starter
 from trainer.process.start.stoppable_child import StoppableChild
 from trainer.tune.machines import role
-from trainer.tune.trials import compile_cache
 from trainer.tune.trials.slots import Slot
 
 # The environment variables of the sweep's cluster and health file, which are not the trial's.
@@ -33,8 +32,6 @@ class TrialProcess(StoppableChild):
         self.seconds = 0.0
         self._record_file = RecordFile()
         environ = _environ(slot, os.environ)
-        if argv[0] == "launch":
-            compile_cache.unshare(environ)  # Its tasks divide the slot's cores.
         program = Program(
             "trainer",
             argv,
