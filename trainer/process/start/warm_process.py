@@ -107,6 +107,7 @@ class WarmProcess:
             pid = self._receive_pid(ours, given_up)
             if pid is None:
                 return None
+            self._deadline = 0.0  # Its imports are done.
             child = ForkedChild(pid)
             try:
                 ours.settimeout(_FORK_S)

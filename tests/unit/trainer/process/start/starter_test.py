@@ -252,7 +252,6 @@ def test_after_the_warm_process_was_killed_programs_run_on_and_further_ones_star
 
 def test_a_warm_process_that_is_stopped_is_replaced_after_its_deadline(warm, monkeypatch):
     monkeypatch.setattr(warm_process, "_FORK_S", 0.2)
-    warm.starter._warm._deadline = 0.0  # Its imports are done.
     assert warm.result("print('x')") == (0, "x\n")
     stopped = warm.warm_pid
     os.kill(stopped, signal.SIGSTOP)
