@@ -7,6 +7,7 @@ only `make test-faults` runs: they are further cases of what a shorter one shows
 import gc
 import hashlib
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell that runs `make test &` has SIGINT ignored, and so would all processes of the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: runs only where --long is given")
     config.addinivalue_line("markers", "cold: starts its processes by exec, see cluster/cluster.py")
 

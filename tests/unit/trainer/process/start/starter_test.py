@@ -116,17 +116,7 @@ print(json.dumps({
 """
 
 
-@pytest.fixture
-def default_interrupt():
-    """SIGINT as in a shell's foreground: it is ignored, and so inherited, where a shell runs `&`."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_a_program_has_its_own_arguments_environment_session_and_limits(
-    either, default_interrupt, tmp_path
-):
+def test_a_program_has_its_own_arguments_environment_session_and_limits(either, tmp_path):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     core = min(os.sched_getaffinity(0))
     try:
