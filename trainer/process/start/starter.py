@@ -26,6 +26,7 @@ class Starter:
     """
 
     def __init__(self, preload: Sequence[str] | None, report: Callable[[str], None]):
+        self.is_warm = preload is not None  # As it was asked for, and not whether it still is.
         self._report = report
         self._lock = threading.Lock()
         self._warm: WarmProcess | None = None

@@ -69,7 +69,7 @@ class Trial:
         config = from_json(json.dumps(spec.config))
         self._folder.prepare(config, spec.continues)
         args = [f"--config={self._folder.workdir.config}", f"--workdir={self._folder.path}"]
-        self._argv = command([*args, *trainer_args], spec.flags)
+        self._argv = command([*args, *trainer_args], spec.flags, starter.is_warm)
 
     @property
     def seconds(self) -> float:
@@ -161,12 +161,13 @@ class Trial:
         return Outcome(FAILED, latest.metrics, latest.step, latest.epoch, error, self.seconds)
 
 
-def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
+def command(args: Sequence[str], flags: Sequence[str], is_warm: bool = True) -> list[str]:
     """The trainer's command line for a trial. It begins with `launch` if the flags ask for a cluster.
 
     Args:
       args: flags of train for every trial.
       flags: flags of launch and train for this trial.
+      is_warm: whether its tasks, too, are forked from a warm process.
     """
     given = dict(flag.split("=", 1) for flag in flags)
     cluster: dict[str, str] = {
@@ -177,6 +178,8 @@ def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
     if cluster.get("--workers", "1") == "1" and cluster.get("--ps", "0") == "0":
         return train_args if devices == "1" else [*train_args, f"--devices={devices}"]
     cluster = {"--workers": "1", **cluster, "--devices_per_worker": devices}
+    if not is_warm:
+        cluster["--warm"] = "false"
     return ["launch", *(f"{name}={value}" for name, value in cluster.items()), "--", *train_args]
 
 
