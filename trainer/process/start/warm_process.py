@@ -31,7 +31,7 @@ from trainer.process.start.child import ForkedChild
 from trainer.process.start.program import Program
 
 _PR_SET_CHILD_SUBREAPER = 36
-_IMPORT_S = 60.0  # For what takes 3 s on an idle machine.
+_IMPORT_S = 180.0  # For what takes 3 s on an idle machine, and long from a slow file server.
 _FORK_S = 10.0
 _POLL_EVERY_S = 0.1
 _NOTICE_S = 0.5  # Its channel is closed a moment before it has ended.
@@ -118,8 +118,10 @@ class WarmProcess:
 
     def _receive_pid(self, channel: socket.socket, given_up: Callable[[], bool]) -> int | None:
         deadline = max(self._deadline, time.monotonic() + _FORK_S)
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
         while time.monotonic() < deadline and not given_up():
-            if select.select([channel], [], [], _POLL_EVERY_S)[0]:
+            if poll.poll(_POLL_EVERY_S * 1000):
                 return fork_server.receive_pid(channel)
         return None
 
