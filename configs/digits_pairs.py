@@ -1,6 +1,9 @@
 """Two inputs and two outputs: two of the embedded digits, whether they are the same, and their sum.
 
-python -m trainer --config=digits_pairs
+    python -m trainer --config=digits_pairs
+
+Expect 1,880 steps (20 epochs), 19 s of processor time on two cores, and on pairs of new digits 0.93 of
+the answers to "the same?" right and the sum 0.9 off on average (a guess of 9 would be 3.9 off).
 """
 
 import keras
