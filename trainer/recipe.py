@@ -23,12 +23,18 @@ It may bring a Keras model of its own, with these functions, of which `get_model
     def get_metrics(config): ...
     def get_optimizer(config): ...
 
+    def augment(example, rng):  # NumPy arrays of one training example, and a numpy.random.Generator.
+        features, targets = example
+        return np.roll(features, rng.integers(-2, 3), axis=1), targets
+
 What a recipe does not define is taken from the compiled model; else the targets' type decides on loss and
 metrics, and `optimizer` is that of the config.
 
 Features and targets are arrays, or arrays by name for a model with several inputs or outputs. In place of
 the pair, anything with a length will do whose `[i]` is such a pair for one example. `data` is what
-`get_data` returned. Modules beside the recipe can be imported.
+`get_data` returned. Modules beside the recipe can be imported. `augment` is called anew for each example
+in each epoch, and returns arrays of the same types and shapes; its `rng` follows from the seed, the epoch
+and the example, and it may use nothing else that changes.
 """
 
 from trainer.config.fields import ConfigError

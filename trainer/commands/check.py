@@ -24,13 +24,15 @@ from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
-from trainer.data import recipe_data, registry
+from trainer.data import augment, recipe_data, registry
 from trainer.estimate import tpu_report
 from trainer.storage import locate
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
-_HERE = "config cluster strategy devices compiled batches data model workdir peers packages".split()
+_HERE = (
+    "config cluster strategy devices compiled batches data augment model workdir peers packages"
+).split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
@@ -45,7 +47,7 @@ def examine(options: CheckOptions) -> Iterator[tuple[str, bool | None, str]]:
     check = _Check(options)
     parts = _FOR_A_TPU if options.tpu_topology else _HERE
     for name in parts:
-        if name != "model" or check.recipe_makes_model:
+        if check.applies(name):
             yield name, *_result(getattr(check, name))
 
 
@@ -129,14 +131,31 @@ class _Check:
         self._known(self._devices, "devices")  # TensorFlow must have found them.
         return recipe_data.load(config).description
 
-    @property
-    def recipe_makes_model(self) -> bool:
-        return bool(self._config and self._config.recipe)
+    def applies(self, part: str) -> bool:
+        """Whether there is such a part. Only a recipe with a model of its own has some."""
+        if part not in ("augment", "model"):
+            return True
+        if not self._config or not self._config.recipe:
+            return False
+        try:
+            recipe = recipe_data.recipe_of(self._config)
+        except InputError:
+            return part == "model"  # Which says what is wrong.
+        return part == "model" or bool(recipe and recipe.defines(part))
+
+    def augment(self) -> str:
+        config = self._known(self._config, "config")
+        self._known(self._devices, "devices")
+        found = augment.of(
+            recipe_data.recipe_of(config), recipe_data.load(config).train, config.train.seed
+        )
+        assert found is not None  # As `applies` says.
+        return f"{found.description}; {1e6 * found.check():.0f} µs for each example"
 
     def model(self) -> str:
         config = self._known(self._config, "config")
         recipe = recipe_data.recipe_of(config)
-        assert recipe is not None  # As `recipe_makes_model` says.
+        assert recipe is not None  # As `applies` says.
         self._known(self._devices, "devices")
         from trainer.model import user_model  # It imports TensorFlow.
 

@@ -15,7 +15,7 @@ from trainer.config.rules import validate
 from trainer.config.schema import ExperimentConfig, fields, flatten
 
 # What only a recipe with a model of its own may define.
-_WITH_A_MODEL = ("get_data", "get_loss", "get_metrics", "get_optimizer")
+_WITH_A_MODEL = ("get_data", "get_loss", "get_metrics", "get_optimizer", "augment")
 
 
 def resolve(name_or_path: str, overrides: Mapping[str, str] | None = None) -> ExperimentConfig:

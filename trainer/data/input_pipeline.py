@@ -3,13 +3,14 @@
 A global step is a row of the sample order; replica r of n reads the r-th of n equal slices. What differs
 between strategies is data: which replicas a process feeds, how many steps a loop has, and whether the
 examples stay on the device (`resident`: only their indices are sent) or are sent with each loop
-(`stream`). Both gather by the same indices, so both give the same examples in the same order.
+(`stream`). Both gather by the same indices, so both give the same examples in the same order. Augmented
+examples differ in each epoch, so they are sent.
 """
 
 import collections
 import concurrent.futures
 import copy
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +22,14 @@ from trainer.order.schedule import Loop
 # Of one replica's features in a loop: large enough to hide the call, small compared with the data.
 MAX_LOOP_BYTES = 32 << 20
 MAX_STEPS_PER_LOOP = 500
+# Of one replica in a loop, where each is augmented: these take about as long as a step with few of them,
+# and the first step waits for the first loop.
+MAX_AUGMENTED_EXAMPLES = 2**12
 MAX_RESIDENT_BYTES = 2**30  # Of the features, per device.
 _LOOPS_AHEAD = 2
+
+# Changes gathered examples in place: (arrays [k, b, ...], indices [k, b], epochs [k, b]).
+Augment = Callable[[tuple[np.ndarray, ...], np.ndarray, np.ndarray], None]
 
 
 class InputPipeline:
@@ -41,12 +48,14 @@ class InputPipeline:
         replicas: range,
         steps_per_loop: int,
         placement: str,
+        augment: Augment | None = None,
     ):
         self._order = order
         self._per_replica_batch_size = order.global_batch_size // num_replicas
         self._replicas = replicas
         self._steps_per_loop = steps_per_loop
-        self._streams = placement == "stream"
+        self._augment = augment
+        self._streams = placement == "stream" or augment is not None
         examples = split.arrays
         self.resident: tuple[np.ndarray, ...] = () if self._streams else examples
         self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
@@ -62,14 +71,17 @@ class InputPipeline:
 
         They are prepared two loops ahead, by a thread that works while compiled code runs.
         """
-        with concurrent.futures.ThreadPoolExecutor(1, "input") as thread:
-            ahead: collections.deque[concurrent.futures.Future[tuple]] = collections.deque()
+        thread = concurrent.futures.ThreadPoolExecutor(1, "input")
+        ahead: collections.deque[concurrent.futures.Future[tuple]] = collections.deque()
+        try:
             for loop in loops:
                 ahead.append(thread.submit(self._tensors, loop))
                 if len(ahead) > _LOOPS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)  # Of a run that stops.
 
     def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
         indices = element[0]
@@ -83,19 +95,24 @@ class InputPipeline:
 
     def _arrays(self, loop: Loop) -> tuple:
         """Per replica, its columns of the loop's global rows; rows are padded to k."""
+        width = self._per_replica_batch_size
         rows = self._order.steps_batches(loop.first_step, loop.num_steps)
         rows = np.pad(
             rows, ((0, self._steps_per_loop - len(rows)), (0, 0)), constant_values=PADDING
         )
-        width = self._per_replica_batch_size
+        steps = loop.first_step + np.arange(len(rows))
+        epochs = np.repeat(steps[:, np.newaxis] // self._order.steps_per_epoch, width, axis=1)
         return tuple(
-            (indices, *self._gather_streamed(indices))
+            (indices, *self._gather_streamed(indices, epochs))
             for indices in (rows[:, r * width : (r + 1) * width] for r in self._replicas)
         )
 
-    def _gather_streamed(self, indices: np.ndarray) -> tuple:
+    def _gather_streamed(self, indices: np.ndarray, epochs: np.ndarray) -> tuple:
         # By NumPy, so that a memory-mapped array larger than memory is never copied whole.
-        return tuple(array[np.maximum(indices, 0)] for array in self._streamed)
+        examples = tuple(array[np.maximum(indices, 0)] for array in self._streamed)
+        if self._augment:
+            self._augment(examples, indices, epochs)
+        return examples
 
 
 def _gather(arrays: tuple, indices) -> tuple:
@@ -111,14 +128,21 @@ def choose_placement(split: Split, wanted: str) -> str:
 
 
 def choose_steps_per_loop(
-    split: Split, order: SampleOrder, num_replicas: int, wanted: int, default: int | None
+    split: Split,
+    order: SampleOrder,
+    num_replicas: int,
+    wanted: int,
+    default: int | None,
+    augments: bool = False,
 ) -> int:
     """Steps in one call, at most the number that an epoch has.
 
     `wanted` steps; if that is 0 the strategy's `default`, or fewer where a loop's features would be
-    larger than MAX_LOOP_BYTES.
+    larger than MAX_LOOP_BYTES, or more than MAX_AUGMENTED_EXAMPLES would be augmented.
     """
-    bytes_per_step = split.bytes_per_example * order.global_batch_size // num_replicas
-    fitting = max(1, MAX_LOOP_BYTES // max(1, bytes_per_step))
+    per_step = order.global_batch_size // num_replicas
+    fitting = max(1, MAX_LOOP_BYTES // max(1, split.bytes_per_example * per_step))
+    if augments:
+        fitting = min(fitting, max(1, MAX_AUGMENTED_EXAMPLES // per_step))
     steps = wanted or min(fitting, default or MAX_STEPS_PER_LOOP)
     return min(steps, order.steps_per_epoch)

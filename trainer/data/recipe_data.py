@@ -16,7 +16,7 @@ from trainer.config import recipes, user_code
 from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
-from trainer.data import registry
+from trainer.data import augment, registry
 from trainer.data.dataset import Columns, DataError, Dataset, Split
 
 _SPLITS = ("train", "test")
@@ -36,11 +36,6 @@ def recipe_of(config: ExperimentConfig) -> Recipe | None:
             "`recipe` must be a file that defines `get_model(config, data)`. Received: "
             f"{short_json(config.recipe)}; define it, or leave `recipe` empty."
         )
-    if recipe.defines("augment"):
-        raise DataError(
-            f"`augment` cannot be used yet. Received: it is defined in {recipe.path}; augment by layers "
-            "of the model, such as keras.layers.RandomFlip, or in `get_data`."
-        )
     return recipe
 
 
@@ -58,6 +53,13 @@ def load(config: ExperimentConfig) -> Dataset:
       RecipeError: the recipe's own code failed.
     """
     recipe = recipe_of(config)
+    dataset = _load(recipe, config)
+    if augmentation := augment.of(recipe, dataset.train, config.train.seed):
+        augmentation.check()
+    return dataset
+
+
+def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     if not recipe or not recipe.defines("get_data"):
         return registry.load(config.data)
     found = recipe.call("get_data", config)

@@ -43,6 +43,8 @@ def prepare(task: TaskContext) -> Prepared:
     """
     options, config = task.options, task.config
     recipe = recipe_data.recipe_of(config)
+    # Before its functions run, which may import more: a task that only serves runs none of them.
+    sources = recipe.sources() if recipe else None
     # A recipe's own code may compute with TensorFlow, which then takes no more settings of devices.
     dataset = None if recipe else _load(task)
     devices = for_strategy.local_devices(options.devices, task.choice)
@@ -56,7 +58,6 @@ def prepare(task: TaskContext) -> Prepared:
     batch_split.check_batch(config, choice, task.cluster, len(devices))
     dataset = dataset or _load(task)
     compared = dataset if choice.every_task_loads_data else None
-    sources = recipe.sources() if recipe else None
     return Prepared(
         dataset,
         devices,

@@ -19,7 +19,7 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import Runtime
 from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
-from trainer.data import input_pipeline, recipe_data
+from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
 from trainer.model import build, forward, losses, optimizers, reduction_blocks
@@ -64,7 +64,11 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
     size = _block_size(config, runtime)
     program, architecture = _program(config, dataset, size, runtime.device_type)
     order = _sample_order(config, dataset)
-    schedule = _schedule(config, dataset, order, runtime)
+    recipe = recipe_data.recipe_of(config)
+    augmentation = augment.of(recipe, dataset.train, config.train.seed)
+    if augmentation:
+        logging.info("augment | %s", augmentation.description)
+    schedule = _schedule(config, dataset, order, runtime, augmentation is not None)
     train_input = InputPipeline(
         dataset.train,
         order,
@@ -72,6 +76,7 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
         runtime.local_replicas,
         schedule.steps_per_loop,
         input_pipeline.choose_placement(dataset.train, config.data.placement),
+        augmentation,
     )
     test_input = evaluation.evaluation_input(dataset.test, runtime)
     return Computation(program, order, schedule, train_input, test_input, architecture)
@@ -195,7 +200,11 @@ def _sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
 
 
 def _schedule(
-    config: ExperimentConfig, dataset: Dataset, order: SampleOrder, runtime: Runtime
+    config: ExperimentConfig,
+    dataset: Dataset,
+    order: SampleOrder,
+    runtime: Runtime,
+    augments: bool,
 ) -> Schedule:
     per_epoch = order.steps_per_epoch
     checkpoint_every = config.train.checkpoint_every_steps or per_epoch
@@ -208,6 +217,7 @@ def _schedule(
             runtime.num_replicas,
             config.train.steps_per_loop,
             runtime.steps_per_loop(min(per_epoch, checkpoint_every)),
+            augments,
         ),
         evaluate_every=config.train.eval_every_epochs * per_epoch,
         checkpoint_every=checkpoint_every,

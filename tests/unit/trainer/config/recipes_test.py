@@ -27,14 +27,32 @@ TABLE = {
     "mnist_dense_ps": ("mnist", (100,), "sgd", 0.01, 100, 10, 1000),
     "relu_regression": ("relu_regression", (), "sgd", 0.01, 100, 50, 0),
 }
+# Those with a model of their own: data, batch and epochs.
+OWN_MODELS = {
+    "digits_gru": ("digits", 64, 30),
+    "digits_pairs": ("digits", 64, 20),
+    "digits_vit": ("digits", 64, 50),
+    "mnist_cnn": ("mnist", 128, 10),
+}
 
 
 def docstring(name):
     return ast.get_docstring(ast.parse((recipes.FOLDER / f"{name}.py").read_text()))
 
 
-def test_the_recipes_are_those_of_the_documents_the_default_and_its_sweep():
-    assert recipes.names() == sorted(TABLE)
+def test_the_recipes_are_those_of_the_documents_the_default_its_sweep_and_those_with_models():
+    assert recipes.names() == sorted({*TABLE, *OWN_MODELS})
+
+
+@pytest.mark.parametrize("name", OWN_MODELS)
+def test_a_recipe_with_a_model_of_its_own_is_what_its_head_promises(name, monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # It sets this for its process.
+    config = config_load.resolve(name)
+    assert config.recipe == str(recipes.FOLDER / f"{name}.py")
+    data, batch, epochs = OWN_MODELS[name]
+    found = config.data.name, config.data.global_batch_size, config.train.epochs
+    assert found == (data, batch, epochs)
+    assert f"({epochs} epochs)" in docstring(name)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -121,7 +121,7 @@ def test_an_error_of_the_recipes_code_is_its_own(load):
         load("{'train': type('E', (Examples,), {'__len__': lambda self: 9})(), 'test': (x, y)}")
 
 
-def test_functions_that_would_be_ignored_are_refused(load, tmp_path):
+def test_functions_that_would_be_ignored_are_refused(tmp_path):
     path = tmp_path / "plain.py"
     path.write_text("from trainer.recipe import *\ndef get_config(): return ExperimentConfig()\n")
     config_load.resolve(str(path), {})
@@ -130,8 +130,6 @@ def test_functions_that_would_be_ignored_are_refused(load, tmp_path):
         ConfigError, match=r"must define `get_model\(config, data\)` beside `get_loss`"
     ):
         config_load.resolve(str(path), {})
-    with pytest.raises(DataError, match="`augment` cannot be used yet"):
-        load("1\ndef augment(example, rng): return example")
 
 
 def test_a_file_without_a_model_is_refused(tmp_path):
