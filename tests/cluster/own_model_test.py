@@ -150,3 +150,55 @@ def test_a_sweep_trains_a_recipes_own_model(tmp_path):
         assert process.wait() == 0, process.said
     summaries = [json.loads(path.read_text()) for path in tmp_path.glob("*/*/summary.json")]
     assert len(summaries) == 2 and len({one["weights_sha256"] for one in summaries}) == 2
+
+
+# The word of example 30 or 31 is beyond the vocabulary, which no try on the first examples finds.
+LATE = """
+import keras
+import numpy as np
+from trainer.recipe import DataConfig, ExperimentConfig
+
+class Words(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.embedding = keras.layers.Embedding(5, 2)
+    def call(self, x):
+        return self.embedding(x)
+
+def get_config():
+    return ExperimentConfig(data=DataConfig(global_batch_size=8))
+
+def get_data(config):
+    x = np.ones((40, 4), int)
+    x[EXAMPLE] = 7
+    return {"train": (x, np.arange(40) % 3), "test": (x[:20], np.arange(20) % 3)}
+
+def get_model(config, data):
+    layers = keras.layers
+    return keras.Sequential(
+        [keras.Input((4,), dtype="int32"), Words(), layers.Flatten(), layers.Dense(3)]
+    )
+"""
+
+
+@pytest.mark.parametrize(
+    "layout, example",
+    [
+        ("1 device", 30),
+        ("2 workers", 31),  # Read by worker 1 in step 1.
+    ],
+)
+def test_a_value_that_the_model_refuses_in_a_step_is_one_line(layout, example, tmp_path):
+    recipe = tmp_path / "late.py"
+    recipe.write_text(LATE.replace("EXAMPLE", str(example)))
+    _, start = LAYOUTS[layout]
+    with start(tmp_path / "workdir", f"--config={recipe}") as process:
+        assert process.wait() == 2
+    line = LATE.splitlines().index("        return self.embedding(x)") + 1
+    message = (
+        f"recipe {recipe}, line {line}: a step failed: InvalidArgumentError: indices[0,0] = 7 is not in "
+        "[0, 5); correct the recipe."
+    )
+    if layout == "1 device":
+        assert process.error == message
+    assert message in process.said and "Traceback" not in process.said

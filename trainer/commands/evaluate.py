@@ -11,6 +11,7 @@ from trainer.process import watchdog
 from trainer.storage import locate
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
+from trainer.task import step_faults
 from trainer.task.evaluator import create_evaluator
 
 
@@ -35,7 +36,7 @@ def _evaluate(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
     with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
         step = options.checkpoint or _step(evaluator.store, workdir, options.best)
-        with cache.in_use(repr(config.model)):
+        with cache.in_use(repr(config.model)), step_faults.named(config):
             return {"step": step, **evaluator.evaluate(step)}
 
 

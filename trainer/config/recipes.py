@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def _executed(path: Path, source: str) -> Recipe:
         if {"keras", "tensorflow"} & {*_imported(tree)}:
             with tensorflow_import.quietly():
                 import keras  # noqa: F401, so that the recipe's own import prints nothing.
+        # Layers that are made at the recipe's top take their seeds from here.
+        random.seed(0)
         # Not with import, whose cache would miss an edit within the same second.
         exec(compile(tree, str(path), "exec"), namespace)
     return Recipe(path, source, namespace)

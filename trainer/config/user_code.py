@@ -7,15 +7,23 @@ the recipe's own lines of the traceback. `sources` are the fingerprints of its f
 import ast
 import contextlib
 import hashlib
+import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from strategies.errors import InputError
 from trainer.config.fields import ConfigError
 
 _MAX_MESSAGE = 300  # Characters. Keras's own messages have whole paragraphs.
+# What Keras and TensorFlow put around the reason for an error: bold type, the call that failed with all
+# its arguments, and the node that computed it.
+_AROUND_REASON = re.compile(
+    r"\x1b\[\d*m|^Exception encountered when calling .*?\.\s|\s*Arguments received by .*"
+    r"|\{\{\w+ [^}]*\}\} ?|\s*\[Op:\w+\]( name:)?",
+    re.DOTALL,
+)
 _UNFINGERPRINTED = ("get_config", "get_space")  # What these return is compared itself.
 
 
@@ -24,10 +32,10 @@ class RecipeError(ConfigError):
 
 
 @contextlib.contextmanager
-def reported(path: Path) -> Iterator[None]:
+def reported(path: Path, doing: str = "") -> Iterator[None]:
     """Inside it the recipe's code runs; modules beside the recipe can be imported.
 
-    Raises RecipeError in place of any exception of that code.
+    Raises RecipeError in place of any exception of that code; it says what the code was `doing`.
     """
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
@@ -36,30 +44,37 @@ def reported(path: Path) -> Iterator[None]:
     except RecipeError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, InputError) and not _own_frames(path, error):
+        frames = traceback.extract_tb(error.__traceback__)
+        is_own = any(_is_own(frame.filename, path) for frame in frames)
+        if isinstance(error, InputError) and not is_own:
             raise  # The trainer's own message about what the code returned.
-        raise failure(path, error) from None
+        raise failure(path, error, doing) from None
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
 
 
-def failure(path: Path, error: BaseException) -> RecipeError:
-    """The error of a recipe whose code raised `error`, with the last line of it that ran."""
-    own = _own_frames(path, error)
+def failure(
+    path: Path,
+    error: BaseException,
+    doing: str = "",
+    frames: Iterable[traceback.FrameSummary] | None = None,
+) -> RecipeError:
+    """The error of a recipe whose code raised `error` when `doing` something.
+
+    It names the last line of the recipe that ran. `frames`: those of the error where it has none itself.
+    """
+    frames = traceback.extract_tb(error.__traceback__) if frames is None else frames
+    own = [frame for frame in frames if _is_own(frame.filename, path)]
     where = f"{own[-1].filename}, line {own[-1].lineno}" if own else f"{path}"
     if isinstance(error, SyntaxError) and error.filename and _is_own(error.filename, path):
         where = f"{error.filename}, line {error.lineno}" if error.lineno else f"{error.filename}"
-    what = " ".join(f"{type(error).__name__}: {error}".split())
-    found = RecipeError(f"recipe {where}: {what[:_MAX_MESSAGE]}; correct the recipe.")
+    reason = " ".join(_AROUND_REASON.sub("", str(error)).split())[:_MAX_MESSAGE].rstrip(" .")
+    what = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    found = RecipeError(f"recipe {where}: {doing and f'{doing}: '}{what}; correct the recipe.")
     for frame in own if len(own) > 1 else ():  # The message names the only one.
         found.add_note(f"  {frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}")
     return found
-
-
-def _own_frames(path: Path, error: BaseException) -> list[traceback.FrameSummary]:
-    frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if _is_own(frame.filename, path)]
 
 
 def _is_own(filename: str, path: Path) -> bool:

@@ -6,6 +6,7 @@ arrays by name; or anything with a length whose `[i]` is such a pair for one exa
 """
 
 import hashlib
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ def load(config: ExperimentConfig) -> Dataset:
 def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     if not recipe or not recipe.defines("get_data"):
         return registry.load(config.data)
+    # Data made from the global generators is the same on every task, and when a run resumes.
+    random.seed(config.train.seed)
+    np.random.seed(config.train.seed % 2**32)
     found = recipe.call("get_data", config)
     if not isinstance(found, Mapping) or {*found} != {*_SPLITS}:
         raise _error(recipe, "must return {'train': source, 'test': source}", _shown(found))
@@ -125,6 +129,8 @@ def _stack(recipe: Recipe, what: str, values: Sequence[Any]) -> Columns:
     first = values[0]
     try:
         if isinstance(first, Mapping):
+            if unlike := [v for v in values if {*v} != {*first}]:
+                raise KeyError(f"{', '.join(first)} and {', '.join(unlike[0])}")
             return {name: np.stack([np.asarray(v[name]) for v in values]) for name in first}
         return np.stack([np.asarray(value) for value in values])
     except (ValueError, KeyError, TypeError) as error:
@@ -143,6 +149,8 @@ def _columns(recipe: Recipe, what: str, columns: Any) -> Columns:
 
 def _array(recipe: Recipe, what: str, values: Any) -> np.ndarray:
     """In Keras's own float type where they are other floating-point numbers."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise _error(recipe, f"must return an array without a mask as {what}", _shown(values))
     try:
         array = values if isinstance(values, np.ndarray) else np.asarray(values)
     except (ValueError, TypeError) as error:
@@ -150,9 +158,14 @@ def _array(recipe: Recipe, what: str, values: Any) -> np.ndarray:
     if array.dtype.kind not in _KINDS or not array.ndim:
         rule = f"must return an array of numbers or text, one row per example, as {what}"
         raise _error(recipe, rule, f"{array.dtype} {list(array.shape)}")
-    return (
-        array.astype(np.float32) if array.dtype.kind == "f" and array.dtype.itemsize != 4 else array
-    )
+    if array.dtype.kind != "f" or array.dtype.itemsize == 4:
+        return array
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(np.float32)
+    except FloatingPointError:
+        largest = f"up to {np.nanmax(np.abs(array[np.isfinite(array)])):g}"
+        raise _error(recipe, f"must return numbers below 3.4e38 as {what}", largest) from None
 
 
 def _check_alike(recipe: Recipe, train: Split, test: Split) -> None:

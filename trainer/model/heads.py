@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from absl import logging
 from keras.src.trainers import compile_utils
 
@@ -79,6 +80,7 @@ def heads(model: keras.Model, outputs: Any, targets: Any, wanted: Wanted) -> lis
     found = []
     for target, name in _pairs(list(targets), names):
         y_true, y_pred = targets[target], outputs[name]
+        _check_numbers(target, y_true, y_pred)
         loss = losses.get(name)
         if wanted.loss is None:
             loss = _default_loss(model, name, y_true, y_pred)
@@ -107,6 +109,11 @@ def _pairs(targets: list[str], names: list[str]) -> list[tuple[str, str]]:
     """(name of the targets, name of the output) of each output that has targets."""
     if len(targets) == len(names) == 1:
         return [(targets[0], names[0])]
+    if names == [""]:
+        raise ConfigError(
+            "`get_data` must return one array of targets for a model with one output. Received: "
+            f"{_listed(targets)}; leave out the others, or give the model an output for each."
+        )
     if targets == [""]:
         named = ", ".join(f"{name!r}: ..." for name in names)
         raise ConfigError(
@@ -119,6 +126,33 @@ def _pairs(targets: list[str], names: list[str]) -> list[tuple[str, str]]:
             f"{_listed(unknown)}; rename them, or the layers that make the outputs."
         )
     return [(name, name) for name in targets]
+
+
+def _check_numbers(target: str, y_true: Any, y_pred: Any) -> None:
+    """Raises ConfigError where targets are text, or an output is none that a loss can compare."""
+    if y_true.dtype.kind in "SU":
+        shown = f" {target!r}" if target else ""
+        raise ConfigError(
+            f"`get_data` must return numbers as targets{shown}. Received: text; return classes, e.g. by "
+            "np.unique(targets, return_inverse=True)[1]."
+        )
+    if not tf.is_tensor(y_pred) or not y_pred.dtype.is_floating or not y_pred.shape.rank:
+        shown = kind(y_pred) if tf.is_tensor(y_pred) else f"a {type(y_pred).__name__}"
+        raise ConfigError(
+            "`get_model` must return a model whose outputs are floating-point numbers for each example. "
+            f"Received: {shown}; return the tensor before it is rounded or summed."
+        )
+    if len(y_pred) != len(y_true):
+        raise ConfigError(
+            "`get_model` must return a model with an output for each example. Received: "
+            f"{len(y_pred)} outputs for {len(y_true)} examples; keep the first dimension as it is."
+        )
+
+
+def kind(values: Any) -> str:
+    """Such as "float32 [n, 3]"."""
+    shape = ", ".join(map(str, ("n", *values.shape[1:]))) if len(values.shape) else ""
+    return f"{keras.backend.standardize_dtype(values.dtype)} [{shape}]"
 
 
 def _own(metric: Any, y_true: Any, y_pred: Any) -> keras.metrics.Metric:
@@ -146,7 +180,12 @@ def _spread(given: Any, names: list[str], what: str) -> dict[str, Any]:
         return dict(given)
     if isinstance(given, list | tuple) and len(names) > 1 and len(given) == len(names):
         return dict(zip(names, given, strict=True))
-    if isinstance(given, list | tuple) and what != "get_metrics" and len(given) == 1:
+    if isinstance(given, list | tuple) and what != "get_metrics":
+        if len(given) != 1:
+            raise ConfigError(
+                f"`{what}` must have one entry for each output of the model, {_listed(names)}. Received: "
+                f"{len(given)}; name them as {{output: ...}}."
+            )
         given = given[0]
     return dict.fromkeys(names, given)
 
@@ -158,7 +197,7 @@ def _as_list(given: Any) -> list:
 
 
 def _is_integer(values: Any) -> bool:
-    return keras.backend.is_int_dtype(keras.backend.standardize_dtype(values.dtype))
+    return values.dtype.kind in "biu"
 
 
 def _default_loss(model: keras.Model, name: str, y_true: Any, y_pred: Any) -> keras.losses.Loss:
@@ -167,13 +206,21 @@ def _default_loss(model: keras.Model, name: str, y_true: Any, y_pred: Any) -> ke
     if not _is_integer(y_true):
         logging.info("loss%s: mean squared error, as its targets are not whole numbers", shown)
         return keras.losses.MeanSquaredError()
+    if y_true.ndim >= len(y_pred.shape) and y_true.shape[-1] != 1:
+        raise ConfigError(
+            f"`get_loss` must say how targets{shown} are compared with the model's outputs. Received: "
+            f"none for targets {kind(y_true)} and outputs {kind(y_pred)}; return a loss, e.g. "
+            "'categorical_crossentropy' for one-hot classes, or targets np.argmax(targets, -1)."
+        )
     activation = _last_activation(model, y_pred, name)
     is_binary = y_pred.shape[-1] == 1
     squashes = keras.activations.sigmoid if is_binary else keras.activations.softmax
-    kind = "binary" if is_binary else "sparse categorical"
+    name_of = "binary" if is_binary else "sparse categorical"
     from_logits = activation is not squashes
     how = f"logits, as it does not end in {squashes.__name__}" if from_logits else "probabilities"
-    logging.info("loss%s: %s cross-entropy of %s; its targets are whole numbers", shown, kind, how)
+    logging.info(
+        "loss%s: %s cross-entropy of %s; its targets are whole numbers", shown, name_of, how
+    )
     if is_binary:
         return keras.losses.BinaryCrossentropy(from_logits=from_logits)
     return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
@@ -197,4 +244,4 @@ def _default_metrics(y_true: Any) -> list[str]:
 
 
 def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))
+    return ", ".join(repr(name or "the only one") for name in names)

@@ -53,13 +53,13 @@ class KerasObjective:
     def sums(self, targets, outputs, penalties, example_weights):
         count = tf.reduce_sum(example_weights)
         losses, changes = [], []
-        pairs = self.pairs(targets, outputs)
-        for head, (y_true, y_pred) in zip(self._heads, pairs, strict=True):
+        found = pairs(self._heads, self._names, targets, outputs)
+        for head, (y_true, y_pred) in zip(self._heads, found, strict=True):
             per_example = loss_per_example(head.loss, y_true, y_pred)
             losses.append(tf.reduce_sum(per_example * example_weights))
         weights = example_weights if self._weights_metrics else None
         initial = iter(self._initial)
-        for head, (y_true, y_pred) in zip(self._heads, pairs, strict=True):
+        for head, (y_true, y_pred) in zip(self._heads, found, strict=True):
             for metric in head.metrics:
                 values = next(initial)
                 change = _change(metric, values, y_true, y_pred, weights)
@@ -90,31 +90,14 @@ class KerasObjective:
                 found |= _results(metric, f"{head.prefix}{metric.name}", after, sums[-1] > 0)
         return found
 
-    def check(self, targets: Any, outputs: Any) -> None:
-        """Raises ConfigError where a loss or a metric is not a sum over these examples."""
-        for head, (y_true, y_pred) in zip(self._heads, self.pairs(targets, outputs), strict=True):
-            if head.loss.reduction not in _MEANS:
-                raise ConfigError(
-                    "`get_loss` must give losses that are means over examples. Received: "
-                    f"{head.loss.name} with reduction {head.loss.reduction!r}; leave out `reduction`."
-                )
-            values = head.loss.call(*_converted(head.loss, y_true, y_pred))
-            if not len(values.shape) or values.shape[0] != y_pred.shape[0]:
-                raise ConfigError(
-                    f"`get_loss` must give losses with one value per example. Received: {head.loss.name} "
-                    f"with values {list(values.shape)} for {y_pred.shape[0]} examples; do not average "
-                    "over the examples."
-                )
-            for metric in head.metrics:
-                check_additive(metric, y_true, y_pred)
-
-    def pairs(self, targets: Any, outputs: Any) -> list[tuple[Any, Any]]:
-        """(targets, outputs) of each head."""
-        targets, outputs = by_name(targets), by_name(outputs, self._names)
-        return [(targets[head.target], outputs[head.output]) for head in self._heads]
-
     def _metrics(self) -> list[keras.metrics.Metric]:
         return [metric for head in self._heads for metric in head.metrics]
+
+
+def pairs(heads: list[Head], names: list[str], targets: Any, outputs: Any) -> list[tuple[Any, Any]]:
+    """(targets, outputs) of each head. `names`: of all the model's outputs."""
+    targets, outputs = by_name(targets), by_name(outputs, names)
+    return [(targets[head.target], outputs[head.output]) for head in heads]
 
 
 def loss_per_example(loss: keras.losses.Loss, y_true: Any, y_pred: Any) -> Any:
@@ -127,6 +110,39 @@ def loss_per_example(loss: keras.losses.Loss, y_true: Any, y_pred: Any) -> Any:
         return tf.reduce_mean(values, axis=1)
     mask = tf.reshape(tf.cast(mask, tf.float32), tf.shape(values))
     return tf.math.divide_no_nan(tf.reduce_sum(values * mask, 1), tf.reduce_sum(mask, 1))
+
+
+def check_loss(head: Head, y_true: Any, y_pred: Any) -> None:
+    """Raises ConfigError where a loss is not a mean over these examples."""
+    if head.loss.reduction not in _MEANS:
+        raise ConfigError(
+            "`get_loss` must give losses that are means over examples. Received: "
+            f"{head.loss.name} with reduction {head.loss.reduction!r}; leave out `reduction`."
+        )
+    # Of two sizes: one can be that of another dimension by chance.
+    for count in dict.fromkeys((len(y_true), max(1, len(y_true) - 1))):
+        values = head.loss.call(*_converted(head.loss, y_true[:count], y_pred[:count]))
+        shape = getattr(values, "shape", None)
+        if shape is None or not len(shape) or shape[0] != count:
+            shown = f"values {list(shape)}" if shape is not None else f"a {type(values).__name__}"
+            raise ConfigError(
+                f"`get_loss` must give losses with one value per example. Received: {head.loss.name} "
+                f"with {shown} for {count} examples; do not average over the examples."
+            )
+
+
+def check_metric(metric: keras.metrics.Metric, y_true: Any, y_pred: Any) -> None:
+    """Raises ConfigError where a metric is not a number for each, or no sum over these examples."""
+    metric.update_state(y_true, y_pred)  # Some create their variables only then.
+    found = metric.result()
+    metric.reset_state()
+    for value in found.values() if isinstance(found, dict) else [found]:
+        if np.asarray(value).dtype.kind not in "biuf":
+            raise ConfigError(
+                "`get_metrics` must give metrics whose results are numbers. Received: "
+                f"a {type(value).__name__} from {metric.name}; return numbers from `result`."
+            )
+    check_additive(metric, y_true, y_pred)
 
 
 def check_additive(metric: keras.metrics.Metric, y_true: Any, y_pred: Any) -> None:
@@ -146,12 +162,17 @@ def check_additive(metric: keras.metrics.Metric, y_true: Any, y_pred: Any) -> No
     later = _change(metric, moved, y_true[half:], y_pred[half:], None)
     whole = _change(metric, zero, y_true, y_pred[:], None)  # Without a mask, as the halves are.
     for all_at_once, first, second, after in zip(whole, *parts, later, strict=True):
-        is_sum = np.allclose(all_at_once, first + second, rtol=_TOLERANCE, atol=1e-6)
-        if not is_sum or not np.allclose(after, second, rtol=_TOLERANCE, atol=1e-4):
+        # Numbers that are not finite end the run at its first step, which names their examples.
+        is_sum = _is_close(all_at_once, first + second, 1e-6)
+        if not is_sum or not _is_close(after, second, 1e-4):
             raise ConfigError(
                 f"`get_metrics` must give metrics whose variables are sums over examples. Received: "
                 f"{metric.name}, whose update is none; write it as a sum and divide in `result`."
             )
+
+
+def _is_close(one: Any, other: Any, atol: float) -> bool:
+    return np.allclose(one, other, rtol=_TOLERANCE, atol=atol, equal_nan=True)
 
 
 def _change(metric, values: list, y_true: Any, y_pred: Any, weights: Any) -> list:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from strategies.runtime import Key
@@ -36,6 +37,12 @@ def check_trainable(model: keras.Model) -> None:
             "`get_model` must return a model with weights to train. Received: "
             f"{model.name!r} without any; add layers, or leave some unfrozen."
         )
+    for variable in model.trainable_variables:
+        if variable.dtype != "float32":
+            raise ConfigError(
+                "`get_model` must return a model whose weights are float32. Received: "
+                f"{variable.dtype} for {variable.path!r}; leave out `dtype`, or use mixed_bfloat16."
+            )
     for layer in model._flatten_layers():
         if getattr(layer, "compute_dtype", "") == "float16":
             raise ConfigError(
@@ -53,34 +60,57 @@ def check_labels(found: list[heads.Head], outputs: Any, names: list[str], datase
     """Raises ConfigError where a class is none of those that the model can name."""
     outputs = heads.by_name(outputs, names)
     for head in found:
-        is_sparse = isinstance(head.loss, keras.losses.SparseCategoricalCrossentropy)
-        if not is_sparse or getattr(head.loss, "ignore_class", None) is not None:
-            continue
-        classes = outputs[head.output].shape[-1]
         for name, split in (("train", dataset.train), ("test", dataset.test)):
             labels = heads.by_name(split.targets)[head.target]
+            classes = _num_classes(head.loss, outputs[head.output], labels)
             low, high = labels.min(), labels.max()
-            if low < 0 or high >= classes:
+            if classes and not (low >= 0 and high < classes):  # NaN is neither.
                 raise ConfigError(
-                    f"`get_data` must return classes from 0 to {classes - 1}, as the model has {classes} "
-                    f"outputs. Received: {low} to {high} for {name!r}; correct the labels or the model."
+                    f"`get_data` must return classes from 0 to {classes - 1}, as the loss is "
+                    f"{head.loss.name} and the model has {outputs[head.output].shape[-1]} outputs. "
+                    f"Received: {low} to {high} for {name!r}; correct the labels or the model."
                 )
+
+
+def _num_classes(loss: keras.losses.Loss, output: Any, labels: np.ndarray) -> int:
+    """The number of classes that a loss knows; 0 where its targets need not be classes."""
+    function = getattr(loss, "fn", None)
+    if function is keras.losses.sparse_categorical_crossentropy:
+        return output.shape[-1] if getattr(loss, "ignore_class", None) is None else 0
+    is_binary = function is keras.losses.binary_crossentropy and labels.dtype.kind != "f"
+    return 2 if is_binary else 0
+
+
+def check_names(found: list[heads.Head]) -> None:
+    """Raises ConfigError where two numbers would be reported by one name."""
+    for head in found:
+        names = ["loss", *(metric.name for metric in head.metrics)]
+        if len({*names}) < len(names):
+            raise ConfigError(
+                "`get_metrics` must give metrics with names of their own, none of which is loss. "
+                f"Received: {', '.join(names[1:])}; pass e.g. name='other'."
+            )
 
 
 def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
     """Traces a step. Raises ConfigError where its result would depend on more than its arguments."""
-    state = tf.nest.map_structure(
-        lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
-    )
+    with user_code.reported(recipe.path):
+        state = tf.nest.map_structure(
+            lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
+        )
     size = len(sample)
     arrays = [tf.constant(array) for array in sample.arrays]
     batch = tuple(tf.TensorSpec([size, *array.shape[1:]], array.dtype) for array in arrays)
     batch += (tf.TensorSpec([size], tf.float32),)
     key = Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
-    weights, _, layer_state = state
-    step = tf.function(program.as_one_block, autograph=False)
+
+    def whole(state, batch, key):
+        weights, slots, layer_state = state
+        terms, sums = program.as_one_block(weights, batch, layer_state, key)
+        return program.update(weights, slots, program.mean(terms, sums[-1]))
+
     with user_code.reported(recipe.path):
-        graph = step.get_concrete_function(weights, batch, layer_state, key).graph
+        graph = tf.function(whole, autograph=False).get_concrete_function(state, batch, key).graph
     if graph.variables:
         names = ", ".join(variable.name for variable in graph.variables)
         raise ConfigError(

@@ -26,7 +26,14 @@ from trainer.config.fields import ConfigError
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
-from trainer.model import forward, heads, model_checks, optimizers, user_optimizer
+from trainer.model import (
+    forward,
+    heads,
+    keras_objective,
+    model_checks,
+    optimizers,
+    user_optimizer,
+)
 from trainer.model.keras_objective import KerasObjective
 from trainer.model.step import TrainingProgram
 
@@ -80,14 +87,17 @@ def build(
     wanted = _wanted(recipe, config, model)
     with user_code.reported(recipe.path):
         found = heads.heads(model, outputs, sample.targets, wanted)
-        model_checks.check_labels(found, outputs, names, dataset)
-        objective = _objective(found, names, sample.targets, outputs, device_type)
+    model_checks.check_names(found)
+    model_checks.check_labels(found, outputs, names, dataset)
+    objective = _objective(recipe, found, names, sample.targets, outputs, device_type)
     optimizer = _optimizer(recipe, config, model)
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
+    with user_code.reported(recipe.path):
+        each = _optimizers(model, optimizer, config)
     program = TrainingProgram(
         model,
         objective,
-        _optimizers(model, optimizer, config),
+        each,
         feature_scale=scale,
         global_clipnorm=clipnorm or 0.0,
         block_size=block_size,
@@ -143,16 +153,22 @@ def _wanted(recipe: Recipe, config: ExperimentConfig, model: keras.Model) -> hea
 
 
 def _objective(
-    found: list[heads.Head], names: list[str], targets: Any, outputs: Any, device_type: str
+    recipe: Recipe,
+    found: list[heads.Head],
+    names: list[str],
+    targets: Any,
+    outputs: Any,
+    device_type: str,
 ) -> KerasObjective:
-    pairs = KerasObjective(found, names, False).pairs(targets, outputs)
+    pairs = keras_objective.pairs(found, names, targets, outputs)
     for head, (y_true, y_pred) in zip(found, pairs, strict=True):
+        of = f"of targets {heads.kind(y_true)} and outputs {heads.kind(y_pred)}"
+        with user_code.reported(recipe.path, f"loss {head.loss.name} {of}"):
+            keras_objective.check_loss(head, y_true, y_pred)
         for metric in head.metrics:
-            metric.update_state(y_true, y_pred)  # Some create their variables only then.
-            metric.reset_state()
-    objective = KerasObjective(found, names, weights_metrics=device_type == "TPU")
-    objective.check(targets, outputs)
-    return objective
+            with user_code.reported(recipe.path, f"metric {metric.name} {of}"):
+                keras_objective.check_metric(metric, y_true, y_pred)
+    return KerasObjective(found, names, weights_metrics=device_type == "TPU")
 
 
 def _optimizer(
@@ -200,7 +216,7 @@ def _architecture(
         "state": dict(zip(state_names, map(_kind, program.forward.variables), strict=True)),
         "losses": {head.name or "loss": f"{head.weight:g} * {head.loss.name}" for head in found},
         "metrics": {head.name or "metrics": [one.name for one in head.metrics] for head in found},
-        "optimizer": optimizer.get_config() if optimizer else None,
+        "optimizer": user_optimizer.settings_of(optimizer) if optimizer else None,
     }
     return _plain(parts)
 

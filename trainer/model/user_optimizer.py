@@ -5,6 +5,7 @@ a way that copies cannot keep is refused.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -39,16 +40,26 @@ def check(optimizer: object) -> None:
             )
 
 
+def settings_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """The optimizer's config, with the class of a schedule, which may not describe itself."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.Variable):
+        return optimizer.get_config()
+    try:
+        optimizer._learning_rate = keras.Variable(0.0, trainable=False)
+        return optimizer.get_config() | {"learning_rate": type(rate).__name__}
+    finally:
+        optimizer._learning_rate = rate
+
+
 def for_each_weight(optimizer: keras.optimizers.Optimizer) -> Callable:
     """A function that returns an unbuilt copy of the optimizer, whose `stateless_apply` works."""
     kind = optimizers.stateless(type(optimizer))
 
     def make():
-        settings = optimizer.get_config()
+        settings = settings_of(optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
-            settings["learning_rate"] = (
-                optimizer._learning_rate
-            )  # A schedule, perhaps of the recipe's.
+            settings["learning_rate"] = optimizer._learning_rate
         settings["global_clipnorm"] = None  # It is over all weights: the program does it.
         copy = kind.from_config(settings)
         excluded = getattr(optimizer, "_exclude_from_weight_decay_names", None)

@@ -22,6 +22,7 @@ from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
+from trainer.task import step_faults
 from trainer.task.context import TaskContext
 
 NO_CHECKPOINT_TIMEOUT_S = 600.0  # Then the trainers must have died.
@@ -71,7 +72,8 @@ def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
             health.record_progress()
             last_step, last_time = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")
-            _evaluate(evaluator, writer, step)
+            with step_faults.named(task.config):
+                _evaluate(evaluator, writer, step)
         if is_finished:
             return EXIT_DONE
         if time.monotonic() - last_time > NO_CHECKPOINT_TIMEOUT_S:

@@ -17,7 +17,7 @@ from strategies.runtime import Runtime
 from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.storage.workdir import Workdir
-from trainer.task import prepare
+from trainer.task import prepare, step_faults
 from trainer.task.context import TaskContext
 from trainer.task.peer_loss import PeerLossPolicy
 from trainer.task.prepare import Prepared
@@ -116,7 +116,8 @@ class Session:
                 model_identity.agree(runtime, architecture)
                 if workdir:
                     model_identity.record(workdir, architecture)
-            result = loop.train(parts, task.stop, watch)
+            with step_faults.named(task.config):
+                result = loop.train(parts, task.stop, watch)
         if workdir and result.finished:
             seconds = time.monotonic() - began
             summary.write(workdir, task.config, dataset, runtime, result, seconds)

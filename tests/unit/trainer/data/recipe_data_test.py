@@ -138,3 +138,27 @@ def test_a_file_without_a_model_is_refused(tmp_path):
     config = config_load.resolve(str(path), {"recipe": str(path)})
     with pytest.raises(DataError, match="`recipe` must be a file that defines `get_model"):
         recipe_data.load(config)
+
+
+def test_numbers_beyond_float32_are_refused(load):
+    with pytest.raises(
+        DataError, match=r"numbers below 3.4e38 as train features. Received: up to 1e\+300"
+    ):
+        load("{'train': (x + 1e300, y), 'test': (x, y)}")
+
+
+def test_a_masked_array_is_refused(load):
+    with pytest.raises(DataError, match="an array without a mask as train features"):
+        load("{'train': (np.ma.masked_array(x, x > 3), y), 'test': (x, y)}")
+
+
+def test_examples_with_other_names_than_the_first_are_refused(load):
+    more = "[({'a': x[0]}, 1), ({'a': x[1], 'b': x[1]}, 1)]"
+    with pytest.raises(DataError, match="Received: KeyError: 'a and a, b'"):
+        load(f"{{'train': {more}, 'test': (x, y)}}")
+
+
+def test_data_from_the_global_generators_is_the_same_again(load):
+    made = "{'train': (np.random.normal(size=(6, 2)), y), 'test': (x, y)}"
+    assert load(made).fingerprint == load(made).fingerprint
+    assert load(made).fingerprint != load(made, **{"train.seed": "1"}).fingerprint

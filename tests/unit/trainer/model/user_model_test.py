@@ -1,5 +1,6 @@
 """Is a recipe's own model built as the recipe says, and refused where it cannot be trained?"""
 
+import random
 import textwrap
 
 import keras
@@ -352,7 +353,8 @@ def test_modules_beside_the_recipe_are_imported_and_fingerprinted(tmp_path):
         ),
         (
             _MODEL + "CLASSES = CLASSES + 1",
-            "must return classes from 0 to 2, as the model has 3 outputs. Received: 1 to 3 for 'train'; ",
+            "must return classes from 0 to 2, as the loss is sparse_categorical_crossentropy and the "
+            "model has 3 outputs. Received: 1 to 3 for 'train'; ",
         ),
         (
             "def get_model(config, data):\n    x = keras.Input((4,))\n"
@@ -364,6 +366,73 @@ def test_modules_beside_the_recipe_are_imported_and_fingerprinted(tmp_path):
             "    return keras.Model(x, layers.GRU(3, stateful=True)(x))\n"
             "FEATURES = np.zeros((4, 4, 4))\nCLASSES = CLASSES[:4]",
             "whose examples do not depend on each other. Received: 'gru' with stateful=True; ",
+        ),
+        (
+            _MODEL.replace("Dense(3)", "Dense(3, dtype='float64')"),
+            "a model whose weights are float32. Received: float64 for 'sequential/dense/kernel'; ",
+        ),
+        (
+            _MODEL.replace("Dense(3)", "Dense(1)"),
+            "classes from 0 to 1, as the loss is binary_crossentropy and the model has 1 outputs. "
+            "Received: 0 to 2 for 'train'; ",
+        ),
+        (
+            _MODEL + "CLASSES = np.array(['a', 'b'] * 16)",
+            "`get_data` must return numbers as targets. Received: text; return classes, ",
+        ),
+        (
+            _MODEL + "CLASSES = np.eye(3, dtype=int)[CLASSES]",
+            "Received: none for targets int64 [n, 3] and outputs float32 [n, 3]; return a loss, ",
+        ),
+        (
+            _MODEL + "CLASSES = {'a': CLASSES, 'b': CLASSES}",
+            "one array of targets for a model with one output. Received: 'a', 'b'; ",
+        ),
+        (
+            _MODEL + "CLASSES = CLASSES + 0.5\ndef get_loss(config): return 'mse'",
+            "loss mse of targets float32 [n] and outputs float32 [n, 3]: InvalidArgumentError: "
+            "Incompatible shapes: [4] vs. [4,3]; correct the recipe.",
+        ),
+        (  # Of the four examples that it is tried on, the shapes would fit.
+            _MODEL.replace("Dense(3)", "Dense(4)") + "CLASSES = CLASSES + 0.5",
+            "loss mean_squared_error of targets float32 [n] and outputs float32 [n, 4]: ",
+        ),
+        (
+            _MODEL + "CLASSES = np.where(CLASSES > 1, np.nan, CLASSES)\n"
+            "def get_loss(config): return 'sparse_categorical_crossentropy'",
+            "Received: nan to nan for 'train'; ",
+        ),
+        (
+            _MODEL + "FEATURES = FEATURES[:, :3]",
+            "own.py: ValueError: Input 0 with name 'None' of layer 'dense' is incompatible with the "
+            "layer: expected axis -1 of input shape to have value 4, but received input with shape "
+            "(4, 3); correct the recipe.",
+        ),
+        (
+            _wrapped("return keras.ops.mean(x, 0, keepdims=True)"),
+            "a model with an output for each example. Received: 1 outputs for 4 examples; ",
+        ),
+        (
+            "class Own(layers.Layer):\n    def call(self, x): return keras.ops.argmax(x, -1)\n"
+            "def get_model(config, data):\n"
+            "    return keras.Sequential([keras.Input((4,)), layers.Dense(3), Own()])",
+            "outputs are floating-point numbers for each example. Received: int32 [n]; ",
+        ),
+        (
+            _MODEL
+            + "def get_metrics(config): return [keras.metrics.MeanSquaredError(name='loss')]\n"
+            "CLASSES = np.eye(3)[CLASSES]",
+            "metrics with names of their own, none of which is loss. Received: loss; ",
+        ),
+        (
+            _MODEL + "class Text(keras.metrics.Mean):\n    def result(self): return 'text'\n"
+            "    def update_state(self, y_true, y_pred, sample_weight=None): pass\n"
+            "def get_metrics(config): return [Text('text')]",
+            "metrics whose results are numbers. Received: a str from text; ",
+        ),
+        (
+            _MODEL + "def get_loss(config): return ['mse', 'mse']",
+            "`get_loss` must have one entry for each output of the model, 'the only one'. Received: 2; ",
         ),
     ],
 )
@@ -438,3 +507,52 @@ def test_what_a_mask_hides_is_not_in_an_examples_loss(built):
     right = (logits.argmax(2) == words % 3)[words > 0]
     accuracy = program.means(np.asarray(sums, np.float64))["accuracy"]
     assert accuracy == pytest.approx(right.mean(), abs=1e-6)
+
+
+def test_an_error_in_a_schedule_names_its_line(built):
+    lines = """
+    class Own(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step): return {}["rate"]
+    def get_optimizer(config): return keras.optimizers.SGD(Own())
+    """
+    message = _message(built, _MODEL + textwrap.dedent(lines), error=RecipeError)
+    assert "own.py, line " in message and "KeyError: 'rate'" in message
+
+
+def test_a_schedule_that_does_not_describe_itself_is_followed(built):
+    lines = """
+    class Own(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step): return 0.5 / (1.0 + keras.ops.cast(step, "float32"))
+    def get_optimizer(config): return keras.optimizers.SGD(Own())
+    """
+    program = built(_MODEL + textwrap.dedent(lines)).program
+    weights, slots, _ = tf.nest.map_structure(tf.constant, program.initial_state().parts)
+    ones = [tf.ones_like(weight) for weight in weights]
+    once, slots = program.update(weights, slots, ones)
+    twice, _ = program.update(once, slots, ones)
+    assert np.allclose(weights[0] - once[0], 0.5) and np.allclose(once[0] - twice[0], 0.25)
+
+
+def test_layers_made_at_the_top_of_a_recipe_have_the_same_first_weights_in_every_process(built):
+    lines = """
+    TOP = layers.Dense(5)
+    def get_model(config, data):
+        return keras.Sequential([keras.Input((4,)), TOP, layers.Dense(3)])
+    """
+    one = built(lines).program.initial_weights()
+    random.random()
+    other = built(lines + "    # Executed again.\n").program.initial_weights()
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+def test_targets_that_are_not_numbers_do_not_blame_the_metric(built):
+    program = built(_MODEL, _HEAD.replace("np.arange(32) % 3", "np.full((32, 3), np.nan)")).program
+    assert program.metric_names == ["loss", "mean_absolute_error"]
+
+
+def test_truth_values_are_two_classes(built):
+    model = _MODEL.replace("Dense(3)", "Dense(1)")
+    program = built(model, _HEAD.replace("np.arange(32) % 3", "np.arange(32) > 5")).program
+    zeros = np.zeros((2, 4), np.float32), np.array([True, False]), np.ones(2, np.float32)
+    means = program.means(np.asarray(program.sums(program.initial_weights(), zeros), np.float64))
+    assert means["loss"] == pytest.approx(np.log(2), abs=1e-6)
