@@ -81,6 +81,13 @@ _KERAS = (
     Peer("plain Keras loop", "keras_loop"),
 )
 _TWO = ("worker", "worker")
+SOME_EXAMPLES = ALL_EXAMPLES // 16  # 58 steps of 64: an epoch of these nets takes about a second.
+_NETS = {
+    "cnn": "Two convolutions and two dense layers",
+    "cnn_norm": "Two convolutions with batch normalization and dropout",
+    "transformer": "A transformer over 16 patches, two layers, 64 wide",
+    "gru": "A GRU of 64 units over 28 rows",
+}
 _SERVED = ("chief", "worker", "worker", "ps")
 
 
@@ -88,6 +95,30 @@ def _launched(what: str, workers: int, *flags: str) -> Peer:
     name = f"Muster launch, {workers} workers" if workers > 1 else "Muster launch, 1 worker"
     name = " ".join([f"{name},", *flags]) if flags else name
     return Peer(name, "launched", (what, str(workers), *flags))
+
+
+def _net(name: str, title: str) -> Table:
+    """A table of one of the nets in `benchmarks/recipes`."""
+    return Table(
+        name,
+        f"{title}, one process: examples a second, and peak memory",
+        (
+            Peer("Muster", "muster", (f"--net={name}",)),
+            Peer("Keras fit, defaults", "keras_nets", (name, "default")),
+            Peer("Keras fit, an epoch a call", "keras_nets", (name, "graph")),
+            Peer("Keras fit, an epoch a call, jit", "keras_nets", (name, "jit")),
+            Peer("Keras fit on JAX", "keras_nets", (name, "jit", "jax"), "jax"),
+            Peer("PyTorch, eager", "torch_nets", (name, "eager"), "torch"),
+            Peer("PyTorch, compiled", "torch_nets", (name, "compile"), "torch"),
+        ),
+        (Column("batch 64", 64, 4, SOME_EXAMPLES, max_rounds=3, min_seconds=4),),
+        # Dropout draws other masks, PyTorch's first weights differ, and blocks have their own
+        # statistics. One wrong label in ten keeps the loss of all above 0.3 for some epochs.
+        loss_tolerance=0.5,
+        first_loss_tolerance=1.5,
+        shows_memory=True,
+        deadline_s=300.0,
+    )
 
 
 TABLES = (
@@ -221,6 +252,7 @@ TABLES = (
             Column("batch 256", 256, 8, FEW_EXAMPLES, max_rounds=3),
         ),
     ),
+    *(_net(name, title) for name, title in _NETS.items()),
 )
 
 

@@ -1,5 +1,7 @@
 """How fast is this trainer, through its own command line? Flags after the work are passed on.
 
+`--net=NAME` trains that net of `benchmarks/recipes` in place of the dense one.
+
 Its speed is that of each epoch after the first, as it logged them: gathering examples and converting
 them is timed. In a cluster the task that has the summary reports. Each run compiles its programs.
 """
@@ -17,6 +19,8 @@ import tempfile
 from benchmarks.work import Work, say, speed
 
 _MOST_EXAMPLES_PER_S = 400_000
+_MOST_OF_NETS = 40_000
+_RECIPES = pathlib.Path(__file__).resolve().parents[1] / "recipes"
 
 
 def main() -> None:
@@ -32,10 +36,11 @@ def main() -> None:
 
 
 def command(work: Work, workdir: str, flags: list[str]) -> list[str]:
+    nets = [flag.removeprefix("--net=") for flag in flags if flag.startswith("--net=")]
+    recipe = str(_RECIPES / f"{nets[0]}.py") if nets else "mnist_dense"
     # Enough epochs to fill the time at the highest speed seen so far.
-    epochs = max(
-        work.epochs, 1 + math.ceil(work.min_seconds * _MOST_EXAMPLES_PER_S / work.num_examples)
-    )
+    most = _MOST_OF_NETS if nets else _MOST_EXAMPLES_PER_S
+    epochs = max(work.epochs, 1 + math.ceil(work.min_seconds * most / work.num_examples))
     config = {
         "data.dir": os.path.dirname(work.file),
         "data.train_examples": work.num_examples,
@@ -45,8 +50,9 @@ def command(work: Work, workdir: str, flags: list[str]) -> list[str]:
         "train.checkpoint_every_steps": epochs * work.warm_up,
     }
     overrides = [f"--config.{name}={value}" for name, value in config.items()]
-    own = [f"--workdir={workdir}", "--config=mnist_dense", *overrides]
-    return [sys.executable, "-m", "trainer", *own, *flags]
+    own = [f"--workdir={workdir}", f"--config={recipe}", *overrides]
+    rest = [flag for flag in flags if not flag.startswith("--net=")]
+    return [sys.executable, "-m", "trainer", *own, *rest]
 
 
 def measured(workdir: pathlib.Path, work: Work) -> dict[str, object]:

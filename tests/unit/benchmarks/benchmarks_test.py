@@ -264,6 +264,17 @@ def test_muster_and_keras_do_the_same_work_which_is_that_of_the_file(work, tmp_p
     assert [json.loads(line)["examples"] for line in log] == work.rows.tolist()
 
 
+@pytest.mark.parametrize("net", ["cnn", pytest.param("gru", marks=pytest.mark.long)])
+def test_muster_and_keras_do_the_same_work_on_other_nets(net, work, tmp_path):
+    subprocess.run(muster.command(work, str(tmp_path), [f"--net={net}"]), timeout=120, check=True)
+    peer = processes.module(sys.executable, "keras_nets", work.to_arg(), net, "graph")
+    keras = processes.run(peer, deadline_s=120)
+    mine = muster.measured(tmp_path, work)
+    # The same weights and batches: only sums in another order differ, by 1e-7 a step at first.
+    assert mine["first_loss"] == pytest.approx(keras["first_loss"], abs=1e-5)
+    assert mine["loss"] == pytest.approx(keras["loss"], abs=1e-4)
+
+
 def test_ranks_get_consecutive_slices_of_every_batch(work):
     images, labels = work.in_order()
     halves = [work.in_order(rank, 2) for rank in range(2)]
