@@ -19,7 +19,7 @@ train: $(INSTALLED)  ## Train the default recipe; ARGS="--config=mnist_dense" fo
 
 test: lint  ## Check the code and run every test; ARGS="-k config" for some
 	$(BIN)/python -m pytest tests/unit --numprocesses=2 --dist=loadfile $(ARGS)
-	$(BIN)/python -m pytest tests/cluster tests/faults $(ARGS)
+	$(BIN)/python -m pytest tests/cluster tests/faults --numprocesses=2 --dist=loadfile $(ARGS)
 
 test-faults: $(INSTALLED)  ## Kill, cut off and damage many more runs; most of an hour
 	$(BIN)/python -m pytest tests/faults tests/cluster --long $(ARGS)

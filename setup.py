@@ -61,6 +61,7 @@ setup(
         "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not declare it.
         "absl-py",  # One aligned log line for each event, in TensorFlow's own format.
+        "setproctitle",  # Shows in `ps` what a forked task runs, as of one that was executed.
         "numpy",  # The sample order and the data sets, which need no TensorFlow.
         "requests",  # Checks that MNIST's server answers, before its builder retries for minutes.
         "scikit-learn",  # The embedded digits: a first run needs no network.

@@ -29,8 +29,9 @@ What profiles showed (two cores, and batch 64 unless stated):
   compiled code was slower.
 - At 1,024 examples a worker the same 1.2 ms are added to 5.0 ms of arithmetic, which is why weak
   scaling ends near 0.8. The cores are not the reason: two workers that exchange nothing reach 0.98.
-- A sweep's trial of 232 steps was 4.9 s as a process of its own: 2.8 of them imports, which a fork server
-  makes once, and 1.1 compiling, which XLA's cache on the disk saves where only numbers differ: 1.6 s.
+- A sweep's trial of 232 steps was 4.9 s as a process of its own: 2.8 of them imports, which a warm
+  process makes once, and 1.1 compiling, which XLA's cache on the disk saves where only numbers
+  differ: 1.6 s.
 - Parameter servers: a closure costs 15 ms of processor time, however little it does, so it does a
   window.
 """

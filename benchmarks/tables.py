@@ -83,6 +83,13 @@ _KERAS = (
 _TWO = ("worker", "worker")
 _SERVED = ("chief", "worker", "worker", "ps")
 
+
+def _launched(what: str, workers: int, *flags: str) -> Peer:
+    name = f"Muster launch, {workers} workers" if workers > 1 else "Muster launch, 1 worker"
+    name = " ".join([f"{name},", *flags]) if flags else name
+    return Peer(name, "launched", (what, str(workers), *flags))
+
+
 TABLES = (
     Table(
         "one_process",
@@ -144,6 +151,30 @@ TABLES = (
         (Column("digits", 64, epochs=1),),
         value="seconds",
         higher=False,
+    ),
+    Table(
+        "launch",
+        "Workers of one machine to their first step, from the command: seconds, and memory of all",
+        tuple(_launched("start", workers) for workers in (2, 1, 4, 8))
+        + tuple(_launched("start", workers, "--warm=false") for workers in (2, 1, 4, 8))
+        + (Peer("torchrun, 2 workers", "torch_elastic", ("start", "2"), "torch"),),
+        (Column("64 digits a step", 64, epochs=1),),
+        value="seconds",
+        higher=False,
+        shows_memory=True,
+    ),
+    Table(
+        "restart",
+        "From the SIGKILL of one of two workers to the next step: seconds",
+        (
+            _launched("restart", 2),
+            _launched("restart", 2, "--warm=false"),
+            Peer("torchrun, 2 workers", "torch_elastic", ("restart", "2"), "torch"),
+        ),
+        (Column("64 digits a step", 64, epochs=1),),
+        value="seconds",
+        higher=False,
+        shows_memory=True,
     ),
     Table(
         "sweep",

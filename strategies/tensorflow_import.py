@@ -14,6 +14,15 @@ from collections.abc import Iterator
 from strategies.errors import InputError
 
 
+def set_environ_defaults() -> None:
+    """Sets what must be set before TensorFlow and Keras are imported, where the user has not.
+
+    TensorFlow's own messages would bury the lines of the run.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Hides what TensorFlow's native code prints while it is imported, and scikit-learn from Keras.

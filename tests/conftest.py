@@ -7,6 +7,7 @@ only `make test-faults` runs: they are further cases of what a shorter one shows
 import gc
 import hashlib
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell that runs `make test &` has SIGINT ignored, and so would all processes of the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: runs only where --long is given")
+    config.addinivalue_line("markers", "cold: starts its processes by exec, see cluster/cluster.py")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -39,10 +43,20 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.fixture(autouse=True, scope="session")
 def no_test_touches_the_home_folder(tmp_path_factory):
-    """tensorflow-datasets' default folder is an empty one, also for the processes tests start."""
+    """Data sets and compiled programs go to empty folders, also for the processes tests start.
+
+    These share what one of them has compiled.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TFDS_DATA_DIR", str(tmp_path_factory.mktemp("tensorflow_datasets")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def start_by_exec_where_it_is_the_subject(request, monkeypatch):
+    if request.node.get_closest_marker("cold"):
+        monkeypatch.setattr("tests.cluster.cluster.is_warm", False)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def _conv() -> keras.Layer:
     return layers.Conv2D(4, 3)
 
 
-class _Own(keras.Model):
+class Own(keras.Model):
     """A subclass, with a regularizer of activations."""
 
     def __init__(self):
@@ -60,7 +60,7 @@ class _Own(keras.Model):
         return self.logits(hidden)
 
 
-class _Noise(keras.layers.Layer):
+class Noise(keras.layers.Layer):
     """Adds to the loss, and draws from a seed of its own."""
 
     def __init__(self):
@@ -126,8 +126,8 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "mixed_bfloat16": _stack(_VECTOR, lambda: layers.Dense(8, dtype="mixed_bfloat16")),
     "MultiHeadAttention": _transformer,
     "Embedding with a mask": _tagger,
-    "a subclass": _Own,
-    "add_loss and a seed": _stack(_VECTOR, lambda: layers.Dense(4), _Noise),
+    "a subclass": Own,
+    "add_loss and a seed": _stack(_VECTOR, lambda: layers.Dense(4), Noise),
 }
 
 

@@ -11,10 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-# Before TensorFlow is imported, whose own messages would bury the lines of the run.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
+from strategies import tensorflow_import
 from strategies.cluster import resolve
 from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
@@ -75,6 +72,7 @@ _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its ver
 
 def main() -> None:
     """Runs the command line and exits with its exit code."""
+    tensorflow_import.set_environ_defaults()
     exit_record.accept_request()
     try:
         command = cli_parser.parse(sys.argv[1:])

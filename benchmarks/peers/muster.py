@@ -1,7 +1,7 @@
 """How fast is this trainer, through its own command line? Flags after the work are passed on.
 
 Its speed is that of each epoch after the first, as it logged them: gathering examples and converting
-them is timed. In a cluster the task that has the summary reports.
+them is timed. In a cluster the task that has the summary reports. Each run compiles its programs.
 """
 
 import json
@@ -22,7 +22,9 @@ _MOST_EXAMPLES_PER_S = 400_000
 def main() -> None:
     work = Work.from_args()
     with tempfile.TemporaryDirectory() as workdir:
-        done = subprocess.run(command(work, workdir, sys.argv[2:]), check=False)
+        done = subprocess.run(
+            command(work, workdir, ["--compile_cache=off", *sys.argv[2:]]), check=False
+        )
         if done.returncode:
             sys.exit(done.returncode)
         if os.path.exists(pathlib.Path(workdir, "summary.json")):

@@ -19,6 +19,8 @@ from benchmarks.work import Work, say
 
 RATES = tuple(round(1e-4 * 10 ** (place / 7.5), 7) for place in range(16))  # From 0.0001 to 0.01.
 
+_COLD = ("--compile_cache=off",)
+
 
 def main() -> None:
     work, kind = Work.from_args(), sys.argv[2]
@@ -33,7 +35,9 @@ def tune(work: Work, folder: str) -> float:
     python, *args = muster.command(work, folder, [])
     place = args.index("trainer") + 1
     sweep = ["--tuner=grid", "--objective=final_loss", f"--space.optimizer.learning_rate={rates}"]
-    _run([python, *args[:place], "tune", *args[place:], *sweep, *sys.argv[3:]])
+    with tempfile.TemporaryDirectory() as compiled:  # Empty at first, shared by the trials.
+        own = [*args[place:], *sweep, *sys.argv[3:], "--", f"--compile_cache={compiled}"]
+        _run([python, *args[:place], "tune", *own])
     trials = json.loads(pathlib.Path(folder, "trials.json").read_text())
     assert len(trials) == len(RATES), trials
     return min(trial["objective"] for trial in trials)
@@ -43,7 +47,7 @@ def runs(work: Work, folder: str) -> float:
     losses = []
     for place, rate in enumerate(RATES):
         workdir = os.path.join(folder, str(place))
-        _run(muster.command(work, workdir, [f"--config.optimizer.learning_rate={rate}"]))
+        _run(muster.command(work, workdir, [f"--config.optimizer.learning_rate={rate}", *_COLD]))
         losses.append(json.loads(pathlib.Path(workdir, "summary.json").read_text())["final_loss"])
     return min(losses)
 

@@ -1,10 +1,15 @@
-"""Which devices train in this process? Those that its strategy uses, or a reason why there are none."""
+"""Which devices train in this process? Those that its strategy uses, or a reason why there are none.
+
+`compile_cache` says whether programs that are compiled for them are kept.
+"""
 
 import os
 
 from strategies import tensorflow_import
 from strategies.choose import Choice
 from strategies.devices import gpus
+from strategies.devices.compile_cache import cache
+from strategies.devices.compile_cache.cache import CompileCache
 from strategies.errors import ClusterError
 from strategies.packages import version
 from strategies.tpu import preflight
@@ -42,6 +47,13 @@ def _tpu_devices(count: int, choice: Choice) -> list[str]:
     preflight.preflight(choice.tpu)
     preflight.disable_library(choice.tpu, os.environ)
     return []
+
+
+def compile_cache(named: str, choice: Choice) -> CompileCache:
+    """Where compiled programs are kept, for the flag `--compile_cache`. Raises ClusterError."""
+    if choice.traits.devices is DeviceSource.TPU:
+        return CompileCache(reason="programs for a TPU are not kept")
+    return cache.find(named)
 
 
 def why_no_gpu(choice: Choice, devices: list[str]) -> str:

@@ -2,8 +2,13 @@
 
 A `Process` is one of them, and a `Run` is a finished workdir. Every wait has a timeout. What a test
 started is ended with it: by its pid, never by name.
+
+`python -m trainer` is forked from one warm process of the test session (trainer/process/start/), as
+importing TensorFlow takes longer than most tests. Tests of the command line, the environment or the start
+itself have the mark `cold`: theirs are started by exec.
 """
 
+import atexit
 import contextlib
 import functools
 import json
@@ -15,16 +20,55 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from strategies import tensorflow_import
 from strategies.cluster.spec import ClusterSpec, Task
 from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
+from trainer.process.start.program import Program
+from trainer.process.start.starter import Child, Starter
+from trainer.task import PRELOAD
 
 PATIENCE_S = 120.0  # For what takes 15 s on an idle machine.
 TRAINER = ("-m", "trainer")
+
+
+is_warm = True  # False in tests with the mark `cold`.
+
+
+@functools.cache
+def _starter() -> Starter:
+    """What starts the session's processes."""
+    starter = Starter((PRELOAD,), lambda report: warnings.warn(report, stacklevel=2))
+    atexit.register(starter.close)
+    return starter
+
+
+def _forked(program: Program) -> tuple[Child, int]:
+    """The running program, and the descriptor from which its output is read."""
+    output, theirs = os.pipe()
+    try:
+        child = _starter().start(program, theirs)
+    finally:
+        os.close(theirs)
+    assert child  # As nobody gave up.
+    return child, output
+
+
+def _executed(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Child, int]:
+    output, theirs = os.pipe()
+    try:
+        child = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+    finally:
+        os.close(theirs)
+    return child, output
 
 
 class Process:
@@ -45,20 +89,14 @@ class Process:
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
-        self._process = subprocess.Popen(
-            [*within, program, *args],
-            cwd=ROOT,
-            # On the CPU on any machine: the expected numbers are for it.
-            env={**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        assert self._process.stdout  # As it is a pipe.
-        self._output = self._process.stdout
+        tensorflow_import.set_environ_defaults()  # As `python -m trainer` does, and so its processes.
+        # On the CPU on any machine: the expected numbers are for it.
+        environ = {**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})}
+        if is_warm and args[0] == "-m" and not within and program == sys.executable:
+            self._process, output = _forked(Program(args[1], args[2:], environ, folder=str(ROOT)))
+        else:
+            self._process, output = _executed([*within, program, *args], environ)
+        self._output = open(output, encoding="utf-8", errors="replace")  # noqa: SIM115
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -232,10 +270,16 @@ def pid_of(launcher: Process, wanted: Task, timeout_s: float = PATIENCE_S) -> in
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         for pid in children(launcher.pid):
-            if _task_of(pid) == [wanted.type, wanted.index]:
+            if _is_task(pid, wanted):
                 return pid
         time.sleep(0.05)  # There is no event for the child of another process.
     raise AssertionError(f"no process of {wanted}:\n{launcher.said}")
+
+
+def warm_pid(launcher: Process) -> int:
+    """The pid of the warm process of a `launch` or `tune`."""
+    (pid,) = (pid for pid in children(launcher.pid) if b"fork_server" in command_of(pid))
+    return pid
 
 
 def guarded(task: Process) -> int:
@@ -275,8 +319,22 @@ def _pidfd(pid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _task_of(pid: int) -> list | None:
+def _is_task(pid: int, task: Task) -> bool:
+    """Whether this process of `launch` is the task: forked ones have a label, others TF_CONFIG."""
+    if command_of(pid).rstrip(b"\0").endswith(f"[{task}]".encode()):
+        return True
+    return _task_in_environ(pid) == [task.type, task.index]
+
+
+def command_of(pid: int) -> bytes:
+    """The command line of a process as in /proc; b"" where it is gone."""
     with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _task_in_environ(pid: int) -> list | None:
+    with contextlib.suppress(OSError, ValueError):
         for entry in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             name, _, value = entry.partition(b"=")
             if name == b"TF_CONFIG":

@@ -23,6 +23,7 @@ STEP = {
 
 
 @pytest.mark.long
+@pytest.mark.cold
 def test_the_tasks_of_a_step_train_together(tmp_path):
     args = [*cluster.TRAINER, f"--workdir={tmp_path}", "--config.train.epochs=1"]
     ranks = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]

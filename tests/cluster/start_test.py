@@ -9,6 +9,7 @@ import pytest
 from strategies.cluster.spec import split_address
 from tests.cluster import cluster
 
+pytestmark = pytest.mark.cold
 AT_ONCE_S = 5.0  # Much more than it takes, much less than any timeout of the program.
 
 

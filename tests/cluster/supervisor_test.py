@@ -59,6 +59,27 @@ def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     assert run.iterations == {STEPS}
 
 
+@pytest.mark.parametrize(
+    "number, end",
+    [
+        (signal.SIGKILL, "was killed by SIGKILL"),
+        pytest.param(signal.SIGSTOP, "did not answer", marks=pytest.mark.long),
+    ],
+)
+def test_a_lost_warm_process_is_reported_and_costs_no_bit(number, end, undisturbed, tmp_path):
+    with cluster.launching(tmp_path, *_flags()) as launched:
+        launched.await_line(LEARNING)
+        os.kill(cluster.warm_pid(launched), number)
+        _kill(launched, SECOND)
+        launched.await_line(
+            f"launch: the warm process {end}; every process now starts by importing"
+        )
+        run = cluster.finished(launched, tmp_path)
+    assert run.screen.count("the warm process") == 1
+    assert run.summary["weights_sha256"] == undisturbed.summary["weights_sha256"]
+    assert run.iterations == {STEPS}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lost", [CHIEF, SERVER], ids=str)
 def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):

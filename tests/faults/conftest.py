@@ -21,7 +21,25 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     given = config.getoption("--fault_seed", default=None)
+    if hasattr(config, "workerinput"):  # Of pytest-xdist, whose controller has drawn the seed.
+        given = config.workerinput["fault_seed"]
     config.stash[_SEED] = secrets.randbelow(10**6) if given is None else given
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["fault_seed"] = seed(node.config)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tally"] = session.config.stash.get(runs.TALLY, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    tally = node.config.stash.setdefault(runs.TALLY, [])
+    tally += getattr(node, "workeroutput", {}).get("tally", [])
 
 
 def is_long(config) -> bool:

@@ -246,6 +246,7 @@ def mistakes(draw):
     return argv, tf_config
 
 
+@pytest.mark.cold
 def test_the_program_refuses_in_one_line(outcomes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

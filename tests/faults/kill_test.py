@@ -23,13 +23,13 @@ import pytest
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 from tests.faults import runs
-from tests.faults.runs import LAYOUTS, Layout
+from tests.faults.runs import LAYOUTS, WARM, Layout
 
 MOMENTS = ("start-up", "step", "save", "evaluation")
 SHORT = ("1 process", "2 workers", "1 ps")
 LONG = (*LAYOUTS,) * 7
 MAX_STARTS = 4  # Of one run.
-START_UP_S = 6.0  # From the start of a process to its first step, on an idle machine.
+START_UP_S = 3.0  # From the start of a process to its first step, on an idle machine.
 TEST_EXAMPLES = 300
 # Two workers that exchange every 5 steps are about 5 steps behind a synchronous run. After 41 epochs of
 # 24 steps, the test accuracy of a synchronous run changes by less than this in the next five epochs.
@@ -156,6 +156,8 @@ def _pid(rng: random.Random, victim: str, process: Process) -> int:
     """The victim's process id; for a task, that of its guardian or of the guarded process."""
     if victim in ("alone", "launch"):
         return process.pid
+    if victim == WARM:
+        return cluster.warm_pid(process)
     guardian = cluster.pid_of(process, runs.task(victim))
     return rng.choice([guardian, *cluster.children(guardian)])
 
@@ -246,4 +248,4 @@ def test_every_victim_and_every_moment_was_hit(tally):
         pytest.skip("not all kills were selected")
     victims, phases = zip(*tally, strict=True)
     assert {*phases} >= {*MOMENTS}
-    assert {*victims} == {"alone", "launch", "chief", "worker", "ps", "evaluator"}
+    assert {*victims} == {"alone", "launch", "warm", "chief", "worker", "ps", "evaluator"}

@@ -17,6 +17,7 @@ FLAGS = (
     f"--config.train.checkpoint_every_steps={CHECKPOINT_EVERY}",
     "--config.train.eval_every_epochs=2",
 )
+WARM = "warm process"
 TALLY = pytest.StashKey[list[str]]()
 
 
@@ -31,7 +32,7 @@ class Layout:
     @property
     def victims(self) -> tuple[str, ...]:
         """The processes that may be killed, by name."""
-        return (*self.tasks, "launch") if self.tasks else ("alone",)
+        return (*self.tasks, "launch", WARM) if self.tasks else ("alone",)
 
     @property
     def is_synchronous(self) -> bool:

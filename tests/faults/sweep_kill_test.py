@@ -1,6 +1,6 @@
 """Does a sweep that is killed repeatedly keep every ended trial, and run none of them twice?
 
-At random times, drawn from the session's seed, the sweep, its fork server or one trial is killed. When
+At random times, drawn from the session's seed, the sweep, its warm process or one trial is killed. When
 the sweep is gone, the same command is run again.
 """
 
@@ -31,7 +31,7 @@ FLAGS = (
     "--space.optimizer.learning_rate=1e-4..1e-1:log",
     "--space.model.hidden_units=16|32|64",
 )
-VICTIMS = ("sweep", "sweep", "fork server", "trial")
+VICTIMS = ("sweep", "sweep", "warm process", "trial")
 MAX_RUN_S = 12.0  # From the start of a sweep, which takes some seconds, to a kill.
 
 pytestmark = pytest.mark.timeout(1800)
@@ -64,18 +64,12 @@ def results(workdir: pathlib.Path) -> dict[str, tuple]:
 
 def kill(process: Process, victim: str, rng: random.Random) -> None:
     """Kills the victim if there is one, and otherwise the sweep."""
-    servers = [pid for pid in cluster.children(process.pid) if b"forkserver" in _command(pid)]
-    trials = [pid for server in servers for pid in cluster.children(server)]
-    pids = {"fork server": servers, "trial": trials}.get(victim) or [process.pid]
+    children = [*cluster.children(process.pid)]
+    servers = [pid for pid in children if b"fork_server" in cluster.command_of(pid)]
+    trials = [pid for pid in children if b"--workdir" in cluster.command_of(pid)]
+    pids = {"warm process": servers, "trial": trials}.get(victim) or [process.pid]
     with contextlib.suppress(ProcessLookupError):  # A trial that has ended meanwhile.
         os.kill(rng.choice(pids), signal.SIGKILL)
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def run_with_kills(workdir: pathlib.Path, rng: random.Random, kills: int) -> int:

@@ -75,6 +75,18 @@ class DeviceOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompileOptions:
+    """How programs are compiled."""
+
+    compile_cache: str = option(
+        "",
+        "folder for compiled programs, which later runs execute; off: compile each time; default: a "
+        "folder that only this user can open, $XDG_CACHE_HOME/muster/xla or ~/.cache/muster/xla",
+        metavar="DIR|off",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class PeerOptions:
     """How a process deals with its peers."""
 
@@ -122,6 +134,10 @@ class SupervisorOptions:
         "how often lost tasks are restarted from the newest checkpoint; each newer checkpoint resets the "
         "count; 0: never",
         least=0,
+    )
+    warm: bool = option(
+        True,
+        "fork all processes from one that has imported TensorFlow; false: each imports it for itself",
     )
     grace_s: float = option(
         40.0, "seconds between asking processes to stop and killing them", least=0, below=1e6

@@ -12,6 +12,7 @@ from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import ClusterFlags
 from trainer.cli.option_groups import (
     ClusterOptions,
+    CompileOptions,
     DeviceOptions,
     OverrideOptions,
     PeerOptions,
@@ -31,6 +32,7 @@ class TrainOptions(
     StallOptions,
     StartupOptions,
     PeerOptions,
+    CompileOptions,
     DeviceOptions,
     ClusterOptions,
     WorkdirOptions,
@@ -85,7 +87,7 @@ class CheckOptions(TrainOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions(StallOptions, StartupOptions, DeviceOptions):
+class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOptions):
     """Evaluate a checkpoint of an earlier run on exactly its test examples."""
 
     verb: ClassVar[str] = "evaluate"

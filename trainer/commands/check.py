@@ -30,7 +30,7 @@ from trainer.storage import locate
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
-_HERE = "config cluster strategy devices batches data model workdir peers packages".split()
+_HERE = "config cluster strategy devices compiled batches data model workdir peers packages".split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
@@ -110,6 +110,11 @@ class _Check:
             shown += f"\nwarning: {warning}"
         serves = choice.serves(cluster)
         return "the devices that TensorFlow's server finds" if serves else shown
+
+    def compiled(self) -> str:
+        _, choice = self._known_strategy()
+        cache = for_strategy.compile_cache(self._options.compile_cache, choice)
+        return f"warning: {cache}" if cache.is_problem else str(cache)
 
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")

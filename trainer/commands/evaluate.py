@@ -4,6 +4,7 @@ import json
 
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec
+from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import EvaluateOptions
 from trainer.process import watchdog
@@ -30,11 +31,12 @@ def _evaluate(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
         choose.tpu_from_env(),
         options.startup_timeout_s,
     )
+    cache = for_strategy.compile_cache(options.compile_cache, choice).turn_on()
     # Native code that calls a TPU waits forever for one that does not answer.
     with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
         step = options.checkpoint or _step(evaluator.store, workdir, options.best)
-        with step_faults.named(config):
+        with step_faults.named(config), cache.in_use(repr(config.model)):
             return {"step": step, **evaluator.evaluate(step)}
 
 

@@ -11,13 +11,21 @@ from strategies.cluster.spec import ClusterSpec, Task
 from strategies.devices import gpus as gpus_lib
 from trainer.cli.options import LaunchOptions
 from trainer.launch import cluster_plan, cluster_size, task_flags
-from trainer.launch.child_process import Command
 from trainer.launch.ports import free_ports
 from trainer.launch.restart_policy import RestartPolicy
 from trainer.launch.supervisor import Supervisor
+from trainer.process import console
+from trainer.process.start.program import Program
+from trainer.process.start.starter import Starter
+from trainer.task import PRELOAD
 
 
-def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trainer") -> int:
+def run(
+    options: LaunchOptions,
+    trainer_args: Sequence[str],
+    module: str = "trainer",
+    preload: Sequence[str] = (PRELOAD,),
+) -> int:
     """Runs a cluster on this machine until it ends, and returns its exit code.
 
     0 when the run is complete, after however many restarts. Otherwise the code of the first task that
@@ -29,10 +37,19 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
       options: what to start.
       trainer_args: flags for every task.
       module: what each task runs, with `python -m`.
+      preload: what the warm process imports, see `process/start/starter.py`.
 
     Raises:
       InputError: this machine cannot run what the options ask for.
     """
+    starter = Starter(preload if options.warm else None, _report)
+    try:
+        return _run(options, trainer_args, module, starter)
+    finally:
+        starter.close()
+
+
+def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, starter: Starter) -> int:
     clusters = _plan(options)
     gpus = cluster_plan.share_gpus(
         clusters[0], options.devices_per_worker, gpus_lib.visible(os.environ)
@@ -42,10 +59,12 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
     where = f", workdir {created}" if created else ""
     print(f"launch: {cluster_plan.task_counts(clusters)} on this machine{where}", flush=True)
 
-    def commands_for(workers: Sequence[int]) -> dict[Task, Command]:
+    def programs_for(workers: Sequence[int]) -> dict[Task, Program]:
         shares = cluster_plan.shares_of_workers(gpus, workers)
         return {
-            cluster.task: Command(["-m", module, *args], cluster_plan.task_environ(cluster, shares))
+            cluster.task: Program(
+                module, args, cluster_plan.task_environ(cluster, shares), str(cluster.task)
+            )
             for cluster in _plan(dataclasses.replace(options, workers=len(workers)))
         }
 
@@ -55,9 +74,13 @@ def run(options: LaunchOptions, trainer_args: Sequence[str], module: str = "trai
     policy = RestartPolicy(options, fewer_workers, task_flags.value_of(args, "workdir"))
     tasks = [cluster.task for cluster in clusters]
     resume_flags = f"--workdir={created}" if created else ""
-    return Supervisor(options, tasks, commands_for, policy, resume_flags).supervise()
+    return Supervisor(options, tasks, programs_for, starter, policy, resume_flags).supervise()
 
 
 def _plan(options: LaunchOptions) -> list[ClusterSpec]:
     """The cluster of these options, on ports that are free now."""
     return cluster_plan.plan(options, free_ports(cluster_plan.num_tasks(options)))
+
+
+def _report(message: str) -> None:
+    console.print_line(f"launch: {message}")

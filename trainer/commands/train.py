@@ -4,6 +4,7 @@ from absl import logging
 
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec
+from strategies.devices import for_strategy
 from strategies.network import shared_secret
 from trainer.cli.options import TrainOptions
 from trainer.config import load as config_load
@@ -28,5 +29,6 @@ def run(options: TrainOptions, cluster: ClusterSpec, guardian: Guardian) -> int:
     )
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     batch_split.check_sync_mode(config, choice)
-    task = TaskContext(options, config, cluster, choice, secret, stop, guardian)
+    cache = for_strategy.compile_cache(options.compile_cache, choice).turn_on()
+    task = TaskContext(options, config, cluster, choice, cache, secret, stop, guardian)
     return task_run.run_evaluator(task) if cluster.is_evaluator else task_run.run_member(task)

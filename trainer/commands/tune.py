@@ -11,9 +11,11 @@ import pathlib
 from collections.abc import Callable
 
 from strategies.devices import gpus
+from strategies.devices.compile_cache import cache
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
 from strategies.network import shared_secret
 from trainer.cli.options import TuneOptions
+from trainer.cli.parser import parse_trainer_args
 from trainer.process import console
 from trainer.process.health import Health
 from trainer.process.signals import StopRequest
@@ -24,7 +26,6 @@ from trainer.tune.local import STARTUP_S, LocalTrials, local_slots
 from trainer.tune.machines.role import CLIENT, SweepCluster
 from trainer.tune.search.search import Search
 from trainer.tune.sweep import SweepSpec
-from trainer.tune.trials import compile_cache
 from trainer.tune.trials.trial import command
 
 
@@ -38,9 +39,10 @@ def run(options: TuneOptions) -> int:
     gpus.take_own_share(cluster.source)
     spec = SweepSpec.from_options(options)
     secret = shared_secret.read(options.secret_file)
+    cache.find(parse_trainer_args(options.trainer_args).compile_cache)  # As every trial does.
     slots = local_slots(options, cluster)
     stop = StopRequest()
-    with open_folder(options, spec.base.name, cluster) as workdir, compile_cache.shared():
+    with open_folder(options, spec.base.name, cluster) as workdir:
         trials = LocalTrials(options, workdir.path, slots, stop)
         if cluster.role == CLIENT:
             return run_client(spec, cluster, secret, trials)

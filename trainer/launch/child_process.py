@@ -1,35 +1,28 @@
 """How does `launch` start the process of a task, show its output and notice its end?
 
-Each process has a thread that shows its output and one that waits for its end. They decide nothing: the
-end is an event for the supervisor.
+Each process has a thread that starts it and waits for its end, and one that shows its output. They
+decide nothing: the end is an event for the supervisor.
 """
 
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from strategies.cluster.spec import Task
-from trainer.process import parent_death
-from trainer.process.child import StoppableChild
+from strategies.errors import EXIT_FAULT, os_reason
 from trainer.process.exit_record import ExitRecord, RecordFile
+from trainer.process.start.program import Program
+from trainer.process.start.starter import Starter
+from trainer.process.start.stoppable_child import StoppableChild
 
 _MAX_LINE_BYTES = 1 << 20
 _DRAIN_S = 2.0
 _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """How to start a task: the arguments for Python, and the environment."""
-
-    args: Sequence[str]
-    environ: Mapping[str, str]
 
 
 class TaskOutput:
@@ -51,15 +44,21 @@ class TaskOutput:
 
 
 class Process(StoppableChild):
-    """One start of a task. Start it from the main thread: the task ends with its starter's thread.
+    """One start of a task.
 
     Once the process has ended and its output is shown, `code` and `record` are set, and `put_event` is
     called with this object. If nobody reads stdout any more, it is called with SIGTERM.
     """
 
     def __init__(
-        self, task: Task, command: Command, output: TaskOutput, put_event: Callable[[Any], None]
+        self,
+        task: Task,
+        program: Program,
+        starter: Starter,
+        output: TaskOutput,
+        put_event: Callable[[Any], None],
     ):
+        super().__init__()
         self.task = task
         self.code: int
         self.record: ExitRecord | None = None
@@ -67,20 +66,10 @@ class Process(StoppableChild):
         self._last_line = ""
         self._output = output
         self._put_event = put_event
-        self._started_at = time.monotonic()
         self._record_file = RecordFile()
-        self._popen = subprocess.Popen(
-            [*parent_death.command_prefix(), sys.executable, *command.args],
-            env=self._record_file.name_in(command.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # The terminal's Ctrl-C reaches only the launcher.
-        )
-        super().__init__(self._popen)
-        reader = threading.Thread(target=self._show_output, daemon=True)
-        reader.start()
-        threading.Thread(target=self._wait_for_end, args=(reader,), daemon=True).start()
+        environ = self._record_file.name_in(program.environ)
+        program = dataclasses.replace(program, environ=environ)
+        threading.Thread(target=self._run, args=(program, starter), daemon=True).start()
 
     @property
     def blamed(self) -> Task | None:
@@ -92,22 +81,47 @@ class Process(StoppableChild):
         """Why it ended: what it reports, or else the last line of its output."""
         return self.record.message if self.record and self.record.message else self._last_line
 
-    def _show_output(self) -> None:
-        for line in _lines(self._popen.stdout):
-            self._last_line = line.strip() or self._last_line
-            try:
-                self._output.show(self.task, line)
-            except OSError:
-                self._put_event(signal.SIGTERM)
-                return
-
-    def _wait_for_end(self, reader: threading.Thread) -> None:
-        code = self._popen.wait()
-        self.lifetime_s = time.monotonic() - self._started_at
-        reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe open forever.
-        self.record = self._record_file.take(self._popen.pid, code)
-        self.code = code
+    def _run(self, program: Program, starter: Starter) -> None:
+        """The life of the process, in a thread that lasts as long: the task ends with its starter's."""
+        try:
+            self.code = self._start_and_wait(program, starter)
+        except OSError as error:
+            self.code, self._last_line = EXIT_FAULT, f"it could not be started: {os_reason(error)}"
         self._put_event(self)
+
+    def _start_and_wait(self, program: Program, starter: Starter) -> int:
+        """The exit code; negative for a signal, also for one that was sent before the start."""
+        started_at = time.monotonic()
+        ours, theirs = os.pipe()
+        try:
+            child = starter.start(program, theirs, self.is_given_up)
+        except OSError:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        if child is None:
+            os.close(ours)
+            assert self.ended_by
+            return -self.ended_by
+        self.set_child(child)
+        reader = threading.Thread(target=self._show_output, args=(ours,), daemon=True)
+        reader.start()
+        code = child.wait()
+        self.lifetime_s = time.monotonic() - started_at
+        reader.join(_DRAIN_S)  # A process that the task left behind may hold the pipe open forever.
+        self.record = self._record_file.take(child.pid, code)
+        return code
+
+    def _show_output(self, descriptor: int) -> None:
+        with open(descriptor, "rb") as output:
+            for line in _lines(output):
+                self._last_line = line.strip() or self._last_line
+                try:
+                    self._output.show(self.task, line)
+                except OSError:
+                    self._put_event(signal.SIGTERM)
+                    return
 
 
 def _lines(stream) -> Iterator[str]:

@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME
 from trainer.cli.options import LaunchOptions
-from trainer.launch.child_process import Command, Process, TaskOutput
+from trainer.launch.child_process import Process, TaskOutput
 from trainer.launch.event_loop import EventLoop
 from trainer.launch.exit_report import ExitReport, describe_end, is_loss
 from trainer.launch.restart_policy import RestartPolicy
 from trainer.launch.restarts import RestartBudget
 from trainer.process import console
+from trainer.process.start.program import Program
+from trainer.process.start.starter import Starter
 
 _EVALUATOR_S = 120.0  # It may still have checkpoints to evaluate when the leader ends.
 # A task that lost a peer reports it and ends; one that has not met its peers cannot.
@@ -30,7 +32,7 @@ _NOTICE_S = 5.0
 _SETTLED_S = 60.0  # A task that restarted alone and lived this long has made progress.
 _KILLED = (-signal.SIGTERM, -signal.SIGKILL)
 
-CommandsFor = Callable[[Sequence[int]], Mapping[Task, Command]]
+ProgramsFor = Callable[[Sequence[int]], Mapping[Task, Program]]
 
 
 class _Phase(enum.Enum):
@@ -47,8 +49,9 @@ class Supervisor:
     Args:
       options: the restarts of a single task, and the grace.
       tasks: of the complete cluster, its leader first.
-      commands_for: the command of each task of a cluster of the given workers, which are known by
+      programs_for: what each task of a cluster of the given workers runs. The workers are known by
         their indices in the complete cluster.
+      starter: starts the tasks.
       policy: whether a cluster that failed restarts, and with which workers.
       resume_flags: what a person adds to the command line to resume the run.
     """
@@ -57,13 +60,15 @@ class Supervisor:
         self,
         options: LaunchOptions,
         tasks: Sequence[Task],
-        commands_for: CommandsFor,
+        programs_for: ProgramsFor,
+        starter: Starter,
         policy: RestartPolicy,
         resume_flags: str,
     ):
         self._options = options
         self._leader = tasks[0]
-        self._commands_for = commands_for
+        self._programs_for = programs_for
+        self._starter = starter
         self._output = TaskOutput(tasks)
         self._loop = EventLoop(self._interrupt, self._note_end)
         self._report = ExitReport(resume_flags)
@@ -71,7 +76,7 @@ class Supervisor:
         self._phase = _Phase.PAUSED
         self._when_drained = self._restart_cluster
         self._single_budgets: dict[Task, RestartBudget] = {}  # Of the tasks that restarted alone.
-        self._commands: Mapping[Task, Command] = {}
+        self._programs: Mapping[Task, Program] = {}
         self._running: dict[Task, Process] = {}
 
     def supervise(self) -> int:
@@ -80,7 +85,7 @@ class Supervisor:
             try:
                 self._start_cluster()
                 self._loop.run_until(self._is_over)
-                return self._report.conclude(self._commands)
+                return self._report.conclude(self._programs)
             finally:
                 self._kill_all()  # Tasks run here only if this is left by an exception.
 
@@ -152,7 +157,7 @@ class Supervisor:
 
     def _start_cluster(self) -> None:
         """Starts all tasks of a cluster, but the evaluator only with the first cluster."""
-        is_first = not self._commands
+        is_first = not self._programs
         workers = self._policy.next_workers()
         self._enter(_Phase.RUNNING)
         self._report.start_cluster()
@@ -161,15 +166,17 @@ class Supervisor:
             for task, budget in self._single_budgets.items()
             if task.type == "evaluator"
         }
-        self._commands = self._commands_for(workers)
-        for task in self._commands:
+        self._programs = self._programs_for(workers)
+        for task in self._programs:
             if task.type != "evaluator" or is_first:
                 self._start(task)
         if (wait_s := self._policy.complete_in_s) is not None:
             self._loop.set_alarm("grow", wait_s, self._grow)
 
     def _start(self, task: Task) -> None:
-        self._running[task] = Process(task, self._commands[task], self._output, self._loop.put)
+        self._running[task] = Process(
+            task, self._programs[task], self._starter, self._output, self._loop.put
+        )
 
     def _drain(self, ask_after_s: float, when_drained: Callable[[], None]) -> None:
         self._enter(_Phase.DRAINING)
@@ -194,7 +201,7 @@ class Supervisor:
 
     def _restart_cluster(self) -> None:
         """After a failure, once no task of the cluster runs."""
-        process, blamed = self._report.first_failure(self._commands)
+        process, blamed = self._report.first_failure(self._programs)
         pause_s = self._policy.pause_before_restart(describe_end(process), blamed)
         if pause_s is None:
             self._stop()

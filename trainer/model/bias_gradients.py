@@ -1,7 +1,7 @@
 """Would TensorFlow mix up the gradients of a model's biases? `check` refuses such a model.
 
 On a CPU TensorFlow's oneDNN pass computes the gradient of a convolution's bias with that of its kernel.
-It finds the pair by the operation that both gradients come from, and ignores which of its outputs that is.
+It finds the pair by the operation that both gradients come from, and not by which of its outputs that is.
 Where several convolutions are stacked, as by `TimeDistributed`, their gradients are outputs of one
 operation, and a bias gets the gradient of another: which one differs from trace to trace.
 """

@@ -2,17 +2,17 @@
 
 The process writes one small JSON object to the file that its supervisor named in MUSTER_EXIT_RECORD: the
 exit code, its kind, the message, and the task that the end is blamed on. So no supervisor parses
-messages, and their wording can change freely.
+messages, and their wording can change freely. Our supervisors name a file in memory, which cannot outlive
+them.
 
 The exit code of the process decides, and the record explains it: a record that is missing, damaged,
 written by another process, or about another exit code counts as none.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Mapping
 
@@ -60,12 +60,12 @@ def accept_request() -> None:
 
 
 def write(record: ExitRecord) -> None:
-    """Gives the supervisor the record, whole, if it asked for one. The first record of a process stays.
+    """Gives the supervisor the record, if it asked for one. The first record of a process stays.
 
     Call it just before the end. It never raises: a process ends with its exit code even where its
     record cannot be written.
     """
-    if not _request or os.path.exists(_request.path):
+    if not _request:
         return
     values = {
         "format": _FORMAT,
@@ -75,44 +75,43 @@ def write(record: ExitRecord) -> None:
         "task": record.task and record.task.as_json(),
         "message": record.message[:_MAX_MESSAGE_CHARS],
     }
-    try:
-        fd, unnamed = tempfile.mkstemp(dir=os.path.dirname(_request.path))
-        with open(fd, "w") as file:
-            json.dump(values, file)
-        os.replace(unnamed, _request.path)
-    except OSError:
-        return  # The supervisor and its folder are gone, or the disk is full.
+    # The supervisor and its file are gone, or the disk is full.
+    with contextlib.suppress(OSError), open(_request.path, "ab") as file:
+        if not file.tell():
+            file.write(json.dumps(values).encode())
 
 
 class RecordFile:
-    """A supervisor's side: the file for the record of one start of a process."""
+    """A supervisor's side: the file for the record of one start of a process.
 
-    def __init__(self):
-        self._path = ""
-        try:
-            folder = tempfile.mkdtemp(prefix="muster-exit-")
-        except OSError:
-            return  # Without a record the process is supervised by its exit code.
-        self._path = os.path.join(folder, "record.json")
-        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+    It is a file in memory, which the process opens through the supervisor's entry in /proc. Where the
+    system has none, the process is supervised by its exit code alone.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+        with contextlib.suppress(AttributeError, OSError):
+            self._descriptor = os.memfd_create("exit-record")
+            self._close = weakref.finalize(self, os.close, self._descriptor)
 
     def name_in(self, environ: Mapping[str, str]) -> dict[str, str]:
         """This environment, with which to start the process, and the file's path in it."""
-        named = {VARIABLE: self._path} if self._path else {}
+        named = {}
+        if self._descriptor is not None:
+            named[VARIABLE] = f"/proc/{os.getpid()}/fd/{self._descriptor}"
         return {name: value for name, value in environ.items() if name != VARIABLE} | named
 
     def take(self, pid: int, exit_code: int) -> ExitRecord | None:
-        """The record of the process, which has ended with this code. The file is removed."""
-        if not self._path:
+        """The record of the process, which has ended with this code. It can be taken once."""
+        if self._descriptor is None:
             return None
+        text = os.pread(self._descriptor, _MAX_BYTES, 0)
+        self._descriptor = None
+        self._close()
         try:
-            with open(self._path, "rb") as file:
-                values = json.loads(file.read(_MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
+            return _parsed(json.loads(text), pid, exit_code)
+        except (ValueError, RecursionError):
             return None
-        finally:
-            self._remove()
-        return _parsed(values, pid, exit_code)
 
 
 def _parsed(values: object, pid: int, exit_code: int) -> ExitRecord | None:

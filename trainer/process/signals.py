@@ -10,7 +10,7 @@ Other files touch signals for one reason each:
 - `guardian.py`: the parent of a cluster's task passes both signals on to it, and ends a task that is
   blocked in native code and cannot receive them.
 - `launch/supervisor.py`: stops its tasks, which receive the signal here, and kills those that stay.
-- `tune/trials/process.py`: unblocks the signals in a trial's process, where `train` blocks them again.
+- `start/`: unblocks the signals in a process that it starts, where `train` blocks them again.
 - `parent_death.py`: has the kernel send a signal to a process whose parent died.
 - `__main__.py`: reports a Ctrl-C for commands without a `StopRequest`, like `evaluate` and `check`.
 """

@@ -4,6 +4,7 @@ import dataclasses
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.devices.compile_cache.cache import CompileCache
 from trainer.cli.options import TrainOptions
 from trainer.config.schema import ExperimentConfig
 from trainer.process.guardian import Guardian
@@ -18,6 +19,7 @@ class TaskContext:
     config: ExperimentConfig
     cluster: ClusterSpec
     choice: Choice
+    compile_cache: CompileCache
     secret: bytes
     stop: StopRequest
     guardian: Guardian

@@ -56,6 +56,11 @@ def run_evaluator(task: TaskContext, workdir: Workdir) -> int:
     """
     with watchdog.Watchdog(task.options.stall_timeout_s):
         evaluator = create_evaluator(task.options, task.choice, task.config, workdir)
+    with task.compile_cache.in_use(repr(task.config.model)):
+        return _follow(task, evaluator, workdir)
+
+
+def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
     writer, health = None, Health.from_env()
     last_step, last_time = _last_evaluated(workdir), time.monotonic()
     while not task.stop.requested:

@@ -22,7 +22,7 @@ def run_member(task: TaskContext) -> int:
         membership = _meet_peers(task, prepared.fingerprint)
         if not membership:
             return EXIT_DONE
-        with membership:
+        with membership, task.compile_cache.in_use(repr(task.config.model)):
             return Session(task, prepared, membership, workdir).run()
 
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from strategies.devices import gpus
 from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse_trainer_args
+from trainer.process import console
 from trainer.process.signals import StopRequest
+from trainer.process.start.starter import Starter
+from trainer.task import PRELOAD
 from trainer.tune.machines.role import SweepCluster
 from trainer.tune.search.trial_source import TrialSource
-from trainer.tune.trials.process import start_fork_server
 from trainer.tune.trials.runner import Runner
 from trainer.tune.trials.slots import Slot, make_slots
 from trainer.tune.trials.trial import Limits
@@ -51,8 +53,7 @@ class LocalTrials:
         """Starts the process from which trials are forked, which takes seconds, in the background."""
         self.folder, self.stop = folder, stop
         self._options, self._slots = options, slots
-        if slots:
-            start_fork_server()
+        self._starter = Starter((PRELOAD,) if slots and options.warm else None, _report)
 
     def run(
         self,
@@ -80,5 +81,11 @@ class LocalTrials:
         )
         config_args = (f"--config.{name}={text}" for name, text in (overrides or {}).items())
         args = *options.trainer_args, *config_args
-        runner = Runner(source, self.folder / "trials", self._slots, args, limits, on_poll)
+        runner = Runner(
+            source, self.folder / "trials", self._slots, args, limits, self._starter, on_poll
+        )
         runner.run(lambda: self.stop.requested)
+
+
+def _report(message: str) -> None:
+    console.print_line(f"tune: {message}")

@@ -8,6 +8,7 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
+from trainer.process.start.starter import Starter
 from trainer.tune.search.trial_source import TrialSource
 from trainer.tune.trials.process import wait_for_exit
 from trainer.tune.trials.slots import Slot
@@ -25,6 +26,7 @@ class Runner:
       slots: one trial at a time runs in each, on its share of the machine.
       trainer_args: flags of train for every trial.
       limits: those of every trial.
+      starter: starts the trials' processes.
       on_poll: called several times per second.
     """
 
@@ -35,9 +37,11 @@ class Runner:
         slots: Sequence[Slot],
         trainer_args: Sequence[str],
         limits: Limits,
+        starter: Starter,
         on_poll: Callable[[], None],
     ):
         self._source, self._folder, self._limits = source, folder, limits
+        self._starter = starter
         self._trainer_args, self._on_poll = trainer_args, on_poll
         self._free_slots = list(slots)
         self._trials: list[Trial] = []
@@ -69,8 +73,10 @@ class Runner:
 
     def _start_trials(self) -> None:
         while self._free_slots and (spec := self._source.ask(self._free_slots[0].name)):
-            slot, args = self._free_slots[0], self._trainer_args
-            self._trials.append(Trial(spec, self._folder, slot, args, self._limits))
+            slot = self._free_slots[0]
+            self._trials.append(
+                Trial(spec, self._folder, slot, self._trainer_args, self._limits, self._starter)
+            )
             self._free_slots.remove(slot)
 
     def _poll_trials(self) -> None:

@@ -11,18 +11,17 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 
-from strategies.errors import EXIT_DONE, EXIT_RESUME
+from strategies.errors import EXIT_DONE, EXIT_RESUME, os_reason
 from trainer.config.load import from_json
 from trainer.launch.restarts import RestartBudget
+from trainer.process.start.starter import Starter
 from trainer.tune.search.record import FAILED, STOPPED
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.trials.folder import TrialFolder
 from trainer.tune.trials.process import TrialProcess
 from trainer.tune.trials.slots import Slot
 
-# multiprocessing's exit code for a process that was killed together with its fork server.
-_UNKNOWN = 255
-_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM, _UNKNOWN)
+_RESUMABLE = (EXIT_RESUME, -signal.SIGKILL, -signal.SIGTERM)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +51,13 @@ class Trial:
         slot: Slot,
         trainer_args: Sequence[str],
         limits: Limits,
+        starter: Starter,
     ):
         self.id = spec.id
         self.slot = slot
         self.process: TrialProcess | None = None
         self._limits = limits
+        self._starter = starter
         self._folder = TrialFolder(folder, spec.id)
         self._restart_budget = RestartBudget(limits.max_restarts)
         self._seconds_before = 0.0  # Spent in earlier starts.
@@ -68,7 +69,7 @@ class Trial:
         config = from_json(json.dumps(spec.config))
         self._folder.prepare(config, spec.continues)
         args = [f"--config={self._folder.workdir.config}", f"--workdir={self._folder.path}"]
-        self._argv = command([*args, *trainer_args], spec.flags)
+        self._argv = command([*args, *trainer_args], spec.flags, starter.is_warm)
 
     @property
     def seconds(self) -> float:
@@ -116,11 +117,18 @@ class Trial:
                 return outcome  # It completed just before the sweep was killed.
             if now >= self._start_at:
                 self._started_at, self._log_size_at_start = now, self._folder.log_size()
-                self.process = TrialProcess(self._argv, self.slot, self._folder.log)
+                return self._start()
             return None
         if self.process.returncode is None:
             return self._check_time(self.process, now)
         return self._handle_exit(self.process, self.process.returncode)
+
+    def _start(self) -> Outcome | None:
+        try:
+            self.process = TrialProcess(self._starter, self._argv, self.slot, self._folder.log)
+        except OSError as error:
+            return self._failed(f"it could not be started: {os_reason(error)}")
+        return None
 
     def _check_time(self, process: TrialProcess, now: float) -> Outcome | None:
         limits = self._limits
@@ -153,12 +161,13 @@ class Trial:
         return Outcome(FAILED, latest.metrics, latest.step, latest.epoch, error, self.seconds)
 
 
-def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
+def command(args: Sequence[str], flags: Sequence[str], is_warm: bool = True) -> list[str]:
     """The trainer's command line for a trial. It begins with `launch` if the flags ask for a cluster.
 
     Args:
       args: flags of train for every trial.
       flags: flags of launch and train for this trial.
+      is_warm: whether its tasks, too, are forked from a warm process.
     """
     given = dict(flag.split("=", 1) for flag in flags)
     cluster: dict[str, str] = {
@@ -169,6 +178,8 @@ def command(args: Sequence[str], flags: Sequence[str]) -> list[str]:
     if cluster.get("--workers", "1") == "1" and cluster.get("--ps", "0") == "0":
         return train_args if devices == "1" else [*train_args, f"--devices={devices}"]
     cluster = {"--workers": "1", **cluster, "--devices_per_worker": devices}
+    if not is_warm:
+        cluster["--warm"] = "false"
     return ["launch", *(f"{name}={value}" for name, value in cluster.items()), "--", *train_args]
 
 

@@ -33,7 +33,8 @@ def _cluster(task="worker", index=0, **jobs):
 
 
 def test_a_single_machine_is_ready_and_nothing_is_written(tmp_path):
-    exit_code, parts, output = _check(tmp_path, "--devices=2", f"--workdir={tmp_path / 'run'}")
+    flags = (f"--workdir={tmp_path / 'run'}", f"--compile_cache={tmp_path / 'cache'}")
+    exit_code, parts, output = _check(tmp_path, "--devices=2", *flags)
     assert exit_code == 0
     versions = parts.pop("packages")
     description = parts.pop("data")
@@ -44,6 +45,7 @@ def test_a_single_machine_is_ready_and_nothing_is_written(tmp_path):
             "ok", "mirrored: TF_CONFIG names no cluster, so the devices here train together",
         ),
         "devices": ("ok", "CPU:0, CPU:0"),
+        "compiled": ("ok", f"{tmp_path / 'cache'}: 0 programs, 0.0 MB"),
         "batches": ("ok", "64 examples per step = 2 x 32"),
         "workdir": ("ok", f"{tmp_path / 'run'}: would be created"),
         "peers": ("ok", "none: this is a single task"),
@@ -52,6 +54,19 @@ def test_a_single_machine_is_ready_and_nothing_is_written(tmp_path):
     assert description[0] == "ok" and "1,797 real handwritten digits" in description[1]
     assert output.endswith("\n\nready: `train` would start\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_compiled_programs_that_others_can_write_to_is_wrong(tmp_path, monkeypatch):
+    folder = tmp_path / "muster" / "xla"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    exit_code, parts, _ = _check(tmp_path, f"--compile_cache={folder}")
+    assert exit_code == 2 and parts["compiled"][0] == "WRONG"
+    assert f"Received: {str(folder)!r}; others can write to {folder}" in parts["compiled"][1]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # The default is not worth an error.
+    exit_code, parts, _ = _check(tmp_path)
+    warning = f"warning: off: others can write to {folder}; `chmod go-w` it"
+    assert exit_code == 0 and parts["compiled"] == ("ok", warning)
 
 
 def test_public_addresses_and_a_missing_secret_are_reported(tmp_path):
@@ -86,8 +101,8 @@ def test_one_run_finds_every_mistake_and_marks_what_it_could_not_check(tmp_path)
     exit_code, parts, output = _check(tmp_path, "--config=digit_dense", tf_config="{")
     assert exit_code == 2
     assert {name: sign for name, (sign, _) in parts.items()} == {
-        "config": "WRONG", "cluster": "WRONG", "strategy": "?", "devices": "?", "batches": "?",
-        "data": "?", "workdir": "?", "peers": "?", "packages": "ok",
+        "config": "WRONG", "cluster": "WRONG", "strategy": "?", "devices": "?", "compiled": "?",
+        "batches": "?", "data": "?", "workdir": "?", "peers": "?", "packages": "ok",
     }  # fmt: skip
     assert "did you mean digits_dense?" in parts["config"][1]
     assert parts["cluster"][1].startswith("TF_CONFIG: must be JSON, but ")

@@ -86,7 +86,7 @@ import json, sys
 from trainer.commands import launch
 from trainer.cli.options import LaunchOptions
 options, args = json.loads(sys.argv[1])
-sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in"))
+sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in", preload=()))
 """
 
 
@@ -385,7 +385,7 @@ def test_when_a_task_dies_all_restart_on_new_ports(start, tmp_path, death, how):
     launched = start(*scripts, "--workdir=d")
     assert launched.ends() == 0
     assert (
-        f"launch: worker 1 {how}; restart 1 of 3 in 0.5 s: all tasks restart from the "
+        f"launch: worker 1 {how}; restart 1 of 3 in 0.1 s: all tasks restart from the "
         "checkpoint of step 40"
     ) in launched.said
     for index in (0, 1):
@@ -422,11 +422,11 @@ def test_a_new_checkpoint_renews_the_restarts(start):
     assert launched.ends() == 0
     told = [line for line in launched.said if "; restart" in line]
     assert [re.search(r"restart (.*) s:.* (\d)$", line).groups() for line in told] == [
-        ("1 of 2 in 0.5", "1"),
-        ("1 of 2 in 0.5", "2"),
-        ("1 of 2 in 0.5", "3"),
-        ("2 of 2 in 1", "3"),
-        ("1 of 2 in 0.5", "5"),
+        ("1 of 2 in 0.1", "1"),
+        ("1 of 2 in 0.1", "2"),
+        ("1 of 2 in 0.1", "3"),
+        ("2 of 2 in 0.5", "3"),
+        ("1 of 2 in 0.1", "5"),
     ]
 
 
@@ -476,7 +476,7 @@ def test_a_signal_after_a_restart_stops_the_run_like_one_before(start, tmp_path,
 
 def test_a_signal_in_the_pause_before_a_restart_stops_at_once(start, tmp_path):
     launched = start("--worker0=die()", "--workdir=d", workers=1)
-    launched.says("restart 3 of 3 in 2 s")
+    launched.says("restart 3 of 3 in 2.5 s")
     launched.process.send_signal(signal.SIGTERM)
     assert launched.ends() == 75
     assert starts(tmp_path, "worker0") == 3
@@ -516,7 +516,7 @@ def test_a_worker_with_parameter_servers_restarts_alone_at_its_address(start, tm
         ps=1,
     )
     launched.says(
-        "worker 1 was killed by SIGKILL; restart 1 of 3 in 0.5 s: only this task restarts"
+        "worker 1 was killed by SIGKILL; restart 1 of 3 in 0.1 s: only this task restarts"
     )
     assert launched.ends() == 0
     before, after = tf_configs(launched, "worker 1")
@@ -566,7 +566,7 @@ def test_all_tasks_restart_after_a_lost_chief_or_server(start, tmp_path, lost, o
     )
     assert launched.ends() == 0
     name = f"{lost[:-1]} 0"
-    assert f"launch: {name} was killed by SIGKILL; restart 1 of 3 in 0.5 s" in "\n".join(
+    assert f"launch: {name} was killed by SIGKILL; restart 1 of 3 in 0.1 s" in "\n".join(
         launched.said
     )
     assert {starts(tmp_path, task) for task in ("chief0", "worker0", "worker1", "ps0")} == {2}

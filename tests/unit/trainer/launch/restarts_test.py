@@ -3,15 +3,17 @@
 import itertools
 import time
 
+import pytest
+
 from trainer.launch.restarts import RestartBudget, WorkerRoster
 
 
-def test_pauses_double_up_to_ten_seconds_and_are_reset_by_progress():
+def test_pauses_grow_five_times_up_to_ten_seconds_and_are_reset_by_progress():
     budget = RestartBudget(7)
     pauses = [budget.pause_s for _ in itertools.takewhile(bool, iter(budget.spend, None))]
-    assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
+    assert pauses == pytest.approx([0.1, 0.5, 2.5, 10, 10, 10, 10])
     budget.renew()
-    assert budget.spend() and budget.pause_s == 0.5
+    assert budget.spend() and budget.pause_s == 0.1
 
 
 def test_without_restarts_none_can_be_spent():

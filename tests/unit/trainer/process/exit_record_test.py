@@ -63,7 +63,6 @@ def test_the_file_holds_the_documented_format():
         "task": ["worker", 1],
         "message": "no answer",
     }
-    assert os.listdir(path_of(file).parent) == ["record.json"]
 
 
 @pytest.mark.parametrize(
@@ -177,23 +176,36 @@ def test_a_damaged_record_or_one_of_another_process_counts_as_none(text, expecte
     assert file.take(pid=7, exit_code=75) == expected
 
 
-def test_the_file_is_gone_once_it_was_read_or_is_dropped():
+def test_a_file_on_a_disk_is_written_too(tmp_path):
+    """As a container's supervisor names one."""
+    path = tmp_path / "record.json"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), exit_record.VARIABLE: str(path)}
+    script = ACCEPT + LOST + LOST
+    subprocess.run([sys.executable, "-c", script], env=environ, check=True, timeout=30)
+    assert json.loads(path.read_text())["message"] == "no answer"
+
+
+def test_a_record_is_taken_once_and_leaves_no_descriptor():
+    before = os.listdir("/proc/self/fd")
     read, dropped = RecordFile(), RecordFile()
-    folders = [path_of(file).parent for file in (read, dropped)]
-    assert all(folder.is_dir() for folder in folders)
-    assert read.take(1, 0) is None
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 2
+    path_of(read).write_text(json.dumps(GOOD))
+    assert read.take(7, 75) == ExitRecord(75, "x")
+    assert read.take(7, 75) is None
     del dropped
-    assert not any(folder.exists() for folder in folders)
+    assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_record_that_cannot_be_written_does_not_change_the_end():
-    file = RecordFile()
-    os.rmdir(path_of(file).parent)
-    assert run(LOST + "os._exit(75)", file)[::2] == (75, None)
+@pytest.mark.parametrize("path", ["/nonexistent/record", "/proc/1/fd/99999", "/dev/full"])
+def test_a_record_that_cannot_be_written_does_not_change_the_end(path):
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), exit_record.VARIABLE: path}
+    command = [sys.executable, "-c", ACCEPT + LOST + "os._exit(75)"]
+    done = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=30)
+    assert (done.returncode, done.stderr) == (75, b"")
 
 
-def test_without_a_folder_for_the_file_the_process_is_started_without_a_request(monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+def test_without_files_in_memory_the_process_is_started_without_a_request(monkeypatch):
+    monkeypatch.delattr("os.memfd_create")
     file = RecordFile()
     assert file.name_in({"A": "1", exit_record.VARIABLE: "/other"}) == {"A": "1"}
     assert file.take(1, 75) is None

@@ -4,6 +4,7 @@ import pytest
 
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec, Task
+from strategies.devices.compile_cache.cache import CompileCache
 from trainer.cli import parser
 from trainer.config import load as config_load
 from trainer.task import prepare
@@ -17,7 +18,9 @@ PS_JOBS = {"chief": ("a:1",), "worker": ("b:1", "c:1"), "ps": ("d:1",)}
 def _task(*flags, cluster=SINGLE):
     options = parser.parse(["train", *flags])
     config = config_load.resolve(options.config, options.overrides)
-    return TaskContext(options, config, cluster, choose.choose(cluster), b"", None, None)
+    return TaskContext(
+        options, config, cluster, choose.choose(cluster), CompileCache(), b"", None, None
+    )
 
 
 @pytest.fixture

@@ -38,6 +38,14 @@ def test_a_trial_uses_launch_if_its_flags_ask_for_a_cluster(flags, expected):
     cli_parser.parse(args)
 
 
+def test_the_tasks_of_a_trial_are_forked_only_if_trials_are():
+    one, several = (), ("--workers=2",)
+    assert trial.command(ARGS, one, is_warm=False) == ARGS
+    args = trial.command(ARGS, several, is_warm=False)
+    assert "--warm=false" in args and "--warm=false" not in trial.command(ARGS, several)
+    assert not cli_parser.parse(args).warm
+
+
 @pytest.mark.parametrize(
     "code, message, last_line, expected",
     [

@@ -1,0 +1,1 @@
+"""How does a run avoid compiling the same program again?"""

@@ -1,0 +1,1 @@
+"""How does a process start others, quickly and under its control?"""
