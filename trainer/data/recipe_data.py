@@ -155,7 +155,7 @@ def _array(recipe: Recipe, what: str, values: Any) -> np.ndarray:
         array = values if isinstance(values, np.ndarray) else np.asarray(values)
     except (ValueError, TypeError) as error:
         raise _error(recipe, f"must return an array as {what}", f"{error}") from None
-    if array.dtype.kind not in _KINDS or not array.ndim:
+    if array.dtype.kind not in _KINDS or not array.ndim or 0 in array.shape[1:]:
         rule = f"must return an array of numbers or text, one row per example, as {what}"
         raise _error(recipe, rule, f"{array.dtype} {list(array.shape)}")
     if array.dtype.kind != "f" or array.dtype.itemsize == 4:

@@ -11,7 +11,7 @@ from trainer.config import user_code
 from trainer.config.fields import ConfigError
 from trainer.config.recipes import Recipe
 from trainer.data.dataset import Dataset, Split
-from trainer.model import heads
+from trainer.model import bias_gradients, heads
 from trainer.model.step import TrainingProgram
 
 _OWN_STEP = ("train_step", "compute_loss", "compute_metrics")
@@ -120,6 +120,8 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
         )
     written = graph.as_graph_def()
     nodes = [written.node, *(function.node_def for function in written.library.function)]
+    for part in nodes:
+        bias_gradients.check(part)
     kinds = {node.op for part in nodes for node in part} - {"RandomIndexShuffle"}
     if drawn := sorted(kind for kind in kinds if kind.startswith(_STATEFUL_DRAWS)):
         raise ConfigError(

@@ -162,3 +162,8 @@ def test_data_from_the_global_generators_is_the_same_again(load):
     made = "{'train': (np.random.normal(size=(6, 2)), y), 'test': (x, y)}"
     assert load(made).fingerprint == load(made).fingerprint
     assert load(made).fingerprint != load(made, **{"train.seed": "1"}).fingerprint
+
+
+def test_examples_without_a_number_are_refused(load):
+    with pytest.raises(DataError, match=r"as train targets. Received: float64 \[6, 0\]"):
+        load("{'train': (x, np.zeros((6, 0))), 'test': (x, y)}")

@@ -431,6 +431,13 @@ def test_modules_beside_the_recipe_are_imported_and_fingerprinted(tmp_path):
             "metrics whose results are numbers. Received: a str from text; ",
         ),
         (
+            "def get_model(config, data):\n    x = keras.Input((4,))\n"
+            "    pictures = layers.Reshape((2, 2, 1, 1))(x)\n"
+            "    conv = layers.TimeDistributed(layers.Conv2D(2, 1))(pictures)\n"
+            "    return keras.Model(x, layers.Dense(3)(layers.Flatten()(conv)))",
+            "outputs are not stacked, as by TimeDistributed: TensorFlow's oneDNN would mix up the ",
+        ),
+        (
             _MODEL + "def get_loss(config): return ['mse', 'mse']",
             "`get_loss` must have one entry for each output of the model, 'the only one'. Received: 2; ",
         ),

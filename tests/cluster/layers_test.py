@@ -1,0 +1,88 @@
+"""Do Keras's layers, custom ones and nested models end with the same bits in every layout of replicas?
+
+`tests/recipes/all_layers.py` has a net for each kind of input, with all layers that take it side by side.
+They train for six steps of 16 examples, on 36 examples: the last batch of an epoch has four.
+"""
+
+import functools
+import signal
+
+import pytest
+
+from tests.cluster import cluster
+from tests.cluster.parity_test import LAYOUTS
+from tests.paths import ROOT
+
+RECIPE = ROOT / "tests" / "recipes" / "all_layers.py"
+SHORT = ("text", "film")
+NETS = ("text", "film", "numbers", "words", "image", "line")
+OTHERS = ("2 devices", "2 workers", "2 ps and worker")
+PATIENCE_S = 600.0  # Of nets with thirty kinds of layers, traced in four blocks.
+
+
+def _each(nets_and_more):
+    """The cases of a test, of which only the quick ones are for the short version."""
+    return [
+        pytest.param(*case, marks=[] if is_short else [pytest.mark.long])
+        for case, is_short in nets_and_more
+    ]
+
+
+def _flags(net):
+    return f"--config={RECIPE}", f"--config.name={net}"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The finished run of a net in a layout, run at the first use."""
+
+    @functools.cache
+    def once(net, layout):
+        workdir = tmp_path_factory.mktemp("run") / "workdir"
+        _, start = LAYOUTS[layout]
+        return cluster.finished(start(workdir, *_flags(net)), workdir, PATIENCE_S)
+
+    return once
+
+
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize(
+    "net, layout",
+    _each(
+        ((net, layout), net in SHORT and layout == "2 workers") for net in NETS for layout in OTHERS
+    ),
+)
+def test_every_layout_ends_with_the_bits_of_one_device(net, layout, run):
+    single, other = run(net, "1 device").summary, run(net, layout).summary
+    assert other["steps"] == single["steps"] == 6
+    assert other["weights_sha256"] == single["weights_sha256"]
+    assert other["test_loss"] == single["test_loss"]
+
+
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize(
+    "net, threads", _each(((net, n), False) for net in NETS for n in (1, 2, 4))
+)
+def test_the_number_of_threads_changes_no_bit(net, threads, run, tmp_path):
+    flags = [*cluster.TRAINER, *_flags(net), f"--workdir={tmp_path}"]
+    environ = {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": str(threads)}
+    done = cluster.finished(cluster.Process(flags, environ), tmp_path, PATIENCE_S)
+    assert done.summary["weights_sha256"] == run(net, "1 device").summary["weights_sha256"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2000)
+@pytest.mark.parametrize("net", NETS)
+def test_a_killed_run_resumes_to_the_same_bits_on_two_devices(net, run, tmp_path):
+    flags = (*_flags(net), "--config.train.checkpoint_every_steps=1")
+    with cluster.training(tmp_path, *flags) as process:
+        process.await_line("train      | step       3", PATIENCE_S)
+        process.send(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "summary.json").exists()
+    resumed = cluster.finished(
+        cluster.training(tmp_path, *flags, "--devices=2"), tmp_path, PATIENCE_S
+    )
+    assert "resuming at step" in resumed.screen
+    single = run(net, "1 device")
+    assert resumed.summary["weights_sha256"] == single.summary["weights_sha256"]
