@@ -117,8 +117,8 @@ def test_a_missing_recipe_is_one_line_and_exit_code_2(tmp_path):
     assert _error(done) == (
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"digit_dense"; did you mean digits_dense? The recipes are dense_100, digits_dense, '
-        "digits_sweep, "
-        "linear_100, mnist_dense, mnist_dense_ps, relu_regression."
+        "digits_gru, digits_pairs, digits_sweep, digits_vit, "
+        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, relu_regression."
     )
     assert list(tmp_path.iterdir()) == []
 
