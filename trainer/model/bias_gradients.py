@@ -22,17 +22,16 @@ def check(nodes: Iterable, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError where the nodes of a step's graph are such that biases would be mixed up."""
     if environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         return
-    nodes = list(nodes)
     places = {_BIAS_GRADIENT: 0, **_KERNEL_GRADIENTS}
     outputs: dict[str, set[str]] = {}
-    biases = set()
+    sources: dict[str, set[str]] = {"bias": set(), "kernel": set()}
     for node in nodes:
         if node.op in places:
             gradient = node.input[places[node.op]]
             source = gradient.partition(":")[0]
             outputs.setdefault(source, set()).add(gradient)
-            biases |= {source} if node.op == _BIAS_GRADIENT else set()
-    if any(len(outputs[source]) > 1 for source in biases):
+            sources["bias" if node.op == _BIAS_GRADIENT else "kernel"].add(source)
+    if any(len(outputs[source]) > 1 for source in sources["bias"] & sources["kernel"]):
         raise ConfigError(
             "`get_model` must return a model whose convolutions' outputs are not stacked, as by "
             "TimeDistributed: TensorFlow's oneDNN would mix up the gradients of their biases. Received: "

@@ -563,3 +563,20 @@ def test_truth_values_are_two_classes(built):
     zeros = np.zeros((2, 4), np.float32), np.array([True, False]), np.ones(2, np.float32)
     means = program.means(np.asarray(program.sums(program.initial_weights(), zeros), np.float64))
     assert means["loss"] == pytest.approx(np.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "layers.SimpleRNN(2, unroll=True)(layers.Reshape((4, 1))(x))",  # Its biases have no kernels.
+        "layers.Conv1D(2, 2)(layers.Reshape((4, 1))(x))",
+        "keras.ops.concatenate([layers.Conv1D(2, 2)(x[:, :, None]) for _ in range(3)], 1)",
+        "layers.TimeDistributed(layers.Conv2D(2, 1, use_bias=False))(layers.Reshape((2, 2, 1, 1))(x))",
+    ],
+)
+def test_biases_that_tensorflow_does_not_mix_up_are_accepted(built, layer):
+    lines = (
+        "def get_model(config, data):\n    x = keras.Input((4,))\n"
+        f"    return keras.Model(x, layers.Dense(3)(layers.Flatten()({layer})))"
+    )
+    assert built(lines).program.metric_names == ["loss", "accuracy"]
