@@ -14,7 +14,7 @@ from tests.cluster.parity_test import LAYOUTS
 from tests.paths import ROOT
 
 RECIPE = ROOT / "tests" / "recipes" / "all_layers.py"
-SHORT = ("text", "film")
+SHORT = ("text",)
 NETS = ("text", "film", "numbers", "words", "image", "line")
 OTHERS = ("2 devices", "2 workers", "2 ps and worker")
 PATIENCE_S = 600.0  # Of nets with thirty kinds of layers, traced in four blocks.

@@ -1,7 +1,12 @@
 """Is TensorFlow imported without scikit-learn, which can still be imported afterwards?"""
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from strategies import tensorflow_import
 
 _SCRIPT = """
 import sys
@@ -25,3 +30,12 @@ def test_scikit_learn_is_not_imported_until_it_is_imported_explicitly():
     first, second = done.stdout.splitlines()
     assert first == "False"
     assert abs(float(second.split()[1]) - 2) < 1e-12
+
+
+def test_garbage_is_collected_again_after_an_import_and_one_that_fails():
+    with tensorflow_import.quietly():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), tensorflow_import.quietly():
+        raise ImportError("no")
+    assert gc.isenabled()

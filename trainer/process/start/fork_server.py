@@ -75,7 +75,6 @@ def _close_all_but(kept: int) -> None:
 
 def _serve(starter: int, channel: socket.socket) -> NoReturn:
     """Forks a process for each request, until the starter closes the channel."""
-    gc.collect()
     gc.freeze()  # So that a collection does not write to the pages that the processes share.
     while True:
         data, descriptors, _, _ = socket.recv_fds(channel, 16, 2)
