@@ -57,7 +57,7 @@ class DataConfig:
     placement: str = option(
         "auto",
         "resident: keep all examples on the device; stream: read them through tf.data; auto: resident if "
-        "they fit",
+        "they fit. Those that a recipe's `augment` changes are always sent with each loop",
         choices=("auto", "resident", "stream"),
     )
     shuffle: bool = option(True, "use a new order of the examples in each epoch")
