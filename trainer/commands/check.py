@@ -25,6 +25,7 @@ from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, recipe_data, registry
+from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.storage import locate
 from trainer.training import batch_split
@@ -128,8 +129,14 @@ class _Check:
         config = self._known(self._config, "config")
         if not recipe_data.brings_data(config):
             return registry.describe(config.data)
+        return self._recipes_data.description
+
+    @functools.cached_property
+    def _recipes_data(self) -> Dataset:
+        """The data of a recipe with functions of its own, which may take long to make."""
+        config = self._known(self._config, "config")
         self._known(self._devices, "devices")  # TensorFlow must have found them.
-        return recipe_data.load(config).description
+        return recipe_data.load(config)
 
     def applies(self, part: str) -> bool:
         """Whether there is such a part. Only a recipe with a model of its own has some."""
@@ -145,10 +152,8 @@ class _Check:
 
     def augment(self) -> str:
         config = self._known(self._config, "config")
-        self._known(self._devices, "devices")
-        found = augment.of(
-            recipe_data.recipe_of(config), recipe_data.load(config).train, config.train.seed
-        )
+        split = self._recipes_data.train
+        found = augment.of(recipe_data.recipe_of(config), split, config.train.seed)
         assert found is not None  # As `applies` says.
         return f"{found.description}; {1e6 * found.check():.0f} µs for each example"
 
@@ -156,10 +161,10 @@ class _Check:
         config = self._known(self._config, "config")
         recipe = recipe_data.recipe_of(config)
         assert recipe is not None  # As `applies` says.
-        self._known(self._devices, "devices")
+        dataset = self._recipes_data
         from trainer.model import user_model  # It imports TensorFlow.
 
-        own = user_model.build(recipe, config, recipe_data.load(config))
+        own = user_model.build(recipe, config, dataset)
         weights = sum(weight.size for weight in own.program.initial_weights())
         metrics = ", ".join(own.program.metric_names)
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
