@@ -29,8 +29,9 @@ from strategies import tensorflow_import
 from strategies.cluster.spec import ClusterSpec, Task
 from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
+from trainer.process.start.child import Child
 from trainer.process.start.program import Program
-from trainer.process.start.starter import Child, Starter
+from trainer.process.start.starter import Starter
 from trainer.task import PRELOAD
 
 PATIENCE_S = 120.0  # For what takes 15 s on an idle machine.

@@ -119,7 +119,7 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
             "keras.random.SeedGenerator."
         )
     written = graph.as_graph_def()
-    nodes = [written.node, *(function.node_def for function in written.library.function)]
+    nodes = [written.node, *(function.node_def for function in _called_functions(written))]
     for part in nodes:
         bias_gradients.check(part)
     kinds = {node.op for part in nodes for node in part} - {"RandomIndexShuffle"}
@@ -128,3 +128,9 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
             "`get_model` must return a model that draws random numbers from seeds of its own. Received: "
             f"one with {', '.join(drawn)}; use keras.random with a keras.random.SeedGenerator."
         )
+
+
+def _called_functions(graph_def) -> list:
+    """The functions that the nodes of a GraphDef call."""
+    fields = {field.name: value for field, value in graph_def.ListFields()}
+    return list(fields["library"].function) if "library" in fields else []

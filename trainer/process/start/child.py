@@ -68,7 +68,10 @@ class ForkedChild:
         self.send_signal(signal.SIGKILL)
 
 
-def wait_for_any(children: Sequence[ForkedChild | subprocess.Popen], timeout_s: float) -> None:
+Child = ForkedChild | subprocess.Popen
+
+
+def wait_for_any(children: Sequence[Child], timeout_s: float) -> None:
     """Returns when one of these children of this process has ended, or after `timeout_s`.
 
     Call it from the only thread that asks for their exit codes.

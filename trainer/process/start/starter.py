@@ -3,18 +3,15 @@
 Where the warm process fails, it says so once, and starts all further ones anew.
 """
 
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 
 from strategies.errors import os_reason
 from trainer.process.start import cold_start
-from trainer.process.start.child import ForkedChild
+from trainer.process.start.child import Child
 from trainer.process.start.program import Program
 from trainer.process.start.warm_process import WarmProcess
-
-Child = ForkedChild | subprocess.Popen
 
 
 class Starter:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 
-from trainer.process.start.starter import Child
+from trainer.process.start.child import Child
 
 
 class StoppableChild:

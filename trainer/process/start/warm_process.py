@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from trainer.process.start import fork_server, origin
-from trainer.process.start.child import ForkedChild
+from trainer.process.start.child import Child, ForkedChild
 from trainer.process.start.program import Program
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -61,7 +61,7 @@ class WarmProcess:
         with theirs, _adopting_orphans():
             if origin.is_forked():
                 # This process is warm itself, and has no threads yet.
-                self._process: ForkedChild | subprocess.Popen = fork_server.fork(theirs)
+                self._process: Child = fork_server.fork(theirs)
                 self._environ = origin.environ_at_import()
             else:
                 self._environ = dict(os.environ)

@@ -210,7 +210,6 @@ def test_several_threads_start_programs_at_once(warm):
 
 
 def test_the_warm_process_has_imported_what_it_was_asked_to(tmp_path):
-    (tmp_path / "slow.py").write_text("import time; time.sleep(.5)")
     starter = Starter(("wave",), print)
     with contextlib.closing(starter):
         ours, theirs = os.pipe()
