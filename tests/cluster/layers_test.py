@@ -4,13 +4,9 @@
 They train for six steps of 16 examples, on 36 examples: the last batch of an epoch has four.
 """
 
-import functools
-import signal
-
 import pytest
 
-from tests.cluster import cluster
-from tests.cluster.parity_test import LAYOUTS
+from tests.cluster import cluster, own_models
 from tests.paths import ROOT
 
 RECIPE = ROOT / "tests" / "recipes" / "all_layers.py"
@@ -35,14 +31,7 @@ def _flags(net):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The finished run of a net in a layout, run at the first use."""
-
-    @functools.cache
-    def once(net, layout):
-        workdir = tmp_path_factory.mktemp("run") / "workdir"
-        _, start = LAYOUTS[layout]
-        return cluster.finished(start(workdir, *_flags(net)), workdir, PATIENCE_S)
-
-    return once
+    return own_models.runner(tmp_path_factory, _flags, PATIENCE_S)
 
 
 @pytest.mark.timeout(2000)
@@ -53,10 +42,7 @@ def run(tmp_path_factory):
     ),
 )
 def test_every_layout_ends_with_the_bits_of_one_device(net, layout, run):
-    single, other = run(net, "1 device").summary, run(net, layout).summary
-    assert other["steps"] == single["steps"] == 6
-    assert other["weights_sha256"] == single["weights_sha256"]
-    assert other["test_loss"] == single["test_loss"]
+    own_models.assert_same_bits(run(net, layout), run(net, "1 device"))
 
 
 @pytest.mark.timeout(2000)
@@ -74,15 +60,6 @@ def test_the_number_of_threads_changes_no_bit(net, threads, run, tmp_path):
 @pytest.mark.timeout(2000)
 @pytest.mark.parametrize("net", NETS)
 def test_a_killed_run_resumes_to_the_same_bits_on_two_devices(net, run, tmp_path):
-    flags = (*_flags(net), "--config.train.checkpoint_every_steps=1")
-    with cluster.training(tmp_path, *flags) as process:
-        process.await_line("train      | step       3", PATIENCE_S)
-        process.send(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "summary.json").exists()
-    resumed = cluster.finished(
-        cluster.training(tmp_path, *flags, "--devices=2"), tmp_path, PATIENCE_S
-    )
-    assert "resuming at step" in resumed.screen
+    resumed = own_models.killed_and_resumed(tmp_path, _flags(net), PATIENCE_S)
     single = run(net, "1 device")
     assert resumed.summary["weights_sha256"] == single.summary["weights_sha256"]

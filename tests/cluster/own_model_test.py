@@ -5,14 +5,12 @@ precision, and one with two inputs and two outputs. They train for six steps of 
 examples: the last batch of an epoch has 10.
 """
 
-import functools
 import json
 import shutil
-import signal
 
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, own_models
 from tests.cluster.parity_test import LAYOUTS
 from tests.paths import ROOT
 
@@ -25,14 +23,7 @@ FURTHER = ("2 separate devices", "2 workers of 2 devices", "2 workers through Te
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The finished run of a recipe in a layout, run at the first use."""
-
-    @functools.cache
-    def once(recipe, layout, *more):
-        workdir = tmp_path_factory.mktemp("run") / "workdir"
-        _, start = LAYOUTS[layout]
-        return cluster.finished(start(workdir, f"--config={RECIPES[recipe]}", *more), workdir)
-
-    return once
+    return own_models.runner(tmp_path_factory, lambda recipe: [f"--config={RECIPES[recipe]}"])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -40,10 +31,7 @@ def run(tmp_path_factory):
     "layout", [*OTHERS, *(pytest.param(one, marks=pytest.mark.long) for one in FURTHER)]
 )
 def test_every_layout_ends_with_the_bits_of_one_device(recipe, layout, run):
-    single, other = run(recipe, "1 device").summary, run(recipe, layout).summary
-    assert other["steps"] == single["steps"] == 6
-    assert other["weights_sha256"] == single["weights_sha256"]
-    assert other["test_loss"] == single["test_loss"]
+    own_models.assert_same_bits(run(recipe, layout), run(recipe, "1 device"))
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(4, marks=pytest.mark.long)])
@@ -57,14 +45,7 @@ def test_the_number_of_threads_changes_no_bit(threads, run, tmp_path):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_killed_run_resumes_to_the_same_bits_as_another_layout(recipe, run, tmp_path):
-    flags = [f"--config={RECIPES[recipe]}", "--config.train.checkpoint_every_steps=1"]
-    with cluster.training(tmp_path, *flags) as process:
-        process.await_line("train      | step       3")
-        process.send(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "summary.json").exists()
-    resumed = cluster.finished(cluster.training(tmp_path, *flags, "--devices=2"), tmp_path)
-    assert "resuming at step" in resumed.screen
+    resumed = own_models.killed_and_resumed(tmp_path, [f"--config={RECIPES[recipe]}"])
     single = run(recipe, "1 device")
     assert resumed.summary["weights_sha256"] == single.summary["weights_sha256"]
 

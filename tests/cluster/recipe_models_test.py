@@ -4,13 +4,9 @@ They train for six steps of 48 examples, on 106 examples: the last batch of an e
 whose images are augmented, takes the embedded digits, so that it needs no MNIST.
 """
 
-import functools
-import signal
-
 import pytest
 
-from tests.cluster import cluster
-from tests.cluster.parity_test import LAYOUTS
+from tests.cluster import cluster, own_models
 from tests.paths import ROOT
 from trainer.config.schema import DataConfig
 from trainer.data.sources import digits
@@ -40,14 +36,7 @@ def _flags(recipe):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The finished run of a recipe in a layout, run at the first use."""
-
-    @functools.cache
-    def once(recipe, layout, *more):
-        workdir = tmp_path_factory.mktemp("run") / "workdir"
-        _, start = LAYOUTS[layout]
-        return cluster.finished(start(workdir, *_flags(recipe), *more), workdir)
-
-    return once
+    return own_models.runner(tmp_path_factory, _flags)
 
 
 @pytest.mark.parametrize(
@@ -59,24 +48,14 @@ def run(tmp_path_factory):
     ],
 )
 def test_every_layout_ends_with_the_bits_of_one_device(recipe, layout, run):
-    single, other = run(recipe, "1 device").summary, run(recipe, layout).summary
-    assert other["steps"] == single["steps"] == 6
-    assert other["weights_sha256"] == single["weights_sha256"]
-    assert other["test_loss"] == single["test_loss"]
+    own_models.assert_same_bits(run(recipe, layout), run(recipe, "1 device"))
 
 
 @pytest.mark.parametrize(
     "recipe", ["mnist_cnn", *(pytest.param(one, marks=pytest.mark.long) for one in [*RECIPES][1:])]
 )
 def test_a_killed_run_resumes_to_the_same_bits_as_another_layout(recipe, run, tmp_path):
-    flags = [*_flags(recipe), "--config.train.checkpoint_every_steps=1"]
-    with cluster.training(tmp_path, *flags) as process:
-        process.await_line("train      | step       3")
-        process.send(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "summary.json").exists()
-    resumed = cluster.finished(cluster.training(tmp_path, *flags, "--devices=2"), tmp_path)
-    assert "resuming at step" in resumed.screen
+    resumed = own_models.killed_and_resumed(tmp_path, _flags(recipe))
     single = run(recipe, "1 device")
     assert resumed.summary["weights_sha256"] == single.summary["weights_sha256"]
 

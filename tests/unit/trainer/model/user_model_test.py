@@ -39,12 +39,7 @@ def get_model(config, data):
 """
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # A recipe with a model sets it.
-    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+pytestmark = pytest.mark.usefixtures("process_settings_restored")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ by an error of one line. A person's own exception shows the lines of the recipe 
 """
 
 import pytest
-import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -417,12 +416,7 @@ def _train(path, folder):
         return loop.train(assemble.assemble(config, dataset, runtime, workdir), _Stop(), watch)
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # A recipe with a model sets both.
-    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+pytestmark = pytest.mark.usefixtures("process_settings_restored")
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,7 @@ class _Stop:
     requested = False
 
 
-@pytest.fixture(autouse=True)
-def _as_before(monkeypatch):
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")  # A recipe with a model sets both.
-    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+pytestmark = pytest.mark.usefixtures("process_settings_restored")
 
 
 def _ours(config, folder):
