@@ -99,3 +99,14 @@ def test_a_run_that_resumes_on_other_replicas_ends_with_the_same_bits(tmp_path):
 def test_a_resumed_parameter_server_run_applies_every_step_once(tmp_path):
     resumed = _resumed(STARTS["parameter_server"], tmp_path)
     assert resumed.summary["strategy"] == "parameter_server"
+
+
+def test_a_run_that_resumes_at_its_last_step_deletes_what_a_killed_save_left(tmp_path):
+    flags = ("--config.train.steps=24",)
+    cluster.finished(cluster.training(tmp_path, *flags), tmp_path)
+    (tmp_path / "summary.json").unlink()  # As if it had been killed right after its last save.
+    for name in (".building-a1", ".removing-step-0000000012"):
+        (tmp_path / "checkpoints" / name).mkdir()
+    run = cluster.finished(cluster.training(tmp_path, *flags), tmp_path)
+    assert "resuming at step 24" in run.screen
+    assert not [*(tmp_path / "checkpoints").glob(".*")]

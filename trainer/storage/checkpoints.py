@@ -151,6 +151,10 @@ class CheckpointStore:
             ) from None
         self._remove_oldest(checkpoint.step)
 
+    def remove_leftovers(self) -> None:
+        """Deletes what a killed save left behind. Call it while the run's folder is locked."""
+        atomic_folder.remove_leftovers(self._folder)
+
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is intact; newer ones that are damaged are logged.
 
@@ -253,7 +257,7 @@ class CheckpointStore:
         for step in [step for step in self.steps() if step <= newest][: -self._keep]:
             if step not in best:
                 atomic_folder.remove(self._path(step))
-        atomic_folder.remove_leftovers(self._folder)
+        self.remove_leftovers()
 
 
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
       InputError: the run has skipped more batches than the policy allows.
     """
     initial = Checkpoint(0, program.initial_state(), sums=(0.0,) * program.num_sums)
-    found = (policy.store and policy.store.newest()) or initial
+    found = initial
+    if policy.store:
+        policy.store.remove_leftovers()  # A run that resumes at its last step does not save again.
+        found = policy.store.newest() or initial
     max_skipped = policy.max_skipped
     if len(found.skipped) > max_skipped:
         raise InputError(
