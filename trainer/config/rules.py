@@ -72,6 +72,14 @@ def _check_sequential_blocks(config: ExperimentConfig) -> None:
         )
 
 
+def _check_compiler(config: ExperimentConfig) -> None:
+    if config.train.compiler != "auto" and not config.recipe:
+        raise ConfigError(
+            "`train.compiler` must be auto unless a recipe brings its own model, as XLA compiles all "
+            f"others. Received: {config.train.compiler}; leave it out."
+        )
+
+
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
     """The rule that a field of the optimizer is 0 unless the optimizer is one of `optimizers`."""
 
@@ -93,6 +101,7 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_depth,
     _check_blocks,
     _check_sequential_blocks,
+    _check_compiler,
     _check_used("momentum", "sgd", "rmsprop"),
     _check_used("weight_decay", "adamw"),
 )

@@ -117,6 +117,13 @@ class TrainConfig:
         " does: they take the memory of one block, and give the same weights; for a recipe's own model",
         since=2,
     )
+    compiler: str = option(
+        "auto",
+        "how a CPU computes a recipe's own model: xla: XLA compiles each block of a batch; graph: "
+        "TensorFlow runs it as it is; auto: chosen by the model's operations. The last bits differ",
+        choices=("auto", "xla", "graph"),
+        since=2,
+    )
     exact_products: bool = option(
         False,
         "multiply float32 numbers in full precision; by default a TPU rounds the factors to bfloat16 "

@@ -92,17 +92,16 @@ def check_names(found: list[heads.Head]) -> None:
             )
 
 
-def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
-    """Traces a step. Raises ConfigError where its result would depend on more than its arguments."""
+def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> set[str]:
+    """Traces a step, and returns the kinds of its operations.
+
+    Raises ConfigError where its result would depend on more than its arguments.
+    """
     with user_code.reported(recipe.path):
         state = tf.nest.map_structure(
             lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
         )
-    size = len(sample)
-    arrays = [tf.constant(array) for array in sample.arrays]
-    batch = tuple(tf.TensorSpec([size, *array.shape[1:]], array.dtype) for array in arrays)
-    batch += (tf.TensorSpec([size], tf.float32),)
-    key = Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
+    batch, key = batch_specs(sample), Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
 
     def whole(state, batch, key):
         weights, slots, layer_state = state
@@ -128,6 +127,14 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> None:
             "`get_model` must return a model that draws random numbers from seeds of its own. Received: "
             f"one with {', '.join(drawn)}; use keras.random with a keras.random.SeedGenerator."
         )
+    return kinds
+
+
+def batch_specs(sample: Split) -> tuple[tf.TensorSpec, ...]:
+    """The types and shapes of these examples as a batch, with weights."""
+    arrays = [tf.constant(array) for array in sample.arrays]
+    batch = tuple(tf.TensorSpec([len(sample), *array.shape[1:]], array.dtype) for array in arrays)
+    return *batch, tf.TensorSpec([len(sample)], tf.float32)
 
 
 def _called_functions(graph_def) -> list:

@@ -68,6 +68,7 @@ class TrainingProgram:
         self._sequential = sequential
         self._trims_padding = trims_padding
         self._unpack = unpack
+        self._compute: Callable = self.block_terms
 
     @property
     def weight_names(self) -> list[str]:
@@ -128,8 +129,24 @@ class TrainingProgram:
         """As `gradients`, of a batch of any size that is one block."""
         return self._terms(weights, list(layer_state), batch, key)
 
+    def compile_blocks(self, compiler: Callable[[Callable], Callable]) -> None:
+        """From now on each block is computed by what `compiler` makes of `block_terms`."""
+        self._compute = compiler(self.block_terms)
+
+    def block_specs(self, batch: tuple) -> tuple:
+        """The specs of features, targets and weights in `block_terms`, for those of a whole batch."""
+        traced = tf.function(self._examples, autograph=False).get_concrete_function(batch)
+        rows = batch[-1].shape[0]
+        return tf.nest.map_structure(
+            lambda spec: tf.TensorSpec([rows, *spec.shape[1:]], spec.dtype),
+            traced.structured_outputs,
+        )
+
     def _terms(self, weights, layer_state, block, key):
-        features, targets, example_weights = self._examples(block)
+        return self._compute(weights, layer_state, *self._examples(block), key)
+
+    def block_terms(self, weights, layer_state, features, targets, example_weights, key):
+        """The terms and sums of a block, as `gradients`."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs, after, penalties = self.forward.train(weights, layer_state, features, key)

@@ -3,9 +3,9 @@
 `build` calls the recipe's `get_model`, `get_loss`, `get_metrics` and `get_optimizer`, checks what they
 return, and traces a step once. What cannot be trained is refused before the first step.
 
-A CPU runs such a model as a plain graph, in which one thread computes each operation and the blocks of a
-batch are computed in parallel. So its bits depend neither on the number of threads nor on the strategy:
-XLA would compute a convolution in another way inside a loop than outside it, at a sixth of the speed.
+A CPU runs such a model as a graph, in which one thread computes each operation and the blocks of a batch
+are computed in parallel, each compiled by XLA where that pays (`block_compiler.py`). So its bits depend
+neither on the number of threads nor on the strategy.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.model import (
+    block_compiler,
     forward,
     heads,
     keras_objective,
@@ -89,6 +90,7 @@ def build(
         found = heads.heads(model, outputs, sample.targets, wanted)
     model_checks.check_names(found)
     model_checks.check_labels(found, outputs, names, dataset)
+    block_compiler.check_indices(model, dataset)
     objective = _objective(recipe, found, names, sample.targets, outputs, device_type)
     optimizer = _optimizer(recipe, config, model)
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
@@ -106,15 +108,19 @@ def build(
         trims_padding=device_type != "TPU",
         unpack=dataset.train.unpack,
     )
-    model_checks.check_step(recipe, program, sample)
+    operations = model_checks.check_step(recipe, program, sample)
+    compiled = "as a graph"
+    if device_type == "CPU":
+        compiled = block_compiler.choose(program, operations, config.train.compiler, sample)
     logging.info(
-        "model | %s of %s: %d weights to train; computed as a graph, with one thread for each operation, "
-        "so that the number of threads changes no bit",
+        "model | %s of %s: %d weights to train; computed %s; with one thread for each operation, so that "
+        "the number of threads changes no bit",
         model.name,
         recipe.path,
         sum(weight.size for weight in program.initial_weights()),
+        compiled,
     )
-    return UserModel(program, _architecture(program, found, optimizer))
+    return UserModel(program, _architecture(program, found, optimizer) | {"compiled": compiled})
 
 
 def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.Model:

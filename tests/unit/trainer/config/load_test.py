@@ -131,6 +131,8 @@ MISTAKES = [
     ("train.sequential_blocks", "true", "`train.sequential_blocks` must be false unless a recipe "
      "brings its own model, as XLA orders the operations of other models itself. Received: true; leave "
      "it out, or lower `data.global_batch_size`."),
+    ("train.compiler", "graph", "`train.compiler` must be auto unless a recipe brings its own model, as "
+     "XLA compiles all others. Received: graph; leave it out."),
     ("sync.mode", "federated", "`sync.mode` must be one of auto, gradients, async. Received: "
      '"federated"; try auto.'),
     ("name", "../x", "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. "
