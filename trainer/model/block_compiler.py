@@ -95,12 +95,11 @@ def check_indices(model: keras.Model, dataset: Dataset) -> None:
 
 
 def _compiled(compute: Callable) -> Callable:
-    """A function of a block, whose last argument is its key, as one that XLA compiles."""
+    """A function of a block as one that XLA compiles."""
     function = _jitted(compute)
 
-    def call(*args):
-        *rest, key = args  # Numbers in it would be compiled in, block by block.
-        return function(*rest, Key(*(tf.convert_to_tensor(part, tf.int32) for part in key)))
+    def call(*args):  # Numbers would be compiled in, block by block.
+        return function(*tf.nest.map_structure(tf.convert_to_tensor, args))
 
     return call
 

@@ -68,7 +68,8 @@ class TrainingProgram:
         self._sequential = sequential
         self._trims_padding = trims_padding
         self._unpack = unpack
-        self._compute: Callable = self.block_terms
+        self._block_terms: Callable = self.block_terms
+        self._sums_of_examples: Callable = self._evaluated
 
     @property
     def weight_names(self) -> list[str]:
@@ -130,8 +131,9 @@ class TrainingProgram:
         return self._terms(weights, list(layer_state), batch, key)
 
     def compile_blocks(self, compiler: Callable[[Callable], Callable]) -> None:
-        """From now on each block is computed by what `compiler` makes of `block_terms`."""
-        self._compute = compiler(self.block_terms)
+        """From now on each block is computed by what `compiler` makes of a function of it."""
+        self._block_terms = compiler(self.block_terms)
+        self._sums_of_examples = compiler(self._evaluated)
 
     def block_specs(self, batch: tuple) -> tuple:
         """The specs of features, targets and weights in `block_terms`, for those of a whole batch."""
@@ -143,7 +145,7 @@ class TrainingProgram:
         )
 
     def _terms(self, weights, layer_state, block, key):
-        return self._compute(weights, layer_state, *self._examples(block), key)
+        return self._block_terms(weights, layer_state, *self._examples(block), key)
 
     def block_terms(self, weights, layer_state, features, targets, example_weights, key):
         """The terms and sums of a block, as `gradients`."""
@@ -176,8 +178,10 @@ class TrainingProgram:
         return self.forward.advance(layer_state, terms[len(self.weight_names) :])
 
     def sums(self, weights, batch, layer_state=()):
-        features, targets, example_weights = self._examples(batch)
-        outputs, penalties = self.forward.evaluate(weights, list(layer_state), features)
+        return self._sums_of_examples(weights, list(layer_state), *self._examples(batch))
+
+    def _evaluated(self, weights, layer_state, features, targets, example_weights):
+        outputs, penalties = self.forward.evaluate(weights, layer_state, features)
         return self._objective.sums(targets, outputs, penalties, example_weights)
 
     def _examples(self, batch):
