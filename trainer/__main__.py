@@ -72,6 +72,7 @@ _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its ver
 
 def main() -> None:
     """Runs the command line and exits with its exit code."""
+    console.set_up()
     tensorflow_import.set_environ_defaults()
     exit_record.accept_request()
     try:
@@ -115,12 +116,13 @@ def _out_of_memory(error: BaseException) -> str:
 
 
 def _exit(record: ExitRecord) -> None:
-    """Ends the process without TensorFlow's shutdown, which can wait for servers that have stopped."""
+    """Ends the process without the interpreter's and TensorFlow's shutdown.
+
+    They can wait for servers that have stopped, and for a stream that nobody reads.
+    """
     exit_record.write(record)
     console.flush()
-    if "tensorflow" in sys.modules:
-        os._exit(record.exit_code)
-    sys.exit(record.exit_code)
+    os._exit(record.exit_code)
 
 
 if __name__ == "__main__":

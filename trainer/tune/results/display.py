@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from trainer.config.schema import to_json
+from trainer.process import console
 from trainer.tune.results.plots.write import write_plots
 from trainer.tune.results.progress import LiveProgress
 from trainer.tune.results.table import format_table, write_results
@@ -89,7 +90,7 @@ class SweepDisplay:
         records = search.records()
         self._write_results()
         names = [dimension.name for dimension in self._dimensions]
-        print(format_table(search.objective, records, names), flush=True)
+        console.print_progress(format_table(search.objective, records, names))
         write_events(folder / "tensorboard", search.objective, records, self._dimensions)
         (folder / "plots").mkdir(exist_ok=True)
         write_plots(folder / "plots", search.objective, records, self._dimensions)
