@@ -5,7 +5,6 @@ Each verb imports TensorFlow itself if it needs it, after the flags have been ch
 """
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer.cli import options
 from trainer.cli import parser as cli_parser
-from trainer.process import console, exit_record, guardian, signals
+from trainer.process import console, exit_record, guardian, machine_limits, signals
 from trainer.process.exit_record import ExitRecord
 
 
@@ -92,27 +91,13 @@ def _failure(error: BaseException) -> ExitRecord:
             console.print_line(line)
     elif isinstance(error, KeyboardInterrupt):
         record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again to resume")
-    elif message := _out_of_memory(error):
+    elif message := machine_limits.describe(error):
         record = ExitRecord(EXIT_BAD_INPUT, message)
     else:  # A fault of the program: its traceback is printed, and it must not hang either.
         console.print_line("".join(traceback.format_exception(error)).rstrip("\n"))
         return ExitRecord(EXIT_FAULT, traceback.format_exception_only(error)[-1].strip())
     console.print_line(console.error_line(record.message))
     return record
-
-
-def _out_of_memory(error: BaseException) -> str:
-    """The message for an error that more memory or a smaller run would fix; "" for any other error."""
-    # By its name: TensorFlow may not be imported.
-    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-        return ""
-    asked = re.search(
-        r"(OOM when allocating|Unable to allocate).*?(?= on /job:| by allocator|$)", str(error)
-    )
-    return (
-        f"memory ran out. Received: {asked[0] if asked else type(error).__name__}; lower "
-        "`model.hidden_units` or `data.global_batch_size`, or use a larger machine."
-    )
 
 
 def _exit(record: ExitRecord) -> None:
