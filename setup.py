@@ -21,6 +21,7 @@ TENSORFLOW = os.environ.get("MUSTER_TENSORFLOW", "tensorflow")
 TUNE = [
     "keras-tuner>=1.4.8,<1.5",  # Its oracles propose a sweep's values, wrapped by keras_tuner_oracles.py.
     "threadpoolctl",  # Limits small fits to one thread, which is fastest; scikit-learn brings it.
+    "PyYAML",  # Spaces in YAML.
     "matplotlib",  # The plots of a sweep; without it there are none, and a line says so.
 ]
 
@@ -87,7 +88,6 @@ setup(
             "codespell",  # Misspelt words in code and documents.
             "pre-commit",  # The checks of `make lint` before each commit, where installed.
             "kubernetes-validate",  # Kubernetes' schemas: it ignores a misspelt field.
-            "PyYAML",  # Tests parse the manifests.
         ],
     },
     entry_points={"console_scripts": ["muster=trainer.__main__:main"]},

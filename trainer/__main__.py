@@ -5,7 +5,6 @@ Each verb imports TensorFlow itself if it needs it, after the flags have been ch
 """
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer.cli import options
 from trainer.cli import parser as cli_parser
-from trainer.process import console, exit_record, guardian, signals
+from trainer.process import console, exit_record, guardian, machine_limits, signals
 from trainer.process.exit_record import ExitRecord
 
 
@@ -72,6 +71,7 @@ _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its ver
 
 def main() -> None:
     """Runs the command line and exits with its exit code."""
+    console.set_up()
     tensorflow_import.set_environ_defaults()
     exit_record.accept_request()
     try:
@@ -91,7 +91,7 @@ def _failure(error: BaseException) -> ExitRecord:
             console.print_line(line)
     elif isinstance(error, KeyboardInterrupt):
         record = ExitRecord(EXIT_RESUME, "stopped by Ctrl-C; run the same command again to resume")
-    elif message := _out_of_memory(error):
+    elif message := machine_limits.describe(error):
         record = ExitRecord(EXIT_BAD_INPUT, message)
     else:  # A fault of the program: its traceback is printed, and it must not hang either.
         console.print_line("".join(traceback.format_exception(error)).rstrip("\n"))
@@ -100,27 +100,14 @@ def _failure(error: BaseException) -> ExitRecord:
     return record
 
 
-def _out_of_memory(error: BaseException) -> str:
-    """The message for an error that more memory or a smaller run would fix; "" for any other error."""
-    # By its name: TensorFlow may not be imported.
-    if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-        return ""
-    asked = re.search(
-        r"(OOM when allocating|Unable to allocate).*?(?= on /job:| by allocator|$)", str(error)
-    )
-    return (
-        f"memory ran out. Received: {asked[0] if asked else type(error).__name__}; lower "
-        "`model.hidden_units` or `data.global_batch_size`, or use a larger machine."
-    )
-
-
 def _exit(record: ExitRecord) -> None:
-    """Ends the process without TensorFlow's shutdown, which can wait for servers that have stopped."""
+    """Ends the process without the interpreter's and TensorFlow's shutdown.
+
+    They can wait for servers that have stopped, and for a stream that nobody reads.
+    """
     exit_record.write(record)
     console.flush()
-    if "tensorflow" in sys.modules:
-        os._exit(record.exit_code)
-    sys.exit(record.exit_code)
+    os._exit(record.exit_code)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ whose fields are its flags.
 """
 
 import dataclasses
-import os
 from collections.abc import Sequence
 
 from trainer import __version__
@@ -20,6 +19,7 @@ from trainer.cli.options import (
     TuneOptions,
 )
 from trainer.config.fields import ConfigError, build, short_json
+from trainer.process import console
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -89,10 +89,7 @@ def _print_help(args: Sequence[str], verb: str) -> None:
             text = help_lib.page(VERBS, topic or verb)
         else:
             continue
-        try:
-            print(text, flush=True)
-        except BrokenPipeError:  # As in `--help | head`: the reader has closed the pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Or Python would report it when it exits.
+        console.print_result(text)
         raise SystemExit(0)
 
 

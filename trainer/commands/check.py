@@ -27,6 +27,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
+from trainer.process import console
 from trainer.storage import locate
 from trainer.training import batch_split
 
@@ -232,10 +233,10 @@ def run(options: CheckOptions) -> int:
     for name, is_right, found in examine(options):
         wrong += is_right is False
         first, *more = found.splitlines()
-        print(f"{_SIGNS[is_right]:<5} {name:<9} {first}")
-        for line in more:
-            print(f"{'':16}{line}")
+        lines = [f"{_SIGNS[is_right]:<5} {name:<9} {first}", *(f"{'':16}{line}" for line in more)]
+        console.print_result("\n".join(lines))
     place = f" on {options.tpu_topology}" if options.tpu_topology else ""
     fix = "fix it first" if wrong == 1 else "fix them first"
-    print(f"\n{wrong} wrong: {fix}" if wrong else f"\nready: `train` would start{place}")
+    conclusion = f"{wrong} wrong: {fix}" if wrong else f"ready: `train` would start{place}"
+    console.print_result(f"\n{conclusion}")
     return EXIT_BAD_INPUT if wrong else EXIT_DONE

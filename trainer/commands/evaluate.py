@@ -7,7 +7,7 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import EvaluateOptions
-from trainer.process import watchdog
+from trainer.process import console, watchdog
 from trainer.storage import locate
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.workdir import Workdir
@@ -18,7 +18,7 @@ from trainer.task.evaluator import create_evaluator
 def evaluate_once(options: EvaluateOptions) -> int:
     """Prints one JSON line; returns the exit code. Raises InputError."""
     with locate.open_workdir(options.workdir).open_readonly() as workdir:
-        print(json.dumps(_evaluate(options, workdir)))
+        console.print_result(json.dumps(_evaluate(options, workdir)))
     return EXIT_DONE
 
 

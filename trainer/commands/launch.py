@@ -57,7 +57,7 @@ def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, start
     args = task_flags.add_devices(list(trainer_args), options.devices_per_worker)
     args, created = task_flags.add_workdir(args)
     where = f", workdir {created}" if created else ""
-    print(f"launch: {cluster_plan.task_counts(clusters)} on this machine{where}", flush=True)
+    console.print_progress(f"launch: {cluster_plan.task_counts(clusters)} on this machine{where}")
 
     def programs_for(workers: Sequence[int]) -> dict[Task, Program]:
         shares = cluster_plan.shares_of_workers(gpus, workers)

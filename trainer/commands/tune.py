@@ -88,5 +88,6 @@ def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: Stop
         raise InputError(f"none of {len(search.records())} trials completed; {reason}")
     _, flags = search.config(best.id)
     args = command([f"--config={workdir.path / 'best_config.json'}"], flags)
-    print(f"to train the best config again: python -m trainer {' '.join(args)}", flush=True)
+    again = f"to train the best config again: python -m trainer {' '.join(args)}"
+    console.print_progress(again)
     return EXIT_DONE

@@ -28,6 +28,29 @@ def _only(*types: type) -> Callable[[Any], Any]:
     return accept
 
 
+def _integer(value: Any) -> int:
+    """Accepts 64.0, too: JSON and YAML files, and services that search, write whole numbers so."""
+    number = _only(int, float)(value)
+    if number != int(number):  # Which raises OverflowError or ValueError for infinity and NaN.
+        raise ValueError(value)
+    return int(number)
+
+
+def _parse_integer(text: str) -> int:
+    """Reads "64", and "64.0" and "6.4e1"."""
+    try:
+        return int(text)
+    except ValueError:
+        return _integer(_exact(text))
+
+
+def _exact(text: str) -> float:
+    number = float(text)
+    if not abs(number) < 2**53:  # Beyond that a float is not exactly what was typed.
+        raise ValueError(text)
+    return number
+
+
 def _finite(value: Any) -> float:
     number = float(_only(int, float)(value))
     if not math.isfinite(number):
@@ -48,7 +71,7 @@ def _parse_boolean(text: str) -> bool | str:
 
 
 def _integers(value: Any) -> tuple[int, ...]:
-    return tuple(map(_only(int), _only(list, tuple)(value)))
+    return tuple(map(_integer, _only(list, tuple)(value)))
 
 
 def _parse_integers(text: str) -> tuple[int, ...]:
@@ -58,11 +81,11 @@ def _parse_integers(text: str) -> tuple[int, ...]:
     inner = inner[1:-1].strip() if bracketed else inner
     if bracketed and not inner:
         return ()
-    return tuple(int(part) for part in inner.removesuffix(",").split(","))
+    return tuple(_parse_integer(part) for part in inner.removesuffix(",").split(","))
 
 
 KINDS = {
-    int: Kind("an integer", int, _only(int)),
+    int: Kind("an integer", _parse_integer, _integer),
     float: Kind("a finite number", float, _finite),
     bool: Kind("true or false", _parse_boolean, _only(bool)),
     str: Kind("one line of text", str, _printable),

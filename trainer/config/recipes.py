@@ -21,6 +21,7 @@ from trainer.config.fields import ConfigError, short_json
 from trainer.config.nearest import closest
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
+YAML = (".yaml", ".yml")  # Of a sweep's space, where these are read as well as JSON.
 _REQUIRED = object()
 
 
@@ -40,7 +41,7 @@ def find(name_or_path: str, flag: str = "--config") -> Path:
     Raises:
       ConfigError: no recipe has this name; the error suggests the nearest and lists all.
     """
-    if os.sep in name_or_path or name_or_path.endswith((".py", ".json")):
+    if os.sep in name_or_path or name_or_path.endswith((".py", ".json", *YAML)):
         return Path(os.path.expanduser(name_or_path))
     if name_or_path in names():
         return FOLDER / f"{name_or_path}.py"
@@ -152,7 +153,7 @@ def read(path: Path, flag: str = "--config") -> str:
 
 
 def _json(flag: str) -> str:
-    return "config.json" if flag == "--config" else "JSON file"
+    return "config.json" if flag == "--config" else "JSON or YAML file"
 
 
 def _example(flag: str) -> str:

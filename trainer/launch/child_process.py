@@ -15,6 +15,7 @@ from typing import Any
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_FAULT, os_reason
+from trainer.process import console
 from trainer.process.exit_record import ExitRecord, RecordFile
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
@@ -34,13 +35,13 @@ class TaskOutput:
         self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._lock = threading.Lock()
 
-    def show(self, task: Task, line: str) -> None:
+    def show(self, task: Task, line: str) -> bool:
+        """Prints the line. False where stdout's reader is gone."""
         head = f"[{task}]".ljust(self._width)
         if self._coloured:
             head = f"\x1b[{_COLOURS[self._places[task] % len(_COLOURS)]}m{head}\x1b[0m"
         with self._lock:
-            sys.stdout.write(f"{head} {line}\n")
-            sys.stdout.flush()
+            return console.print_progress(f"{head} {line}")
 
 
 class Process(StoppableChild):
@@ -114,14 +115,13 @@ class Process(StoppableChild):
         return code
 
     def _show_output(self, descriptor: int) -> None:
+        is_shown = True
         with open(descriptor, "rb") as output:
-            for line in _lines(output):
+            for line in _lines(output):  # To the end: a task blocks where nobody reads its output.
                 self._last_line = line.strip() or self._last_line
-                try:
-                    self._output.show(self.task, line)
-                except OSError:
+                if is_shown and not self._output.show(self.task, line):
+                    is_shown = False
                     self._put_event(signal.SIGTERM)
-                    return
 
 
 def _lines(stream) -> Iterator[str]:

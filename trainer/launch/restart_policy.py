@@ -4,6 +4,7 @@
 so does dropping a worker that keeps failing.
 """
 
+import contextlib
 from collections.abc import Callable
 
 from strategies.cluster.spec import Task
@@ -96,7 +97,9 @@ class RestartPolicy:
         return True
 
     def _newest_step(self) -> int:
-        return max(saved_steps(self._checkpoints), default=-1)
+        with contextlib.suppress(InputError):  # The tasks report what cannot be read.
+            return max(saved_steps(self._checkpoints), default=-1)
+        return -1
 
     def _start_point(self) -> str:
         step = self._newest_step()

@@ -29,8 +29,11 @@ def add_devices(args: list[str], devices_per_worker: int) -> list[str]:
 
 
 def add_workdir(args: list[str]) -> tuple[list[str], str]:
-    """The flags with one workdir for all tasks, and that workdir if it was created here, else ""."""
-    if _has(args, "workdir"):
+    """The flags with one workdir for all tasks, and that workdir if it was created here, else "".
+
+    An empty `--workdir=`, as of a variable that is not set, counts as none: of several the last counts.
+    """
+    if value_of(args, "workdir"):
         return args, ""
     config = re.search(r"--config[= ]([^ ]+)", " ".join(args))
     recipe = pathlib.Path(config[1]).stem if config else "digits_dense"

@@ -14,6 +14,7 @@ from strategies.runtime import Runtime
 from trainer.metrics import jsonl
 from trainer.order.sample_order import PADDING
 from trainer.order.schedule import Loop
+from trainer.storage.atomic_files import flush_file, storing
 
 
 class ExamplesLog:
@@ -26,19 +27,28 @@ class ExamplesLog:
         folder.mkdir(parents=True, exist_ok=True)  # Only the leader's machine has it already.
         for position, replica in enumerate(runtime.local_replicas):
             path = folder / f"examples-{replica}.jsonl"
-            self._files[position] = open(path, "a", encoding="utf-8")  # noqa: SIM115
+            with storing("the examples", path):
+                self._files[position] = open(path, "a", encoding="utf-8")  # noqa: SIM115
 
     def write(self, loop: Loop, inputs: tuple) -> None:
         """Logs a loop; `inputs` has one per replica of this process, its indices [k, b] first."""
         for position, file in self._files.items():
-            for step, examples in _consumed(loop, inputs[position][0].numpy()):
-                file.write(json.dumps({"step": step, "examples": examples}) + "\n")
-            file.flush()
+            with storing("the examples", file.name):
+                for step, examples in _consumed(loop, inputs[position][0].numpy()):
+                    file.write(json.dumps({"step": step, "examples": examples}) + "\n")
+                file.flush()
+
+    def flush(self) -> None:
+        """Returns once the lines are on the disk. Raises WorkdirError."""
+        for file in self._files.values():
+            with storing("the examples", file.name):
+                flush_file(file.fileno())
 
     def truncate_from_step(self, step: int) -> None:
         """Removes the lines of `step` and later ones: those steps are about to be repeated."""
         for file in self._files.values():
-            jsonl.truncate_after_step(pathlib.Path(file.name), step - 1)
+            with storing("the examples", file.name):
+                jsonl.truncate_after_step(pathlib.Path(file.name), step - 1)
 
     def close(self) -> None:
         for file in self._files.values():

@@ -4,8 +4,9 @@ Those of steps up to the checkpoint that a run resumes from. A killed run may ha
 they are repeated, with the same result, and would be in the file twice.
 """
 
-import json
 import pathlib
+
+from trainer.storage.safe_reading import parse_json
 
 
 def truncate_after_step(path: pathlib.Path, last_step: int) -> None:
@@ -27,6 +28,6 @@ def truncate_after_step(path: pathlib.Path, last_step: int) -> None:
 
 def _is_kept(line: bytes, last_step: int) -> bool:
     try:
-        return json.loads(line)["step"] <= last_step
+        return parse_json(line)["step"] <= last_step
     except (ValueError, KeyError, TypeError):
         return False

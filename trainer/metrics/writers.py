@@ -13,9 +13,8 @@ from typing import Any
 
 from absl import logging
 
-from strategies.errors import os_reason
 from trainer.metrics import jsonl
-from trainer.storage.atomic_files import WorkdirError, to_json
+from trainer.storage.atomic_files import flush_file, flush_folder, storing, to_json
 from trainer.storage.workdir import Workdir
 
 _FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
@@ -31,20 +30,23 @@ class MetricWriter:
             import tensorflow as tf
 
             self._tf = tf
-            self._file = open(workdir.path / f"{name}.jsonl", "ab", buffering=0)  # noqa: SIM115
-            # Not on a TPU's host, if that is the default: it has other folders.
-            with tf.device(None):
-                self._board = tf.summary.create_file_writer(str(workdir.tensorboard / name))
+            path = workdir.path / f"{name}.jsonl"
+            with storing("metrics", path):
+                self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+                flush_folder(workdir.path)
+            self._board_folder = workdir.tensorboard / name
+            with self._on_board():
+                self._board = tf.summary.create_file_writer(str(self._board_folder))
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Writes one event: "train" or "eval", with its metrics. Raises WorkdirError."""
         logging.info("%s", line(event, step, epoch, values))
         if self._file:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
-            with _as_workdir_error(self._file):
+            with storing("metrics", self._file.name):
                 self._file.write(to_json(record).encode() + b"\n")
         if self._board:
-            with self._tf.device(None):
+            with self._on_board():
                 with self._board.as_default():
                     for name, value in values.items():
                         self._tf.summary.scalar(f"{event}/{name}", value, step=step)
@@ -53,14 +55,35 @@ class MetricWriter:
     def truncate_after_step(self, step: int) -> None:
         """Removes the lines of later steps: they are about to be repeated. Raises WorkdirError."""
         if self._file:
-            with _as_workdir_error(self._file):
+            with storing("metrics", self._file.name):
                 jsonl.truncate_after_step(pathlib.Path(self._file.name), step)
+
+    def flush(self) -> None:
+        """Returns once the lines are on the disk. Raises WorkdirError."""
+        if self._file:
+            with storing("metrics", self._file.name):
+                flush_file(self._file.fileno())
 
     def close(self) -> None:
         if self._file:
-            self._file.close()
-            with self._tf.device(None):
+            try:
+                self.flush()
+            finally:
+                self._file.close()
+            with self._on_board():
                 self._board.close()
+
+    @contextlib.contextmanager
+    def _on_board(self) -> Iterator[None]:
+        """Inside it TensorBoard's files are written. Raises WorkdirError in place of TensorFlow's."""
+        try:
+            # Not on a TPU's host, if that is the default: it has other folders.
+            with self._tf.device(None):
+                yield
+        except self._tf.errors.OpError as error:
+            reason = OSError(f"{error.message.partition(chr(10))[0]}")
+            with storing("TensorBoard's files", self._board_folder):
+                raise reason from None
 
 
 def line(event: str, step: int, epoch: float, values: Mapping[str, float]) -> str:
@@ -69,14 +92,3 @@ def line(event: str, step: int, epoch: float, values: Mapping[str, float]) -> st
     for name, value in values.items():
         shown.append(f"{name.replace('_', ' ')} {_FORMATS.get(name, '{:.4g}').format(value)}")
     return " | ".join(shown)
-
-
-@contextlib.contextmanager
-def _as_workdir_error(file: io.FileIO) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WorkdirError(
-            f"`--workdir` cannot store metrics ({os_reason(error)}). Received: {file.name!r}; "
-            "free space there and run the same command again to resume."
-        ) from None

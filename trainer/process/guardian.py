@@ -31,7 +31,9 @@ from trainer.process.exit_record import ExitRecord
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _POLL_EVERY_S = 0.5
 _POLLS_BEFORE_KILL = 3  # For a child that notices the failure too, and exits with its own message.
-_RUNS, _END, _LAST = b"runs", b"end", b"last "  # Messages from the child.
+# Messages from the child. Any other one says what it is about to do.
+_RUNS, _END, _LAST, _PEERS = b"runs", b"end", b"last ", b"peers "
+_MAX_FDS = 250  # Linux sends at most 253 descriptors in one message (SCM_MAX_FD).
 _MAX_LAST_BYTES = 1 << 15
 _RESUME = "run the same command again to resume"
 
@@ -69,14 +71,12 @@ class Guardian:
         if not channel:
             yield
             return
-        message = {
-            "doing": doing,
-            "timeout_s": timeout_s,
-            "silence_s": silence_s,
-            "peers": [peer.as_json() for peer in peers],
-        }
-        fds = [peer.fileno() for peer in peers.values()]
-        socket.send_fds(channel, [json.dumps(message).encode()], fds)
+        message = {"doing": doing, "timeout_s": timeout_s, "silence_s": silence_s}
+        channel.send(json.dumps(message).encode())
+        for batch in _batches(list(peers.items())):
+            names = [peer.as_json() for peer, _ in batch]
+            fds = [connection.fileno() for _, connection in batch]
+            socket.send_fds(channel, [_PEERS + json.dumps(names).encode()], fds)
         is_over = threading.Event()
         reporter = threading.Thread(target=_report_running, args=(channel, is_over), daemon=True)
         reporter.start()
@@ -86,6 +86,10 @@ class Guardian:
             is_over.set()
             reporter.join()  # So that the end is the last message.
             channel.send(_END)
+
+
+def _batches(items: list) -> Iterator[list]:
+    return (items[start : start + _MAX_FDS] for start in range(0, len(items), _MAX_FDS))
 
 
 def _report_running(channel: socket.socket, is_over: threading.Event) -> None:
@@ -142,10 +146,14 @@ class _Parent:
             if data.startswith(_LAST):
                 self._last_line = data.removeprefix(_LAST).decode(errors="replace")
                 continue
+            if data.startswith(_PEERS):
+                if self._watched:
+                    self._watched.add(json.loads(data.removeprefix(_PEERS)), fds)
+                continue
             if self._watched:
                 self._watched.close()
             # Where every connection is closed already, only the deadline is left to watch.
-            self._watched = None if data in (_END, b"") else _WatchedPeers(json.loads(data), fds)
+            self._watched = None if data in (_END, b"") else _WatchedPeers(json.loads(data))
             if not data:
                 return
 
@@ -185,19 +193,23 @@ class _Parent:
 class _WatchedPeers:
     """The child's connections to its peers, while it may be blocked and cannot read them."""
 
-    def __init__(self, message: Mapping[str, Any], fds: list[int]):
+    def __init__(self, message: Mapping[str, Any]):
         self.doing: str = message["doing"]
         self._timeout_s = message["timeout_s"]
         self._silence_s = message["silence_s"]
-        self._peers = dict(zip(fds, map(Task.from_json, message["peers"]), strict=True))
+        self._peers: dict[int, Task | None] = {}  # By descriptor.
         self.lost: Task | None = None  # Once `failure` has found one.
         self._deadline = time.monotonic() + self._timeout_s
+        self._waiting: dict[int, tuple[int, float]] = {}  # Bytes, and since when.
+
+    def add(self, peers: list, fds: list[int]) -> None:
+        self._peers |= dict(zip(fds, map(Task.from_json, peers), strict=True))
         self.reset_silence()
 
     def reset_silence(self) -> None:
         """Measures silence from now on: until now the child could read for itself."""
         now = time.monotonic()
-        self._waiting = {fd: (_bytes_waiting(fd), now) for fd in self._peers}  # And since when.
+        self._waiting = {fd: (_bytes_waiting(fd), now) for fd in self._peers}
 
     def failure(self) -> str | None:
         """Why the child must end, or None. Heartbeats stay unread, so waiting bytes only increase."""

@@ -11,12 +11,16 @@ It imports nothing slow, and answers even while TensorFlow blocks the task itsel
 """
 
 import contextlib
+import math
 import os
 import pathlib
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+
+from strategies.errors import EXIT_BAD_INPUT
+from trainer.process import console
 
 VARIABLE = "MUSTER_HEALTH_FILE"
 _EVERY_S = 1.0
@@ -69,9 +73,18 @@ def check(path: str, limit_s: float) -> tuple[bool, str]:
 
 
 def main() -> int:
-    limit_s = float(sys.argv[1]) if sys.argv[1:] else _LIMIT_S
+    console.set_up()
+    typed = sys.argv[1] if sys.argv[1:] else str(_LIMIT_S)
+    try:
+        limit_s = float(typed)
+    except ValueError:
+        limit_s = math.nan
+    if not limit_s > 0:
+        message = f"`SECONDS` must be a number above 0. Received: {typed!r}; try {_LIMIT_S:g}."
+        console.print_line(console.error_line(message))
+        return EXIT_BAD_INPUT
     is_healthy, message = check(os.environ.get(VARIABLE, ""), limit_s)
-    print(message)
+    console.print_progress(message)
     return 0 if is_healthy else 1
 
 

@@ -2,23 +2,28 @@
 
 A thread polls whether the loop has made progress. The cause of a stall does not matter: a peer that sends
 heartbeats and computes nothing, a file system that hangs, a deadlock. The task exits so that it can be
-started again. Native code that holds Python's lock stops the polling thread too; then the interpreter's
-own timer, which needs no lock, prints the stacks and exits.
+started again. Native code that holds Python's lock stops the polling thread too; for that there is
+`blocked_interpreter.py`. Time in which the process was suspended, by SIGSTOP or with its machine, does
+not count: the thread did not poll then.
 """
 
 import faulthandler
-import sys
+import os
 import threading
 import time
 from collections.abc import Callable
 
 from strategies.errors import EXIT_RESUME
+from trainer.process import console
+from trainer.process.blocked_interpreter import SECOND_S, LastResort
 from trainer.process.signals import exit_now
 
 _POLLS_PER_TIMEOUT = 10  # At least.
 _MAX_POLL_S = 1.0
-# The interpreter's timer acts this much later than the thread, whose message says more.
-TIMER_DELAY_S = 10.0
+_LATEST_POLL_S = 5.0  # After a longer pause between two polls, the process was suspended.
+# A blocked process ends this much later than a thread could end it, whose message says more.
+_FIRST_DELAY_S = 10.0
+TIMER_DELAY_S = _FIRST_DELAY_S + SECOND_S
 
 
 class Watchdog:
@@ -53,23 +58,36 @@ class Watchdog:
     def __exit__(self, *unused: object) -> None:
         self._is_over.set()
         self._thread.join()
-        faulthandler.cancel_dump_traceback_later()
 
     def _poll(self) -> None:
-        seen = None
+        last_resort = LastResort()
+        try:
+            self._poll_until_over(last_resort)
+        finally:
+            last_resort.close()
+
+    def _poll_until_over(self, last_resort: LastResort) -> None:
+        seen, suspended_s, polled_at = None, 0.0, time.monotonic()
         while not self._is_over.wait(min(_MAX_POLL_S, self._timeout_s / _POLLS_PER_TIMEOUT)):
+            now = time.monotonic()
+            if now - polled_at > _LATEST_POLL_S:
+                suspended_s += now - polled_at
+            polled_at = now
             since, doing = self._progress
             if since != seen:
-                seen = since
-                faulthandler.dump_traceback_later(self._timeout_s + TIMER_DELAY_S, exit=True)
+                seen, suspended_s = since, 0.0
                 self._on_progress()
-            if time.monotonic() - since > self._timeout_s:
+            left_s = self._timeout_s - (now - since - suspended_s)
+            if left_s < 0:
                 self._exit(doing)
+            last_resort.postpone(left_s + _FIRST_DELAY_S)
 
     def _exit(self, doing: str) -> None:
         if peers := self._waiting_for():
             doing += f", waiting for {peers}"
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        screen = console.unblocked_stderr()  # This thread holds Python's lock while it writes.
+        faulthandler.dump_traceback(file=screen, all_threads=True)
+        os.close(screen)
         exit_now(
             EXIT_RESUME,
             f"no progress for --stall_timeout_s={self._timeout_s:g} s while {doing}; the stacks of "

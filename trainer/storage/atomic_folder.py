@@ -11,22 +11,25 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 
+from trainer.storage.atomic_files import flush_folder, make_folder
+
 _BUILDING, _REMOVING = ".building-", ".removing-"
 
 
 def write(path: pathlib.Path, files: Mapping[str, bytes | memoryview]) -> None:
     """Writes a folder with these files, by name, in place of whatever is there. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     building = tempfile.mkdtemp(dir=path.parent, prefix=_BUILDING)
     try:
         for name, content in files.items():
             _write_file(os.path.join(building, name), content)
         os.chmod(building, 0o755)
+        flush_folder(pathlib.Path(building))
         remove(path)
         os.rename(building, path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    _flush(path.parent)
+    flush_folder(path.parent)
 
 
 def remove(path: pathlib.Path) -> None:
@@ -58,12 +61,3 @@ def _write_file(path: str, content: bytes | memoryview) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _flush(folder: pathlib.Path) -> None:
-    """Makes a rename within the folder survive a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

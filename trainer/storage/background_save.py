@@ -8,6 +8,7 @@ import concurrent.futures
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
 
 from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 
@@ -15,12 +16,21 @@ from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 class BackgroundSaver:
     """Saves into a store. A context manager: on exit everything is saved, or the error is raised.
 
-    `every_s`: seconds after one save at which the next is due; 0: never due by time.
+    Args:
+      store: where they are saved.
+      every_s: seconds after one save at which the next is due; 0: never due by time.
+      before_save: called in the thread, before each save.
     """
 
-    def __init__(self, store: CheckpointStore, every_s: float = 0.0):
+    def __init__(
+        self,
+        store: CheckpointStore,
+        every_s: float = 0.0,
+        before_save: Callable[[], None] = lambda: None,
+    ):
         self._store = store
         self._every_s = every_s
+        self._before_save = before_save
         self._last_save = time.monotonic()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "save")
         self._in_progress: concurrent.futures.Future | None = None
@@ -30,18 +40,22 @@ class BackgroundSaver:
         return bool(self._every_s) and time.monotonic() - self._last_save >= self._every_s
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Starts to save. Raises CheckpointError if the previous save failed."""
+        """Starts to save. Raises CheckpointError, WorkdirError if the previous save failed."""
         self.flush()
         self._last_save = time.monotonic()
         # Training continues to change the arrays it was given. A deep copy has every part of a state.
         checkpoint = dataclasses.replace(checkpoint, state=copy.deepcopy(checkpoint.state))
-        self._in_progress = self._thread.submit(self._store.save, checkpoint)
+        self._in_progress = self._thread.submit(self._save, checkpoint)
 
     def flush(self) -> None:
         """Waits until the save in progress is on the disk. Raises CheckpointError if it failed."""
         in_progress, self._in_progress = self._in_progress, None
         if in_progress:
             in_progress.result()
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        self._before_save()
+        self._store.save(checkpoint)
 
     def __enter__(self):
         return self

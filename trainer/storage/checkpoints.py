@@ -28,7 +28,6 @@ import io
 import json
 import math
 import pathlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,10 +37,11 @@ from absl import logging
 from strategies.errors import InputError, os_reason
 from strategies.runtime import State
 from trainer import __version__
-from trainer.storage import atomic_folder
+from trainer.data import npz
+from trainer.storage import atomic_folder, safe_reading
 from trainer.storage import manifest as manifest_lib
 from trainer.storage.manifest import UnsupportedFormatError
-from trainer.storage.workdir import saved_steps
+from trainer.storage.workdir import saved_steps, unreadable
 
 _ARRAYS = "arrays.npz"
 
@@ -73,11 +73,15 @@ class Checkpoint:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The names of the arrays: `weights[i]`, `slots[i]` of the same weight, and the layer state."""
+    """The names of the arrays: `weights[i]`, `slots[i]` of the same weight, and the layer state.
+
+    `like` is a state of which only the shapes and types count; None: all are read.
+    """
 
     weights: list[str]
     slots: list[list[str]]
     layer_state: list[str] = dataclasses.field(default_factory=list)
+    like: State | None = None
 
     def named(self, state: State) -> dict[str, np.ndarray]:
         named = dict(zip((f"weights/{name}" for name in self.weights), state.weights, strict=True))
@@ -92,6 +96,18 @@ class Layout:
             for name, own in zip(self.weights, self.slots, strict=True)
         ]
         return State(weights, slots, [named[name] for name in self._layer_state_names()])
+
+    def expected(self) -> dict[str, npz.ArrayType | None]:
+        """The shape and type of each array by name."""
+        if self.like:
+            return {name: npz.kind_of(array) for name, array in self.named(self.like).items()}
+        slots = [
+            f"optimizer/{name}/{slot}"
+            for name, own in zip(self.weights, self.slots, strict=True)
+            for slot in own
+        ]
+        weights = [f"weights/{name}" for name in self.weights]
+        return dict.fromkeys([*weights, *slots, *self._layer_state_names()])
 
     def _layer_state_names(self) -> list[str]:
         return [f"state/{name}" for name in self.layer_state]
@@ -182,13 +198,16 @@ class CheckpointStore:
         Raises:
           CheckpointError: it is missing, damaged or of another run.
           UnsupportedFormatError: it has a format that is not read here.
+          WorkdirError: it cannot be read, so that nothing is known about it.
         """
         path = self._path(step)
         try:
             return self._read(path, step)
         except UnsupportedFormatError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+            if isinstance(error, OSError) and not safe_reading.is_damage(error):
+                raise unreadable(path, error) from None
             raise CheckpointError(
                 f"the checkpoint {str(path)!r} cannot be used: {_reason(error)}."
             ) from None
@@ -203,16 +222,19 @@ class CheckpointStore:
     def _read(self, path: pathlib.Path, step: int) -> Checkpoint:
         manifest = manifest_lib.read(path)
         self._check_origin(manifest["origin"])
-        arrays = (path / _ARRAYS).read_bytes()
+        expected = self._layout.expected()
+        arrays = safe_reading.read_bytes(path / _ARRAYS, npz.max_file_bytes(expected))
         if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
             raise ValueError("its checksum differs")
         if manifest["step"] != step:
             raise ValueError(f"it is of step {manifest['step']}")
+        state = self._layout.state(npz.read(io.BytesIO(arrays), expected))
+        manifest_lib.check_types(manifest)
         return Checkpoint(
             step,
-            self._layout.state(_arrays(arrays)),
+            state,
             manifest["metrics"],
-            tuple(manifest["sums"]),
+            tuple(map(float, manifest["sums"])),
             manifest["test"],
             tuple(manifest["skipped"]),
             manifest["threads"],
@@ -263,17 +285,6 @@ class CheckpointStore:
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
     """The value as it is read back from JSON: tuples are lists."""
     return json.loads(json.dumps({**value}))
-
-
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        raise ValueError("it holds no arrays")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy returns what it cannot read as bytes.
-            raise ValueError(f"{name} is not an array")
-    return arrays
 
 
 def _reason(error: Exception) -> str:

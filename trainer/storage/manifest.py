@@ -11,6 +11,7 @@ from typing import Any
 
 from strategies.errors import InputError
 from trainer import __version__
+from trainer.storage.safe_reading import read_json
 
 NAME = "manifest.json"
 FORMAT = 2
@@ -35,7 +36,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
       UnsupportedFormatError: it is intact, but has another format.
       OSError, ValueError: it is missing or damaged.
     """
-    manifest = json.loads((folder / NAME).read_bytes())
+    manifest = read_json(folder / NAME)
     if not isinstance(manifest, dict) or manifest.get("seal") != _seal(manifest):
         raise ValueError("its manifest is damaged")
     manifest = _DEFAULTS | manifest
@@ -44,6 +45,24 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     if manifest["format"] != FORMAT:
         raise _unsupported(folder, manifest["format"], manifest["program"])
     return manifest
+
+
+def check_types(manifest: dict[str, Any]) -> None:
+    """Raises ValueError, TypeError or KeyError where a field of a checkpoint has another type.
+
+    Their values are not verified: the seal has no key, so anyone who can write there can write others.
+    """
+    metrics, test = manifest["metrics"], manifest["test"]
+    for name, values in (("metrics", metrics), ("test", {} if test is None else test)):
+        if not isinstance(values, dict) or not all(map(_is_number, values.values())):
+            raise ValueError(f"its {name} are not numbers by name")
+    counts = [*manifest["skipped"], manifest["threads"]]
+    if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
+        raise ValueError("its skipped steps or threads are not counts")
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def _seal(manifest: dict[str, Any]) -> str:

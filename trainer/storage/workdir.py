@@ -1,11 +1,11 @@
 """Which files does a workdir have, and which run may use it?
 
-`Workdir` names the files, ties the folder to one config, and locks it for one run at a time.
+`Workdir` names the files, ties the folder to one config, and locks it for one run at a time. A run locks
+the folder, then looks what is there, and writes only then.
 """
 
 import contextlib
 import fcntl
-import json
 import os
 import pathlib
 import re
@@ -14,11 +14,19 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from strategies.errors import Resumable
+from strategies.errors import Resumable, os_reason
 from trainer.config import load as config_load
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
-from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
+from trainer.storage.atomic_files import (
+    WorkdirError,
+    make_folder,
+    remove_leftovers,
+    unwritable,
+    write_whole,
+)
+from trainer.storage.outputs import check_outputs
+from trainer.storage.safe_reading import is_damage, read_json
 
 # What `examine` finds.
 WOULD_BE_CREATED, EXISTS = "would be created", "exists"
@@ -47,19 +55,34 @@ class Workdir:
     def make(self) -> None:
         """Creates the folder unless it exists. Raises WorkdirError if that fails."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise unwritable(self.path, error) from None
 
+    @contextlib.contextmanager
+    def claim(self, config: ExperimentConfig, timeout_s: float) -> Iterator[None]:
+        """Inside it the folder belongs to this process and config. It is created if it is missing.
+
+        Raises:
+          Resumable: another run has held it for `timeout_s`.
+          WorkdirError: it belongs to another config, or cannot be read or written.
+        """
+        self.make()
+        self.examine(config)  # A folder of another config is refused at once, and not after a wait.
+        with self.lock(timeout_s):
+            self.initialize(config)
+            yield
+
     def initialize(self, config: ExperimentConfig) -> None:
-        """Creates the folder for this config, or checks that it belongs to it.
+        """Creates the folder for this config, or checks that it belongs to it. Call it while locked.
 
         Raises:
           WorkdirError: it belongs to another config, or cannot be written.
         """
         self.make()
         try:
-            if self.config.exists():
+            check_outputs(self.path)
+            if self._has_config():
                 self._check_owner(self.read_config(), config)
             write_whole(self.config, config_lib.to_json(config))
         except OSError as error:
@@ -70,6 +93,7 @@ class Workdir:
         """Inside it the folder belongs to this process. Raises as `acquire_lock` does."""
         lock = self.acquire_lock(timeout_s)
         try:
+            remove_leftovers(self.path)
             yield
         finally:
             os.close(lock)
@@ -119,7 +143,8 @@ class Workdir:
     def examine(self, config: ExperimentConfig) -> str:
         """What `initialize` would find, in words. Writes nothing; raises WorkdirError as it would."""
         try:
-            if self.config.exists():
+            check_outputs(self.path)
+            if self._has_config():
                 self._check_owner(self.read_config(), config)
                 return f"{self.path}: {WOULD_RESUME}"
             nearest = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
@@ -147,23 +172,52 @@ class Workdir:
     def finished_steps(self) -> int:
         """The number of steps in the summary of a finished run; 0 without a summary."""
         try:
-            return int(json.loads(self.summary.read_text())["steps"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return int(read_json(self.summary)["steps"])
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return 0  # Without a summary, or with a damaged one, the run counts as unfinished.
 
     def read_config(self) -> ExperimentConfig:
         """The config of the run in the folder. Raises WorkdirError if it has none."""
-        if not os.path.exists(self.config):  # Path.exists raises if the name is too long.
+        if not self._has_config():
             raise WorkdirError(
                 f"`--workdir` holds no run. Received: {self.name!r}; name a folder that "
                 "`python -m trainer` wrote."
             )
         return config_load.resolve(str(self.config), {})
 
+    def _has_config(self) -> bool:
+        """Whether a file is there, or anything else that a run would have to replace.
+
+        Raises WorkdirError where it cannot be found out.
+        """
+        try:
+            os.lstat(self.config)
+        except OSError as error:
+            if not is_damage(error):
+                raise unreadable(self.config, error) from None
+            return False
+        return True
+
+
+def unreadable(path: pathlib.Path, error: OSError) -> WorkdirError:
+    """The error for a file or folder that is there and cannot be read."""
+    return WorkdirError(
+        f"`--workdir` cannot be read ({os_reason(error)}). Received: {str(path)!r}; make it readable, or "
+        "choose another folder. Nothing in it was changed."
+    )
+
 
 def saved_steps(checkpoints: pathlib.Path) -> list[int]:
-    """The steps of all checkpoints in a folder, in order, unverified."""
-    names = (path.name for path in checkpoints.glob("step-*"))
+    """The steps of all checkpoints in a folder, in order, unverified; none where the folder is missing.
+
+    Raises WorkdirError where the folder cannot be listed: that does not mean that it is empty.
+    """
+    try:
+        names = os.listdir(checkpoints)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not checkpoints.is_symlink():
+            return []
+        raise unreadable(checkpoints, error) from None
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-\d{10}", name))
 
 

@@ -9,13 +9,12 @@ tells them to exit. So a task that is left over from a finished run exits with s
 task starts as usual.
 """
 
-import json
-
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.storage import locate
+from trainer.storage.safe_reading import read_json
 
 # Between the starts of tasks that were started together. The leader may load its data in that time.
 _START_SPREAD_S = 30.0
@@ -27,7 +26,7 @@ def is_finished(path: str, config: ExperimentConfig) -> bool:
         return False
     try:
         workdir = locate.open_workdir(path)
-        begun, summary = workdir.read_config(), json.loads(workdir.summary.read_text())
+        begun, summary = workdir.read_config(), read_json(workdir.summary)
         if config.train.steps:
             is_whole = summary["steps"] >= config.train.steps
         else:

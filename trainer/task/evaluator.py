@@ -5,7 +5,6 @@ It follows the workdir without training, evaluates every checkpoint that appears
 imported, which ends the process where a TPU's package is installed without a TPU.
 """
 
-import json
 import time
 
 from absl import logging
@@ -21,6 +20,7 @@ from trainer.metrics.writers import MetricWriter
 from trainer.process import watchdog
 from trainer.process.health import Health
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
+from trainer.storage.safe_reading import parse_json
 from trainer.storage.workdir import Workdir
 from trainer.task import step_faults
 from trainer.task.context import TaskContext
@@ -88,9 +88,9 @@ def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
 def _last_evaluated(workdir: Workdir) -> int:
     """The last step that an earlier evaluator has evaluated; -1 if there is none."""
     try:
-        lines = (workdir.path / "evaluator.jsonl").read_text().splitlines()
-        return max((json.loads(line)["step"] for line in lines), default=-1)
-    except (OSError, ValueError, KeyError, TypeError):
+        lines = (workdir.path / "evaluator.jsonl").read_bytes().splitlines()
+        return max((int(parse_json(line)["step"]) for line in lines), default=-1)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return -1  # Then all checkpoints are evaluated, some perhaps for the second time.
 
 

@@ -77,13 +77,12 @@ def _load(task: TaskContext) -> Dataset | None:
 
 @contextlib.contextmanager
 def own_workdir(task: TaskContext) -> Iterator[Workdir | None]:
-    """The workdir, initialized and locked while the body runs; None where this task is not the leader."""
+    """The workdir, claimed while the body runs; None where this task is not the leader."""
     if not task.cluster.is_leader:
         yield None
         return
     workdir = locate.open_workdir(_path(task))
-    workdir.initialize(task.config)
-    with workdir.lock(task.options.startup_timeout_s):
+    with workdir.claim(task.config, task.options.startup_timeout_s):
         logging.info("workdir %s", workdir)
         yield workdir
 

@@ -16,7 +16,7 @@ from absl import logging
 from strategies import create
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.runtime import Runtime
+from strategies.runtime import Runtime, State
 from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
@@ -136,9 +136,10 @@ def checkpoint_store(
         for name, value in schema.flatten(config).items()
         if name not in schema.TRAJECTORY_FREE
     }
+    like = State(*program.shapes())
     return CheckpointStore(
         workdir.checkpoints,
-        Layout(program.weight_names, slots, program.forward.state_names),
+        Layout(program.weight_names, slots, program.forward.state_names, like),
         config.train.keep_checkpoints,
         config.train.keep_best,
         origin=decisive | {"data": dataset.fingerprint} | _model_origin(architecture),

@@ -65,7 +65,6 @@ class _Run:
         self._schedule = computation.schedule
         self._train_input, self._test_input = computation.train_input, computation.test_input
         store = self._checkpoints.store
-        self._saver = store and BackgroundSaver(store, self._checkpoints.every_s)
         start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.start(
             self._program,
@@ -76,6 +75,7 @@ class _Run:
         )
         self._writer = MetricWriter(parts.workdir)
         self._log = ExamplesLog(parts.examples_dir, self._runtime)
+        self._saver = store and BackgroundSaver(store, self._checkpoints.every_s, self._flush_logs)
         self._throughput = Throughput()
         self._step: int
         self._test: dict[str, float] | None
@@ -197,6 +197,11 @@ class _Run:
         self._test = test = evaluation.evaluate(self._runtime, self._test_input, self._program)
         self._writer.write("eval", self._step, self._epoch, test)
         return test
+
+    def _flush_logs(self) -> None:
+        """What a checkpoint's steps have logged is on the disk before it: nothing repeats them."""
+        self._writer.flush()
+        self._log.flush()
 
     def _save(self) -> bool:
         """Saves, on the task that writes. False, on all tasks, where the state is not finite."""

@@ -14,6 +14,7 @@ from strategies.errors import ClusterError
 from strategies.runtime import Runtime
 from trainer.config.fields import short_json
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_json
+from trainer.storage.safe_reading import read_json
 from trainer.storage.workdir import Workdir
 
 _FILE = "model.json"
@@ -44,7 +45,7 @@ def record(workdir: Workdir, architecture: Mapping[str, Any]) -> None:
     """
     path = workdir.path / _FILE
     try:
-        begun = json.loads(path.read_text()) if path.exists() else None
+        begun = read_json(path) if path.exists() else None
     except ValueError:
         begun = None  # Damaged, and written again; checkpoints have their own record of the model.
     except OSError as error:

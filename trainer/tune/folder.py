@@ -5,14 +5,19 @@
 
 import contextlib
 import os
+import pathlib
+import shutil
 import time
 from collections.abc import Iterator
 
 from strategies.errors import InputError
 from trainer.cli.options import TuneOptions
 from trainer.storage import locate
+from trainer.storage.atomic_files import remove_leftovers
+from trainer.storage.outputs import check_outputs
 from trainer.storage.workdir import Workdir
 from trainer.tune.machines.role import CLIENT, SweepCluster
+from trainer.tune.trials.folder import TRIALS, UNFINISHED
 
 
 @contextlib.contextmanager
@@ -36,4 +41,15 @@ def open_folder(options: TuneOptions, name: str, cluster: SweepCluster) -> Itera
                 f"`--workdir` must not contain a run. Received: {workdir.name!r}; choose another folder "
                 "for the sweep."
             )
+        check_outputs(workdir.path)
+        _remove_leftovers(workdir.path)
         yield workdir
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Deletes what a killed sweep left behind below its folder."""
+    board = folder / "tensorboard"
+    for place in (folder / "plots", board, *board.glob("*")):
+        remove_leftovers(place)
+    for unfinished in (folder / TRIALS).glob(f"{UNFINISHED}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)

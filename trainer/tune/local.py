@@ -16,6 +16,7 @@ from trainer.process.start.starter import Starter
 from trainer.task import PRELOAD
 from trainer.tune.machines.role import SweepCluster
 from trainer.tune.search.trial_source import TrialSource
+from trainer.tune.trials.folder import TRIALS
 from trainer.tune.trials.runner import Runner
 from trainer.tune.trials.slots import Slot, make_slots
 from trainer.tune.trials.trial import Limits
@@ -82,7 +83,7 @@ class LocalTrials:
         config_args = (f"--config.{name}={text}" for name, text in (overrides or {}).items())
         args = *options.trainer_args, *config_args
         runner = Runner(
-            source, self.folder / "trials", self._slots, args, limits, self._starter, on_poll
+            source, self.folder / TRIALS, self._slots, args, limits, self._starter, on_poll
         )
         runner.run(lambda: self.stop.requested)
 

@@ -53,6 +53,12 @@ class BucketWorkdir(Workdir):
         local_copy.create_root()
         super().make()
 
+    @contextlib.contextmanager
+    def claim(self, config: ExperimentConfig, timeout_s: float) -> Iterator[None]:
+        self.initialize(config)
+        with self.lock(timeout_s):
+            yield
+
     def initialize(self, config: ExperimentConfig) -> None:
         """Checks that the folder can become this config's; it does so once it is locked."""
         self._inspect(config)
@@ -151,7 +157,9 @@ class BucketWorkdir(Workdir):
         """A value that changes with every checkpoint of a run, and every trial of a sweep."""
         with contextlib.suppress(OSError):
             return (self.path / "ledger.jsonl").stat().st_size
-        return saved_steps(self.checkpoints)
+        with contextlib.suppress(InputError):  # A save reports what is wrong with it.
+            return saved_steps(self.checkpoints)
+        return None
 
 
 class _ReadOnlyCopy(Workdir):

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 
 from trainer.config.schema import to_json
+from trainer.process import console
+from trainer.storage.atomic_files import storing
 from trainer.tune.results.plots.write import write_plots
 from trainer.tune.results.progress import LiveProgress
 from trainer.tune.results.table import format_table, write_results
@@ -89,7 +91,10 @@ class SweepDisplay:
         records = search.records()
         self._write_results()
         names = [dimension.name for dimension in self._dimensions]
-        print(format_table(search.objective, records, names), flush=True)
-        write_events(folder / "tensorboard", search.objective, records, self._dimensions)
-        (folder / "plots").mkdir(exist_ok=True)
-        write_plots(folder / "plots", search.objective, records, self._dimensions)
+        console.print_progress(format_table(search.objective, records, names))
+        board, plots = folder / "tensorboard", folder / "plots"
+        with storing("TensorBoard's files", board):
+            write_events(board, search.objective, records, self._dimensions)
+        with storing("the plots", plots):
+            plots.mkdir(exist_ok=True)
+            write_plots(plots, search.objective, records, self._dimensions)

@@ -13,7 +13,7 @@ from typing import Any
 
 from strategies.errors import InputError, os_reason
 from trainer.config.fields import short_json
-from trainer.storage.atomic_files import WorkdirError, to_json
+from trainer.storage.atomic_files import WorkdirError, flush_folder, to_json
 
 BEGUN, ASKED, INTERRUPTED, ENDED = "begun", "asked", "interrupted", "ended"
 
@@ -33,6 +33,7 @@ class Ledger:
         self._path = path
         try:
             self._file = open(path, "ab+", buffering=0)  # noqa: SIM115
+            flush_folder(path.parent)
         except OSError as error:
             raise self._unwritable(error) from None
         try:

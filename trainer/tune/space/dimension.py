@@ -155,7 +155,27 @@ def from_dict(name: str, given: Any) -> Dimension:
         )
     rest = {key: given[key] for key in keys - {"choices"}}
     dimension = choice(*given["choices"], **rest) if is_choice else between(**rest)
-    return dataclasses.replace(dimension, name=name)
+    return _unquoted(dataclasses.replace(dimension, name=name))
+
+
+def _unquoted(dimension: Dimension) -> Dimension:
+    """The dimension with numbers in place of texts such as "0.1", which YAML also makes of 1e-4."""
+    field = space_field(dimension.name, dimension.as_dict())
+
+    def unquoted(value: Any, field: Field) -> Any:
+        return field.parse(value) if isinstance(value, str) and field.type is not str else value
+
+    return dataclasses.replace(
+        dimension,
+        low=unquoted(dimension.low, field),
+        high=unquoted(dimension.high, field),
+        step=unquoted(dimension.step, step_field(field)),
+        choices=tuple(unquoted(value, field) for value in dimension.choices),
+        when={
+            parent: tuple(unquoted(value, space_field(parent, value)) for value in values)
+            for parent, values in dimension.when.items()
+        },
+    )
 
 
 def parse(name: str, text: str) -> Dimension:

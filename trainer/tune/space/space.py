@@ -5,7 +5,6 @@ to `between(...)` or `choice(...)`, from the file that --space names, and from -
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import recipes
 from trainer.config.fields import ConfigError, short_json
+from trainer.tune.space import space_file
 from trainer.tune.space.dimension import (
     FLAGS,
     Dimension,
@@ -105,7 +105,7 @@ def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
 
     Args:
       config: the recipe whose fields are searched. Its `get_space` is the default space.
-      space: another recipe, or a JSON file such as {"optimizer.learning_rate": {"low": 1e-4,
+      space: another recipe, or a JSON or YAML file such as {"optimizer.learning_rate": {"low": 1e-4,
         "high": 0.1, "log": true}, "model.hidden_units": {"choices": [[64], [128]]}}; "" for the default.
       typed: dimensions from the command line, by name. They replace those of the space, or are added
         to it. A replaced dimension keeps its condition, unless a new one was typed.
@@ -131,18 +131,12 @@ def load(config: str, space: str, typed: Mapping[str, str]) -> Space:
 
 
 def _from_file(path: Path) -> dict[str, Dimension]:
-    if path.suffix != ".json":
+    if path.suffix == ".py":
         return _from_recipe(path, recipes.run(path, "get_space", flag="--space"))
-    text = recipes.read(path, "--space")
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    given = space_file.parse(path, recipes.read(path, "--space"))
+    if not isinstance(given, dict) or not all(isinstance(name, str) for name in given):
         raise ConfigError(
-            f"`--space` must be JSON, but {error}. Received: {path}; correct it."
-        ) from None
-    if not isinstance(given, dict):
-        raise ConfigError(
-            f"`--space` must be a JSON object. Received: {short_json(given)}; write "
+            f"`--space` must be an object of fields by name. Received: {short_json(given)}; write "
             '{"train.seed": {"low": 0, "high": 9}}.'
         )
     return {name: from_dict(name, values) for name, values in given.items()}

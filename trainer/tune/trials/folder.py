@@ -3,7 +3,6 @@
 A `TrialFolder` is the workdir of a run, with the trial's config, and `log.txt`, the output of the run.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -15,11 +14,19 @@ from typing import Any
 from strategies.errors import os_reason
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
-from trainer.storage.atomic_files import WorkdirError, write_whole
+from trainer.storage.atomic_files import (
+    WorkdirError,
+    flush_folder,
+    make_folder,
+    write_whole,
+)
+from trainer.storage.safe_reading import parse_json, read_json
 from trainer.storage.workdir import Workdir
 from trainer.tune.search.record import COMPLETED
 from trainer.tune.search.trial_source import Outcome, Progress
 
+TRIALS = "trials"  # The folder of all trials, in that of the sweep.
+UNFINISHED = ".new-"  # Where a trial's folder is prepared.
 _MAX_TAIL_BYTES = 1 << 16
 # From (event, metric) in metrics.jsonl to the metric's name in summary.json.
 _NAMES = {("train", "loss"): "final_loss", ("train", "examples_per_s"): "examples_per_s"}
@@ -44,13 +51,14 @@ class TrialFolder:
         """
         try:
             if not self.path.exists():
-                self._trials.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=self._trials, prefix=".new-") as building:
+                make_folder(self._trials)
+                with tempfile.TemporaryDirectory(dir=self._trials, prefix=UNFINISHED) as building:
                     run = pathlib.Path(building, "run")
                     run.mkdir()
                     if continues:
                         _copy_progress(self._trials / continues, run)
                     os.replace(run, self.path)
+                flush_folder(self._trials)
             write_whole(self.workdir.config, config_lib.to_json(config))
         except OSError as error:
             raise WorkdirError(
@@ -74,9 +82,9 @@ class TrialFolder:
     def completed(self, seconds: float) -> Outcome | None:
         """The outcome, if the run has written its summary; else None. `seconds` were spent on it."""
         try:
-            summary = json.loads(self.workdir.summary.read_text())
+            summary = read_json(self.workdir.summary)
             step, epochs = int(summary["steps"]), float(summary["epochs"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
         metrics = _numbers(summary)
         return Outcome(COMPLETED, metrics, step, epochs, seconds=seconds)
@@ -110,7 +118,7 @@ class TrialFolder:
         for line in lines:
             self._read_to += len(line) + 1
             try:
-                event = json.loads(line)
+                event = parse_json(line)
             except ValueError:
                 continue
             if isinstance(event, dict):

@@ -85,6 +85,8 @@ LAUNCHER = """
 import json, sys
 from trainer.commands import launch
 from trainer.cli.options import LaunchOptions
+from trainer.process import console
+console.set_up()
 options, args = json.loads(sys.argv[1])
 sys.exit(launch.run(LaunchOptions(**options), args, module="stand_in", preload=()))
 """
@@ -220,6 +222,15 @@ def test_output_that_is_not_text_or_ends_without_a_newline_is_shown(start):
     launched = start(f"--worker0={odd}", "--workdir=d", workers=1)
     assert launched.ends() == 0
     assert launched.said[1:] == ["[worker 0] \ufffd", "[worker 0] ", "[worker 0] last"]
+
+
+def test_a_screen_without_the_tasks_characters_shows_them_in_ascii(start, monkeypatch):
+    """All output is read: a task whose output stays in the pipe would block."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    more = "sys.stdout.buffer.write(b'\\xc3\\xa9 ' * 100_000 + b'\\nlast\\n')"
+    launched = start(f"--worker0={more}", workers=1)
+    assert launched.says(r"\\xe9") and launched.says("last")
+    assert launched.ends() == 0
 
 
 def test_a_task_that_fails_ends_all_and_its_error_is_the_last_on_the_screen(start):

@@ -125,6 +125,27 @@ def test_a_process_whose_connections_are_all_closed_is_guarded_by_the_deadline(
     assert (done.returncode, done.stderr) == (code, output)
 
 
+MANY_PEERS = """
+import socket, sys, time
+from strategies.cluster.spec import Task
+from trainer.process import guardian
+pairs = [socket.socketpair() for _ in range(260)]
+guarded = guardian.fork_child()
+peers = {Task("worker", index): ours for index, (ours, _) in enumerate(pairs)}
+with guarded.watch_while_blocked("sleeping", 60, peers, 60):
+    pairs[259][1].shutdown(socket.SHUT_RDWR)
+    time.sleep(60)
+"""
+
+
+def test_more_peers_are_watched_than_fit_into_one_message():
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_PEERS], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 75
+    assert "worker 259 was lost (its connection closed) while sleeping" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_ends_a_blocked_process_at_once(name):
     blocked = Blocked()

@@ -1,18 +1,23 @@
 """Does a task without progress show the stacks of its threads, and end?"""
 
+import os
+import signal
 import subprocess
 import sys
 import time
 
-# The interpreter's timer acts 0.5 s after the watchdog's thread.
+# The first timer of a blocked process runs out 0.5 s after the watchdog's thread would act.
 START = """
-import ctypes, threading, time
+import ctypes, os, signal, subprocess, threading, time
 from trainer.process import watchdog
-watchdog.TIMER_DELAY_S = 0.5
+watchdog._FIRST_DELAY_S = 0.5
+watchdog._LATEST_POLL_S = 1.0
 def waits_forever():
     threading.Event().wait()
 def holds_the_lock_in_native_code():
-    ctypes.PyDLL(None).sleep(100)
+    mutex = ctypes.create_string_buffer(64)
+    for _ in range(2):  # The second call never returns, also after a signal.
+        ctypes.PyDLL(None).pthread_mutex_lock(mutex)
 """
 
 
@@ -49,9 +54,9 @@ with watchdog.Watchdog(0.5):
     holds_the_lock_in_native_code()
 """
     )
-    assert code == 1, errors
+    assert code == -signal.SIGALRM, errors  # As killed, so a supervisor starts it again.
     assert "in holds_the_lock_in_native_code" in errors
-    assert seconds < 30
+    assert seconds < 40
 
 
 def test_a_task_that_makes_progress_continues():
@@ -65,3 +70,39 @@ time.sleep(1.5)  # Longer than the time-out, without the watchdog.
 """
     )
     assert (code, errors) == (0, "")
+
+
+def test_time_in_which_the_task_was_stopped_does_not_count():
+    code, errors, seconds = _run(
+        """
+with watchdog.Watchdog(1.0) as watch:
+    command = f"sleep 0.5; kill -STOP {os.getpid()}; sleep 4; kill -CONT {os.getpid()}"
+    stopper = subprocess.Popen(["sh", "-c", command])
+    stopper.wait()
+    watch.progress("resumed")
+    time.sleep(0.5)
+"""
+    )
+    assert (code, errors) == (0, "")
+    assert seconds > 4
+
+
+def test_a_task_whose_screen_nobody_reads_ends_all_the_same():
+    """Its own output has filled the pipe, and a thread of it blocks there with the stream's lock."""
+    began = time.monotonic()
+    fills = """
+threading.Thread(target=lambda: print("x" * (1 << 20), flush=True), daemon=True).start()
+os.dup2(1, 2)
+with watchdog.Watchdog(0.5):
+    waits_forever()
+"""
+    nobody_reads, theirs = os.pipe()
+    code = "from trainer.process import console\nconsole._PATIENCE_S = 1.0\n" + START + fills
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        try:
+            assert process.wait(60) == 75
+        finally:
+            process.kill()
+            os.close(nobody_reads)
+    assert time.monotonic() - began < 30

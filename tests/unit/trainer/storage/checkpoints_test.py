@@ -1,8 +1,10 @@
 """Is a checkpoint read bit for bit as it was saved, or not at all?"""
 
+import errno
 import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import resource
@@ -17,6 +19,7 @@ from absl import logging
 
 from strategies.runtime import State
 from tests.paths import ROOT
+from trainer.storage.atomic_files import WorkdirError
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
 
 LAYOUT = Layout(
@@ -245,7 +248,107 @@ def test_anything_but_an_archive_of_plain_arrays_is_refused_despite_a_valid_chec
     assert store.newest() is None
 
 
-@pytest.mark.parametrize("manifest", ["[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])
+def _arrays(**changes):
+    return LAYOUT.named(_state(10)) | {
+        name.replace("__", "/"): array for name, array in changes.items()
+    }
+
+
+def _npz(arrays, compression=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, array in arrays.items():
+            with file.open(f"{name}.npy", "w") as member:
+                np.save(member, array)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "arrays, why",
+    [
+        (_npz(_arrays(weights__hidden_1__kernel=np.zeros((4, 3), np.float32))), "not float32 [5, 3]"),
+        (_npz(_arrays(weights__hidden_1__kernel=np.zeros((5, 3)))), "float64 [5, 3], not float32"),
+        (_npz(_arrays(), zipfile.ZIP_DEFLATED), "is compressed"),
+        (_npz(_arrays(), zipfile.ZIP_LZMA), "is compressed"),
+        (_npz(_arrays() | {"more": np.zeros(1 << 20)}), "more than"),
+    ],
+    ids=["shape", "type", "deflated", "lzma", "larger"],
+)
+def test_only_arrays_of_the_expected_shapes_and_types_are_read(tmp_path, arrays, why):
+    _plant(tmp_path, 10, arrays)
+    layout = Layout(LAYOUT.weights, LAYOUT.slots, like=_state())
+    assert why in _message(_store(tmp_path, layout=layout).read, 10)
+
+
+def test_arrays_in_either_order_in_memory_are_read(tmp_path):
+    state = _state()
+    state.weights[0] = np.asfortranarray(state.weights[0])
+    layout = Layout(LAYOUT.weights, LAYOUT.slots, like=_state())
+    store = _store(tmp_path, layout=layout)
+    store.save(Checkpoint(3, state))
+    np.testing.assert_array_equal(store.read(3).state.weights[0], state.weights[0])
+
+
+def test_a_bomb_of_two_gigabytes_is_not_unpacked(tmp_path):
+    """Its checksum and seal are right. The memory of this process would show it."""
+    arrays = _arrays()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 29,)}
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for name in arrays:
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                member.write(header.getvalue())
+                for _ in range(8 if name.startswith("weights/hidden_1/kernel") else 0):
+                    member.write(bytes(1 << 25))
+    store = _plant(tmp_path, 10, packed.getvalue())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "is compressed" in _message(store.read, 10)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": 7}, {"metrics": {"loss": []}}, {"sums": [[1]]}, {"sums": [10**400]},
+     {"skipped": [-1]}, {"skipped": 5}, {"threads": "4"}, {"test": [1]}],
+)  # fmt: skip
+def test_a_field_of_another_type_is_refused_despite_a_valid_seal(tmp_path, changes):
+    store = _store(tmp_path)
+    store.save(_checkpoint(10))
+    _edit_manifest(_place(tmp_path, 10), **changes)
+    assert "cannot be used: " in _message(store.read, 10)
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "manifest.json"])
+def test_a_checkpoint_that_is_a_pipe_is_damaged_and_nobody_waits_for_it(tmp_path, name):
+    store = _store(tmp_path)
+    store.save(_checkpoint(10))
+    (_place(tmp_path, 10) / name).unlink()
+    os.mkfifo(_place(tmp_path, 10) / name)
+    assert "is not a regular file" in _message(store.read, 10)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch):
+    """As with wrong permissions, which do not apply to root: the run must not begin again."""
+    store = _store(tmp_path)
+    for step in (10, 20):
+        store.save(_checkpoint(step))
+    denied = str(_place(tmp_path, 20) / "manifest.json")
+    real = os.open
+
+    def opened(path, *args, **options):
+        if str(path) == denied:
+            raise PermissionError(errno.EACCES, "Permission denied", denied)
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    with pytest.raises(WorkdirError, match="cannot be read .Permission denied."):
+        store.newest()
+
+
+@pytest.mark.parametrize("manifest", ["[" * 100_000, "[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])
 def test_a_malformed_manifest_is_refused(tmp_path, manifest):
     store = _store(tmp_path)
     store.save(_checkpoint(10))
@@ -287,8 +390,10 @@ def test_a_save_that_is_killed_leaves_only_intact_checkpoints(tmp_path):
             assert np.unique(found.state.weights[0]).tolist() == [step]
             assert np.unique(found.state.slots[0][0]).tolist() == [step]
             seen.add(step)
-        assert len(store.steps()) <= 3  # Two, and one that is not removed yet.
     assert len(seen) > 3
+    last = np.zeros(1)
+    store.save(Checkpoint(max(seen) + 1, State([last], [[last]])))
+    assert len(store.steps()) == 2  # The next save removes what the killed ones have not.
 
 
 def test_a_save_removes_what_a_killed_one_left_behind(tmp_path):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,12 +19,13 @@ import numpy as np
 from absl import logging
 
 from strategies.errors import os_reason
+from trainer.data import npz
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
 from trainer.data.sources.mnist import locate
 from trainer.data.sources.mnist.locate import Locations, Plan
 
 NUM_TRAIN = 60_000
-ARRAYS = {
+ARRAYS: dict[str, npz.ArrayType] = {
     "train_images": ((NUM_TRAIN, 28, 28), np.dtype(np.uint8)),
     "train_labels": ((NUM_TRAIN,), np.dtype(np.int32)),
     "test_images": ((10000, 28, 28), np.dtype(np.uint8)),
@@ -75,16 +75,13 @@ def _arrays(locations: Locations, timeout_s: float) -> tuple[dict[str, np.ndarra
 def _read(cache: Path) -> dict[str, np.ndarray] | None:
     """The arrays, each verified by its CRC as it is read; None where they are missing or damaged."""
     try:
-        # Opened here: NumPy does not close a file that is not an archive.
-        with open(cache, "rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in ARRAYS}
+        with open(cache, "rb") as file:
+            return npz.read(file, ARRAYS)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         logging.warning("%s is damaged and not used: %s", cache, error)
         return None
-    received = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    return arrays if received == ARRAYS else None
 
 
 @contextlib.contextmanager
