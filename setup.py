@@ -61,6 +61,7 @@ setup(
         "tensorboard",  # tf.summary writes nothing without it, and no longer brings it.
         "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not declare it.
+        "cryptography>=41",  # The key and certificate of TLS that tasks derive from their shared secret.
         "absl-py",  # One aligned log line for each event, in TensorFlow's own format.
         "setproctitle",  # Shows in `ps` what a forked task runs, as of one that was executed.
         "numpy",  # The sample order and the data sets, which need no TensorFlow.

@@ -43,7 +43,7 @@ class MultiWorkerRuntime(ReplicatedRuntime):
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "MultiWorkerRuntime":
         assert peers is not None  # It is a strategy of several tasks.
-        exchange = SocketAllReduce.connect(cluster, peers.token, _CONNECT_TIMEOUT_S)
+        exchange = SocketAllReduce.connect(cluster, peers.run, peers.security, _CONNECT_TIMEOUT_S)
         return cls(choice.reason, devices[0], len(devices), cluster.process_index, exchange)
 
     def broadcast(self, values: Any) -> Any:

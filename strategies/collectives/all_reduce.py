@@ -9,8 +9,10 @@ Two workers swap their vectors. More than two divide the work: each adds one par
 the sum to the others, so that a worker sends about two vectors, however many workers there are.
 """
 
+import contextlib
 import select
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +21,10 @@ import numpy as np
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.tree_sum import tree_sum
 from strategies.errors import Resumable
-from strategies.network.connection import JsonConnection, ProtocolError
-from strategies.network.handshake import AuthenticatingListener, call
+from strategies.network.connection import WOULD_BLOCK, ProtocolError
+from strategies.network.handshake import Handshake, Peer
+from strategies.network.listener import AuthenticatingListener
+from strategies.network.security import Security
 from strategies.network.sockets import connect, listen
 
 _BUFFER_BYTES = 4 << 20
@@ -56,12 +60,15 @@ class SocketAllReduce:
             connection.setblocking(False)
 
     @classmethod
-    def connect(cls, cluster: ClusterSpec, token: str, timeout_s: float) -> "SocketAllReduce":
+    def connect(
+        cls, cluster: ClusterSpec, run: str, security: Security, timeout_s: float
+    ) -> "SocketAllReduce":
         """Connects the tasks that train. Each of them calls this.
 
         Args:
           cluster: a task listens on its own address there, and calls the tasks of higher rank.
-          token: a secret of this run's tasks. A connection without it is refused.
+          run: a name that only this run's tasks know. A connection without it is refused.
+          security: proves who connects, and encrypts what follows where it encrypts gradients.
           timeout_s: seconds until all are connected.
 
         Raises:
@@ -71,13 +78,18 @@ class SocketAllReduce:
         tasks = cluster.trainers()
         rank = tasks.index(cluster.task)
         deadline = time.monotonic() + timeout_s
-        key = token.encode()
+        handshake = Handshake(
+            security,
+            {"rank": rank, "run": run},
+            lambda peer: peer.get("run") == run and type(peer.get("rank")) is int,
+            recv_bytes=1,  # What follows the handshake belongs to the all-reduce.
+        )
         connections: dict[int, socket.socket] = {}
         with listen(cluster) as listener:
             for peer in range(rank + 1, len(tasks)):
                 address = cluster.address(tasks[peer])
-                connections[peer] = _call(address, key, rank, peer, tasks[peer], deadline)
-            connections |= _called(listener, key, rank, tasks, deadline)
+                connections[peer] = _call(address, handshake, peer, tasks[peer], deadline)
+            connections |= _called(listener, handshake, rank, tasks, deadline)
         return cls(tasks, rank, connections)
 
     @property
@@ -152,8 +164,8 @@ class SocketAllReduce:
     def _send(self, peer: int, outgoing: dict[int, Views]) -> bool:
         views = outgoing[peer]
         try:
-            sent = self._connections[peer].sendmsg(views)
-        except BlockingIOError:
+            sent = _write(self._connections[peer], views)
+        except WOULD_BLOCK:
             return False
         except OSError as error:
             raise self._lost(peer) from error
@@ -168,7 +180,7 @@ class SocketAllReduce:
     def _receive(self, peer: int, incoming: dict[int, memoryview]) -> bool:
         try:
             received = self._connections[peer].recv_into(incoming[peer])
-        except BlockingIOError:
+        except WOULD_BLOCK:
             return False
         except OSError as error:
             raise self._lost(peer) from error
@@ -211,45 +223,66 @@ def _bytes(array: np.ndarray) -> memoryview:
     return array.reshape(-1).data.cast("B")
 
 
-# The caller and the called worker prove to each other that they know the token, and send their ranks.
+def _write(connection: socket.socket, views: Views) -> int:
+    """Sends some of it, and returns how many bytes; TLS takes one array at a time."""
+    if not isinstance(connection, ssl.SSLSocket):
+        return connection.sendmsg(views)
+    return connection.send(next(view for view in views if len(view)))
 
 
 def _call(
-    address: str, key: bytes, rank: int, peer: int, task: Task, deadline: float
+    address: str, handshake: Handshake, peer: int, task: Task, deadline: float
 ) -> socket.socket:
     while (left_s := deadline - time.monotonic()) > 0:
-        try:
-            link = JsonConnection(connect(address, min(left_s, _CONNECT_TIMEOUT_S)), recv_bytes=1)
-        except (OSError, UnicodeError):
-            time.sleep(_RETRY_EVERY_S)
-            continue
-        try:
-            # A peer answers only once it has made its own calls, which may take until the deadline.
-            if call(link, key, {"rank": rank}, deadline).introduction == {"rank": peer}:
-                return link.detach()
-        except (OSError, EOFError, ProtocolError):
-            pass
-        link.close()
+        # A peer answers only once it has made its own calls, which may take until the deadline.
+        with contextlib.suppress(OSError, UnicodeError, EOFError, ProtocolError):
+            connection = connect(address, min(left_s, _CONNECT_TIMEOUT_S))
+            met = handshake.call(connection, deadline)
+            if met.introduction["rank"] == peer:
+                return _for_gradients(met, handshake.security, deadline)
+            met.link.close()
         time.sleep(_RETRY_EVERY_S)
     raise _absent([task])
 
 
 def _called(
-    listener: socket.socket, key: bytes, rank: int, tasks: Sequence[Task], deadline: float
+    listener: socket.socket,
+    handshake: Handshake,
+    rank: int,
+    tasks: Sequence[Task],
+    deadline: float,
 ) -> dict[int, socket.socket]:
     """The connections from all tasks of lower rank, by rank."""
     connections: dict[int, socket.socket] = {}
-    # A byte at a time: what follows the handshake belongs to the all-reduce.
-    with AuthenticatingListener(listener, key, {"rank": rank}, recv_bytes=1) as reception:
+    with AuthenticatingListener(listener, handshake) as callers:
         while missing := set(range(rank)) - connections.keys():
-            met = reception.next_caller(deadline)
+            met = callers.next_caller(deadline)
             if not met:
                 raise _absent([tasks[peer] for peer in sorted(missing)])
-            if met.introduction.get("rank") in missing:
-                connections[met.introduction["rank"]] = met.link.detach()
-            else:
+            if met.introduction["rank"] not in missing:
                 met.link.close()
+                continue
+            with contextlib.suppress(OSError):  # It was lost meanwhile.
+                one = _for_gradients(met, handshake.security, deadline)
+                connections[met.introduction["rank"]] = one
     return connections
+
+
+def _for_gradients(peer: Peer, security: Security, deadline: float) -> socket.socket:
+    """The connection of an authenticated peer, without TLS where gradients are not encrypted.
+
+    Both sides end TLS with its own, authenticated, message; the connection stays the same.
+    """
+    connection = peer.link.detach()
+    if not isinstance(connection, ssl.SSLSocket) or security.encrypts_gradients:
+        return connection
+    try:
+        connection.settimeout(max(_RETRY_EVERY_S, deadline - time.monotonic()))
+        connection.unwrap()
+        return socket.socket(fileno=connection.detach())
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _absent(tasks: Sequence[Task]) -> PeerLost:

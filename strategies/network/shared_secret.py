@@ -1,17 +1,12 @@
-"""Which secret do the tasks of this cluster share, and how does a task prove that it knows it?
+"""Which secret do the tasks of this cluster share?
 
-`read` takes it from `--secret_file` or MUSTER_SECRET. The secret itself is never sent: a `proof` is an
-HMAC of values that both sides chose at random. Without a secret the key is empty, and the same messages
-prove nothing.
+`read` takes it from `--secret_file` or MUSTER_SECRET. It is never sent: `certificate.py` derives from it
+what tasks prove to each other.
 """
 
-import hashlib
-import hmac
-import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 from strategies.errors import ClusterError
 
@@ -47,22 +42,6 @@ def _checked(text: str, source: str) -> bytes:
             f"{len(text)}; {_FIX}."
         )
     return text.encode()
-
-
-def proof(key: bytes, *parts: Any) -> str:
-    """HMAC-SHA256 of these JSON values, in hexadecimal: only a holder of the key can compute it."""
-    message = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()
-
-
-def is_proof(claimed: Any, key: bytes, *parts: Any) -> bool:
-    """Whether `claimed`, which may be anything, is the `proof` of these values."""
-    try:
-        expected = proof(key, *parts)
-    except RecursionError:
-        return False  # Nested deeper than any message of this program.
-    received = claimed.encode(errors="replace") if isinstance(claimed, str) else b""
-    return hmac.compare_digest(received, expected.encode())
 
 
 def mismatch_error(received: str) -> ClusterError:

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Mapping
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
+from strategies.network.security import PLAIN, Security
 
 _ALL_INTERFACES = ("::", "0.0.0.0")
 
@@ -54,7 +55,10 @@ def _shut_down(fd: int, peers: Container[tuple]) -> None:
 
 
 def public_address_warning(
-    cluster: ClusterSpec, starts_servers: bool, hosts: Mapping[Task, str] | None = None
+    cluster: ClusterSpec,
+    starts_servers: bool,
+    hosts: Mapping[Task, str] | None = None,
+    security: Security = PLAIN,
 ) -> str:
     """The warning that tasks have public IP addresses; "" where no task is known to have one.
 
@@ -62,7 +66,10 @@ def public_address_warning(
       cluster: its addresses count where they are IP addresses; names are not resolved.
       starts_servers: whether the tasks run TensorFlow's servers.
       hosts: the IP addresses that the tasks' connections show, if there are connections.
+      security: where it encrypts everything that the tasks send, there is nothing to warn of.
     """
+    if security.encrypts_gradients and not starts_servers:
+        return ""
     found: dict[Task, str] = {}
     for task in cluster.tasks() if cluster.jobs and not cluster.is_single_task else ():
         host = split_address(cluster.address(task))[0]
@@ -75,7 +82,7 @@ def public_address_warning(
     meaning = (
         "TensorFlow's servers execute whatever anyone who reaches them sends, and encrypt nothing"
         if starts_servers
-        else "the tasks' messages are not encrypted"
+        else f"the tasks' {'gradients' if security.is_on else 'messages'} are not encrypted"
     )
     return f"public addresses: {names}; {meaning}. SECURITY.md explains how to use an encrypted overlay"
 

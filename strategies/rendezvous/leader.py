@@ -5,6 +5,7 @@ Then it sends all of them the verdict.
 """
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping
@@ -13,17 +14,16 @@ from absl import logging
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
-from strategies.network import shared_secret
-from strategies.network.connection import JsonConnection, Message, ProtocolError
-from strategies.network.handshake import (
-    AuthenticatedConnection,
+from strategies.network.connection import (
     AuthenticationError,
-    call,
-    reason,
+    JsonConnection,
+    Message,
+    ProtocolError,
 )
+from strategies.network.handshake import Handshake, Peer, reason
 from strategies.network.sockets import connect, listen
 from strategies.rendezvous import verdict
-from strategies.rendezvous.mismatch import difference, listed
+from strategies.rendezvous.mismatch import difference
 
 _CONNECT_TIMEOUT_S = 2.0
 _RETRY_EVERY_S = 0.2
@@ -35,25 +35,22 @@ class Leader:
 
     Args:
       cluster: with the leader as its task.
-      key: the secret.
-      hello: what the leader sends first: its task and its fingerprint.
+      handshake: with the leader's task and fingerprint as its introduction.
       run: the name that it gives the run.
       timeout_s: seconds until every task must have answered.
     """
 
-    def __init__(
-        self, cluster: ClusterSpec, key: bytes, hello: Message, run: str, timeout_s: float
-    ):
+    def __init__(self, cluster: ClusterSpec, handshake: Handshake, run: str, timeout_s: float):
         self._cluster = cluster
-        self._key = key
-        self._hello = hello
+        self._handshake = handshake
         self._go = verdict.go(run)
         self._timeout_s = timeout_s
         self._deadline = time.monotonic() + timeout_s
         self._peers = [task for task in cluster.tasks() if task != cluster.task]
         self._reasons = dict.fromkeys(self._peers, "no answer")
-        self._answered: dict[Task, AuthenticatedConnection] = {}
-        self._without_secret: set[Task] = set()
+        self._answered: dict[Task, Peer] = {}
+        self._warned: set[Task] = set()
+        self._untrusted: set[Task] = set()  # In their last call.
         self._changed = threading.Condition()
         self._is_over = threading.Event()
 
@@ -90,7 +87,7 @@ class Leader:
             return None
         error = self._difference({task: peer})
         with contextlib.suppress(OSError):
-            peer.send(verdict.failure(error) if error else self._go)
+            peer.link.send(verdict.failure(error) if error else self._go)
             if not error:
                 return peer.link
         peer.link.close()
@@ -122,35 +119,26 @@ class Leader:
                 return self._keep(task, self._call_once(task, self._left_s()))
             except (OSError, EOFError, ProtocolError, UnicodeError) as error:
                 self._reasons[task] = reason(error)
+                is_untrusted = isinstance(error, AuthenticationError)
+                (self._untrusted.add if is_untrusted else self._untrusted.discard)(task)
             self._is_over.wait(_RETRY_EVERY_S)
 
-    def _call_once(self, task: Task, remaining_s: float) -> AuthenticatedConnection:
-        link = JsonConnection(connect(self._cluster.address(task), _CONNECT_TIMEOUT_S))
-        introduction = {**self._hello, "remaining_s": remaining_s}
+    def _call_once(self, task: Task, remaining_s: float) -> Peer:
+        introduction = {**self._handshake.introduction, "remaining_s": remaining_s}
+        handshake = dataclasses.replace(self._handshake, introduction=introduction)
+        connection = connect(self._cluster.address(task), _CONNECT_TIMEOUT_S)
         try:
-            deadline = time.monotonic() + verdict.ANSWER_TIMEOUT_S
-            peer = call(link, self._key, introduction, deadline)
-            if not verdict.is_hello(peer.introduction):
-                raise ProtocolError
-        except BaseException as error:
-            link.close()
-            if isinstance(error, AuthenticationError):
-                self._warn_once(task)
+            return handshake.call(connection, time.monotonic() + verdict.ANSWER_TIMEOUT_S)
+        except AuthenticationError as error:
+            if task not in self._warned:
+                self._warned.add(task)
+                logging.warning("%s at %s: %s", task, self._cluster.address(task), error)
             raise
-        return peer
-
-    def _warn_once(self, task: Task) -> None:
-        if task not in self._without_secret:
-            self._without_secret.add(task)
-            address = self._cluster.address(task)
-            logging.warning(
-                "%s at %s does not know the secret (%s)", task, address, shared_secret.FLAG
-            )
 
     def _left_s(self) -> float:
         return max(0.0, self._deadline - time.monotonic())
 
-    def _keep(self, task: Task, peer: AuthenticatedConnection) -> None:
+    def _keep(self, task: Task, peer: Peer) -> None:
         with self._changed:
             if self._is_over.is_set():
                 peer.link.close()
@@ -165,13 +153,13 @@ class Leader:
             self._reasons[task] = "it answered, then disconnected"
             self._start_calling(task)
 
-    def _difference(self, peers: Mapping[Task, AuthenticatedConnection]) -> ClusterError | None:
-        fingerprints = {self._cluster.task: self._hello["fingerprint"]}
+    def _difference(self, peers: Mapping[Task, Peer]) -> ClusterError | None:
+        fingerprints = {self._cluster.task: self._handshake.introduction["fingerprint"]}
         fingerprints |= {task: peer.introduction["fingerprint"] for task, peer in peers.items()}
         if error := difference(fingerprints):
             return error
         for task, peer in peers.items():
-            if peer.introduction["task"] != [task.type, task.index]:
+            if peer.introduction["task"] != task.as_json():
                 return self._wrong_task(task, Task(*peer.introduction["task"]))
         return None
 
@@ -182,28 +170,25 @@ class Leader:
             "there, or the order of the addresses."
         )
 
-    def _missing(self) -> ClusterError | Resumable:
+    def _missing(self) -> Resumable:
         missing = [task for task in self._peers if task not in self._answered]
-        if rejected := [task for task in missing if task in self._without_secret]:
-            shown = [f"{task} at {self._cluster.address(task)}" for task in rejected]
-            verb = "does" if len(shown) == 1 else "do"
-            return shared_secret.mismatch_error(
-                f"{listed(shown)} {verb} not know the secret of {self._cluster.task}"
-            )
         names = " and ".join(
             f"{task} at {self._cluster.address(task)} ({self._reasons[task]})" for task in missing
         )
         them = "it" if len(missing) == 1 else "them"
+        fix = f"start {them}"
+        if any(task in self._untrusted for task in missing):
+            fix += f" with the same {self._handshake.security.flag}"
         return Resumable(
             f"{names} did not answer within {self._timeout_s:g} s; "
-            f"start {them}, or {verdict.fix_for_missing_tasks(self._cluster)}, and run again.",
+            f"{fix}, or {verdict.fix_for_missing_tasks(self._cluster)}, and run again.",
             task=missing[0],
         )
 
     def _send_all(self, message: Message) -> None:
         for peer in self._answered.values():
             with contextlib.suppress(OSError):  # It disconnected; the membership will report it.
-                peer.send(message)
+                peer.link.send(message)
 
     def _close_all(self) -> None:
         for peer in self._answered.values():

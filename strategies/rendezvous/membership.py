@@ -12,8 +12,10 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import EXIT_DONE, Resumable
-from strategies.network.connection import JsonConnection, Message
+from strategies.network.connection import JsonConnection, Message, ProtocolError
+from strategies.network.security import PLAIN, Security
 from strategies.network.sockets import close_connections_to
+from strategies.network.wire_text import printable_line
 from strategies.rendezvous.heartbeat import Heartbeat
 
 _EXIT_TIMEOUT_S = 5.0
@@ -35,11 +37,12 @@ class Membership:
         self,
         cluster: ClusterSpec,
         connections: Mapping[Task, JsonConnection],
-        token: str = "",
+        run: str = "",
         recall: Recall = lambda task: None,
+        security: Security = PLAIN,
     ):
-        """`recall` calls a task once. It returns the connection where the task is back, else None."""
-        self.token = token  # Only the tasks of this run know it, and prove so to each other.
+        """`recall` calls a task once: the connection where it is back, else None. Tasks know `run`."""
+        self.run, self.security = run, security
         self._cluster = cluster
         self._recall = recall
         self._changed = threading.Condition()
@@ -230,20 +233,21 @@ class Membership:
             if "done" in message:
                 self._done.add(sender)
             elif "exit" in message:
-                self._exit_code = int(message["exit"])
+                self._exit_code = _exit_code(message["exit"])
                 # This tells the leader that the exit code was received.
                 self._heartbeat.connections[sender].shut_down()
             elif "lost" in message and not self._is_over():
-                task_type, index, reason = message["lost"]
-                self._lost.setdefault(Task(task_type, index), reason)
+                *task, reason = message["lost"]
+                self._lost.setdefault(_task(task), printable_line(reason))
             elif "serving" in message and sender in self._returning:
                 self._returning.discard(sender)
                 self._lost.pop(sender, None)
                 self._back.append(sender)
                 self._heartbeat.send({"back": [sender.type, sender.index]})
             elif "back" in message:
-                self._lost.pop(Task(*message["back"]), None)
-                self._back.append(Task(*message["back"]))
+                back = _task(message["back"])
+                self._lost.pop(back, None)
+                self._back.append(back)
             self._changed.notify_all()
 
     def _handle_disconnect(self, task: Task, reason: str) -> None:
@@ -280,3 +284,16 @@ class Membership:
             for task, reason in new:
                 self._reported.add(task)
                 on_lost(task, reason)
+
+
+def _task(received: object) -> Task:
+    task = Task.from_json(received)
+    if task is None:
+        raise ProtocolError
+    return task
+
+
+def _exit_code(received: object) -> int:
+    if type(received) is not int or not 0 <= received <= 255:
+        raise ProtocolError
+    return received

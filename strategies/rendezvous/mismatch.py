@@ -10,7 +10,9 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from strategies.errors import ClusterError
+from strategies.network.wire_text import printable_line
 
+_MAX_NAME_CHARACTERS = 100
 _Task = TypeVar("_Task", bound=Hashable)  # A `Task`, or another name of a process.
 
 
@@ -33,9 +35,10 @@ def difference(fingerprints: Mapping[_Task, Mapping[str, Any]]) -> ClusterError 
     ]
     if not differing:
         return None
-    also = f" (and `{'`, `'.join(differing[1:4])}` differ too)" if differing[1:] else ""
+    names = [printable_line(field, _MAX_NAME_CHARACTERS) for field in differing[:4]]
+    also = f" (and `{'`, `'.join(names[1:])}` differ too)" if names[1:] else ""
     return ClusterError(
-        f"`{differing[0]}` must be the same on every task. Received: "
+        f"`{names[0]}` must be the same on every task. Received: "
         f"{_values(differing[0], flat)}{also}; {_fix(differing[0])}."
     )
 

@@ -3,8 +3,7 @@
 `meet` answers this before TensorFlow's servers start, as TensorFlow waits for a missing peer forever
 and ignores signals meanwhile. Every task except the leader listens on its own address. The leader calls
 each of them until all have answered or the deadline passes, compares their fingerprints, and sends all
-of them the verdict. The leader and each task prove to each other that they know the cluster's secret,
-and the proofs cover what they send.
+of them the verdict. With a secret, or certificates, all of this and what follows is within TLS.
 
 The listeners are closed before `meet` returns, but the connections stay open: they become the
 `Membership`. TensorFlow's server can bind a port that has a connection and no listener, as both sides
@@ -14,18 +13,23 @@ set SO_REUSEADDR.
 import secrets
 
 from strategies.cluster.spec import ClusterSpec
-from strategies.network.shared_secret import proof
+from strategies.network.handshake import Handshake
+from strategies.network.security import PLAIN, Security
 from strategies.rendezvous.follower import wait_for_leader
 from strategies.rendezvous.leader import Leader
 from strategies.rendezvous.membership import Membership
 from strategies.rendezvous.mismatch import plain
-from strategies.rendezvous.verdict import Fingerprint
+from strategies.rendezvous.verdict import Fingerprint, is_introduction
 
 _RUN_NAME_BYTES = 16
+_CLUSTER_NAME_CHARACTERS = 32
 
 
 def meet(
-    cluster: ClusterSpec, fingerprint: Fingerprint, timeout_s: float, secret: bytes = b""
+    cluster: ClusterSpec,
+    fingerprint: Fingerprint,
+    timeout_s: float,
+    security: Security = PLAIN,
 ) -> Membership:
     """The membership of a cluster whose tasks are all present and have equal fingerprints.
 
@@ -33,27 +37,26 @@ def meet(
       cluster: the tasks and their addresses. A single task meets no other, nor does an evaluator.
       fingerprint: names to JSON values or, nested, to such mappings: versions, the config.
       timeout_s: seconds until every task must be here.
-      secret: a task that does not know it is rejected. Empty: every task is accepted.
+      security: a task that it does not trust is rejected. Without one every task is accepted.
 
     Raises:
-      ClusterError: a port is in use, another task answers at an address, fingerprints differ, or
-        a task did not know the secret. All tasks that are here, and know it, raise the same error.
+      ClusterError: a port is in use, another task answers at an address, or fingerprints differ. All
+        tasks that are here raise the same error. Or this task rejected its leader.
       Resumable: a task is missing after `timeout_s`. Again the same error for all.
     """
     if cluster.is_single_task or cluster.is_evaluator:
         return Membership(cluster, {})
-    hello = {
-        "task": [cluster.task.type, cluster.task.index],
-        "fingerprint": plain({"cluster": cluster.as_dict(), **fingerprint}),
+    introduction = {
+        "task": cluster.task.as_json(),
+        "fingerprint": plain(
+            {"cluster": cluster.as_dict(), **fingerprint, "encrypt": security.encrypt}
+        ),
     }
+    name = cluster.fingerprint()[:_CLUSTER_NAME_CHARACTERS]
+    handshake = Handshake(security, introduction, is_introduction, name)
     if cluster.is_leader:
         run = secrets.token_hex(_RUN_NAME_BYTES)
-        leader = Leader(cluster, secret, hello, run, timeout_s)
-        return Membership(cluster, leader.gather(), _token(secret, run), leader.call_again)
-    connection, run = wait_for_leader(cluster, secret, hello, timeout_s)
-    return Membership(cluster, {cluster.leader: connection}, _token(secret, run))
-
-
-def _token(secret: bytes, run: str) -> str:
-    """What the tasks of a run prove to each other that they know. Its key is secret, the run is not."""
-    return proof(secret, "token", run)
+        leader = Leader(cluster, handshake, run, timeout_s)
+        return Membership(cluster, leader.gather(), run, leader.call_again, security)
+    connection, run = wait_for_leader(cluster, handshake, timeout_s)
+    return Membership(cluster, {cluster.leader: connection}, run, security=security)

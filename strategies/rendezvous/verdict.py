@@ -12,10 +12,12 @@ from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network.connection import Message
+from strategies.network.wire_text import printable_line
 
 Fingerprint = Mapping[str, Any]
 
 ANSWER_TIMEOUT_S = 5.0
+_MAX_ERROR_CHARACTERS = 1 << 14  # It may name many tasks.
 
 
 def go(run: str) -> Message:
@@ -36,20 +38,16 @@ def is_go(message: Message) -> bool:
 
 def error_of(message: Message) -> ClusterError | Resumable:
     """The error that a message of `failure` carries."""
-    text = str(message.get("text"))
+    text = printable_line(message.get("text"), _MAX_ERROR_CHARACTERS)
     if message.get("verdict") == "input":
         return ClusterError(text)
     return Resumable(text, task=Task.from_json(message.get("task")))
 
 
-def is_hello(message: Message) -> bool:
-    """Whether a message introduces a task: `task` is [job, index], and `fingerprint` an object."""
-    task = message.get("task")
-    return (
-        isinstance(message.get("fingerprint"), dict)
-        and isinstance(task, list)
-        and [type(part) for part in task] == [str, int]
-    )
+def is_introduction(received: Message) -> bool:
+    """Whether this introduces a task: `task` is [job, index], and `fingerprint` an object."""
+    is_task = Task.from_json(received.get("task")) is not None
+    return is_task and isinstance(received.get("fingerprint"), dict)
 
 
 def fix_for_missing_tasks(cluster: ClusterSpec) -> str:

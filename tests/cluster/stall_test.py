@@ -21,7 +21,7 @@ recipe = config_load.resolve("digits_dense", {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
 carried = fingerprint.compute(recipe, choice, 1, registry.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
-exchange = SocketAllReduce.connect(cluster, membership.token, 100)
+exchange = SocketAllReduce.connect(cluster, membership.run, membership.security, 100)
 print("connected", flush=True)
 threading.Event().wait()
 """

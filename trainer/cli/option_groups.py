@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from strategies.cluster.flags import ClusterFlags
+from strategies.network.security import SecurityFlags
 from trainer.config.fields import option
 
 
@@ -92,13 +93,32 @@ class PeerOptions:
 
     secret_file: str = option(
         "",
-        "file with a secret that all tasks share, so that no other process can join; default: the "
-        "environment variable MUSTER_SECRET",
+        "file with a secret that all tasks share: no other process can join, and connections are "
+        "encrypted (TLS 1.3); default: the environment variable MUSTER_SECRET; without either, neither",
         metavar="FILE",
+    )
+    tls_ca: str = option(
+        "",
+        "instead of a secret: PEM file of the authority that signed the certificate of every task, and "
+        "nothing else",
+        metavar="FILE",
+    )
+    tls_cert: str = option(
+        "",
+        "with --tls_ca: PEM file of this task's certificate, for client and server",
+        metavar="FILE",
+    )
+    tls_key: str = option(
+        "", "with --tls_ca: PEM file of the private key, without a passphrase", metavar="FILE"
     )
     peer_timeout_s: float = option(
         30.0, "seconds without an answer after which a task is lost", above=0, below=1e6
     )
+
+    @property
+    def security_flags(self) -> SecurityFlags:
+        """The flags that secure this process's connections."""
+        return SecurityFlags(self.secret_file, self.tls_ca, self.tls_cert, self.tls_key)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import ClusterFlags
+from strategies.network.security import ENCRYPT, SecurityFlags
 from trainer.cli.option_groups import (
     ClusterOptions,
     CompileOptions,
@@ -63,6 +64,12 @@ class TrainOptions(
         "tensorflow: through TensorFlow's collectives, required on GPUs; auto: by the kind of device",
         choices=TRANSPORTS,
     )
+    encrypt: str = option(
+        "auto",
+        "what workers encrypt; all: everything; control: everything but the gradients of "
+        "--transport=direct, which is faster; auto: all, where there is a secret or --tls_ca",
+        choices=ENCRYPT,
+    )
     stop_grace_s: float = option(
         30.0, "seconds to save a checkpoint and exit after Ctrl-C or SIGTERM", above=0, below=1e6
     )
@@ -71,6 +78,11 @@ class TrainOptions(
     def cluster_flags(self) -> ClusterFlags:
         """The flags from which the cluster is resolved."""
         return dataclasses.replace(super().cluster_flags, ps=self.ps)
+
+    @property
+    def security_flags(self) -> SecurityFlags:
+        """The flags that secure this process's connections."""
+        return dataclasses.replace(super().security_flags, encrypt=self.encrypt)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from strategies.cluster import resolve
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy, gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, InputError, Resumable
-from strategies.network import shared_secret
+from strategies.network import security
 from strategies.network.sockets import public_address_warning
 from strategies.packages import version
 from strategies.rendezvous import probe
@@ -178,19 +178,15 @@ class _Check:
 
     def peers(self) -> str:
         cluster = self._known(self._cluster, "cluster")
-        secret = shared_secret.read(self._options.secret_file)
+        secured = security.find(self._options.security_flags)
         probe.check_own_address(cluster)
         found = probe.probe(cluster, _PROBE_S)
         if not found:
             return "none: this is a single task"
         lines = [f"{one} at {cluster.address(one)}: {_answer(word)}" for one, word in found.items()]
-        lines.append(
-            "a shared secret authenticates them"
-            if secret
-            else "no shared secret: anyone who can connect to them can take part"
-        )
         starts_servers = self._choice is not None and self._choice.starts_servers
-        if warning := public_address_warning(cluster, starts_servers):
+        lines.append(secured.describe(starts_servers))
+        if warning := public_address_warning(cluster, starts_servers, security=secured):
             lines.append(f"warning: {warning}")
         return "\n".join(lines)
 

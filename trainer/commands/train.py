@@ -5,7 +5,7 @@ from absl import logging
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
-from strategies.network import shared_secret
+from strategies.network import security
 from trainer.cli.options import TrainOptions
 from trainer.config import load as config_load
 from trainer.process.guardian import Guardian
@@ -22,7 +22,7 @@ def run(options: TrainOptions, cluster: ClusterSpec, guardian: Guardian) -> int:
       InputError, Resumable: see their exit codes.
     """
     stop = StopRequest()
-    secret = shared_secret.read(options.secret_file)
+    secured = security.find(options.security_flags)
     config = config_load.resolve(options.config, options.overrides)
     choice = choose.choose(
         cluster, options.strategy, options.tpu, choose.tpu_from_env(), options.startup_timeout_s
@@ -30,5 +30,5 @@ def run(options: TrainOptions, cluster: ClusterSpec, guardian: Guardian) -> int:
     logging.info("%s | strategy %s: %s", cluster, choice.strategy, choice.reason)
     batch_split.check_sync_mode(config, choice)
     cache = for_strategy.compile_cache(options.compile_cache, choice).turn_on()
-    task = TaskContext(options, config, cluster, choice, cache, secret, stop, guardian)
+    task = TaskContext(options, config, cluster, choice, cache, secured, stop, guardian)
     return task_run.run_evaluator(task) if cluster.is_evaluator else task_run.run_member(task)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from strategies.devices import gpus
 from strategies.devices.compile_cache import cache
 from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError
-from strategies.network import shared_secret
+from strategies.network import security
 from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse_trainer_args
 from trainer.process import console
@@ -38,20 +38,20 @@ def run(options: TuneOptions) -> int:
     cluster = SweepCluster.find(options.cluster_flags, os.environ)
     gpus.take_own_share(cluster.source)
     spec = SweepSpec.from_options(options)
-    secret = shared_secret.read(options.secret_file)
+    secured = security.find(options.security_flags)
     cache.find(parse_trainer_args(options.trainer_args).compile_cache)  # As every trial does.
     slots = local_slots(options, cluster)
     stop = StopRequest()
     with open_folder(options, spec.base.name, cluster) as workdir:
         trials = LocalTrials(options, workdir.path, slots, stop)
         if cluster.role == CLIENT:
-            return run_client(spec, cluster, secret, trials)
+            return run_client(spec, cluster, secured, trials)
         search = spec.open_search(workdir.path)
         with _display(spec, search, workdir.path) as display:
             stop.set_grace_period(options.grace_s + STARTUP_S)
             on_poll = _on_poll(display.refresh)
             if cluster.is_server:
-                run_server(spec, cluster, secret, search, trials, display.print_line, on_poll)
+                run_server(spec, cluster, secured, search, trials, display.print_line, on_poll)
             else:
                 trials.run(search, on_poll)
         workdir.flush()

@@ -5,6 +5,7 @@ import dataclasses
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.devices.compile_cache.cache import CompileCache
+from strategies.network.security import Security
 from trainer.cli.options import TrainOptions
 from trainer.config.schema import ExperimentConfig
 from trainer.process.guardian import Guardian
@@ -13,14 +14,14 @@ from trainer.process.signals import StopRequest
 
 @dataclasses.dataclass(frozen=True)
 class TaskContext:
-    """`choice` has no transport yet: that depends on the devices. `secret` authenticates the peers."""
+    """`choice` has no transport yet: that depends on the devices. `security`: that of connections."""
 
     options: TrainOptions
     config: ExperimentConfig
     cluster: ClusterSpec
     choice: Choice
     compile_cache: CompileCache
-    secret: bytes
+    security: Security
     stop: StopRequest
     guardian: Guardian
 

@@ -19,6 +19,8 @@ def run_member(task: TaskContext) -> int:
     """Runs a worker, a chief or a parameter server; returns its exit code."""
     with prepare.own_workdir(task) as workdir:
         prepared = prepare.prepare(task)
+        if not task.cluster.is_single_task:
+            logging.info("peers | %s", task.security.describe(prepared.choice.starts_servers))
         membership = _meet_peers(task, prepared.fingerprint)
         if not membership:
             return EXIT_DONE
@@ -31,7 +33,7 @@ def _meet_peers(task: TaskContext, fingerprint: dict) -> Membership | None:
     path, timeout_s = task.options.workdir, task.options.startup_timeout_s
     timeout_s = already_finished.meet_timeout_s(timeout_s, path, task.config, task.cluster)
     try:
-        return roll_call.meet(task.cluster, fingerprint, timeout_s, task.secret)
+        return roll_call.meet(task.cluster, fingerprint, timeout_s, task.security)
     except Resumable:
         if not already_finished.is_finished(path, task.config):
             raise

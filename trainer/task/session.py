@@ -45,7 +45,9 @@ class Session:
     def run(self) -> int:
         """Trains with the other tasks until the run ends, watching for lost peers. The exit code."""
         cluster, choice, membership = self._task.cluster, self._prepared.choice, self._membership
-        if warning := public_address_warning(cluster, choice.starts_servers, membership.hosts):
+        if warning := public_address_warning(
+            cluster, choice.starts_servers, membership.hosts, membership.security
+        ):
             logging.warning("%s", warning)
         losses = PeerLossPolicy(cluster, choice, membership.reconnect)
         membership.watch(losses.on_lost, self._task.options.peer_timeout_s, losses.on_back)

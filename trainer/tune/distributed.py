@@ -7,6 +7,7 @@ server assigns to this machine.
 from collections.abc import Callable
 
 from strategies.errors import EXIT_DONE, EXIT_RESUME, Resumable
+from strategies.network.security import Security
 from trainer.process import console
 from trainer.process.health import Health
 from trainer.task import fingerprint
@@ -20,7 +21,7 @@ from trainer.tune.sweep import CHANGEABLE_FIELDS, SweepSpec
 def run_server(
     spec: SweepSpec,
     cluster: SweepCluster,
-    secret: bytes,
+    security: Security,
     search: Search,
     trials: LocalTrials,
     print_line: Callable[[str], None],
@@ -29,7 +30,7 @@ def run_server(
     """Serves the sweep until it has finished or a stop is requested. A leader runs trials meanwhile.
 
     Raises:
-      ClusterError: the server cannot listen at its address, or no caller knew the secret.
+      ClusterError: the server cannot listen at its address.
       Resumable: there are trials left, but no clients.
       WorkdirError: a file cannot be written.
     """
@@ -42,7 +43,7 @@ def run_server(
         cluster.address,
         options.bind,
         _fingerprint(spec),
-        secret,
+        security,
         options.peer_timeout_s,
         lambda line: print_line(f"tune: {line}"),
         cluster.clients,
@@ -59,7 +60,9 @@ def run_server(
         server.serve(options.startup_timeout_s, lambda: trials.stop.requested, on_poll)
 
 
-def run_client(spec: SweepSpec, cluster: SweepCluster, secret: bytes, trials: LocalTrials) -> int:
+def run_client(
+    spec: SweepSpec, cluster: SweepCluster, security: Security, trials: LocalTrials
+) -> int:
     """Runs trials from the sweep's server and returns the exit code.
 
     If the server cannot be reached, but the sweep in the folder has finished, that is a success.
@@ -70,7 +73,7 @@ def run_client(spec: SweepSpec, cluster: SweepCluster, secret: bytes, trials: Lo
       WorkdirError: a trial's folder cannot be written.
     """
     try:
-        return _run_connected(spec, cluster, secret, trials)
+        return _run_connected(spec, cluster, security, trials)
     except Resumable:
         if not has_finished(trials.folder, spec.open_search):
             raise
@@ -81,7 +84,7 @@ def run_client(spec: SweepSpec, cluster: SweepCluster, secret: bytes, trials: Lo
 
 
 def _run_connected(
-    spec: SweepSpec, cluster: SweepCluster, secret: bytes, trials: LocalTrials
+    spec: SweepSpec, cluster: SweepCluster, security: Security, trials: LocalTrials
 ) -> int:
     from trainer.tune.machines.client import Client
 
@@ -96,7 +99,7 @@ def _run_connected(
 
     timeouts = options.startup_timeout_s, options.peer_timeout_s
     with Client(
-        cluster.name, cluster.address, _fingerprint(spec), secret, *timeouts, losses.append
+        cluster.name, cluster.address, _fingerprint(spec), security, *timeouts, losses.append
     ) as client:
         console.print_line(f"tune: {cluster}; its trials are in {trials.folder}")
         trials.stop.set_grace_period(options.grace_s + STARTUP_S)

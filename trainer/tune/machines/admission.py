@@ -5,12 +5,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from strategies.errors import ClusterError, Resumable
-from strategies.network.connection import ProtocolError
-from strategies.network.signed_channel import CLIENT, SignedChannel
+from strategies.network.connection import JsonConnection, ProtocolError
 from strategies.rendezvous.mismatch import difference, plain
 from trainer.tune.machines import messages
 from trainer.tune.machines.client_session import ClientSession
@@ -33,7 +32,7 @@ class Admission:
     def __init__(
         self,
         fingerprint: Mapping[str, Any],
-        make_session: Callable[[SignedChannel, str], ClientSession],
+        make_session: Callable[[JsonConnection, str], ClientSession],
         peer_timeout_s: float,
     ):
         self.had_client = False  # At least one was admitted.
@@ -56,7 +55,7 @@ class Admission:
         with self._changed:
             return 0.0 if self._sessions else time.monotonic() - self._empty_since
 
-    def admit(self, channel: SignedChannel, hello: Mapping[str, Any]) -> ClientSession:
+    def admit(self, channel: JsonConnection, hello: Mapping[str, Any]) -> ClientSession:
         """The session of a caller, which must be passed to `remove` at its end.
 
         `hello` is what the caller sent in its handshake.
@@ -67,13 +66,13 @@ class Admission:
           ProtocolError: the caller is not a client of a sweep.
         """
         name, fingerprint = hello.get("name"), hello.get("fingerprint")
-        if hello.get("sweep") != CLIENT or not isinstance(fingerprint, dict):
+        if not isinstance(fingerprint, dict):
             raise ProtocolError
         if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
             raise ProtocolError
-        if error := _difference({"the server": self._fingerprint, f"client {name}": fingerprint}):
+        if error := difference({"the server": self._fingerprint, f"client {name}": fingerprint}):
             self.seen_names.add(name)
-            raise ClusterError(messages.parse_line(error))
+            raise ClusterError(messages.parse_line(str(error)))
         session = self._make_session(channel, name)
         with self._changed:
             if previous := self._sessions.get(name):
@@ -125,10 +124,3 @@ class Admission:
                 f"two clients of a sweep must not have the same name. Received: {new}, while {previous} "
                 "is connected; give each machine its own --task or KERASTUNER_TUNER_ID."
             )
-
-
-def _difference(fingerprints: Mapping[Hashable, Mapping[str, Any]]) -> str:
-    try:
-        return str(difference(fingerprints) or "")
-    except RecursionError:
-        raise ProtocolError from None  # Nested deeper than any settings are.

@@ -13,13 +13,18 @@ from concurrent.futures import Future
 from typing import Any
 
 from strategies.errors import ClusterError, Resumable
-from strategies.network import shared_secret
-from strategies.network.connection import JsonConnection, Message, ProtocolError
-from strategies.network.handshake import AuthenticationError, call, reason
-from strategies.network.signed_channel import CLIENT, SERVER, SignedChannel
+from strategies.network.connection import (
+    AuthenticationError,
+    JsonConnection,
+    Message,
+    ProtocolError,
+)
+from strategies.network.handshake import Handshake, reason
+from strategies.network.security import Security
 from strategies.network.sockets import connect
 from strategies.rendezvous.mismatch import plain
 from trainer.tune.machines import messages
+from trainer.tune.machines.role import CLIENT, SERVER
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 
 _HEARTBEAT_INTERVAL_S = 1.0
@@ -36,7 +41,7 @@ class Client:
       name: identifies this machine on the server.
       address: host:port of the server.
       fingerprint: what must be the same on the server, as JSON.
-      secret: the shared secret, or empty for none.
+      security: which server it trusts, and what it encrypts.
       startup_timeout_s: seconds within which the server must be reached.
       peer_timeout_s: seconds within which it must answer a call or a heartbeat.
       on_lost: called once, from any thread, with the error that every call raises once the server is
@@ -52,14 +57,18 @@ class Client:
         name: str,
         address: str,
         fingerprint: Mapping[str, Any],
-        secret: bytes,
+        security: Security,
         startup_timeout_s: float,
         peer_timeout_s: float,
         on_lost: Callable[[Resumable], None] = lambda loss: None,
     ):
         self.is_finished = False
-        self._name, self._address, self._secret = name, address, secret
-        self._hello = {"sweep": CLIENT, "name": name, "fingerprint": plain(fingerprint)}
+        self._name, self._address = name, address
+        self._handshake = Handshake(
+            security,
+            {"sweep": CLIENT, "name": name, "fingerprint": plain(fingerprint)},
+            lambda server: server.get("sweep") == SERVER,
+        )
         self._peer_timeout_s = peer_timeout_s
         self._on_lost = on_lost
         self._lock = threading.Lock()
@@ -109,14 +118,15 @@ class Client:
 
     # Connecting.
 
-    def _connect(self, timeout_s: float) -> SignedChannel:
+    def _connect(self, timeout_s: float) -> JsonConnection:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
                 return self._connect_once(min(deadline, time.monotonic() + _ANSWER_TIMEOUT_S))
-            except AuthenticationError:
-                raise shared_secret.mismatch_error(
-                    f"different ones on client {self._name} and on the sweep's server at {self._address}"
+            except AuthenticationError as error:
+                raise self._handshake.security.mismatch_error(
+                    f"different ones on client {self._name} and on the sweep's server at "
+                    f"{self._address} ({error})"
                 ) from None
             except (OSError, EOFError, ProtocolError, UnicodeError) as error:
                 why = reason(error)
@@ -127,18 +137,14 @@ class Client:
                 )
             time.sleep(_RETRY_INTERVAL_S)
 
-    def _connect_once(self, deadline: float) -> SignedChannel:
-        connection = JsonConnection(connect(self._address, _CONNECT_TIMEOUT_S))
+    def _connect_once(self, deadline: float) -> JsonConnection:
+        channel = self._handshake.call(connect(self._address, _CONNECT_TIMEOUT_S), deadline).link
         try:
-            server = call(connection, self._secret, self._hello, deadline)
-            if server.introduction.get("sweep") != SERVER:
-                raise ProtocolError
-            channel = SignedChannel(server, CLIENT)
             self._check_admitted(channel.receive(deadline))
-            return channel
         except BaseException:
-            connection.close()
+            channel.close()
             raise
+        return channel
 
     def _check_admitted(self, answer: Message) -> None:
         if "refused" in answer:

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from strategies.network.connection import Message, ProtocolError
-from strategies.network.handshake import AuthenticationError
-from strategies.network.signed_channel import SignedChannel
+from strategies.network.connection import JsonConnection, Message, ProtocolError
 from trainer.tune.machines import messages
 from trainer.tune.machines.call_queue import HIGH, LOW, CallQueue
 from trainer.tune.search.trial_source import TrialSource, TrialSpec
@@ -37,7 +35,7 @@ class ClientSession:
 
     def __init__(
         self,
-        channel: SignedChannel,
+        channel: JsonConnection,
         name: str,
         search: TrialSource,
         call_queue: CallQueue,
@@ -81,8 +79,6 @@ class ClientSession:
                 self._answer(message)
         except TimeoutError:
             return f"not heard from for {peer_timeout_s:g} s"
-        except AuthenticationError:
-            return "it sent a message with an invalid signature"
         except ProtocolError:
             return "it sent an invalid message"
         except (EOFError, OSError):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strategies.network.connection import Message, ProtocolError
+from strategies.network.wire_text import printable_line
 from trainer.tune.search.record import COMPLETED, FAILED, STOPPED
 from trainer.tune.search.trial_source import Outcome, Progress, TrialSpec
 from trainer.tune.space.dimension import FLAGS
@@ -76,9 +77,7 @@ def parse_line(received: Any) -> str:
     """The text as one printable line of at most 1000 characters."""
     if not isinstance(received, str):
         raise ProtocolError
-    text = " ".join(received[: 4 * _MAX_TEXT].split())
-    shown = "".join(one if one.isprintable() else " " for one in text)
-    return shown if len(shown) <= _MAX_TEXT else shown[: _MAX_TEXT - 3] + "..."
+    return printable_line(received, _MAX_TEXT)
 
 
 def _parse_flag(received: Any) -> str:

@@ -3,9 +3,8 @@
 `SweepServer` assigns the trials of a search to its clients. keras-tuner has a gRPC server for this, which
 is not used: it has one thread and no authentication, does not notice lost clients, drops errors of its
 oracle, and its clients wait up to an hour for it. Here the same calls (create, update and end a trial)
-are JSON lines over this project's own connections. Both sides prove that they know the secret, a client
-with other settings is refused, each side notices the loss of the other within seconds, and every wait has
-a deadline.
+are JSON lines over this project's own connections, within TLS if there is a secret. A client with other
+settings is refused, each side notices the loss of the other within seconds, and all waits have deadlines.
 """
 
 import contextlib
@@ -18,15 +17,16 @@ from typing import Any
 
 from strategies.cluster.spec import split_address
 from strategies.errors import ClusterError, Resumable
-from strategies.network import shared_secret
-from strategies.network.connection import ProtocolError
-from strategies.network.handshake import AuthenticatedConnection, AuthenticatingListener
-from strategies.network.signed_channel import SERVER, SignedChannel
+from strategies.network.connection import JsonConnection, ProtocolError
+from strategies.network.handshake import Handshake, Peer
+from strategies.network.listener import AuthenticatingListener
+from strategies.network.security import Security
 from strategies.network.sockets import listen_at
 from strategies.rendezvous.mismatch import listed
 from trainer.tune.machines.admission import Admission
 from trainer.tune.machines.call_queue import HIGH, CallQueue
 from trainer.tune.machines.client_session import ClientSession, SearchError
+from trainer.tune.machines.role import CLIENT, SERVER
 from trainer.tune.search.trial_source import TrialSource
 
 _POLL_INTERVAL_S = 0.1
@@ -34,14 +34,14 @@ _CLOSE_TIMEOUT_S = 10.0  # For the clients to learn that the sweep has finished,
 
 
 class SweepServer:
-    """Assigns the trials of `search` to clients with the same `fingerprint` and `secret`.
+    """Assigns the trials of `search` to clients with the same `fingerprint`, and the same secret.
 
     Args:
       search: the sweep's trials. Only one call at a time is made, always from the same thread.
       address: host:port at which the clients reach the server.
       bind: the host to listen at, if it differs from that of `address`.
       fingerprint: what must be the same on all tasks, as JSON: versions, the sweep's settings.
-      secret: the shared secret, or empty for none.
+      security: which clients it trusts, and what it encrypts.
       peer_timeout_s: seconds of silence after which a client is lost.
       print_line: prints a line about the clients. It is called from any thread.
       expected_clients: names of clients that are known to be started. If the sweep finishes before they
@@ -55,7 +55,7 @@ class SweepServer:
         address: str,
         bind: str,
         fingerprint: Mapping[str, Any],
-        secret: bytes,
+        security: Security,
         peer_timeout_s: float,
         print_line: Callable[[str], None],
         expected_clients: Collection[str] = (),
@@ -65,7 +65,7 @@ class SweepServer:
         self._expected_clients = expected_clients
         self._expect_until = time.monotonic() + expect_for_s
         self._address, self._bind = address, bind
-        self._secret = secret
+        self._security = security
         self._peer_timeout_s = peer_timeout_s
         self._print_line = print_line
         self._call_queue = CallQueue()
@@ -89,14 +89,13 @@ class SweepServer:
           on_poll: called several times per second.
 
         Raises:
-          ClusterError: the server cannot listen at its address, or no caller knew the secret.
+          ClusterError: the server cannot listen at its address.
           Resumable: there was no client for `startup_timeout_s`, and there are trials left.
           Exception: any error of the search.
         """
         with contextlib.ExitStack() as stack:
             socket = stack.enter_context(self._listen())
-            listener = AuthenticatingListener(socket, self._secret, {"sweep": SERVER})
-            stack.enter_context(listener)
+            listener = stack.enter_context(AuthenticatingListener(socket, self._handshake()))
             stack.enter_context(self._call_queue)
             stack.callback(self._close)
             self._print_line(
@@ -119,8 +118,13 @@ class SweepServer:
             ) from None
         return listen_at(f"{host}:{port}", "`--bind`", "try --bind=0.0.0.0, for all interfaces")
 
+    def _handshake(self) -> Handshake:
+        return Handshake(
+            self._security, {"sweep": SERVER}, lambda client: client.get("sweep") == CLIENT
+        )
+
     def _secret_warning(self) -> str:
-        if self._secret:
+        if self._security.is_on:
             return ""
         return "; no secret: any process that can reach it can take part (SECURITY.md)"
 
@@ -175,15 +179,13 @@ class SweepServer:
     ) -> None:
         if self._admission.seconds_without_clients() < startup_timeout_s:
             return
-        if listener.rejected_hosts and not self._admission.had_client:
-            raise shared_secret.mismatch_error(
-                f"a caller from {listed(sorted(listener.rejected_hosts))} that does not know the secret "
-                "of the sweep's server, and no other client"
-            )
+        # Any stranger can be rejected, so this is not bad input.
+        hosts = sorted(listener.rejected_hosts)
+        rejected = f" (rejected: callers from {listed(hosts)}, without its secret)" if hosts else ""
         raise Resumable(
-            f"the sweep's server at {self._address} had no client for {startup_timeout_s:g} s, and there "
-            "are trials left; start clients, or correct the address they connect to, and run the same "
-            "command again to resume."
+            f"the sweep's server at {self._address} had no client for {startup_timeout_s:g} s"
+            f"{rejected}, and there are trials left; start clients, or correct the address they connect "
+            "to, and run the same command again to resume."
         )
 
     def _close(self) -> None:
@@ -193,8 +195,8 @@ class SweepServer:
 
     # In the thread of one client.
 
-    def _handle_caller(self, caller: AuthenticatedConnection) -> None:
-        channel = SignedChannel(caller, SERVER)
+    def _handle_caller(self, caller: Peer) -> None:
+        channel = caller.link
         try:
             session = self._admission.admit(channel, caller.introduction)
         except (ClusterError, Resumable) as error:
@@ -207,7 +209,7 @@ class SweepServer:
             self._serve_client(session)
         channel.close()
 
-    def _make_session(self, channel: SignedChannel, name: str) -> ClientSession:
+    def _make_session(self, channel: JsonConnection, name: str) -> ClientSession:
         return ClientSession(
             channel, name, self._search, self._call_queue, lambda: self._is_finished
         )

@@ -12,9 +12,12 @@ import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
+from strategies.network import security
 from trainer.launch.ports import free_ports
 
-TOKEN = "0123456789abcdef" * 2
+RUN = "0123456789abcdef" * 2
+PLAIN = security.PLAIN
+SECRET = b"a secret of many bytes"
 
 
 def _clusters(workers: int) -> list[ClusterSpec]:
@@ -22,12 +25,14 @@ def _clusters(workers: int) -> list[ClusterSpec]:
     return [ClusterSpec(jobs, Task("worker", index)) for index in range(workers)]
 
 
-def _on_all(workers: int, act) -> list:
+def _on_all(workers: int, act, secured=PLAIN) -> list:
     """The results of `act(exchange, rank)` on each of N connected workers."""
     clusters = _clusters(workers)
 
     def one(rank: int):
-        with contextlib.closing(SocketAllReduce.connect(clusters[rank], TOKEN, 30)) as exchange:
+        with contextlib.closing(
+            SocketAllReduce.connect(clusters[rank], RUN, secured, 30)
+        ) as exchange:
             return act(exchange, rank)
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -67,16 +72,18 @@ def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
         assert [total.tobytes() for total in totals] == [expected, expected]
 
 
-def test_vectors_larger_than_any_socket_buffer_are_added():
+@pytest.mark.parametrize("encrypt", ["", *security.ENCRYPT[1:]])
+def test_vectors_larger_than_any_socket_buffer_are_added(encrypt):
     size = 5_000_000
+    secured = security.from_secret(SECRET, encrypt) if encrypt else PLAIN
 
     def act(exchange, rank):
         total = aligned(size)
         exchange.sum([np.full(size, rank + 1, np.float32)], total)
         return total.min(), total.max()
 
-    assert _on_all(2, act) == [(3, 3)] * 2
-    assert _on_all(3, act) == [(6, 6)] * 3
+    assert _on_all(2, act, secured) == [(3, 3)] * 2
+    assert _on_all(3, act, secured) == [(6, 6)] * 3
 
 
 def test_broadcast_gives_every_worker_the_values_of_rank_0_in_any_dtype():
@@ -97,8 +104,9 @@ def test_broadcast_gives_every_worker_the_values_of_rank_0_in_any_dtype():
             assert value.dtype == expected.dtype and np.array_equal(value, expected)
 
 
+@pytest.mark.parametrize("secured", [PLAIN, security.from_secret(SECRET)], ids=["plain", "tls"])
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_error_names_the_worker_that_closed_its_connection(workers):
+def test_the_error_names_the_worker_that_closed_its_connection(workers, secured):
     size = 1_000_000
 
     def act(exchange, rank):
@@ -108,7 +116,7 @@ def test_the_error_names_the_worker_that_closed_its_connection(workers):
             exchange.sum([np.ones(size, np.float32)], aligned(size))
         return str(lost.value)
 
-    assert f"worker {workers - 1} was lost" in str(_on_all(workers, act))
+    assert f"worker {workers - 1} was lost" in str(_on_all(workers, act, secured))
 
 
 def test_the_error_names_a_worker_that_sends_nothing_for_silence_s(monkeypatch):
@@ -149,14 +157,14 @@ def test_a_connection_without_the_token_is_refused():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
+        listening = pool.submit(SocketAllReduce.connect, second, RUN, PLAIN, 30)
         for said in (b"GET / HTTP/1.1\r\n\r\n" * 9, b"muster exchange " + b"0" * 39, b""):
             with _connected(address) as intruder, contextlib.suppress(OSError):
                 intruder.sendall(said)
                 intruder.shutdown(socket.SHUT_WR)
                 assert intruder.recv(1) == b""
         with (
-            contextlib.closing(SocketAllReduce.connect(first, TOKEN, 30)),
+            contextlib.closing(SocketAllReduce.connect(first, RUN, PLAIN, 30)),
             contextlib.closing(listening.result(30)) as connected,
         ):
             assert connected.num_workers == 2
@@ -166,11 +174,11 @@ def test_silent_connections_do_not_delay_the_workers():
     first, second = _clusters(2)
     address = ("127.0.0.1", int(second.address(second.task).rpartition(":")[2]))
     with concurrent.futures.ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as silent:
-        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 30)
+        listening = pool.submit(SocketAllReduce.connect, second, RUN, PLAIN, 30)
         for _ in range(100):  # Each of them used to cost two seconds.
             silent.enter_context(_connected(address))
         with (
-            contextlib.closing(SocketAllReduce.connect(first, TOKEN, 10)),
+            contextlib.closing(SocketAllReduce.connect(first, RUN, PLAIN, 10)),
             contextlib.closing(listening.result(30)) as connected,
         ):
             assert connected.num_workers == 2
@@ -179,9 +187,9 @@ def test_silent_connections_do_not_delay_the_workers():
 def test_a_worker_of_another_run_is_not_accepted_as_a_peer():
     first, second = _clusters(2)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        listening = pool.submit(SocketAllReduce.connect, second, TOKEN, 2)
+        listening = pool.submit(SocketAllReduce.connect, second, RUN, PLAIN, 2)
         with pytest.raises(PeerLost, match="worker 1 did not connect in time"):
-            SocketAllReduce.connect(first, TOKEN[::-1], 1)
+            SocketAllReduce.connect(first, RUN[::-1], PLAIN, 1)
         with pytest.raises(PeerLost, match="worker 0 did not connect in time"):
             listening.result(30)
 
@@ -199,7 +207,7 @@ def _connected(address) -> socket.socket:
 @pytest.mark.parametrize("present", [0, 1])
 def test_the_error_names_a_worker_that_has_not_connected_by_the_deadline(present):
     with pytest.raises(PeerLost, match=f"worker {1 - present} did not connect in time"):
-        SocketAllReduce.connect(_clusters(2)[present], TOKEN, 0.5)
+        SocketAllReduce.connect(_clusters(2)[present], RUN, PLAIN, 0.5)
 
 
 def test_tensorflow_uses_an_aligned_array_without_a_copy():

@@ -38,19 +38,3 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ClusterError, match=f"{path}' \\({reason}"):
             shared_secret.read(str(path), {})
-
-
-def test_a_proof_is_valid_only_for_its_key_and_its_values():
-    proof = shared_secret.proof(LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2})
-    assert shared_secret.is_proof(proof, LONG.encode(), "caller", ["a", "b"], {"y": 2, "x": 1})
-    for key, *parts in (
-        (b"", "caller", ["a", "b"], {"x": 1, "y": 2}),
-        (LONG.encode(), "called", ["a", "b"], {"x": 1, "y": 2}),
-        (LONG.encode(), "caller", ["b", "a"], {"x": 1, "y": 2}),
-        (LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 3}),
-    ):
-        assert not shared_secret.is_proof(proof, key, *parts)
-    for claimed in (None, 1, "", "\u00e4", "\ud800", [proof]):
-        assert not shared_secret.is_proof(
-            claimed, LONG.encode(), "caller", ["a", "b"], {"x": 1, "y": 2}
-        )

@@ -10,12 +10,11 @@ import pytest
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
-from strategies.network import handshake
-from strategies.network.connection import JsonConnection
-from strategies.rendezvous import roll_call
+from strategies.rendezvous import roll_call, verdict
 from tests.unit.strategies.rendezvous.tasks import (
     FINGERPRINT,
     PATIENCE_S,
+    call_as,
     connected,
     in_threads,
     listening,
@@ -203,12 +202,48 @@ def test_a_leader_that_restarts_during_the_roll_call_calls_again(start):
     worker.await_line("calling")
     host, port = second.address(second.task).split(":")
     with connected(host, int(port)) as leader_before:
-        introduction = {"task": ["worker", 0], "fingerprint": {}, "remaining_s": 60}
-        handshake.call(
-            JsonConnection(leader_before), b"", introduction, time.monotonic() + PATIENCE_S
-        )
+        call_as(["worker", 0], leader_before)
     start(first)
     worker.await_line("met")
+
+
+@pytest.mark.parametrize("remaining", ["1e999", "NaN", "1e9", "-1", '"60"', "1" + "0" * 400])
+def test_a_caller_cannot_hold_a_task_beyond_its_own_deadline(remaining, monkeypatch):
+    monkeypatch.setattr(verdict, "ANSWER_TIMEOUT_S", 0.1)
+    _, worker = make_clusters(worker=2)
+    host, port = worker.address(worker.task).split(":")
+    outcomes = []
+    waiting = threading.Thread(
+        target=lambda: outcomes.extend(in_threads(meet_later(worker, timeout_s=1.0)))
+    )
+    waiting.start()
+    with connected(host, int(port)) as caller:
+        introduction = f'{{"task": ["worker", 0], "fingerprint": {{}}, "remaining_s": {remaining}}}'
+        caller.sendall(f'{{"muster": "hello", "introduction": {introduction}}}\n'.encode())
+        waiting.join(PATIENCE_S)
+    assert [type(outcome) for outcome in outcomes] == [Resumable]
+    assert "worker 0, the leader," in str(outcomes[0])
+
+
+def test_what_another_task_sends_reaches_no_terminal_with_its_control_characters():
+    evil = "\x1b[2J\r\nmuster: done\u202e"
+    _, worker = make_clusters(worker=2)
+    host, port = worker.address(worker.task).split(":")
+    for answer in ({"verdict": "input", "text": evil}, {"verdict": "resume", "text": evil}):
+        outcomes = []
+        waiting = threading.Thread(
+            target=lambda to=outcomes: to.extend(in_threads(meet_later(worker)))
+        )
+        waiting.start()
+        with connected(host, int(port)) as caller:
+            call_as(["worker", 0], caller).send(answer)
+            waiting.join(PATIENCE_S)
+        assert [str(outcome) for outcome in outcomes] == [r"\x1b[2J muster: done\u202e"]
+    first, second = make_clusters(worker=2)
+    errors = in_threads(meet_later(first), meet_later(second, {**FINGERPRINT, evil: evil}))
+    for error in errors:
+        assert str(error).startswith(r"`\x1b[2J muster: done\u202e` must be the same on every task")
+        assert str(error).isprintable()
 
 
 @pytest.mark.parametrize("place", [0, 1])

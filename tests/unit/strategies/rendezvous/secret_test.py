@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from strategies.errors import ClusterError
-from strategies.network import handshake
-from strategies.network.connection import JsonConnection
+from strategies.errors import ClusterError, Resumable
+from strategies.network.connection import AuthenticationError
+from strategies.network.security import PLAIN, from_secret
 from tests.unit.strategies.rendezvous.tasks import (
     PATIENCE_S,
-    all_met,
+    call_as,
     connected,
     in_threads,
     make_clusters,
@@ -21,75 +21,113 @@ from tests.unit.strategies.rendezvous.tasks import (
     watch,
 )
 
-SECRET, OTHER = b"a secret of many bytes", b"another of many bytes too"
+SECRET, OTHER = from_secret(b"a secret of many bytes"), from_secret(b"another of many bytes too")
 
 
-def test_strangers_do_not_delay_the_roll_call():
+@pytest.mark.parametrize("secured", [PLAIN, SECRET], ids=["plain", "tls"])
+def test_strangers_do_not_delay_the_roll_call(secured):
     first, second = make_clusters(worker=2)
     host, port = second.address(second.task).split(":")
     noises = [b"", b"GET / HTTP/1.1\r\n\r\n", b"[]\n", b"\xff\n", b"x" * (2 << 20)]
-    noises += [b'{"muster": "hello"}\n', b'{"muster": "hello", "nonce": "0', b"[" * 9999]
-    hello = b'{"muster": "hello", "nonce": "0"}\n'
-    noises += [hello, hello + b"{}\n", hello + b'{"introduction": {}, "proof": "\\ud800"}\n']
-    noises += [hello + b'{"introduction": ' + b'{"a":' * 900 + b"0" + b"}" * 900 + b"}\n"]
+    noises += [b'{"muster": "hello"}\n', b'{"muster": "hello", "introduction": "0', b"[" * 9999]
+    hello = b'{"muster": "hello", "introduction": '
+    noises += [hello + b'{"task": ["\\ud800", 0], "fingerprint": {}}}\n']
+    noises += [hello + b'{"a":' * 900 + b"0" + b"}" * 900 + b"}\n", b'{"muster": "refused"}\n']
+    noises += [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"\x16\x03\x01\x00\x01\x00",
+        b"\x15\x03\x03\x00\x02\x02\x30",
+    ]
     noises += [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]  # As TensorFlow's own client begins.
     with contextlib.ExitStack() as stack:
         met = []
-        waiting = threading.Thread(target=lambda: met.append(meet_later(second)()))
+        waiting = threading.Thread(
+            target=lambda: met.append(meet_later(second, security=secured)())
+        )
         waiting.start()
         for noise in noises * 10:
             stranger = stack.enter_context(connected(host, int(port)))
             with contextlib.suppress(OSError):
                 stranger.sendall(noise)
-        met.append(meet_later(first)())
+        met.append(meet_later(first, security=secured)())
         waiting.join(PATIENCE_S)
         assert len(met) == 2
         for membership in met:
             membership.close()
 
 
-def test_tasks_that_share_a_secret_meet_and_have_a_token_of_their_own():
+def test_tasks_that_share_a_secret_meet():
     clusters = make_clusters(worker=3)
-    memberships = in_threads(*(meet_later(one, secret=SECRET) for one in clusters))
-    with all_met(make_clusters(worker=2)) as (without, _):
-        tokens = {membership.token for membership in memberships}
-        assert len(tokens) == 1 and without.token not in tokens
+    memberships = in_threads(*(meet_later(one, security=SECRET) for one in clusters))
+    assert len({membership.run for membership in memberships}) == 1
     for membership in memberships:
         membership.close()
 
 
-@pytest.mark.parametrize("theirs", [OTHER, b""])
-def test_all_tasks_name_the_one_that_does_not_know_the_secret_and_end_with_bad_input(theirs):
+@pytest.mark.parametrize("theirs", [OTHER, PLAIN], ids=["another", "none"])
+def test_only_the_task_that_lacks_the_secret_ends_with_bad_input(theirs):
     first, second, third = make_clusters(worker=3)
     errors = in_threads(
-        meet_later(first, timeout_s=2, secret=SECRET),
-        meet_later(second, timeout_s=4, secret=SECRET),
-        meet_later(third, timeout_s=4, secret=theirs),
+        meet_later(first, timeout_s=2, security=SECRET),
+        meet_later(second, timeout_s=4, security=SECRET),
+        meet_later(third, timeout_s=3, security=theirs),
     )
-    assert [type(error) for error in errors] == 3 * [ClusterError]
-    message = (
-        "`--secret_file` must hold the same secret on every task. Received: {}; give every task the "
-        "same file, or the same MUSTER_SECRET."
+    assert [type(error) for error in errors] == [Resumable, Resumable, ClusterError]
+    why = "it does not know the secret"
+    known = (
+        f"worker 2 at {third.address(third.task)} ({why}) did not answer within 2 s; start it with the "
+        "same --secret_file, or correct TF_CONFIG, and run again."
     )
-    address = third.address(third.task)
-    known = message.format(f"worker 2 at {address} does not know the secret of worker 0")
-    unknown = message.format(
-        "a caller from 127.0.0.1 that does not know the secret of worker 2, and no call from worker "
-        "0, the leader"
+    has = "which has another or none" if theirs.is_on else "which has one, while this task has none"
+    unknown = (
+        "`--secret_file` must hold the same secret on every task. Received: a call to worker 2 by worker "
+        f"0, the leader, from 127.0.0.1, {has}; give every task the same file, or the same MUSTER_SECRET."
     )
     assert [str(error) for error in errors] == [known, known, unknown]
 
 
+def test_a_leader_without_the_secret_is_told_so_by_every_task():
+    first, second = make_clusters(worker=2)
+    errors = in_threads(
+        meet_later(first, timeout_s=1), meet_later(second, timeout_s=2, security=SECRET)
+    )
+    assert [type(error) for error in errors] == [Resumable, ClusterError]
+    assert "(it requires a secret or certificates) did not answer within 1 s" in str(errors[0])
+    assert "0, the leader, from 127.0.0.1, which has another or none; give every" in str(errors[1])
+
+
+def test_a_stranger_with_another_secret_does_not_make_a_late_leader_bad_input():
+    leader, worker = make_clusters(worker=2)
+    host, port = worker.address(worker.task).split(":")
+    errors = []
+    waiting = threading.Thread(
+        target=lambda: errors.extend(in_threads(meet_later(worker, timeout_s=1.5, security=SECRET)))
+    )
+    waiting.start()
+    for theirs in (OTHER, PLAIN):
+        with pytest.raises(AuthenticationError), connected(host, int(port)) as stranger:
+            call_as(["worker", 0], stranger, security=theirs)
+    waiting.join(PATIENCE_S)
+    assert [type(error) for error in errors] == [Resumable]
+    assert str(errors[0]) == (
+        f"worker 0, the leader, at {leader.address(leader.task)} did not complete the roll call within "
+        "1.5 s (rejected: callers from 127.0.0.1, without this task's secret); start it, or correct "
+        "TF_CONFIG, and run again."
+    )
+
+
 def test_a_lost_task_that_returns_without_the_secret_is_rejected():
     clusters = make_clusters(chief=1, worker=2, ps=1)
-    chief, first, *others = in_threads(*(meet_later(one, secret=SECRET) for one in clusters))
+    chief, first, *others = in_threads(*(meet_later(one, security=SECRET) for one in clusters))
     reports = watch(chief)
     first.close()
     reports.get(timeout=PATIENCE_S)
     chief.reconnect(clusters[1].task)
-    with pytest.raises(ClusterError, match="does not know the secret of worker 0"):
-        meet_later(clusters[1], timeout_s=3, secret=OTHER)()
-    meet_later(clusters[1], secret=SECRET)().close()
+    with pytest.raises(
+        ClusterError, match="must hold the same secret on every task. Received: a call"
+    ):
+        meet_later(clusters[1], timeout_s=3, security=OTHER)()
+    meet_later(clusters[1], security=SECRET)().close()
     for membership in (chief, *others):
         membership.close()
 
@@ -101,12 +139,10 @@ def test_only_the_leader_can_start_the_run():
     waiting.start()
     host, port = second.address(second.task).split(":")
     with connected(host, int(port)) as other:
-        introduction = {"task": ["worker", 1], "fingerprint": {}, "remaining_s": 60}
-        connection = handshake.call(
-            JsonConnection(other), b"", introduction, time.monotonic() + PATIENCE_S
-        )
+        connection = call_as(["worker", 1], other)
         connection.send({"verdict": "go", "run": "0"})
-        assert other.recv(1) == b""
+        with pytest.raises(EOFError):
+            connection.receive(time.monotonic() + PATIENCE_S)
     meet_later(first)().close()
     waiting.join(PATIENCE_S)
     outcomes[0].close()
@@ -121,7 +157,7 @@ held = []
 while True:
     try:
         held.append(socket.create_connection(address, 1))
-        held[-1].sendall(b'{"muster": "hello", "nonce": "0"}\\n'[: 40 * (len(held) % 2)])
+        held[-1].sendall((b"", b'{"muster": "hello"}\\n', b"\\x16\\x03\\x01\\2\\0\\1\\0")[len(held) % 3])
     except OSError:
         pass
     if len(held) > 300:
@@ -135,7 +171,7 @@ def test_a_flood_of_connections_does_not_prevent_a_start():
     command = [sys.executable, "-c", FLOOD, port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
         assert flood.stdout.readline() == "flooding\n"
-        met = in_threads(meet_later(second, secret=SECRET), meet_later(first, secret=SECRET))
+        met = in_threads(meet_later(second, security=SECRET), meet_later(first, security=SECRET))
         flood.kill()
     for membership in met:
         membership.close()

@@ -15,6 +15,8 @@ import time
 
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import ClusterError, Resumable
+from strategies.network.handshake import Handshake
+from strategies.network.security import PLAIN
 from strategies.rendezvous import roll_call
 from tests.paths import ROOT
 from trainer.launch.ports import free_ports
@@ -129,8 +131,15 @@ def in_threads(*calls):
     return outcomes
 
 
-def meet_later(cluster, fingerprint=FINGERPRINT, timeout_s=PATIENCE_S, secret=b""):
-    return lambda: roll_call.meet(cluster, fingerprint, timeout_s, secret)
+def meet_later(cluster, fingerprint=FINGERPRINT, timeout_s=PATIENCE_S, security=PLAIN):
+    return lambda: roll_call.meet(cluster, fingerprint, timeout_s, security)
+
+
+def call_as(task, connection, remaining_s=60, security=PLAIN):
+    """The connection of a task, a list of job and index, that has called another one."""
+    introduction = {"task": task, "fingerprint": {}, "remaining_s": remaining_s}
+    handshake = Handshake(security, introduction, bool)
+    return handshake.call(connection, time.monotonic() + PATIENCE_S).link
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def test_public_addresses_and_a_missing_secret_are_reported(tmp_path):
     (tmp_path / "secret").write_text("0123456789abcdef")
     flags = ("--transport=tensorflow", f"--secret_file={tmp_path / 'secret'}")
     _, _, output = _check(tmp_path, *flags, tf_config=_cluster(worker=workers))
-    assert "a shared secret authenticates them" in output
+    assert "a shared secret authenticates them, and TLS 1.3 encrypts all that they send" in output
+    assert "TensorFlow's own connections are not secured (SECURITY.md)" in output
     assert "TensorFlow's servers execute whatever anyone who reaches them sends" in output
 
 

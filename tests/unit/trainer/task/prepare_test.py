@@ -5,6 +5,7 @@ import pytest
 from strategies import choose
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.devices.compile_cache.cache import CompileCache
+from strategies.network.security import PLAIN
 from trainer.cli import parser
 from trainer.config import load as config_load
 from trainer.task import prepare
@@ -19,7 +20,7 @@ def _task(*flags, cluster=SINGLE):
     options = parser.parse(["train", *flags])
     config = config_load.resolve(options.config, options.overrides)
     return TaskContext(
-        options, config, cluster, choose.choose(cluster), CompileCache(), b"", None, None
+        options, config, cluster, choose.choose(cluster), CompileCache(), PLAIN, None, None
     )
 
 

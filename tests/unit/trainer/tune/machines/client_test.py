@@ -6,7 +6,7 @@ import queue
 import pytest
 
 from strategies.errors import Resumable
-from tests.unit.trainer.tune.machines.harness import TIMEOUT_S, FakeSearch, fake_server
+from tests.unit.trainer.tune.machines.harness import PLAIN, TIMEOUT_S, FakeSearch, fake_server
 from trainer.launch.ports import free_ports
 from trainer.tune.machines.client import Client
 from trainer.tune.search.trial_source import TrialSpec
@@ -18,7 +18,7 @@ def test_a_silent_server_is_lost_after_the_timeout():
     losses = queue.Queue()
     with (
         fake_server(WELCOME) as address,
-        Client("a", address, {}, b"", TIMEOUT_S, 0.5, losses.put) as client,
+        Client("a", address, {}, PLAIN, TIMEOUT_S, 0.5, losses.put) as client,
     ):
         loss = losses.get(timeout=TIMEOUT_S)  # Without any call.
         assert f"server at {address} was lost (not heard from for 0.5 s)" in str(loss)
@@ -32,7 +32,7 @@ def test_a_closed_connection_is_a_loss_unless_the_sweep_has_finished():
     with contextlib.ExitStack() as stack:
         for is_finished in (True, False):
             with fake_server({**WELCOME, "over": is_finished}) as address:
-                client = Client("a", address, {}, b"", TIMEOUT_S, TIMEOUT_S, losses.put)
+                client = Client("a", address, {}, PLAIN, TIMEOUT_S, TIMEOUT_S, losses.put)
                 stack.enter_context(client)
         loss = str(losses.get(timeout=TIMEOUT_S))
         assert f"server at {address} was lost (its connection closed)" in loss
@@ -57,7 +57,7 @@ def test_the_error_names_the_server_that_did_not_answer_and_the_reason():
             (other_address, "another program answers there"),
         ):
             with pytest.raises(Resumable) as caught:
-                Client("a", address, {}, b"", 0.2, 1.0)
+                Client("a", address, {}, PLAIN, 0.2, 1.0)
             assert str(caught.value) == (
                 f"no answer within 0.2 s from the sweep's server at {address} ({why}); start it, or "
                 "correct its address, and run the same command again."

@@ -14,12 +14,13 @@ from tests.unit.trainer.tune.machines.harness import SETTINGS, TIMEOUT_S, Server
 CLIENT_SCRIPT = """
 import json, sys
 from strategies.errors import InputError, Resumable
+from strategies.network.security import PLAIN
 from trainer.tune.search.trial_source import Progress
 from trainer.tune.machines.client import Client
 
 name, address, settings = json.loads(sys.argv[1])
 try:
-    with Client(name, address, settings, b"", 20, 20) as client:
+    with Client(name, address, settings, PLAIN, 20, 20) as client:
         print(client.ask("0").id, flush=True)
         for line in sys.stdin:
             print(client.report(line.strip(), Progress(1, 1.0, {})), flush=True)

@@ -8,17 +8,19 @@ import socket
 import threading
 import time
 
-from strategies.network import handshake
-from strategies.network.connection import JsonConnection
-from strategies.network.signed_channel import CLIENT, SERVER, SignedChannel
+from strategies.network import security
+from strategies.network.handshake import Handshake
+from strategies.network.listener import AuthenticatingListener
 from trainer.launch.ports import free_ports
 from trainer.tune.machines.client import Client
+from trainer.tune.machines.role import CLIENT, SERVER
 from trainer.tune.machines.server import SweepServer
 from trainer.tune.search.trial_source import Outcome, TrialSpec
 
 TIMEOUT_S = 20.0
 SETTINGS = {"version": "1", "seed": 0, "config": {"data.global_batch_size": 64}}
-SECRET = b"a key of many bytes"
+PLAIN = security.PLAIN
+SECRET = security.from_secret(b"a key of many bytes")
 OUTCOME = Outcome("completed", {"test_accuracy": 0.5, "final_loss": float("inf")}, 10, 1.5, "", 2.5)
 
 
@@ -66,12 +68,14 @@ class FakeSearch:
 class ServerThread:
     """A server in a thread. `result` is the future of its `serve`."""
 
-    def __init__(self, search, secret=b"", peer_timeout_s=TIMEOUT_S, startup_timeout_s=TIMEOUT_S):
+    def __init__(
+        self, search, secured=PLAIN, peer_timeout_s=TIMEOUT_S, startup_timeout_s=TIMEOUT_S
+    ):
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
         self.stop = threading.Event()
         server = SweepServer(
-            search, self.address, "", SETTINGS, secret, peer_timeout_s, self.lines.put
+            search, self.address, "", SETTINGS, secured, peer_timeout_s, self.lines.put
         )
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self.result = self._pool.submit(server.serve, startup_timeout_s, self.stop.is_set)
@@ -88,15 +92,14 @@ class ServerThread:
         """A socket that is connected to the server."""
         return socket.create_connection(("127.0.0.1", int(self.address.partition(":")[2])))
 
-    def client(self, name="a", secret=b"", peer_timeout_s=TIMEOUT_S, **options):
+    def client(self, name="a", secured=PLAIN, peer_timeout_s=TIMEOUT_S, **options):
         settings = {**SETTINGS, **options.pop("settings", {})}
-        return Client(name, self.address, settings, secret, 5.0, peer_timeout_s, **options)
+        return Client(name, self.address, settings, secured, 5.0, peer_timeout_s, **options)
 
-    def admitted_channel(self, secret=b"", connection=None):
+    def admitted_channel(self):
         """The channel of an admitted client "a", on which a test can send any message."""
-        connection = connection or JsonConnection(self.connect())
-        hello = {"sweep": "client", "name": "a", "fingerprint": SETTINGS}
-        channel = SignedChannel(handshake.call(connection, secret, hello, deadline()), CLIENT)
+        hello = {"sweep": CLIENT, "name": "a", "fingerprint": SETTINGS}
+        channel = Handshake(PLAIN, hello, bool).call(self.connect(), deadline()).link
         assert "welcome" in channel.receive(deadline())
         return channel
 
@@ -107,8 +110,10 @@ def fake_server(*messages, sweep=SERVER):
     finished = threading.Event()
 
     def admit_one(listening):
-        with handshake.AuthenticatingListener(listening, b"", {"sweep": sweep}) as listener:
-            channel = SignedChannel(listener.next_caller(deadline()), SERVER)
+        with AuthenticatingListener(
+            listening, Handshake(PLAIN, {"sweep": sweep}, bool)
+        ) as listener:
+            channel = listener.next_caller(deadline()).link
         for message in messages:
             channel.send(message)
         finished.wait(TIMEOUT_S)

@@ -11,6 +11,7 @@ import pytest
 from strategies.errors import ClusterError, Resumable
 from tests.unit.trainer.tune.machines.harness import (
     OUTCOME,
+    PLAIN,
     SECRET,
     TIMEOUT_S,
     FakeSearch,
@@ -260,7 +261,7 @@ def test_only_the_client_that_sends_an_invalid_message_is_lost(start_server, mes
     ],
 )
 def test_an_address_at_which_the_server_cannot_listen_is_reported(address, bind, message):
-    server = SweepServer(FakeSearch(1), address, bind, {}, b"", 1.0, pytest.fail)
+    server = SweepServer(FakeSearch(1), address, bind, {}, PLAIN, 1.0, pytest.fail)
     with pytest.raises(ClusterError) as caught:
         server.serve(1.0, lambda: False)
     assert str(caught.value) == message
@@ -268,7 +269,7 @@ def test_an_address_at_which_the_server_cannot_listen_is_reported(address, bind,
 
 def test_a_port_in_use_is_reported(start_server):
     server = start_server(FakeSearch(1))
-    second = SweepServer(FakeSearch(1), server.address, "", {}, b"", 1.0, pytest.fail)
+    second = SweepServer(FakeSearch(1), server.address, "", {}, PLAIN, 1.0, pytest.fail)
     with pytest.raises(ClusterError) as caught:
         second.serve(1.0, lambda: False)
     assert str(caught.value) == (
@@ -287,7 +288,7 @@ def test_a_server_behind_another_address_listens_at_bind():
 
 def test_a_server_without_a_secret_warns():
     lines, address = [], f"127.0.0.1:{free_ports(1)[0]}"
-    server = SweepServer(FakeSearch(0), address, "", {}, b"", 1.0, lines.append)
+    server = SweepServer(FakeSearch(0), address, "", {}, PLAIN, 1.0, lines.append)
     server.serve(1.0, lambda: False)
     assert lines == [
         f"the sweep's server listens at {address}; no secret: any process that can reach it can take "
