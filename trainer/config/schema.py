@@ -13,6 +13,7 @@ from typing import Any
 
 from trainer.config import fields as fields_lib
 from trainer.config.fields import Field, option
+from trainer.config.optimizer_schema import OptimizerConfig
 
 CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
@@ -43,6 +44,9 @@ TRAJECTORY_FREE = frozenset(
         "train.log_examples",
     )
 )
+
+# These are then not among them where the learning rate decays until the end of the run.
+RUN_LENGTH = frozenset(("train.epochs", "train.steps"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,21 +84,6 @@ class ModelConfig:
         "",
         "activation of the last layer, for a regression; empty: none",
         choices=("", *ACTIVATIONS),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """How gradients update the weights."""
-
-    name: str = option(
-        "adam", "Keras optimizer", choices=("sgd", "adam", "adamw", "rmsprop", "adagrad")
-    )
-    learning_rate: float = option(0.001, "step size", above=0, below=1e6)
-    momentum: float = option(0.0, "momentum, for sgd and rmsprop", least=0, below=1)
-    weight_decay: float = option(0.0, "decoupled weight decay, for adamw", least=0, below=1e6)
-    global_clipnorm: float = option(
-        0.0, "scale the gradient down to this norm, taken over all weights; 0: do not clip", least=0
     )
 
 
@@ -183,6 +172,11 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
+
+
+def trajectory_free(config: ExperimentConfig) -> frozenset[str]:
+    """The fields that may change when a run of this config resumes."""
+    return TRAJECTORY_FREE - (RUN_LENGTH if config.optimizer.decays_with_run else frozenset())
 
 
 def fields() -> Iterator[Field]:

@@ -189,7 +189,12 @@ class _Run:
     def _report(self) -> None:
         self._train = self._program.means(self._sums)
         self._sums = np.zeros(self._program.num_sums)
-        values = self._train | {"examples_per_s": self._throughput.lap()}
+        values = self._train | {
+            "learning_rate": self._program.learning_rate(
+                self._schedule.updates_before(self._step - 1)
+            ),
+            "examples_per_s": self._throughput.lap(),
+        }
         self._writer.write("train", self._step, self._epoch, values)
 
     def _evaluate(self) -> dict[str, float]:

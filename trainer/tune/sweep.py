@@ -133,6 +133,12 @@ def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
             f"`train.steps` must be 0 for --tuner={options.tuner}, which measures in epochs. Received: "
             f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
         )
+    if TUNERS[options.tuner].in_epochs and base.optimizer.decays_with_run:
+        raise InputError(
+            f"`optimizer.decay_steps` must be set for --tuner={options.tuner}, whose trials "
+            f"continue for more epochs. Received: 0 with `optimizer.schedule` {base.optimizer.schedule}; "
+            "set it to the number of steps of the longest trial."
+        )
 
 
 def _check_overrides(options: TuneOptions, space: Space) -> None:
