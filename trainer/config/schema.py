@@ -66,6 +66,14 @@ class DataConfig:
     )
     shuffle: bool = option(True, "use a new order of the examples in each epoch")
     train_examples: int = option(0, "train on the first N examples only; 0: all", least=0)
+    validation_fraction: float = option(
+        0.0,
+        "fraction of the training examples to set aside, by `train.seed`, and to evaluate on during the "
+        "run; the test examples are then evaluated at its end only",
+        least=0,
+        below=1,
+        since=2,
+    )
     download_timeout_s: float = option(
         300.0, "seconds after which a download fails", above=0, below=1e6
     )
@@ -127,7 +135,10 @@ class TrainConfig:
         below=1e6,
     )
     keep_checkpoints: int = option(3, "number of newest checkpoints to keep", least=1)
-    keep_best: bool = option(True, "also keep the checkpoint with the lowest test loss")
+    keep_best: bool = option(
+        True,
+        "also keep the checkpoint with the lowest loss on the validation split, or else the test split",
+    )
     skip_bad_batches: int = option(
         0,
         "how many batches may be skipped because their loss is NaN or infinite; 0: stop at the first",
@@ -136,7 +147,8 @@ class TrainConfig:
     )
     eval_every_epochs: int = option(
         1,
-        "evaluate on the test examples every N epochs, and at the end; 0: at the end only",
+        "evaluate on the validation split, or else the test split, every N epochs, and at the end; 0: at "
+        "the end only",
         least=0,
     )
     log_examples: bool = option(

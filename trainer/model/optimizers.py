@@ -6,6 +6,7 @@ and a strategy can hold, cut and send the slots of each weight with it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -34,7 +35,7 @@ _OPTIMIZERS = {
 def make_optimizer(config: OptimizerConfig, total_steps: int = 0):
     """An unbuilt Keras optimizer whose `stateless_apply` works, for a run of `total_steps`."""
     settings = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "sgd": {"momentum": config.momentum},
         "rmsprop": {"momentum": config.momentum},
         "adamw": {"weight_decay": config.weight_decay},
@@ -48,7 +49,7 @@ def make_optimizer(config: OptimizerConfig, total_steps: int = 0):
     return stateless(_OPTIMIZERS[config.name])(
         learning_rate=learning_rates.make(config, total_steps),
         name=config.name,
-        **settings | own.get(config.name, {}),
+        **{**settings, **own.get(config.name, {})},
     )
 
 

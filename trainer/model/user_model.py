@@ -120,8 +120,7 @@ def build(
 
 
 def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.Model:
-    splits = {"train": dataset.train, "test": dataset.test}
-    data = {name: (split.features, split.targets) for name, split in splits.items()}
+    data = {name: (split.features, split.targets) for name, split in dataset.splits.items()}
     model = recipe.call("get_model", config, data)
     if not isinstance(model, keras.Model):
         raise ConfigError(

@@ -78,8 +78,8 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
         input_pipeline.choose_placement(dataset.train, config.data.placement),
         augmentation,
     )
-    test_input = evaluation.evaluation_input(dataset.test, runtime)
-    return Computation(program, order, schedule, train_input, test_input, architecture)
+    evaluations = evaluation.evaluation_inputs(dataset, runtime)
+    return Computation(program, order, schedule, train_input, evaluations, architecture)
 
 
 def training_program(
@@ -161,7 +161,7 @@ def checkpoint_evaluator(
     return CheckpointEvaluator(
         runtime,
         program,
-        evaluation.evaluation_input(dataset.test, runtime),
+        evaluation.evaluation_inputs(dataset, runtime),
         checkpoint_store(config, program, dataset, workdir, architecture),
         steps_per_epoch,
         _total_steps(config, steps_per_epoch),

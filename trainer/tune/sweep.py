@@ -124,7 +124,8 @@ def _check_no_tpu(options: TuneOptions) -> None:
 
 def _default_objective(base: ExperimentConfig) -> str:
     is_classifier = base.data.name in CLASSIFICATION_DATASETS and not base.recipe
-    return "test_accuracy" if is_classifier else "test_loss"
+    split = "validation" if base.data.validation_fraction else "test"
+    return f"{split}_accuracy" if is_classifier else f"{split}_loss"
 
 
 def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
