@@ -17,7 +17,7 @@ It may bring a Keras model of its own, with these functions, of which `get_model
         return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(8, 3), ...])
 
     def get_data(config):  # Else the data set of `data.name`.
-        return {"train": (features, targets), "test": (features, targets)}
+        return {"train": (features, targets), "test": (features, targets)}  # Perhaps "validation" too.
 
     def get_loss(config): ...  # As `compile` takes it.
     def get_metrics(config): ...

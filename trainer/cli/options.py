@@ -100,14 +100,17 @@ class CheckOptions(TrainOptions):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOptions):
-    """Evaluate a checkpoint of an earlier run on exactly its test examples."""
+    """Evaluate a checkpoint of an earlier run on exactly its test or validation examples."""
 
     verb: ClassVar[str] = "evaluate"
     workdir: str = option("", "folder of the run", metavar="DIR")
     checkpoint: int = option(0, "step of the checkpoint; 0: the newest", least=0)
     best: bool = option(
-        False, "evaluate the checkpoint with the lowest test loss measured so far, not the newest"
+        False,
+        "evaluate the checkpoint with the lowest loss measured so far, not the newest; on the validation "
+        "split, if the run has one",
     )
+    split: str = option("test", "the examples to evaluate on", choices=("test", "validation"))
     strategy: str = option(
         "auto",
         "mirrored: the devices of this machine; tpu: a TPU; auto: a TPU if --tpu or the environment "
@@ -170,7 +173,7 @@ class TuneOptions(
     objective: str = option(
         "",
         "the value in a trial's summary to optimize, e.g. test_loss; default: test_accuracy, or "
-        "test_loss for a regression",
+        "test_loss for a regression; validation_* with --config.data.validation_fraction",
         metavar="NAME",
     )
     max_trials: int = option(

@@ -49,10 +49,10 @@ STRATEGY_SYNONYMS = {
     "tpustrategy": "tpu",
 }
 
-# Figures that Keras reports on validation examples -> the figure of the test examples.
+# Keras's names of figures.
 OBJECTIVE_SYNONYMS = {
-    "val_accuracy": "test_accuracy",
-    "val_loss": "test_loss",
-    "val_mae": "test_mean_absolute_error",
-    "val_mean_absolute_error": "test_mean_absolute_error",
+    "val_accuracy": "validation_accuracy",
+    "val_loss": "validation_loss",
+    "val_mae": "validation_mean_absolute_error",
+    "val_mean_absolute_error": "validation_mean_absolute_error",
 }

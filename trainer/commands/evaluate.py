@@ -1,4 +1,4 @@
-"""What does `python -m trainer evaluate` do? It prints the test metrics of one checkpoint."""
+"""What does `python -m trainer evaluate` do? It prints the metrics of one checkpoint."""
 
 import json
 
@@ -35,9 +35,10 @@ def _evaluate(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
     # Native code that calls a TPU waits forever for one that does not answer.
     with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
+        split = evaluator.split(options.split)
         step = options.checkpoint or _step(evaluator.store, workdir, options.best)
         with cache.in_use(repr(config.model)), step_faults.named(config):
-            return {"step": step, **evaluator.evaluate(step)}
+            return {"step": step, **evaluator.evaluate(step, split)}
 
 
 def _step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:

@@ -3,12 +3,14 @@
 `validate` checks each field alone, and then one rule after the other.
 """
 
+import itertools
 import math
 import re
 from collections.abc import Callable
 
 from trainer.config import fields as fields_lib
 from trainer.config.fields import ConfigError
+from trainer.config.optimizer_schema import OF_RUN_LENGTH, OptimizerConfig
 from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
 
 _MAX_LAYERS = 100  # A deeper net without skip connections does not train.
@@ -94,6 +96,50 @@ def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], Non
     return check
 
 
+def _check_muon(config: ExperimentConfig) -> None:
+    if config.optimizer.name == "muon" and not config.recipe:
+        raise ConfigError(
+            "`optimizer.name` must be another than muon unless a recipe brings its own model, as XLA "
+            "rounds muon's matrix products differently inside a loop. Received: muon; use adamw, or "
+            "bring the model."
+        )
+
+
+def _check_schedule(config: ExperimentConfig) -> None:
+    """The rule that fields of the learning rate's schedule are set only where it reads them."""
+    optimizer = config.optimizer
+    defaults = type(optimizer)()
+    for name, schedules in _READ_BY.items():
+        value = getattr(optimizer, name)
+        if value != getattr(defaults, name) and optimizer.schedule not in schedules:
+            raise ConfigError(
+                f"`optimizer.{name}` must be left out for `optimizer.schedule` {optimizer.schedule}. "
+                f"Received: {fields_lib.short_json(value)}; set --config.optimizer.schedule to "
+                f"{' or '.join(schedules)}."
+            )
+    if optimizer.schedule == "piecewise":
+        _check_boundaries(optimizer)
+
+
+def _check_boundaries(optimizer: OptimizerConfig) -> None:
+    steps = [optimizer.warmup_steps, *optimizer.boundaries]
+    if len(steps) == 1 or any(after <= before for before, after in itertools.pairwise(steps)):
+        raise ConfigError(
+            "`optimizer.boundaries` must be increasing steps after the warm-up. Received: "
+            f"{fields_lib.short_json(optimizer.boundaries)} with `optimizer.warmup_steps` "
+            f"{optimizer.warmup_steps}; try {optimizer.warmup_steps + 1000},"
+            f"{optimizer.warmup_steps + 2000}."
+        )
+
+
+# The schedules that read a field of `optimizer`.
+_READ_BY = {
+    "decay_steps": OF_RUN_LENGTH,
+    "decay_rate": ("exponential", "piecewise"),
+    "final_ratio": ("cosine", "linear"),
+    "boundaries": ("piecewise",),
+}
+
 _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_name,
     _check_recipe,
@@ -103,5 +149,6 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_sequential_blocks,
     _check_compiler,
     _check_used("momentum", "sgd", "rmsprop"),
-    _check_used("weight_decay", "adamw"),
+    _check_muon,
+    _check_schedule,
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 from trainer.config import fields as fields_lib
 from trainer.config.fields import Field, option
+from trainer.config.optimizer_schema import OptimizerConfig
 
 CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
@@ -44,6 +45,9 @@ TRAJECTORY_FREE = frozenset(
     )
 )
 
+# These are then not among them where the learning rate decays until the end of the run.
+RUN_LENGTH = frozenset(("train.epochs", "train.steps"))
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -62,6 +66,14 @@ class DataConfig:
     )
     shuffle: bool = option(True, "use a new order of the examples in each epoch")
     train_examples: int = option(0, "train on the first N examples only; 0: all", least=0)
+    validation_fraction: float = option(
+        0.0,
+        "fraction of the training examples to set aside, by `train.seed`, and to evaluate on during the "
+        "run; the test examples are then evaluated at its end only",
+        least=0,
+        below=1,
+        since=2,
+    )
     download_timeout_s: float = option(
         300.0, "seconds after which a download fails", above=0, below=1e6
     )
@@ -80,21 +92,6 @@ class ModelConfig:
         "",
         "activation of the last layer, for a regression; empty: none",
         choices=("", *ACTIVATIONS),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """How gradients update the weights."""
-
-    name: str = option(
-        "adam", "Keras optimizer", choices=("sgd", "adam", "adamw", "rmsprop", "adagrad")
-    )
-    learning_rate: float = option(0.001, "step size", above=0, below=1e6)
-    momentum: float = option(0.0, "momentum, for sgd and rmsprop", least=0, below=1)
-    weight_decay: float = option(0.0, "decoupled weight decay, for adamw", least=0, below=1e6)
-    global_clipnorm: float = option(
-        0.0, "scale the gradient down to this norm, taken over all weights; 0: do not clip", least=0
     )
 
 
@@ -145,7 +142,10 @@ class TrainConfig:
         below=1e6,
     )
     keep_checkpoints: int = option(3, "number of newest checkpoints to keep", least=1)
-    keep_best: bool = option(True, "also keep the checkpoint with the lowest test loss")
+    keep_best: bool = option(
+        True,
+        "also keep the checkpoint with the lowest loss on the validation split, or else the test split",
+    )
     skip_bad_batches: int = option(
         0,
         "how many batches may be skipped because their loss is NaN or infinite; 0: stop at the first",
@@ -154,7 +154,8 @@ class TrainConfig:
     )
     eval_every_epochs: int = option(
         1,
-        "evaluate on the test examples every N epochs, and at the end; 0: at the end only",
+        "evaluate on the validation split, or else the test split, every N epochs, and at the end; 0: at "
+        "the end only",
         least=0,
     )
     log_examples: bool = option(
@@ -190,6 +191,11 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
+
+
+def trajectory_free(config: ExperimentConfig) -> frozenset[str]:
+    """The fields that may change when a run of this config resumes."""
+    return TRAJECTORY_FREE - (RUN_LENGTH if config.optimizer.decays_with_run else frozenset())
 
 
 def fields() -> Iterator[Field]:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,6 +74,14 @@ class Split:
         return _like(self.features, rest), _like(self.targets, rest)
 
 
+def joined(splits: Sequence[Split]) -> Split:
+    """One split with the examples of all, in their order."""
+    if len(splits) == 1:
+        return splits[0]
+    arrays = zip(*(split.arrays for split in splits), strict=True)
+    return Split(*splits[0].unpack(tuple(map(np.concatenate, arrays))))
+
+
 def _arrays(columns: Columns) -> list[np.ndarray]:
     return list(columns.values()) if isinstance(columns, Mapping) else [columns]
 
@@ -97,12 +105,19 @@ class Dataset:
     # Multiplies the features once they are float32; None: they stay as they are.
     feature_scale: float | None = 1.0
     truth: Mapping[str, np.ndarray] | None = None  # The weights that made the targets, if known.
+    validation: Split | None = None  # Evaluated during training, in place of the test split.
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """By name: train, validation where there is one, and test."""
+        held_out = {"validation": self.validation} if self.validation else {}
+        return {"train": self.train, **held_out, "test": self.test}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 over every example of both splits: equal if two tasks have the same data."""
+        """sha256 over every example of all splits: equal if two tasks have the same data."""
         digest = hashlib.sha256()
-        for split in (self.train, self.test):
+        for split in self.splits.values():
             for columns in (split.features, split.targets):
                 if isinstance(columns, Mapping):
                     digest.update(json.dumps(list(columns)).encode())

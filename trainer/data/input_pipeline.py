@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import copy
 from collections.abc import Callable, Generator, Iterable
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +33,18 @@ _LOOPS_AHEAD = 2
 Augment = Callable[[tuple[np.ndarray, ...], np.ndarray, np.ndarray], None]
 
 
+class Order(Protocol):
+    """Which examples are in which step: a `SampleOrder`, or that of an evaluation."""
+
+    @property
+    def global_batch_size(self) -> int: ...
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def steps_batches(self, first_step: int, num_steps: int) -> np.ndarray: ...
+
+
 class InputPipeline:
     """The input of this process's replicas. Implements `strategies.runtime.ReplicaInput`.
 
@@ -43,7 +56,7 @@ class InputPipeline:
     def __init__(
         self,
         split: Split,
-        order: SampleOrder,
+        order: Order,
         num_replicas: int,
         replicas: range,
         steps_per_loop: int,

@@ -1,8 +1,9 @@
 """Which data does a config name, where its recipe may bring its own?
 
 `load` returns what the recipe's `get_data(config)` makes of it, or else the data set of `data.name`. A
-recipe returns {"train": source, "test": source}. A source is a pair (features, targets) of arrays, or of
-arrays by name; or anything with a length whose `[i]` is such a pair for one example.
+recipe returns {"train": source, "test": source}, and perhaps "validation": source. A source is a pair
+(features, targets) of arrays, or of arrays by name; or anything with a length whose `[i]` is such a pair
+for one example.
 """
 
 import hashlib
@@ -17,10 +18,11 @@ from trainer.config import recipes, user_code
 from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
-from trainer.data import augment, registry
+from trainer.data import augment, registry, validation
 from trainer.data.dataset import Columns, DataError, Dataset, Split
 
 _SPLITS = ("train", "test")
+_OPTIONAL = ("validation",)
 _KINDS = "fiubSU"  # NumPy's letters for numbers, truth values and text.
 
 
@@ -54,7 +56,9 @@ def load(config: ExperimentConfig) -> Dataset:
       RecipeError: the recipe's own code failed.
     """
     recipe = recipe_of(config)
-    dataset = _load(recipe, config)
+    dataset = validation.set_aside(
+        _load(recipe, config), config.data.validation_fraction, config.train.seed
+    )
     if augmentation := augment.of(recipe, dataset.train, config.train.seed):
         augmentation.check()
     return dataset
@@ -67,10 +71,12 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     random.seed(config.train.seed)
     np.random.seed(config.train.seed % 2**32)
     found = recipe.call("get_data", config)
-    if not isinstance(found, Mapping) or {*found} != {*_SPLITS}:
+    if not isinstance(found, Mapping) or not {*_SPLITS} <= {*found} <= {*_SPLITS, *_OPTIONAL}:
         raise _error(recipe, "must return {'train': source, 'test': source}", _shown(found))
-    train, test = (_split(recipe, name, found[name]) for name in _SPLITS)
-    _check_alike(recipe, train, test)
+    splits = {name: _split(recipe, name, found[name]) for name in found}
+    train, test = splits["train"], splits["test"]
+    for name in splits:
+        _check_alike(recipe, train, splits[name], name)
     wanted = config.data.train_examples
     if wanted > len(train):
         raise DataError(
@@ -80,7 +86,16 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     if wanted:
         train = train.first(wanted)
     described = f"{len(train)} examples to train on and {len(test)} to test on, from {recipe.path}"
-    return Dataset(recipe.path.stem, train, test, 0, 0, described, feature_scale=None)
+    return Dataset(
+        recipe.path.stem,
+        train,
+        test,
+        0,
+        0,
+        described,
+        feature_scale=None,
+        validation=splits.get("validation"),
+    )
 
 
 def source_fingerprint(recipe: Recipe) -> str:
@@ -168,11 +183,11 @@ def _array(recipe: Recipe, what: str, values: Any) -> np.ndarray:
         raise _error(recipe, f"must return numbers below 3.4e38 as {what}", largest) from None
 
 
-def _check_alike(recipe: Recipe, train: Split, test: Split) -> None:
+def _check_alike(recipe: Recipe, train: Split, split: Split, name: str) -> None:
     for part in ("features", "targets"):
-        one, other = (_shapes(getattr(split, part)) for split in (train, test))
+        one, other = (_shapes(getattr(found, part)) for found in (train, split))
         if one != other:
-            rule = f"must return {part} of one kind for train and test"
+            rule = f"must return {part} of one kind for train and {name}"
             raise _error(recipe, rule, f"{one} and {other}")
 
 

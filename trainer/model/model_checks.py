@@ -60,7 +60,7 @@ def check_labels(found: list[heads.Head], outputs: Any, names: list[str], datase
     """Raises ConfigError where a class is none of those that the model can name."""
     outputs = heads.by_name(outputs, names)
     for head in found:
-        for name, split in (("train", dataset.train), ("test", dataset.test)):
+        for name, split in dataset.splits.items():
             labels = heads.by_name(split.targets)[head.target]
             classes = _num_classes(head.loss, outputs[head.output], labels)
             low, high = labels.min(), labels.max()

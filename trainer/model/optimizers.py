@@ -6,24 +6,14 @@ and a strategy can hold, cut and send the slots of each weight with it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from trainer.config.schema import OptimizerConfig
-
-
-def make_optimizer(config: OptimizerConfig):
-    """An unbuilt Keras optimizer whose `stateless_apply` works."""
-    own = {
-        "sgd": {"momentum": config.momentum},
-        "rmsprop": {"momentum": config.momentum},
-        "adamw": {"weight_decay": config.weight_decay},
-    }
-    return stateless(_OPTIMIZERS[config.name])(
-        learning_rate=config.learning_rate, name=config.name, **own.get(config.name, {})
-    )
-
+from trainer.model import learning_rates
 
 _OPTIMIZERS = {
     "sgd": keras.optimizers.SGD,
@@ -31,27 +21,58 @@ _OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
     "rmsprop": keras.optimizers.RMSprop,
     "adagrad": keras.optimizers.Adagrad,
+    "adadelta": keras.optimizers.Adadelta,
+    "adafactor": keras.optimizers.Adafactor,
+    "adamax": keras.optimizers.Adamax,
+    "ftrl": keras.optimizers.Ftrl,
+    "lamb": keras.optimizers.Lamb,
+    "lion": keras.optimizers.Lion,
+    "muon": keras.optimizers.Muon,
+    "nadam": keras.optimizers.Nadam,
 }
 
 
-def stateless(optimizer_class: type) -> type:
-    """The class with Keras's backend-neutral update in place of its TensorFlow one.
+def make_optimizer(config: OptimizerConfig, total_steps: int = 0):
+    """An unbuilt Keras optimizer whose `stateless_apply` works, for a run of `total_steps`."""
+    settings = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+    own: dict[str, dict[str, Any]] = {
+        "sgd": {"momentum": config.momentum},
+        "rmsprop": {"momentum": config.momentum},
+        "adamw": {"weight_decay": config.weight_decay},
+        "muon": {
+            "weight_decay": config.weight_decay,
+            "adam_weight_decay": config.weight_decay,
+            # Keras advises AdamW for the last layer.
+            "exclude_layers": ["(^|/)output/"],
+        },
+    }
+    return stateless(_OPTIMIZERS[config.name])(
+        learning_rate=learning_rates.make(config, total_steps),
+        name=config.name,
+        **{**settings, **own.get(config.name, {})},
+    )
+
+
+class _Neutral(keras.optimizers.Optimizer):
+    """Keras's backend-neutral update in place of its TensorFlow one.
 
     On TensorFlow Keras refuses `stateless_apply`, because its own update calls tf.distribute. Here the
     strategy adds the gradients, and the update must not; the base class, which Keras uses on its other
     backends, has such an update.
     """
-    base = next(c for c in optimizer_class.__mro__ if c.__name__ == "BaseOptimizer")
-    neutral = (
-        "assign assign_add assign_sub stateless_apply "
-        "_var_key _backend_update_step _apply_weight_decay"
-    ).split()
-    replaced = [name for name in neutral if name not in overridden(optimizer_class, neutral)]
-    return type(
-        optimizer_class.__name__,
-        (optimizer_class,),
-        {name: getattr(base, name) for name in replaced},
-    )
+
+    assign = BaseOptimizer.assign
+    assign_add = BaseOptimizer.assign_add
+    assign_sub = BaseOptimizer.assign_sub
+    stateless_apply = BaseOptimizer.stateless_apply
+    _var_key = BaseOptimizer._var_key
+    _backend_update_step = BaseOptimizer._backend_update_step
+    _apply_weight_decay = BaseOptimizer._apply_weight_decay
+
+
+def stateless(optimizer_class: type) -> type:
+    """The class with a working `stateless_apply`. What it overrides itself stays."""
+    return type(optimizer_class.__name__, (optimizer_class, _Neutral), {})
 
 
 def overridden(optimizer_class: type, names: Sequence[str]) -> list[str]:
@@ -67,7 +88,7 @@ class Optimizers:
       variables: the weights, of which only names, shapes and constraints are used.
       names: a unique name for each.
       make: returns an unbuilt optimizer with a working `stateless_apply`.
-      shares: whether weights of one shape may share an optimizer, as it asks only for that.
+      shares: whether weights of one shape may share an optimizer, as it reads no name or path.
     """
 
     def __init__(
@@ -91,6 +112,11 @@ class Optimizers:
         """Such as "iteration" and "weight_momentum"."""
         return [slot.path.rpartition("/")[2] for slot in self._of(index).variables]
 
+    def learning_rate(self, num_updates: int) -> float:
+        """That of the update after `num_updates` others."""
+        with tf.init_scope(), tf.device("CPU:0"):
+            return learning_rates.at(self._of(0), num_updates)
+
     def update(self, weights: list, slots: list, gradients: list) -> tuple[list, list]:
         """Weights and slots after one update with mean gradients."""
         updated = [
@@ -110,6 +136,8 @@ class Optimizers:
                 name = "weight" if self._shares else variable.name
                 weight = keras.Variable("zeros", variable.shape, variable.dtype, name=name)
                 weight.constraint = variable.constraint
+                if hasattr(optimizer, "exclude_layers"):  # Muon reads the layer's name.
+                    weight._path = variable.path
                 optimizer.build([weight])
             self._built[key] = optimizer
         return self._built[key]

@@ -116,6 +116,10 @@ class TrainingProgram:
         """Such as "iteration" and "momentum": what the optimizer stores for one weight."""
         return self._optimizers.slot_names(index)
 
+    def learning_rate(self, num_updates: int) -> float:
+        """That of the update after `num_updates` others."""
+        return self._optimizers.learning_rate(num_updates)
+
     def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
         blocks = reduction_blocks.split(batch, self._block_size)
         found: list[tuple[list, Any]] = []

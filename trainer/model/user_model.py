@@ -60,6 +60,7 @@ def build(
     dataset: Dataset,
     block_size: int = 0,
     device_type: str = "CPU",
+    total_steps: int = 0,
 ) -> UserModel:
     """The program of a recipe's model.
 
@@ -69,6 +70,7 @@ def build(
       dataset: passed to `get_model` as {"train": (features, targets), "test": ...}.
       block_size: see `TrainingProgram`.
       device_type: TensorFlow's name for the kind of the devices. A TPU's shapes are fixed.
+      total_steps: of the run, for the config's optimizer.
 
     Raises:
       RecipeError: the recipe's own code failed.
@@ -95,7 +97,7 @@ def build(
     optimizer = _optimizer(recipe, config, model)
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
     with user_code.reported(recipe.path):
-        each = _optimizers(model, optimizer, config)
+        each = _optimizers(model, optimizer, config, total_steps)
     program = TrainingProgram(
         model,
         objective,
@@ -124,8 +126,7 @@ def build(
 
 
 def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.Model:
-    splits = {"train": dataset.train, "test": dataset.test}
-    data = {name: (split.features, split.targets) for name, split in splits.items()}
+    data = {name: (split.features, split.targets) for name, split in dataset.splits.items()}
     model = recipe.call("get_model", config, data)
     if not isinstance(model, keras.Model):
         raise ConfigError(
@@ -192,10 +193,13 @@ def _optimizer(
 
 
 def _optimizers(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer | None, config: ExperimentConfig
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer | None,
+    config: ExperimentConfig,
+    total_steps: int,
 ) -> optimizers.Optimizers:
     names = forward.variable_names(model, model.trainable_variables)
-    make: Callable = functools.partial(optimizers.make_optimizer, config.optimizer)
+    make: Callable = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     if optimizer:
         make = user_optimizer.for_each_weight(optimizer)
     return optimizers.Optimizers(model.trainable_variables, names, make, shares=False)

@@ -49,6 +49,10 @@ class Schedule:
             yield self._loop(step, end)
             step = end
 
+    def updates_before(self, step: int) -> int:
+        """How many of the steps [0, `step`) update the weights."""
+        return step - sum(skipped < step for skipped in self.skipped)
+
     def evaluates_at(self, step: int) -> bool:
         """Whether an evaluation is due after `step` steps."""
         return step > 0 and self._is_due(self.evaluate_every, step)

@@ -42,6 +42,7 @@ def write(
         "dataset": dataset.name,
         "dataset_description": dataset.description,
         "final_loss": result.train.get("loss"),
+        **{f"validation_{name}": value for name, value in result.validation.items()},
         **{f"test_{name}": value for name, value in result.test.items()},
         "examples_per_s": result.examples_per_s,
         "seconds": seconds,

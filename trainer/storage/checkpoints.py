@@ -57,7 +57,8 @@ class Checkpoint:
     Attributes:
       metrics: those of the last report.
       sums: those of the steps since the last report.
-      test: the metrics of the test set, if it was evaluated at this step.
+      test: the metrics of the split that is evaluated during the run, if it was at this step: of the
+        validation split, or of the test split where there is none.
       skipped: the steps whose batches were skipped.
       threads: the number of threads of the process that saved it; 0: unknown.
     """

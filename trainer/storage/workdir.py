@@ -160,7 +160,7 @@ class Workdir:
         differing = [
             name
             for name in config_lib.differences(begun, config)
-            if name not in config_lib.TRAJECTORY_FREE
+            if name not in config_lib.trajectory_free(begun)
         ]
         if differing:
             old, new = (config_lib.flatten(one)[differing[0]] for one in (begun, config))

@@ -34,7 +34,7 @@ def is_finished(path: str, config: ExperimentConfig) -> bool:
     except (InputError, OSError, ValueError, KeyError, TypeError):
         return False  # Missing, unreadable from here, or damaged: assume that the run continues.
     differing = {*config_lib.differences(begun, config)}
-    return is_whole and differing <= config_lib.TRAJECTORY_FREE
+    return is_whole and differing <= config_lib.trajectory_free(begun)
 
 
 def meet_timeout_s(

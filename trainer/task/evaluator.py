@@ -1,8 +1,8 @@
-"""How good are the checkpoints on the test set, while others train? An `evaluator` task measures each.
+"""How good are the checkpoints on the validation or test split, while others train?
 
-It follows the workdir without training, evaluates every checkpoint that appears, and writes
-`evaluator.jsonl`. The command `evaluate` does so once. Both select their devices before TensorFlow is
-imported, which ends the process where a TPU's package is installed without a TPU.
+An `evaluator` task measures each: it follows the workdir, evaluates every checkpoint that appears, and
+writes `evaluator.jsonl`. The command `evaluate` does so once. Both select their devices before TensorFlow
+is imported, which ends the process where a TPU's package is installed without a TPU.
 """
 
 import time
@@ -100,9 +100,9 @@ def _newer(store: CheckpointStore, last_step: int) -> list[int]:
 
 def _evaluate(evaluator, writer: MetricWriter, step: int) -> None:
     try:
-        metrics = evaluator.evaluate(step)
+        metrics = evaluator.evaluate(step, evaluator.monitored)
     except CheckpointError as error:
         # Damaged, or removed in the meantime because newer ones exist.
         logging.warning("%s", error)
         return
-    writer.write("eval", step, step / evaluator.steps_per_epoch, metrics)
+    writer.write(evaluator.monitored.event, step, step / evaluator.steps_per_epoch, metrics)

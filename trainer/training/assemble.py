@@ -22,7 +22,7 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
-from trainer.model import build, forward, losses, optimizers, reduction_blocks
+from trainer.model import build, forward, learning_rates, losses, optimizers, reduction_blocks
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
@@ -78,8 +78,8 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
         input_pipeline.choose_placement(dataset.train, config.data.placement),
         augmentation,
     )
-    test_input = evaluation.evaluation_input(dataset.test, runtime)
-    return Computation(program, order, schedule, train_input, test_input, architecture)
+    evaluations = evaluation.evaluation_inputs(dataset, runtime)
+    return Computation(program, order, schedule, train_input, evaluations, architecture)
 
 
 def training_program(
@@ -98,15 +98,18 @@ def _program(
     """
     # TensorFlow names the setting after GPUs' TF32; it holds for a TPU's compiler too.
     tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
+    per_epoch = _sample_order(config, dataset).steps_per_epoch
+    total_steps = _total_steps(config, per_epoch)
+    learning_rates.check(config.optimizer, total_steps)
     if recipe := recipe_data.recipe_of(config):
         from trainer.model import user_model  # It imports Keras's training code.
 
-        own = user_model.build(recipe, config, dataset, block_size, device_type)
+        own = user_model.build(recipe, config, dataset, block_size, device_type, total_steps)
         return own.program, {"sources": recipe.sources(), **own.architecture}
     shape = dataset.train.features.shape[1:]
     model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
     names = forward.variable_names(model, model.trainable_variables)
-    make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer)
+    make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     program = TrainingProgram(
         model,
         losses.CLASSIFICATION if dataset.num_classes else losses.REGRESSION,
@@ -134,7 +137,7 @@ def checkpoint_store(
     decisive = {
         name: value
         for name, value in schema.flatten(config).items()
-        if name not in schema.TRAJECTORY_FREE
+        if name not in schema.trajectory_free(config)
     }
     like = State(*program.shapes())
     return CheckpointStore(
@@ -159,7 +162,7 @@ def checkpoint_evaluator(
     return CheckpointEvaluator(
         runtime,
         program,
-        evaluation.evaluation_input(dataset.test, runtime),
+        evaluation.evaluation_inputs(dataset, runtime),
         checkpoint_store(config, program, dataset, workdir, architecture),
         steps_per_epoch,
         _total_steps(config, steps_per_epoch),

@@ -1,10 +1,11 @@
-"""Which loss and metric do the weights in a checkpoint have on the test set?
+"""Which loss and metrics do the weights in a checkpoint have on a split?
 
 `CheckpointEvaluator` loads them into a runtime and evaluates them there.
 """
 
 import dataclasses
 
+from strategies.errors import InputError
 from strategies.runtime import Runtime
 from trainer.model.step import TrainingProgram
 from trainer.storage.checkpoints import CheckpointStore
@@ -18,17 +19,32 @@ class CheckpointEvaluator:
 
     runtime: Runtime
     program: TrainingProgram
-    test_input: EvaluationInput
+    evaluations: tuple[EvaluationInput, ...]  # See `evaluation.evaluation_inputs`.
     store: CheckpointStore
     steps_per_epoch: int
     total_steps: int  # Of the whole run.
 
     def __post_init__(self):
         state = self.program.initial_state()
-        pipeline = self.test_input.pipeline
+        pipeline = self.evaluations[0].pipeline
         self.runtime.start(self.program, state, pipeline, pipeline, num_steps=0)
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        """The test metrics of the checkpoint of `step`. Raises CheckpointError."""
+    @property
+    def monitored(self) -> EvaluationInput:
+        """The split that is evaluated during the run."""
+        return self.evaluations[0]
+
+    def split(self, name: str) -> EvaluationInput:
+        """Raises InputError where the run has no such split."""
+        for found in self.evaluations:
+            if found.event == evaluation.EVENTS[name]:
+                return found
+        raise InputError(
+            f"`--split` must be test for a run without a validation split. Received: {name}; use test, "
+            "or train with --config.data.validation_fraction=0.1."
+        )
+
+    def evaluate(self, step: int, split: EvaluationInput) -> dict[str, float]:
+        """The metrics of the checkpoint of `step`. Raises CheckpointError."""
         self.runtime.restore(self.store.read(step).state)
-        return evaluation.evaluate(self.runtime, self.test_input, self.program)
+        return evaluation.evaluate(self.runtime, split, self.program)

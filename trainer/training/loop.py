@@ -24,12 +24,16 @@ from trainer.process.watchdog import Watchdog
 from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint
 from trainer.training import evaluation, nonfinite, resume
+from trainer.training.evaluation import EvaluationInput
 from trainer.training.parts import RunParts
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The result of a run. `finished` is false where it was asked to stop before its last step."""
+    """The result of a run. `finished` is false where it was asked to stop before its last step.
+
+    `validation` is empty where there is no validation split.
+    """
 
     finished: bool
     step: int
@@ -38,6 +42,7 @@ class Result:
     test: dict[str, float]
     examples_per_s: float
     state: State
+    validation: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
@@ -63,14 +68,14 @@ class _Run:
         self._checkpoints, computation = parts.checkpoints, parts.computation
         self._program, self._order = computation.program, computation.order
         self._schedule = computation.schedule
-        self._train_input, self._test_input = computation.train_input, computation.test_input
+        self._train_input, self._evaluations = computation.train_input, computation.evaluations
         store = self._checkpoints.store
         start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.start(
             self._program,
             start.state,
             self._train_input,
-            self._test_input.pipeline,
+            computation.test_input.pipeline,
             self._schedule.total_steps,
         )
         self._writer = MetricWriter(parts.workdir)
@@ -137,12 +142,18 @@ class _Run:
     def result(self) -> Result:
         """The result so far; the state is that of the last step."""
         finished = self._step >= self._schedule.total_steps
-        test: dict[str, float] = {}
-        if finished:
-            test = self._evaluate() if self._test is None else self._test
+        validation, test = self._final_metrics() if finished else ({}, {})
         state = self._runtime.state()
-        examples_per_s = self._throughput.examples_per_s
-        return Result(finished, self._step, self._epoch, self._train, test, examples_per_s, state)
+        return Result(
+            finished,
+            self._step,
+            self._epoch,
+            self._train,
+            test,
+            self._throughput.examples_per_s,
+            state,
+            validation,
+        )
 
     @property
     def _epoch(self) -> float:
@@ -189,14 +200,30 @@ class _Run:
     def _report(self) -> None:
         self._train = self._program.means(self._sums)
         self._sums = np.zeros(self._program.num_sums)
-        values = self._train | {"examples_per_s": self._throughput.lap()}
+        values = self._train | {
+            "learning_rate": self._program.learning_rate(
+                self._schedule.updates_before(self._step - 1)
+            ),
+            "examples_per_s": self._throughput.lap(),
+        }
         self._writer.write("train", self._step, self._epoch, values)
 
     def _evaluate(self) -> dict[str, float]:
+        self._test = metrics = self._metrics_of(self._evaluations[0])
+        return metrics
+
+    def _final_metrics(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Of the validation split, if there is one, and of the test split."""
+        metrics = self._evaluate() if self._test is None else self._test
+        if len(self._evaluations) == 1:
+            return {}, metrics
+        return metrics, self._metrics_of(self._evaluations[-1])
+
+    def _metrics_of(self, split: EvaluationInput) -> dict[str, float]:
         self._watch.progress(f"evaluating after step {self._step}")
-        self._test = test = evaluation.evaluate(self._runtime, self._test_input, self._program)
-        self._writer.write("eval", self._step, self._epoch, test)
-        return test
+        metrics = evaluation.evaluate(self._runtime, split, self._program)
+        self._writer.write(split.event, self._step, self._epoch, metrics)
+        return metrics
 
     def _flush_logs(self) -> None:
         """What a checkpoint's steps have logged is on the disk before it: nothing repeats them."""

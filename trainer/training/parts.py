@@ -26,9 +26,13 @@ class Computation:
     order: SampleOrder
     schedule: Schedule
     train_input: InputPipeline
-    test_input: EvaluationInput
+    evaluations: tuple[EvaluationInput, ...]  # See `evaluation.evaluation_inputs`.
     # Of a recipe's own model, with the fingerprints of its files; None where the config describes it.
     architecture: dict[str, Any] | None = None
+
+    @property
+    def test_input(self) -> EvaluationInput:
+        return self.evaluations[-1]
 
     def with_steps_per_loop(self, steps: int) -> "Computation":
         """The same computation in loops of at most `steps` steps."""

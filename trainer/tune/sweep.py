@@ -124,7 +124,8 @@ def _check_no_tpu(options: TuneOptions) -> None:
 
 def _default_objective(base: ExperimentConfig) -> str:
     is_classifier = base.data.name in CLASSIFICATION_DATASETS and not base.recipe
-    return "test_accuracy" if is_classifier else "test_loss"
+    split = "validation" if base.data.validation_fraction else "test"
+    return f"{split}_accuracy" if is_classifier else f"{split}_loss"
 
 
 def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
@@ -132,6 +133,12 @@ def _check_length(options: TuneOptions, base: ExperimentConfig) -> None:
         raise InputError(
             f"`train.steps` must be 0 for --tuner={options.tuner}, which measures in epochs. Received: "
             f"{base.train.steps}; add --config.train.steps=0 and --max_epochs=N."
+        )
+    if TUNERS[options.tuner].in_epochs and base.optimizer.decays_with_run:
+        raise InputError(
+            f"`optimizer.decay_steps` must be set for --tuner={options.tuner}, whose trials "
+            f"continue for more epochs. Received: 0 with `optimizer.schedule` {base.optimizer.schedule}; "
+            "set it to the number of steps of the longest trial."
         )
 
 

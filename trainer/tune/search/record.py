@@ -18,6 +18,9 @@ _OBJECTIVES = {
     "test_accuracy": "max",
     "test_loss": "min",
     "test_mean_absolute_error": "min",
+    "validation_accuracy": "max",
+    "validation_loss": "min",
+    "validation_mean_absolute_error": "min",
     "final_loss": "min",
     "examples_per_s": "max",
     "seconds": "min",
@@ -37,8 +40,6 @@ class Objective:
         if name not in _OBJECTIVES:
             close = OBJECTIVE_SYNONYMS.get(name) or nearest(name, _OBJECTIVES)
             hint = f"did you mean {close}?" if close else "choose one of these."
-            if name in OBJECTIVE_SYNONYMS:
-                hint = f"there is no validation set, so use {close}."
             raise ConfigError(
                 f"`--objective` must be one of {', '.join(_OBJECTIVES)}. Received: "
                 f"{short_json(name)}; {hint}"

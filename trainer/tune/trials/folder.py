@@ -30,6 +30,7 @@ UNFINISHED = ".new-"  # Where a trial's folder is prepared.
 _MAX_TAIL_BYTES = 1 << 16
 # From (event, metric) in metrics.jsonl to the metric's name in summary.json.
 _NAMES = {("train", "loss"): "final_loss", ("train", "examples_per_s"): "examples_per_s"}
+_PREFIXES = {"eval": "test", "validation": "validation"}
 
 
 class TrialFolder:
@@ -73,10 +74,11 @@ class TrialFolder:
             step, epoch = values.pop("step", 0), values.pop("epoch", 0.0)
             values.pop("time", None)
             for metric, value in values.items():
-                name = f"test_{metric}" if kind == "eval" else _NAMES.get((kind, metric), "")
+                prefix = _PREFIXES.get(kind)
+                name = f"{prefix}_{metric}" if prefix else _NAMES.get((kind, metric), "")
                 if name:
                     self._metrics[name] = value
-            if kind in ("train", "eval"):
+            if kind == "train" or kind in _PREFIXES:
                 yield Progress(int(step), float(epoch), dict(self._metrics))
 
     def completed(self, seconds: float) -> Outcome | None:

@@ -147,7 +147,7 @@ def test_a_checkpoint_is_evaluated_on_the_cores_of_a_tpu(monkeypatch, tmp_path, 
     evaluator = assemble.checkpoint_evaluator(
         config, Choice("tpu", "asked for", "local"), [], Workdir(tmp_path)
     )
-    test = evaluator.test_input
+    test = evaluator.monitored
     assert test.loops[0].num_steps * _CORES >= 2  # Two blocks of 300 examples, and padding.
     blocks = next(test.pipeline.loop_inputs(test.loops))
     traced = Traced(evaluator.runtime.traced_evaluation(blocks))

@@ -137,10 +137,10 @@ def test_every_strategy_that_a_synonym_stands_for_exists():
 
 
 @pytest.mark.parametrize("name, meant", synonyms.OBJECTIVE_SYNONYMS.items())
-def test_an_objective_on_validation_examples_is_answered_with_the_test_examples(name, meant):
+def test_keras_s_name_of_an_objective_is_answered_with_the_name_here(name, meant):
     with pytest.raises(ConfigError) as caught:
         Objective.named(name)
-    assert str(caught.value).endswith(f"; there is no validation set, so use {meant}.")
+    assert str(caught.value).endswith(f"; did you mean {meant}?")
     assert Objective.named(meant).name == meant
 
 

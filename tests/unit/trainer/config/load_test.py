@@ -115,8 +115,9 @@ MISTAKES = [
     ("optimizer.momentum", "1", "`optimizer.momentum` must be below 1. Received: 1.0; try 0."),
     ("optimizer.momentum", "0.9", "`optimizer.momentum` must be 0 for adam, which has none. "
      "Received: 0.9; use sgd or rmsprop, or leave it out."),
-    ("optimizer.weight_decay", "0.1", "`optimizer.weight_decay` must be 0 for adam, which has "
-     "none. Received: 0.1; use adamw, or leave it out."),
+    ("optimizer.name", "muon", "`optimizer.name` must be another than muon unless a recipe brings its "
+     "own model, as XLA rounds muon's matrix products differently inside a loop. Received: muon; use "
+     "adamw, or bring the model."),
     ("model.hidden_units", "128;64", "`model.hidden_units` must be integers, as in 128,64, or () "
      'for none. Received: "128;64"; try 128.'),
     ("model.hidden_units", "128,0", "`model.hidden_units` must be at least 1. Received: [128, 0]; "
