@@ -25,6 +25,10 @@ TUNE = [
     "matplotlib",  # The plots of a sweep; without it there are none, and a line says so.
 ]
 
+HF = [
+    "datasets>=4",  # Hugging Face's data sets, as sources.
+]
+
 GS = [
     "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's file system lacks generations.
 ]
@@ -66,17 +70,24 @@ setup(
         "setproctitle",  # Shows in `ps` what a forked task runs, as of one that was executed.
         "numpy",  # The sample order and the data sets, which need no TensorFlow.
         "requests",  # Checks that MNIST's server answers, before its builder retries for minutes.
+        "pyarrow",  # CSV and Parquet files; tensorflow-datasets brings it.
+        "array_record",  # ArrayRecord files; tensorflow-datasets brings it.
+        "google-crc32c",  # The checksums of TFRecord files, without TensorFlow.
+        "protobuf",  # The Examples in record files, without TensorFlow, which brings it.
+        "pillow",  # Folders of pictures.
         "scikit-learn",  # The embedded digits: a first run needs no network.
     ],
     extras_require={
         "tune": TUNE,
         "gs": GS,
+        "hf": HF,
         "tpu": TPU,
         "tpuname": TPU_NAME,
         "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
             *GS,
+            *HF,
             "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once.

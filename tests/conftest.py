@@ -9,12 +9,12 @@ import hashlib
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from tests.bucket_server import BucketServer
 from tests.paths import ROOT
+from trainer.config.schema import DataConfig
 from trainer.data import registry
 from trainer.data.sources.mnist import locate as mnist_locate
 
@@ -93,6 +93,6 @@ def prepared_mnist(mnist_dir, pytestconfig) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
         registry.load(
-            SimpleNamespace(name="mnist", dir=str(folder), train_examples=0, download_timeout_s=300)
+            DataConfig(name="mnist", dir=str(folder), train_examples=0, download_timeout_s=300)
         )
     return folder

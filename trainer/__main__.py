@@ -60,12 +60,21 @@ def _check(command: options.CheckOptions) -> int:
     return check.run(command)
 
 
+def _data(command: options.DataOptions) -> int:
+    from trainer.commands import data
+    from trainer.process import log_format
+
+    log_format.set_up()
+    return data.run(command)
+
+
 _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its verb.
     "train": _train,
     "evaluate": _evaluate,
     "launch": _launch,
     "tune": _tune,
     "check": _check,
+    "data": _data,
 }
 
 

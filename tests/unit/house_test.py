@@ -17,7 +17,7 @@ from tests.paths import ROOT
 # From the top down. `version` is trainer/__init__.py; `recipe`, `health` and `sweep` are public names.
 ROOMS = """
     configs sweep recipe health __main__
-    commands tune task launch reporting estimate training metrics storage model cli data config process
+    commands tune task launch reporting estimate training metrics model cli data storage config process
     order version
     strategies
 """.split()

@@ -58,6 +58,7 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _flags(verbs["evaluate"], "Flags of evaluate"),
             _flags(verbs["launch"], "Flags of launch"),
             _flags(verbs["tune"], "Flags of tune"),
+            _flags(verbs["data"], "Flags of data"),
             _table("Recipes", recipes.summaries().items()),
             _table("More", _MORE),
             _table("Exit codes", _CODES),

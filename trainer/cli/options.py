@@ -212,10 +212,30 @@ class TuneOptions(
     dimensions: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class DataOptions(OverrideOptions):
+    """Prepare a source of examples, as in `data npz:data.npz`, and print what is in it."""
+
+    verb: ClassVar[str] = "data"
+    source: str = option(
+        "", "what to prepare; the same as the word after `data`", metavar="KIND:WHAT"
+    )
+    config: str = option(
+        "digits_dense", "the recipe whose fields of `data` choose the columns: its name or path"
+    )
+
+
 # Those of any verb; CheckOptions are TrainOptions, too.
-Options = TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions
+Options = TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions | DataOptions
 
 VERBS: dict[str, type[Options]] = {
     command.verb: command
-    for command in (TrainOptions, EvaluateOptions, LaunchOptions, TuneOptions, CheckOptions)
+    for command in (
+        TrainOptions,
+        EvaluateOptions,
+        LaunchOptions,
+        TuneOptions,
+        CheckOptions,
+        DataOptions,
+    )
 }

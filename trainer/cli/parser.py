@@ -12,6 +12,7 @@ from trainer.cli import flag_values, hints
 from trainer.cli import help as help_lib
 from trainer.cli.options import (
     VERBS,
+    DataOptions,
     EvaluateOptions,
     LaunchOptions,
     Options,
@@ -40,6 +41,8 @@ def parse(argv: Sequence[str]) -> Options:
             f"only {' and '.join(f'`{name}`' for name in verbs)} take flags after `--`. Received: "
             f"{short_json(' '.join(rest))} after `{verb}`; remove the `--`."
         )
+    if verb == DataOptions.verb and args[:1] and not args[0].startswith("-"):
+        args = [f"--source={args[0]}", *args[1:]]
     given = flag_values.read(args, VERBS[verb])
     command = build(VERBS[verb], given.options, "--")
     if isinstance(command, LaunchOptions):

@@ -84,7 +84,8 @@ class _Check:
         )
         if config.recipe:
             return f"{config.name}: the model of {config.recipe}, {length}"
-        return f"{config.name}: {config.data.name}, {config.optimizer.name}, {length}"
+        data = config.data.source or config.data.name
+        return f"{config.name}: {data}, {config.optimizer.name}, {length}"
 
     def cluster(self) -> str:
         self._cluster = cluster = resolve.find(self._options.cluster_flags)

@@ -40,7 +40,8 @@ def _check_recipe(config: ExperimentConfig) -> None:
 
 
 def _check_output_activation(config: ExperimentConfig) -> None:
-    if config.model.output_activation and config.data.name in CLASSIFICATION_DATASETS:
+    is_named = config.data.name in CLASSIFICATION_DATASETS and not config.data.source
+    if config.model.output_activation and is_named:
         raise ConfigError(
             "`model.output_activation` must be empty for a classification, whose loss applies the "
             f"softmax itself. Received: {fields_lib.short_json(config.model.output_activation)} for "

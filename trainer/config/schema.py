@@ -29,6 +29,7 @@ TRAJECTORY_FREE = frozenset(
         "name",
         "recipe",  # The files there and the model are compared themselves.
         "data.dir",
+        "data.source",  # The examples are compared themselves.
         "data.placement",
         "data.download_timeout_s",
         "train.sequential_blocks",
@@ -56,7 +57,44 @@ class DataConfig:
     name: str = option(
         "digits", "name of the data set", choices=CLASSIFICATION_DATASETS + REGRESSION_DATASETS
     )
-    dir: str = option("", "folder with the data; empty: the data set's usual folder")
+    source: str = option(
+        "",
+        "files to read instead of a named data set, as KIND:WHAT, e.g. npz:data.npz, "
+        "csv:train.csv,test.csv or images:FOLDER; docs/data.md lists the kinds",
+        since=2,
+    )
+    features: str = option(
+        "", "columns of `source` to learn from, e.g. age,income; empty: all but the target", since=2
+    )
+    target: str = option(
+        "", "column of `source` to predict; empty: the one called y, label or target", since=2
+    )
+    features_as: str = option(
+        "auto",
+        "matrix: put columns of numbers side by side; columns: give them by name, to a recipe's own "
+        "model; auto: a matrix of single numbers, else one column as it is, or several by name",
+        choices=("auto", "matrix", "columns"),
+        since=2,
+    )
+    pad_to: int = option(
+        0,
+        "fill lists of `source` with zeros up to this length; 0: they have one length",
+        least=0,
+        since=2,
+    )
+    test_fraction: float = option(
+        0.2,
+        "fraction of the examples to test on, where `source` has no examples for that",
+        above=0,
+        below=1,
+        since=2,
+    )
+    split_seed: int = option(
+        0, "decides which examples `test_fraction` sets aside", least=0, since=2
+    )
+    dir: str = option(
+        "", "folder with the data, or for what is prepared from `source`; empty: the usual folder"
+    )
     global_batch_size: int = option(64, "examples per step, over all replicas", least=1)
     placement: str = option(
         "auto",

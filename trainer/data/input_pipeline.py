@@ -10,13 +10,16 @@ examples differ in each epoch, so they are sent.
 import collections
 import concurrent.futures
 import copy
+import re
 from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.dataset import Split
+from trainer.data.dataset import DataError, Split
+from trainer.data.rows import is_mapped
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop
 
@@ -70,7 +73,9 @@ class InputPipeline:
         self._augment = augment
         self._streams = placement == "stream" or augment is not None
         examples = split.arrays
-        self.resident: tuple[np.ndarray, ...] = () if self._streams else examples
+        self.resident: tuple[np.ndarray, ...] = (
+            () if self._streams else tuple(map(np.asarray, examples))
+        )
         self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
 
     def with_steps_per_loop(self, steps_per_loop: int) -> "InputPipeline":
@@ -134,10 +139,25 @@ def _gather(arrays: tuple, indices) -> tuple:
 
 
 def choose_placement(split: Split, wanted: str) -> str:
-    """`resident` or `stream`: `wanted`, or if that is `auto`, by the size of the features."""
-    if wanted != "auto":
-        return wanted
-    return "resident" if split.bytes_per_example * len(split) <= MAX_RESIDENT_BYTES else "stream"
+    """`resident` or `stream`: `wanted`, or if that is `auto`, by the size of the features.
+
+    Raises DataError where they would have to be read from files and do not fit in memory.
+    """
+    size = split.bytes_per_example * len(split)
+    if wanted == "auto":
+        return "resident" if size <= MAX_RESIDENT_BYTES else "stream"
+    if wanted == "resident" and any(map(is_mapped, split.arrays)) and size > _free_memory():
+        raise DataError(
+            "`data.placement` must be stream for features that do not fit in memory. Received: resident "
+            f"for {size / 1e9:.1f} GB, with {_free_memory() / 1e9:.1f} GB free; use stream, or auto."
+        )
+    return wanted
+
+
+def _free_memory() -> int:
+    """Bytes of memory that programs can still get, by Linux's estimate."""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found[1]) << 10 if found else 0
 
 
 def choose_steps_per_loop(

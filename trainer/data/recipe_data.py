@@ -18,7 +18,7 @@ from trainer.config import recipes, user_code
 from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
-from trainer.data import augment, registry, validation
+from trainer.data import augment, registry, source_data, validation
 from trainer.data.dataset import Columns, DataError, Dataset, Split
 
 _SPLITS = ("train", "test")
@@ -66,7 +66,8 @@ def load(config: ExperimentConfig) -> Dataset:
 
 def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     if not recipe or not recipe.defines("get_data"):
-        return registry.load(config.data)
+        found = registry.load(config.data)
+        return source_data.for_own_model(found) if recipe and config.data.source else found
     # Data made from the global generators is the same on every task, and when a run resumes.
     random.seed(config.train.seed)
     np.random.seed(config.train.seed % 2**32)

@@ -1,13 +1,14 @@
-"""Which module loads a data set?
+"""Where do the examples of a config come from?
 
-`LOADERS` names it. Such a module has `load(config)`, `describe(config)` and `NUM_TRAIN`, the number of
-its training examples.
+From the files of `data.source`, or from one of the data sets of `data.name`: `LOADERS` names its module,
+which has `load(config)`, `describe(config)` and `NUM_TRAIN`, the number of its training examples.
 """
 
 import dataclasses
 import difflib
 import importlib
 
+from trainer.data import source_data
 from trainer.data.dataset import DataConfig, DataError, Dataset
 
 LOADERS = {
@@ -20,13 +21,14 @@ LOADERS = {
 
 
 def load(config: DataConfig) -> Dataset:
-    """The data set that `config` names, cut to its first `train_examples` training examples.
+    """The data that `config` names, cut to its first `train_examples` training examples.
 
     Raises DataError where it is missing or damaged, or has fewer training examples.
     """
-    dataset = _loader(config).load(config)
+    dataset = source_data.load(config) if config.source else _loader(config).load(config)
     if not config.train_examples:
         return dataset
+    _check_train_examples(config, dataset.name, len(dataset.train))
     return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
 
 
@@ -35,18 +37,22 @@ def describe(config: DataConfig) -> str:
 
     Raises DataError where `load` would, before reading any data.
     """
-    return _loader(config).describe(config)
+    return source_data.describe(config) if config.source else _loader(config).describe(config)
 
 
 def _loader(config: DataConfig):
     """The module that loads it. Raises DataError where it has too few training examples."""
     loader = _module(config.name)
-    if not 0 <= config.train_examples <= loader.NUM_TRAIN:
-        raise DataError(
-            f"`data.train_examples` must be 0 (all) to {loader.NUM_TRAIN} for {config.name}. "
-            f"Received: {config.train_examples}."
-        )
+    _check_train_examples(config, config.name, loader.NUM_TRAIN)
     return loader
+
+
+def _check_train_examples(config: DataConfig, name: str, available: int) -> None:
+    if not 0 <= config.train_examples <= available:
+        raise DataError(
+            f"`data.train_examples` must be 0 (all) to {available} for {name}. Received: "
+            f"{config.train_examples}."
+        )
 
 
 def _module(name: str):

@@ -13,7 +13,7 @@ from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 
-_PLACES = ("data.dir", "recipe")  # Each machine may have its own folders.
+_PLACES = ("data.dir", "data.source", "recipe")  # Each machine may have its own folders.
 
 
 def compute(

@@ -84,7 +84,8 @@ def test_help_into_a_closed_pipe_is_not_an_error(tmp_path):
          '`data.global_batch_size` must be an integer. Received: "many"; try 64.'),
         (["--devices=-1"], '`--devices` must be at least 0. Received: -1; try 0.'),
         (["trian"],
-         'the verbs are train, evaluate, launch, tune, check. Received: "trian"; did you mean `train`?'),
+         'the verbs are train, evaluate, launch, tune, check, data. Received: '
+         '"trian"; did you mean `train`?'),
         (["evaluate"],
          '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
         (["tune", "--", "--tpu=local"],

@@ -90,11 +90,14 @@ def test_each_command_knows_its_verb():
 
 
 MISTAKES = [
-    (["trian"], 'the verbs are train, evaluate, launch, tune, check. Received: "trian"; did you mean '
+    (["trian"], 'the verbs are train, evaluate, launch, tune, check, data. '
+     'Received: "trian"; did you mean '
      "`train`?"),
-    (["zzz"], 'the verbs are train, evaluate, launch, tune, check. Received: "zzz"; `--help` explains '
+    (["zzz"], 'the verbs are train, evaluate, launch, tune, check, data. '
+     'Received: "zzz"; `--help` explains '
      "them."),
-    (["mnist_dense"], 'the verbs are train, evaluate, launch, tune, check. Received: "mnist_dense"; did '
+    (["mnist_dense"], 'the verbs are train, evaluate, launch, tune, check, data. '
+     'Received: "mnist_dense"; did '
      "you mean --config=mnist_dense?"),
     (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
     (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
@@ -115,7 +118,8 @@ MISTAKES = [
      "`train`: put it after `--`."),
     (["launch", "--checkpoint=3"], '`launch` has no such flag. Received: "--checkpoint"; it is a '
      "flag of `evaluate`."),
-    (["a\nb.py"], 'the verbs are train, evaluate, launch, tune, check. Received: "a\\nb.py"; `--help` '
+    (["a\nb.py"], 'the verbs are train, evaluate, launch, tune, check, data. '
+     'Received: "a\\nb.py"; `--help` '
      "explains them."),
     (["launch", "--", "--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean '
      "`--workdir`?"),

@@ -122,6 +122,9 @@ DISTRIBUTIONS = {
     "keras": "tensorflow",  # Which brings the Keras that fits it.
     "keras_tuner": "keras-tuner",
     "google": "google-cloud-storage",  # Which brings the rest of Google's that it is called by.
+    "google.protobuf": "protobuf",
+    "google_crc32c": "google-crc32c",
+    "PIL": "pillow",
 }
 
 
@@ -130,7 +133,8 @@ def imported(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module.partition(".")[0]
+            is_own = node.module in DISTRIBUTIONS
+            yield node.module if is_own else node.module.partition(".")[0]
 
 
 def test_setup_py_declares_every_package_the_program_imports():
@@ -139,6 +143,7 @@ def test_setup_py_declares_every_package_the_program_imports():
     for_sweeps = setup.partition("TUNE = [")[2].partition("]\n")[0]
     own = {"strategies", "trainer", "configs", *sys.stdlib_module_names}
     for_buckets = setup.partition("GS = [")[2].partition("\n]\n")[0]
+    for_hugging_face = setup.partition("HF = [")[2].partition("\n]\n")[0]
     for_tpus = setup.partition("TPU_CHECK = [")[2].partition("\n]\n")[0]
     missing = {
         name
@@ -148,5 +153,6 @@ def test_setup_py_declares_every_package_the_program_imports():
                              + for_sweeps * ("tune" in path.parts)
                              + for_tpus * (path.parts[-2:] == ("tpu", "compiler.py"))
                              + for_buckets * ("remote" in path.parts)
+                             + for_hugging_face * (path.parts[-2:] == ("sources", "hf.py"))
     }  # fmt: skip
     assert not missing

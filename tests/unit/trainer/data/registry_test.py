@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.paths import ROOT
+from trainer.config.schema import DataConfig
 from trainer.data import registry
 from trainer.data.dataset import DataError
 
@@ -15,7 +15,7 @@ _WITHOUT_NETWORK = [name for name in registry.LOADERS if name != "mnist"]
 
 
 def _config(name, train_examples=0):
-    return SimpleNamespace(name=name, dir="", train_examples=train_examples, download_timeout_s=300)
+    return DataConfig(name=name, dir="", train_examples=train_examples, download_timeout_s=300)
 
 
 def _load(name, train_examples=0):
@@ -151,9 +151,9 @@ def test_describe_says_in_one_line_that_no_network_is_needed(name):
 
 def test_describing_and_loading_import_no_tensorflow():
     code = (
-        "import sys, types; from trainer.data import registry\n"
+        "import sys; from trainer.config.schema import DataConfig; from trainer.data import registry\n"
         "for name in ('digits', 'dense_100'):\n"
-        "    config = types.SimpleNamespace(name=name, dir='', train_examples=0)\n"
+        "    config = DataConfig(name=name, dir='', train_examples=0)\n"
         "    registry.describe(config), registry.load(config)\n"
         "print('tensorflow' in sys.modules)"
     )

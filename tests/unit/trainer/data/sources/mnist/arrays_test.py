@@ -14,12 +14,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.paths import ROOT
+from trainer.config.schema import DataConfig
 from trainer.data import registry
 from trainer.data.dataset import DataError
 from trainer.data.sources.mnist import arrays as mnist
@@ -31,7 +31,7 @@ _CACHE = Path("muster", f"mnist-{locate.VERSION}.npz")
 
 
 def _config(data_dir="", download_timeout_s=300.0):
-    return SimpleNamespace(
+    return DataConfig(
         name="mnist",
         dir=str(data_dir),
         train_examples=0,
@@ -299,8 +299,9 @@ def test_preparing_leaves_tensorflow_datasets_folder_and_no_temporary_files(prep
 
 def test_a_later_start_takes_under_a_second_and_no_tensorflow(prepared_mnist):
     code = (
-        "import sys, time, types; from trainer.data import registry\n"
-        f"config = types.SimpleNamespace(name='mnist', dir={str(prepared_mnist)!r},\n"
+        "import sys, time; from trainer.config.schema import DataConfig\n"
+        "from trainer.data import registry\n"
+        f"config = DataConfig(name='mnist', dir={str(prepared_mnist)!r},\n"
         "    train_examples=0, download_timeout_s=300)\n"
         "begun = time.process_time(); registry.load(config)\n"
         "print(time.process_time() - begun < 1, 'tensorflow' in sys.modules)"

@@ -1,0 +1,67 @@
+"""What is in an ArrayRecord file? Records that are `tf.train.Example`s, which can be read in any order.
+
+`arrayrecord:FILE` or `arrayrecord:TRAIN,TEST`; each may be a pattern, as in
+`arrayrecord:train-*.array_record`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from array_record.python import array_record_module
+
+from trainer.data.address import Address
+from trainer.data.sources import example, files
+from trainer.data.sources.example import Decoder
+from trainer.data.table import PIECE_BYTES, Opened, Values
+
+Options = example.Options
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    decoder: Decoder
+    pieces: tuple[tuple[Path, int, int], ...]  # A file, from one record to another.
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.decoder.names
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.pieces)
+
+    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
+        path, start, stop = self.pieces[piece]
+        with files.reported(self.decoder.address, path):
+            return self.decoder.columns(_read(path, start, stop), names)
+
+
+def open_source(address: Address) -> Opened:
+    splits = files.splits(address, in_folder="*.array_record*")
+    tables = {split: _table(address, paths) for split, paths in splits.items()}
+    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+
+
+def _table(address: Address, paths: Sequence[Path]) -> _Records:
+    pieces: list[tuple[Path, int, int]] = []
+    for path in paths:
+        with files.reported(address, path):
+            reader = array_record_module.ArrayRecordReader(str(path))
+            rows = reader.num_records()
+            reader.close()
+        step = max(1, rows * PIECE_BYTES // max(path.stat().st_size, 1))
+        pieces += [(path, start, min(start + step, rows)) for start in range(0, rows, step)]
+    if not pieces:
+        raise address.error("must have records", f"{paths[0]} without any")
+    path = pieces[0][0]
+    with files.reported(address, path):
+        return _Records(example.decoder(address, _read(path, 0, 1)[0]), tuple(pieces))
+
+
+def _read(path: Path, start: int, stop: int) -> list[bytes]:
+    reader = array_record_module.ArrayRecordReader(str(path))
+    try:
+        return reader.read(start, stop)
+    finally:
+        reader.close()
