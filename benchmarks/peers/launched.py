@@ -91,12 +91,12 @@ class Cluster:
         while not self._lines.empty():
             self._lines.get()
 
-    def await_line(self, pattern: str) -> None:
-        """Returns once a line matches. Raises SystemExit where none does."""
+    def await_line(self, pattern: str) -> re.Match[str]:
+        """The first match of a line. Raises SystemExit where no line matches."""
         last = "nothing"
         while (line := self._lines.get(timeout=_PATIENCE_S)) is not None:
-            if re.search(pattern, line):
-                return
+            if found := re.search(pattern, line):
+                return found
             last = line
         sys.exit(f"{pattern!r} was not printed; the last line was {last!r}")
 

@@ -68,13 +68,18 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
 
 def config_page() -> str:
     """Every field of the config with its default, documentation and choices."""
-    sections: dict[str, list[Field]] = {}
-    for field in config_lib.fields():
-        sections.setdefault(field.name.rpartition(".")[0], []).append(field)
     head = "Every field of the config, as it is set on the command line, with its default."
     return "\n\n".join(
-        [head, *(_table(name, map(_config_row, rows)) for name, rows in sections.items())]
+        [head, *(_table(name, map(_config_row, rows)) for name, rows in sections().items())]
     )
+
+
+def sections() -> dict[str, list[Field]]:
+    """The fields of the config by section; those of none under ""."""
+    found: dict[str, list[Field]] = {}
+    for field in config_lib.fields():
+        found.setdefault(field.name.rpartition(".")[0], []).append(field)
+    return found
 
 
 def _flags(schema: type, title: str = "Flags", without: type | None = None) -> str:
@@ -88,14 +93,14 @@ def _flags(schema: type, title: str = "Flags", without: type | None = None) -> s
 def _flag_row(field: Field) -> tuple[str, str]:
     if field.type is bool:
         return f"--[no]{field.name.removeprefix('--')}", field.doc
-    return f"{field.name}={field.metavar or field.shown(field.default)}", _documented(field)
+    return f"{field.name}={field.metavar or field.shown(field.default)}", documented(field)
 
 
 def _config_row(field: Field) -> tuple[str, str]:
-    return f"--config.{field.name}={field.shown(field.default)}", _documented(field)
+    return f"--config.{field.name}={field.shown(field.default)}", documented(field)
 
 
-def _documented(field: Field) -> str:
+def documented(field: Field) -> str:
     """The field's documentation, with its choices unless the documentation names them all."""
     if all(choice in field.doc for choice in field.choices):
         return field.doc
