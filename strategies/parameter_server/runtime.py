@@ -46,6 +46,7 @@ class ParameterServerRuntime(Runtime):
     sync_mode = "async"
     num_replicas = 1  # Per step: one worker takes it.
     local_replicas = range(1)
+    adds_within_step = True  # A worker has the whole batch.
 
     def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership):
         self.reason = reason

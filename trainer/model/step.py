@@ -7,6 +7,7 @@ once all replicas' sums are added. Gradients are clipped after that, so clipping
 any cluster.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from strategies.collectives.tree_sum import tree_sum
 from strategies.runtime import Key, State
-from trainer.model import reduction_blocks
+from trainer.model import batch_statistics, reduction_blocks, side_by_side
 from trainer.model.forward import Forward
 from trainer.model.losses import Objective
 from trainer.model.optimizers import Optimizers
@@ -42,6 +44,7 @@ class TrainingProgram:
       trims_padding: whether a block with padding is computed at its true size. This needs a graph whose
         shapes may vary; else padding has the weight 0, and a block with padding changes no layer state.
       unpack: (features, targets) of a batch without its weights.
+      shares_statistics: whether layers add sums over all blocks within a step (`batch_statistics.py`).
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class TrainingProgram:
         uses_xla: bool = True,
         trims_padding: bool = False,
         unpack: Callable[[tuple], tuple] = _pair,
+        shares_statistics: bool = False,
     ):
         self.model = model
         self.uses_xla = uses_xla
@@ -68,6 +72,7 @@ class TrainingProgram:
         self._sequential = sequential
         self._trims_padding = trims_padding
         self._unpack = unpack
+        self.shares_statistics = shares_statistics
 
     @property
     def weight_names(self) -> list[str]:
@@ -114,19 +119,44 @@ class TrainingProgram:
         """Such as "iteration" and "momentum": what the optimizer stores for one weight."""
         return self._optimizers.slot_names(index)
 
-    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
+    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0), add=None):  # noqa: B008, a constant.
         blocks = reduction_blocks.split(batch, self._block_size)
+        keys = [Key(key.step, key.share * len(blocks) + index) for index in range(len(blocks))]
+        if self.shares_statistics:
+            return self._side_by_side(weights, layer_state, blocks, keys, add)
         found: list[tuple[list, Any]] = []
-        for index, block in enumerate(blocks):
+        for block, own in zip(blocks, keys, strict=True):
             before = found[-1][0] if found and self._sequential else []
             with tf.control_dependencies(before):
-                own = Key(key.step, key.share * len(blocks) + index)
                 found.append(self._terms(weights, list(layer_state), block, own))
         return reduction_blocks.add(found)
 
     def as_one_block(self, weights, batch, layer_state, key):
         """As `gradients`, of a batch of any size that is one block."""
+        if self.shares_statistics:
+            return self._side_by_side(weights, layer_state, [batch], [key], None)
         return self._terms(weights, list(layer_state), batch, key)
+
+    def _side_by_side(self, weights, layer_state, blocks, keys, add):
+        """The terms and sums of blocks whose layers add sums over all of them."""
+        last: list[Any] = []
+
+        def add_all(parts):
+            # In one order, so that each replica's sum meets the same sum of the others.
+            with tf.control_dependencies(last):
+                total = tree_sum(parts)
+                last[:] = [total if add is None else add(total)]
+            return last[0]
+
+        def terms_of(block, own, add_parts):
+            count = tf.math.count_nonzero(block[-1])
+            with batch_statistics.added_by(add_parts, count):
+                return self._terms(weights, list(layer_state), block, own)
+
+        functions = [functools.partial(terms_of, *pair) for pair in zip(blocks, keys, strict=True)]
+        terms, sums = reduction_blocks.add(side_by_side.run(functions, add_all))
+        with tf.control_dependencies(last):
+            return [tf.identity(term) for term in terms], sums
 
     def _terms(self, weights, layer_state, block, key):
         features, targets, example_weights = self._examples(block)

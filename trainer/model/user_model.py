@@ -27,6 +27,7 @@ from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.model import (
+    batch_statistics,
     forward,
     heads,
     keras_objective,
@@ -105,6 +106,7 @@ def build(
         uses_xla=False,
         trims_padding=device_type != "TPU",
         unpack=dataset.train.unpack,
+        shares_statistics=_shares_statistics(config, model),
     )
     model_checks.check_step(recipe, program, sample)
     logging.info(
@@ -128,6 +130,13 @@ def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.
         )
     model_checks.check_own_step(recipe, model)
     return model
+
+
+def _shares_statistics(config: ExperimentConfig, model: keras.Model) -> bool:
+    if config.model.batch_norm == "global":
+        return batch_statistics.share(model)
+    batch_statistics.check_blocks(model)
+    return False
 
 
 def _features(columns: Any, scale: float | None) -> Any:
