@@ -70,7 +70,8 @@ def updated(program: Program, state: tuple, terms: list, count: Any) -> tuple:
 
 def block_sums(program: Program, state: tuple, stacked_batches: tuple):
     """float32 [k, num_sums]: the sums of each of k stacked batches, without gradients."""
-    weights, _, layer_state = state
+    weights, slots, layer_state = state
+    weights = program.evaluated(weights, slots)
     return tf.map_fn(
         lambda batch: program.sums(weights, batch, layer_state),
         stacked_batches,

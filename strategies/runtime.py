@@ -87,6 +87,9 @@ class Program(Protocol):
     def advance(self, layer_state: list, terms: list) -> list:
         """Layer state after the changes among these mean terms."""
 
+    def evaluated(self, weights: list, slots: list) -> list:
+        """The weights to call `sums` with: these, or averages that the optimizer keeps."""
+
     def sums(self, weights: list, batch: tuple, layer_state: list) -> Any:
         """The batch's sums, without gradients, as for evaluation."""
 

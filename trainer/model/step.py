@@ -19,6 +19,7 @@ from strategies.collectives.tree_sum import tree_sum
 from strategies.runtime import Key, State
 from trainer.model import batch_statistics, reduction_blocks, side_by_side
 from trainer.model.forward import Forward
+from trainer.model.loss_scale import LossScale
 from trainer.model.losses import Objective
 from trainer.model.optimizers import Optimizers
 
@@ -44,6 +45,7 @@ class TrainingProgram:
       trims_padding: whether a block with padding is computed at its true size. This needs a graph whose
         shapes may vary; else padding has the weight 0, and a block with padding changes no layer state.
       unpack: (features, targets) of a batch without its weights.
+      loss_scale: for a model in float16.
       shares_statistics: whether layers add sums over all blocks within a step (`batch_statistics.py`).
     """
 
@@ -60,10 +62,11 @@ class TrainingProgram:
         trims_padding: bool = False,
         unpack: Callable[[tuple], tuple] = _pair,
         shares_statistics: bool = False,
+        loss_scale: LossScale | None = None,
     ):
         self.model = model
         self.uses_xla = uses_xla
-        self.forward = Forward(model)
+        self.forward = Forward(model, loss_scale.variables if loss_scale else ())
         self._objective = objective
         self._optimizers = optimizers
         self._feature_scale = feature_scale
@@ -73,6 +76,7 @@ class TrainingProgram:
         self._trims_padding = trims_padding
         self._unpack = unpack
         self.shares_statistics = shares_statistics
+        self._loss_scale = loss_scale
 
     @property
     def weight_names(self) -> list[str]:
@@ -164,8 +168,11 @@ class TrainingProgram:
             tape.watch(weights)
             outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
             sums = self._objective.sums(targets, outputs, penalties, example_weights)
-            loss = sums[0]
+            factor = self._loss_scale.factor(layer_state) if self._loss_scale else None
+            loss = sums[0] if factor is None else sums[0] * factor
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        if factor is not None:
+            gradients = [gradient / factor for gradient in map(tf.convert_to_tensor, gradients)]
         count = sums[-1]
         if not self._trims_padding:
             rows = tf.cast(tf.shape(example_weights)[0], tf.float32)
@@ -183,10 +190,21 @@ class TrainingProgram:
         return [*gradients, *self.forward.mean(terms[num_weights:], scale)]
 
     def update(self, weights, slots, terms):
-        return self._optimizers.update(weights, slots, terms[: len(weights)])
+        gradients = terms[: len(weights)]
+        after = self._optimizers.update(weights, slots, gradients)
+        if self._loss_scale:
+            return self._loss_scale.kept(gradients, (weights, slots), after)
+        return after
 
     def advance(self, layer_state, terms):
-        return self.forward.advance(layer_state, terms[len(self.weight_names) :])
+        num_weights = len(self.weight_names)
+        layer_state = self.forward.advance(layer_state, terms[num_weights:])
+        if self._loss_scale:
+            return self._loss_scale.advance(layer_state, terms[:num_weights])
+        return layer_state
+
+    def evaluated(self, weights, slots):
+        return self._optimizers.averaged(weights, slots)
 
     def sums(self, weights, batch, layer_state=()):
         features, targets, example_weights = self._examples(batch)

@@ -31,6 +31,7 @@ from trainer.model import (
     forward,
     heads,
     keras_objective,
+    loss_scale,
     model_checks,
     optimizers,
     user_optimizer,
@@ -92,6 +93,8 @@ def build(
     model_checks.check_labels(found, outputs, names, dataset)
     objective = _objective(recipe, found, names, sample.targets, outputs, device_type)
     optimizer = _optimizer(recipe, config, model)
+    scale_of_loss = loss_scale.of(model, optimizer, config.data.global_batch_size)
+    optimizer = optimizer and user_optimizer.without_loss_scale(optimizer)
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
     with user_code.reported(recipe.path):
         each = _optimizers(model, optimizer, config)
@@ -106,6 +109,7 @@ def build(
         uses_xla=False,
         trims_padding=device_type != "TPU",
         unpack=dataset.train.unpack,
+        loss_scale=scale_of_loss,
         shares_statistics=_shares_statistics(config, model),
     )
     model_checks.check_step(recipe, program, sample)
@@ -116,7 +120,10 @@ def build(
         recipe.path,
         sum(weight.size for weight in program.initial_weights()),
     )
-    return UserModel(program, _architecture(program, found, optimizer))
+    parts = _architecture(program, found, optimizer)
+    if scale_of_loss:
+        parts["loss_scale"] = scale_of_loss.settings
+    return UserModel(program, parts)
 
 
 def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.Model:
