@@ -63,6 +63,13 @@ class Choice:
             return 1
         return len(cluster.trainers()) * num_devices
 
+    def adds_within_step(self, devices: list[str]) -> bool:
+        """Whether replicas on these local devices can add numbers in the middle of a step."""
+        if self.traits.has_transport:
+            return self.transport == "direct"
+        share_a_device = len(devices) < 2 or devices[0].startswith("CPU")
+        return self.traits.adds_within_step and share_a_device
+
     def describe_batch(self, cluster: ClusterSpec, num_devices: int, global_batch_size: int) -> str:
         """How a global batch is divided, for the user."""
         per_step = f"{global_batch_size} examples per step"

@@ -70,7 +70,8 @@ def updated(program: Program, state: tuple, terms: list, count: Any) -> tuple:
 
 def block_sums(program: Program, state: tuple, stacked_batches: tuple):
     """float32 [k, num_sums]: the sums of each of k stacked batches, without gradients."""
-    weights, _, layer_state = state
+    weights, slots, layer_state = state
+    weights = program.evaluated(weights, slots)
     return tf.map_fn(
         lambda batch: program.sums(weights, batch, layer_state),
         stacked_batches,
@@ -81,11 +82,12 @@ def block_sums(program: Program, state: tuple, stacked_batches: tuple):
 class CompiledProgram:
     """A `Program` as graph functions, for replicas that exchange their terms between calls.
 
-    Its methods are compiled by XLA where the program uses it.
+    Its methods are compiled by XLA where the program uses it. `add`: see `Program.gradients`.
     """
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, add: Callable[[Any], Any] | None = None):
         self._program = program
+        self._add = add
         self._tail = tail(program)
         self.fused_steps = graph_function(program, self._fused_steps)
         self.gradients = graph_function(program, self._gradients)
@@ -100,7 +102,7 @@ class CompiledProgram:
         """The batch's terms and sums."""
         # Not flattened here: XLA would fuse the matrix products into the concatenation and compute
         # them element by element, 30 times slower.
-        return self._program.gradients(weights, batch, layer_state, key)
+        return self._program.gradients(weights, batch, layer_state, key, self._add)
 
     def _update(self, state, total):
         """The state after a step. `total`: float32 [n + tail], the exchanged vector's sum."""

@@ -46,6 +46,11 @@ class MirroredRuntime(ReplicatedRuntime):
         self._compiled = CompiledProgram(program)
         self._tail = tail(program)
 
+    @property
+    def adds_within_step(self) -> bool:
+        # Several devices would have to leave the gradients' function in its middle.
+        return self.strategy.num_replicas_in_sync == 1
+
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
         single = self.strategy.num_replicas_in_sync == 1
         loop = self._fused_loop if single else self._exchanging_loop

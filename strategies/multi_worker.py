@@ -6,6 +6,7 @@ workers, over this program's own connections. One compiled call computes a step'
 step's terms, so that the cost of a call is paid once a step.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class MultiWorkerRuntime(ReplicatedRuntime):
     """Synchronous data parallelism over the chief and workers of a cluster."""
 
     name = "multi_worker"
+    adds_within_step = True
 
     def __init__(
         self, reason: str, device: str, replicas: int, rank: int, exchange: SocketAllReduce
@@ -67,7 +69,7 @@ class MultiWorkerRuntime(ReplicatedRuntime):
         num_steps: int,
     ) -> None:
         super().start(program, state, train, test, num_steps)
-        self._compiled = CompiledProgram(program)
+        self._compiled = CompiledProgram(program, self._add_within_step)
         self._compiled_turn = graph_function(program, self._turn)
         self._compiled_step = graph_function(program, self._step)
         self._tail = tail(program)
@@ -152,7 +154,9 @@ class MultiWorkerRuntime(ReplicatedRuntime):
         """One step's update, and the terms of the next."""
         weights, _, layer_state = self._compiled_step(total)
         key = Key(step, self._rank)
-        terms, sums = self.program.gradients(weights, batch, layer_state, key)
+        terms, sums = self.program.gradients(
+            weights, batch, layer_state, key, self._add_within_step
+        )
         return terms, sums, so_far + total[-self._tail :]
 
     def _step(self, total):
@@ -164,18 +168,31 @@ class MultiWorkerRuntime(ReplicatedRuntime):
     def _all_reduce(self, terms, sums, stop):
         """float32 [n + tail]: all terms, sums and `stop`, added over the workers."""
         total = tf.numpy_function(
-            self._exchange_parts, [*terms, sums, stop[tf.newaxis]], tf.float32, stateful=True
+            self._exchange_step, [*terms, sums, stop[tf.newaxis]], tf.float32, stateful=True
         )
         total.set_shape([self._total.size])
         return total
 
-    def _exchange_parts(self, *parts: np.ndarray) -> np.ndarray:
+    def _exchange_step(self, *parts: np.ndarray) -> np.ndarray:
+        return self._exchange_parts(parts, self._total)
+
+    def _add_within_step(self, vector):
+        """float32 [n]: the sum of all workers' vectors."""
+
+        def exchange(own: np.ndarray) -> np.ndarray:
+            return self._exchange_parts([own], aligned(own.size))
+
+        total = tf.numpy_function(exchange, [vector], tf.float32, stateful=True)
+        total.set_shape(vector.shape)
+        return total
+
+    def _exchange_parts(self, parts: Sequence[np.ndarray], total: np.ndarray) -> np.ndarray:
         try:
-            self._exchange.sum(parts, self._total)
+            self._exchange.sum(parts, total)
         except PeerLost as error:
             self._failure = error  # TensorFlow would raise another error in its place.
             raise
-        return self._total
+        return total
 
     @tf.function(autograph=False)
     def _evaluation(self, resident, element):

@@ -60,10 +60,23 @@ class Program(Protocol):
     def uses_xla(self) -> bool:
         """Whether a CPU or GPU runs it compiled by XLA, or else as a plain graph."""
 
+    @property
+    def shares_statistics(self) -> bool:
+        """Whether a step's gradients need sums over the shares of all replicas."""
+
     def gradients(
-        self, weights: list, batch: tuple, layer_state: list, key: "Key"
+        self,
+        weights: list,
+        batch: tuple,
+        layer_state: list,
+        key: "Key",
+        add: Callable[[Any], Any] | None = None,
     ) -> tuple[list, Any]:
-        """The batch's terms and its sums."""
+        """The batch's terms and its sums.
+
+        `add`: a graph function of float32 [n] that adds it over all replicas, each of which calls it
+        equally often; None: this batch is the whole one. A program that `shares_statistics` calls it.
+        """
 
     def mean(self, terms: list, count: Any) -> list:
         """The terms' means over `count` examples, their gradients clipped where the config says so."""
@@ -73,6 +86,9 @@ class Program(Protocol):
 
     def advance(self, layer_state: list, terms: list) -> list:
         """Layer state after the changes among these mean terms."""
+
+    def evaluated(self, weights: list, slots: list) -> list:
+        """The weights to call `sums` with: these, or averages that the optimizer keeps."""
 
     def sums(self, weights: list, batch: tuple, layer_state: list) -> Any:
         """The batch's sums, without gradients, as for evaluation."""
@@ -134,6 +150,11 @@ class Runtime(abc.ABC):
         cls, choice: Choice, cluster: ClusterSpec, devices: list[str], peers: Membership | None
     ) -> "Runtime":
         """The runtime of a choice of this strategy; the arguments are those of `create.create`."""
+
+    @property
+    def adds_within_step(self) -> bool:
+        """Whether it runs a program that `shares_statistics`."""
+        return False
 
     def broadcast(self, values: Any) -> Any:
         """The leader's values on every task.

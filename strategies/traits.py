@@ -39,6 +39,9 @@ class StrategyTraits:
     one_worker_per_step: bool = False
     """A worker takes a whole global batch, so batches are not split among replicas."""
 
+    adds_within_step: bool = True
+    """Its replicas can add numbers within a step, where they share a device or the transport does it."""
+
     survives_worker_loss: bool = False
     """The other workers take over the work of one that was lost."""
 
@@ -66,5 +69,7 @@ TRAITS = {
         survives_worker_loss=True,
         fix=f"{{source}} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
     ),
-    "tpu": StrategyTraits(devices=DeviceSource.TPU, evaluates_checkpoints=True),
+    "tpu": StrategyTraits(
+        devices=DeviceSource.TPU, adds_within_step=False, evaluates_checkpoints=True
+    ),
 }

@@ -46,6 +46,7 @@ class ParameterServerRuntime(Runtime):
     sync_mode = "async"
     num_replicas = 1  # Per step: one worker takes it.
     local_replicas = range(1)
+    adds_within_step = True  # A worker has the whole batch.
 
     def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership):
         self.reason = reason
@@ -219,7 +220,7 @@ class ParameterServerRuntime(Runtime):
     def _window(self, values, counts, stacked_batches, steps):
         """The steps of a unit, from these values.
 
-        Returns for each shard the vector to push, and by how much the loose integers have changed.
+        Returns for each shard the vector to push, and by how much its counts have changed.
         """
         parts = [
             shard.layout.unpack(own, counts)
@@ -248,7 +249,9 @@ class ParameterServerRuntime(Runtime):
                 strict=True,
             )
         ]
-        return pushed, ints_after - ints
+        own = [] if self._loose.slots_of(slots) else slots[0]
+        after = tf.concat([self._shards[0].layout.counts(own), ints_after], 0)
+        return pushed, after - counts
 
     def _kinds(self, slots: list) -> list:
         """Each kind of slot, for all weights, where slots are cut like the weights."""

@@ -92,7 +92,7 @@ class Shard:
           steps: int32 [2], the unit's first step and the number of its steps.
           pulled: what the unit started from.
           pushed: float32 [m + num_sums], the values that it ended with, then its sums.
-          moved: int64 [n], what it adds to the loose integers.
+          moved: int64 [n], what it adds to the counts and the loose integers.
 
         Returns:
           A bool scalar: whether it was new.
@@ -109,7 +109,7 @@ class Shard:
         done = [
             self._values.assign(values, read_value=False),
             self._counts.assign_add(
-                self.layout.count_changes(num_new, tf.where(is_new, moved, 0)), read_value=False
+                self.layout.own_counts(tf.where(is_new, moved, 0)), read_value=False
             ),
             self.sums.assign_add(sums, read_value=False),
             self.applied_steps.assign_add(num_new, read_value=False),
@@ -180,10 +180,14 @@ class Layout:
         """The loose integers of a vector of counts."""
         return counts[sum(self._is_count) :]
 
-    def count_changes(self, num_steps, moved):
-        """What is added to the counts after `num_steps` steps, which `moved` the loose integers."""
-        counts = tf.fill([sum(self._is_count)], num_steps)
-        return tf.concat([counts, moved], 0) if self._num_ints else counts
+    def counts(self, slots):
+        """int64 [n]: the counts among these slots of a weight."""
+        counts = [slot for slot, is_count in zip(slots, self._is_count, strict=True) if is_count]
+        return tf.stack([tf.zeros([], tf.int64), *(tf.cast(one, tf.int64) for one in counts)])[1:]
+
+    def own_counts(self, counts):
+        """The part of a vector of counts that this shard holds: loose integers may be elsewhere."""
+        return counts[: sum(self._is_count) + self._num_ints]
 
     def unpack(self, values, counts) -> list:
         """The weights, then each slot."""

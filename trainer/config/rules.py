@@ -83,6 +83,14 @@ def _check_compiler(config: ExperimentConfig) -> None:
         )
 
 
+def _check_batch_norm(config: ExperimentConfig) -> None:
+    if config.model.batch_norm == "global" and config.train.sequential_blocks:
+        raise ConfigError(
+            "`model.batch_norm` must be block with `train.sequential_blocks`, as no block can end before "
+            "the statistics of all are known. Received: 'global'; leave out one of them."
+        )
+
+
 def _check_used(name: str, *optimizers: str) -> Callable[[ExperimentConfig], None]:
     """The rule that a field of the optimizer is 0 unless the optimizer is one of `optimizers`."""
 
@@ -149,6 +157,7 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_blocks,
     _check_sequential_blocks,
     _check_compiler,
+    _check_batch_norm,
     _check_used("momentum", "sgd", "rmsprop"),
     _check_muon,
     _check_schedule,

@@ -131,6 +131,13 @@ class ModelConfig:
         "activation of the last layer, for a regression; empty: none",
         choices=("", *ACTIVATIONS),
     )
+    batch_norm: str = option(
+        "block",
+        "block: batch normalization uses the statistics of each block of a batch; global: those of the "
+        "whole batch, which replicas then exchange in each step",
+        choices=("block", "global"),
+        since=2,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

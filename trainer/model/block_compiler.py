@@ -60,6 +60,8 @@ def _reason_for_graph(model: keras.Model, operations: set[str]) -> str:
 
 
 def _reason_against_xla(program: TrainingProgram, sample: Split) -> str:
+    if program.shares_statistics:
+        return "its blocks exchange the statistics of a batch"
     weights, _, layer_state = tf.nest.map_structure(
         lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
     )

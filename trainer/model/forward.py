@@ -27,12 +27,15 @@ _BLOCK_STRIDE, _STEP_STRIDE = 1 << 16, 1 << 32
 
 
 class Forward:
-    """A model as a function. `moving`: the indices of the layer state that a call in training changes."""
+    """A model as a function. `moving`: the indices of the layer state that a call in training changes.
 
-    def __init__(self, model: keras.Model):
+    `more`: variables beside the model's, which are kept with the layer state.
+    """
+
+    def __init__(self, model: keras.Model, more: Sequence[keras.Variable] = ()):
         self.model = model
         self._weights = list(model.trainable_variables)
-        self.variables = list(model.non_trainable_variables)
+        self.variables = [*model.non_trainable_variables, *more]
         self._is_seed = [is_seed(variable) for variable in self.variables]
         self.moving: list[int] = []
 

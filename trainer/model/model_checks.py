@@ -41,14 +41,10 @@ def check_trainable(model: keras.Model) -> None:
         if variable.dtype != "float32":
             raise ConfigError(
                 "`get_model` must return a model whose weights are float32. Received: "
-                f"{variable.dtype} for {variable.path!r}; leave out `dtype`, or use mixed_bfloat16."
+                f"{variable.dtype} for {variable.path!r}; leave out `dtype`, or use mixed_bfloat16 or "
+                "mixed_float16."
             )
     for layer in model._flatten_layers():
-        if getattr(layer, "compute_dtype", "") == "float16":
-            raise ConfigError(
-                "`get_model` must return a model that computes in float32 or bfloat16. Received: float16 "
-                f"in {layer.name!r}; use the policy mixed_bfloat16, which needs no loss scaling."
-            )
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ConfigError(
                 "`get_model` must return a model whose examples do not depend on each other. Received: "

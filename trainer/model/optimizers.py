@@ -69,15 +69,48 @@ class _Neutral(keras.optimizers.Optimizer):
     _backend_update_step = BaseOptimizer._backend_update_step
     _apply_weight_decay = BaseOptimizer._apply_weight_decay
 
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        every, self.ema_overwrite_frequency = self.ema_overwrite_frequency, None
+        try:
+            super()._backend_apply_gradients(grads, trainable_variables)
+        finally:
+            self.ema_overwrite_frequency = every
+        if self.use_ema and every:  # Keras's branch would leave a tensor behind.
+            averages = self._model_variables_moving_average
+            is_due = tf.equal((self.iterations + 1) % every, 0)
+            for variable, average in zip(trainable_variables, averages, strict=True):
+                variable.assign(tf.where(is_due, average, variable))
+
 
 def stateless(optimizer_class: type) -> type:
     """The class with a working `stateless_apply`. What it overrides itself stays."""
     return type(optimizer_class.__name__, (optimizer_class, _Neutral), {})
 
 
+def _track_all(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes every variable of a built optimizer one of its `variables`: Nadam forgets one."""
+    tracked = {id(variable) for variable in optimizer.variables}
+    for name, value in list(vars(optimizer).items()):
+        if isinstance(value, keras.Variable) and id(value) not in tracked:
+            own = keras.Variable(value.numpy(), dtype=value.dtype, name=name.strip("_"))
+            setattr(optimizer, name, own)
+            if id(own) not in {id(variable) for variable in optimizer.variables}:
+                optimizer._track_variable(own)
+
+
+_WITH_THE_USUAL_STEP = (
+    "optimizers.base_optimizer",
+    "optimizers.nadam",
+    "backend.tensorflow.optimizer",
+)
+
+
 def overridden(optimizer_class: type, names: Sequence[str]) -> list[str]:
-    """Those of these methods that an optimizer has of its own: Muon decays weights in its own way."""
-    of_keras = ("keras.src.optimizers.base_optimizer", "keras.src.backend.tensorflow.optimizer")
+    """Those of these methods that an optimizer has of its own: Muon decays weights in its own way.
+
+    Nadam's own update only advances a number that is the same for each weight.
+    """
+    of_keras = [f"keras.src.{name}" for name in _WITH_THE_USUAL_STEP]
     return [name for name in names if getattr(optimizer_class, name).__module__ not in of_keras]
 
 
@@ -127,6 +160,20 @@ class Optimizers:
         ]
         return [weight for (weight,), _ in updated], [list(own) for _, own in updated]
 
+    def averaged(self, weights: list, slots: list) -> list:
+        """The weights to evaluate: their moving averages, where an optimizer keeps these (`use_ema`)."""
+        return [
+            self._averaged(self._of(index), weight, own)
+            for index, (weight, own) in enumerate(zip(weights, slots, strict=True))
+        ]
+
+    def _averaged(self, optimizer: keras.optimizers.Optimizer, weight, own: list):
+        if not optimizer.use_ema:
+            return weight
+        values = dict(zip(map(id, optimizer.variables), own, strict=True))
+        average = values[id(optimizer._model_variables_moving_average[0])]
+        return tf.where(values[id(optimizer._iterations)] > 0, average, weight)
+
     def _of(self, index: int):
         variable = self._variables[index]
         key = tuple(variable.shape) if self._shares else index
@@ -139,5 +186,6 @@ class Optimizers:
                 if hasattr(optimizer, "exclude_layers"):  # Muon reads the layer's name.
                     weight._path = variable.path
                 optimizer.build([weight])
+                _track_all(optimizer)
             self._built[key] = optimizer
         return self._built[key]

@@ -7,6 +7,7 @@ once all replicas' sums are added. Gradients are clipped after that, so clipping
 any cluster.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from strategies.collectives.tree_sum import tree_sum
 from strategies.runtime import Key, State
-from trainer.model import reduction_blocks
+from trainer.model import batch_statistics, reduction_blocks, side_by_side
 from trainer.model.forward import Forward
+from trainer.model.loss_scale import LossScale
 from trainer.model.losses import Objective
 from trainer.model.optimizers import Optimizers
 
@@ -42,6 +45,8 @@ class TrainingProgram:
       trims_padding: whether a block with padding is computed at its true size. This needs a graph whose
         shapes may vary; else padding has the weight 0, and a block with padding changes no layer state.
       unpack: (features, targets) of a batch without its weights.
+      loss_scale: for a model in float16.
+      shares_statistics: whether layers add sums over all blocks within a step (`batch_statistics.py`).
     """
 
     def __init__(
@@ -56,10 +61,12 @@ class TrainingProgram:
         uses_xla: bool = True,
         trims_padding: bool = False,
         unpack: Callable[[tuple], tuple] = _pair,
+        shares_statistics: bool = False,
+        loss_scale: LossScale | None = None,
     ):
         self.model = model
         self.uses_xla = uses_xla
-        self.forward = Forward(model)
+        self.forward = Forward(model, loss_scale.variables if loss_scale else ())
         self._objective = objective
         self._optimizers = optimizers
         self._feature_scale = feature_scale
@@ -70,6 +77,8 @@ class TrainingProgram:
         self._unpack = unpack
         self._block_terms: Callable = self.block_terms
         self._sums_of_examples: Callable = self._evaluated
+        self.shares_statistics = shares_statistics
+        self._loss_scale = loss_scale
 
     @property
     def weight_names(self) -> list[str]:
@@ -120,18 +129,22 @@ class TrainingProgram:
         """That of the update after `num_updates` others."""
         return self._optimizers.learning_rate(num_updates)
 
-    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
+    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0), add=None):  # noqa: B008, a constant.
         blocks = reduction_blocks.split(batch, self._block_size)
+        keys = [Key(key.step, key.share * len(blocks) + index) for index in range(len(blocks))]
+        if self.shares_statistics:
+            return self._side_by_side(weights, layer_state, blocks, keys, add)
         found: list[tuple[list, Any]] = []
-        for index, block in enumerate(blocks):
+        for block, own in zip(blocks, keys, strict=True):
             before = found[-1][0] if found and self._sequential else []
             with tf.control_dependencies(before):
-                own = Key(key.step, key.share * len(blocks) + index)
                 found.append(self._terms(weights, list(layer_state), block, own))
         return reduction_blocks.add(found)
 
     def as_one_block(self, weights, batch, layer_state, key):
         """As `gradients`, of a batch of any size that is one block."""
+        if self.shares_statistics:
+            return self._side_by_side(weights, layer_state, [batch], [key], None)
         return self._terms(weights, list(layer_state), batch, key)
 
     def compile_blocks(self, compiler: Callable[[Callable], Callable]) -> None:
@@ -148,6 +161,27 @@ class TrainingProgram:
             traced.structured_outputs,
         )
 
+    def _side_by_side(self, weights, layer_state, blocks, keys, add):
+        """The terms and sums of blocks whose layers add sums over all of them."""
+        last: list[Any] = []
+
+        def add_all(parts):
+            # In one order, so that each replica's sum meets the same sum of the others.
+            with tf.control_dependencies(last):
+                total = tree_sum(parts)
+                last[:] = [total if add is None else add(total)]
+            return last[0]
+
+        def terms_of(block, own, add_parts):
+            count = tf.math.count_nonzero(block[-1])
+            with batch_statistics.added_by(add_parts, count):
+                return self._terms(weights, list(layer_state), block, own)
+
+        functions = [functools.partial(terms_of, *pair) for pair in zip(blocks, keys, strict=True)]
+        terms, sums = reduction_blocks.add(side_by_side.run(functions, add_all))
+        with tf.control_dependencies(last):
+            return [tf.identity(term) for term in terms], sums
+
     def _terms(self, weights, layer_state, block, key):
         return self._block_terms(weights, layer_state, *self._examples(block), key)
 
@@ -157,8 +191,11 @@ class TrainingProgram:
             tape.watch(weights)
             outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
             sums = self._objective.sums(targets, outputs, penalties, example_weights)
-            loss = sums[0]
+            factor = self._loss_scale.factor(layer_state) if self._loss_scale else None
+            loss = sums[0] if factor is None else sums[0] * factor
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        if factor is not None:
+            gradients = [gradient / factor for gradient in map(tf.convert_to_tensor, gradients)]
         count = sums[-1]
         if not self._trims_padding:
             rows = tf.cast(tf.shape(example_weights)[0], tf.float32)
@@ -176,10 +213,21 @@ class TrainingProgram:
         return [*gradients, *self.forward.mean(terms[num_weights:], scale)]
 
     def update(self, weights, slots, terms):
-        return self._optimizers.update(weights, slots, terms[: len(weights)])
+        gradients = terms[: len(weights)]
+        after = self._optimizers.update(weights, slots, gradients)
+        if self._loss_scale:
+            return self._loss_scale.kept(gradients, (weights, slots), after)
+        return after
 
     def advance(self, layer_state, terms):
-        return self.forward.advance(layer_state, terms[len(self.weight_names) :])
+        num_weights = len(self.weight_names)
+        layer_state = self.forward.advance(layer_state, terms[num_weights:])
+        if self._loss_scale:
+            return self._loss_scale.advance(layer_state, terms[:num_weights])
+        return layer_state
+
+    def evaluated(self, weights, slots):
+        return self._optimizers.averaged(weights, slots)
 
     def sums(self, weights, batch, layer_state=()):
         return self._sums_of_examples(weights, list(layer_state), *self._examples(batch))

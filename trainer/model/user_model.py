@@ -27,10 +27,12 @@ from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.model import (
+    batch_statistics,
     block_compiler,
     forward,
     heads,
     keras_objective,
+    loss_scale,
     model_checks,
     optimizers,
     user_optimizer,
@@ -95,6 +97,8 @@ def build(
     block_compiler.check_indices(model, dataset)
     objective = _objective(recipe, found, names, sample.targets, outputs, device_type)
     optimizer = _optimizer(recipe, config, model)
+    scale_of_loss = loss_scale.of(model, optimizer, config.data.global_batch_size)
+    optimizer = optimizer and user_optimizer.without_loss_scale(optimizer)
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
     with user_code.reported(recipe.path):
         each = _optimizers(model, optimizer, config, total_steps)
@@ -109,6 +113,8 @@ def build(
         uses_xla=False,
         trims_padding=device_type != "TPU",
         unpack=dataset.train.unpack,
+        loss_scale=scale_of_loss,
+        shares_statistics=_shares_statistics(config, model),
     )
     operations = model_checks.check_step(recipe, program, sample)
     compiled = "as a graph"
@@ -122,7 +128,10 @@ def build(
         sum(weight.size for weight in program.initial_weights()),
         compiled,
     )
-    return UserModel(program, _architecture(program, found, optimizer) | {"compiled": compiled})
+    parts = _architecture(program, found, optimizer) | {"compiled": compiled}
+    if scale_of_loss:
+        parts["loss_scale"] = scale_of_loss.settings
+    return UserModel(program, parts)
 
 
 def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.Model:
@@ -135,6 +144,13 @@ def _model(recipe: Recipe, config: ExperimentConfig, dataset: Dataset) -> keras.
         )
     model_checks.check_own_step(recipe, model)
     return model
+
+
+def _shares_statistics(config: ExperimentConfig, model: keras.Model) -> bool:
+    if config.model.batch_norm == "global":
+        return batch_statistics.share(model)
+    batch_statistics.check_blocks(model)
+    return False
 
 
 def _features(columns: Any, scale: float | None) -> Any:

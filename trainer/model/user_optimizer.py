@@ -15,29 +15,32 @@ from trainer.model import optimizers
 _OF_ALL_WEIGHTS = ("apply", "_backend_update_step")
 
 
-def check(optimizer: object) -> None:
+def check(optimizer: Any) -> None:
     """Raises ConfigError where an optimizer cannot be used."""
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ConfigError(
             "`get_optimizer` must return a Keras optimizer. Received: "
             f"a {type(optimizer).__name__}; return e.g. keras.optimizers.Adam(0.001)."
         )
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise ConfigError(
-            "`get_optimizer` must return an optimizer without loss scaling. Received: "
-            f"{optimizer.name}; use the policy mixed_bfloat16, which needs none."
-        )
+    optimizer = without_loss_scale(optimizer)
     if own := optimizers.overridden(type(optimizer), _OF_ALL_WEIGHTS):
         raise ConfigError(
             "`get_optimizer` must return an optimizer that updates each weight for itself. Received: "
-            f"{optimizer.name}, which has its own `{own[0]}`; use another, e.g. Adam in place of Nadam."
+            f"{optimizer.name}, which has its own `{own[0]}`; use another, e.g. Adam."
         )
-    for setting in ("use_ema", "gradient_accumulation_steps", "loss_scale_factor"):
-        if value := getattr(optimizer, setting, None):
-            raise ConfigError(
-                f"`get_optimizer` must return an optimizer without `{setting}`. Received: {value!r} for "
-                f"{optimizer.name}; leave it out."
-            )
+    if value := optimizer.gradient_accumulation_steps:
+        raise ConfigError(
+            "`get_optimizer` must return an optimizer without `gradient_accumulation_steps`. Received: "
+            f"{value!r} for {optimizer.name}; raise `data.global_batch_size`, with "
+            "`train.sequential_blocks` where memory is short."
+        )
+
+
+def without_loss_scale(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that a LossScaleOptimizer wraps, or the optimizer itself."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return optimizer.inner_optimizer
+    return optimizer
 
 
 def settings_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
@@ -60,7 +63,8 @@ def for_each_weight(optimizer: keras.optimizers.Optimizer) -> Callable:
         settings = settings_of(optimizer)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             settings["learning_rate"] = optimizer._learning_rate
-        settings["global_clipnorm"] = None  # It is over all weights: the program does it.
+        # The program does what is about all weights.
+        settings |= {"global_clipnorm": None, "loss_scale_factor": None}
         copy = kind.from_config(settings)
         excluded = getattr(optimizer, "_exclude_from_weight_decay_names", None)
         if excluded:

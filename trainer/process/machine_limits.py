@@ -44,7 +44,9 @@ def describe(error: BaseException) -> str:
     # By its name: TensorFlow may not be imported.
     if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
         return ""
-    asked = re.search(r"(OOM when allocating|Unable to allocate).*?(?= on /job:| by allocator|$)", text)
+    asked = re.search(
+        r"(OOM when allocating|Unable to allocate).*?(?= on /job:| by allocator|$)", text
+    )
     return (
         f"memory ran out. Received: {asked[0] if asked else type(error).__name__}; lower "
         "`model.hidden_units` or `data.global_batch_size`, or use a larger machine."

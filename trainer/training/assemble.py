@@ -63,6 +63,7 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
     batch_split.check_replicas(config, runtime.num_replicas)
     size = _block_size(config, runtime)
     program, architecture = _program(config, dataset, size, runtime.device_type)
+    batch_split.check_statistics(program.shares_statistics, runtime.adds_within_step)
     order = _sample_order(config, dataset)
     recipe = recipe_data.recipe_of(config)
     augmentation = augment.of(recipe, dataset.train, config.train.seed)

@@ -33,3 +33,13 @@ def check_replicas(config: ExperimentConfig, replicas: int) -> None:
             f"{batch} for {replicas} replicas; try {f'{down} or {up}' if down else up}."
         )
     reduction_blocks.check(config.train.reduction_blocks, replicas)
+
+
+def check_statistics(are_shared: bool, can_be_added: bool) -> None:
+    """Raises ConfigError where replicas would have to add statistics within a step and cannot."""
+    if are_shared and not can_be_added:
+        raise ConfigError(
+            "`model.batch_norm` must be block on a TPU, on several GPUs of one process, and with "
+            "--transport=tensorflow. Received: 'global'; leave it out, or run a worker for each GPU with "
+            "--transport=direct."
+        )

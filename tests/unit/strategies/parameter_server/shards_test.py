@@ -48,7 +48,7 @@ def _push(
 ):
     pushed = np.array([*weights, 0.1, *moment, *loose, *sums], np.float32)
     steps = tf.constant([first_step, num_steps])
-    moved = tf.constant(moved, tf.int64, [len(moved)])
+    moved = tf.constant([num_steps, *moved], tf.int64)
     return bool(shard.push(steps, pulled, tf.constant(pushed), moved))
 
 
@@ -104,6 +104,14 @@ def test_a_unit_without_steps_changes_nothing(shard):
     _push(shard, 0, 0, shard.pull(), [1, 2, 3], [0, 0, 0], sums=(0, 0, 0))
     assert _state(shard) == ([1, 2, 3], 0, [0, 0, 0])
     assert _push(shard, 0, 5, shard.pull(), [2, 2, 2], [1, 1, 1])
+
+
+def test_an_iteration_count_moves_by_the_steps_that_moved_it():
+    layout = Layout(np.zeros(3, np.float32), _slots(0, 0.1, [0, 0, 0]), num_ints=2)
+    assert layout.counts(_slots(4, 0.1, [])).numpy().tolist() == [4]
+    assert layout.own_counts(np.array([4, 5, 6])).tolist() == [4, 5, 6]
+    elsewhere = Layout(np.zeros(3, np.float32), _slots(0, 0.1, [0, 0, 0]))
+    assert elsewhere.own_counts(np.array([4, 5, 6])).tolist() == [4]
 
 
 def test_unpacking_a_layout_returns_the_same_weights_and_slots():

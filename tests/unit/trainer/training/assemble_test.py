@@ -17,7 +17,7 @@ class _Runtime:
     """Four CPU replicas; any call that starts or exchanges something is an AttributeError."""
 
     num_replicas, local_replicas = 4, range(4)
-    device_type, adds_in_order = "CPU", True
+    device_type, adds_in_order, adds_within_step = "CPU", True, False
 
     def steps_per_loop(self, report_every):
         return None

@@ -341,7 +341,7 @@ _PARTS = {
         keras.optimizers.Muon()
         keras.optimizers.Nadam()
         keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
-        keras.optimizers.Adam(use_ema=True)
+        keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2)
         keras.optimizers.Adam
         "adam"
         None

@@ -1,4 +1,4 @@
-"""Does a recipe's model of one block end where Keras's own `fit` ends?
+"""Does a recipe's model of one block, or with the whole batch's statistics, end where Keras's `fit` ends?
 
 Both start from the same weights and take the same 50 batches. Neither is exact, so both are compared with
 `fit` in float64, and the tolerance is the distance that float32's rounding may cause. As in
@@ -136,11 +136,23 @@ def _distances(one, other):
     return np.array([*arrays, *np.abs(np.subtract(one[1], other[1]))])
 
 
+SHARED = {"name": "batch_norm", "model.batch_norm": "global", "train.reduction_blocks": "4"}
+CASES = [{"name": net} for net in NETS] + [SHARED]
+
+
 @pytest.mark.parametrize(
-    "net", [net if net in SHORT else pytest.param(net, marks=pytest.mark.long) for net in NETS]
+    "flags",
+    [
+        pytest.param(
+            flags,
+            id=" ".join(flags.values()),
+            marks=[] if flags["name"] in SHORT else pytest.mark.long,
+        )
+        for flags in CASES
+    ],
 )
-def test_fifty_steps_of_one_block_end_where_fit_ends(net, tmp_path):
-    config = config_load.resolve(str(RECIPE), {"name": net})
+def test_fifty_steps_end_where_fit_ends(flags, tmp_path):
+    config = config_load.resolve(str(RECIPE), flags)
     first, *ours = _ours(config, tmp_path / "workdir")
     theirs = _Fit(config, first, "float32").run()
     double = _Fit(config, first, "float64")
