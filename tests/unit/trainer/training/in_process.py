@@ -1,6 +1,7 @@
 """How do tests train a whole run in their own process?"""
 
 import pathlib
+from typing import Any, cast
 
 from strategies import create
 from strategies.choose import Choice
@@ -15,6 +16,8 @@ from trainer.training.parts import RunParts
 
 
 class _NeverStops:
+    """In place of a `StopRequest`, which would take this process's signals."""
+
     requested = False
 
 
@@ -27,4 +30,4 @@ def train(
     runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
     with Watchdog(600) as watch:
         parts = assemble.assemble(config, dataset, runtime, workdir)
-        return parts, loop.train(parts, _NeverStops(), watch)
+        return parts, loop.train(parts, cast(Any, _NeverStops()), watch)
