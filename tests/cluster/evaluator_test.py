@@ -2,19 +2,28 @@
 
 import json
 
+import pytest
+
 from tests.cluster import cluster
+from tests.paths import ROOT
 
-EPOCHS, STEPS_PER_EPOCH = 5, 24
+EPOCHS = 5
+# Of the second, evaluation takes averages of the weights, which are among its optimizer's slots.
+OWN_MODEL = str(ROOT / "tests" / "recipes" / "float16.py")
 
 
-def test_the_evaluator_computes_the_same_metrics_as_evaluate(tmp_path):
-    process = cluster.launching(
-        tmp_path, f"--config.train.epochs={EPOCHS}", workers=1, ps=1, also=["--evaluator"]
-    )
+@pytest.mark.parametrize(
+    "recipe, steps_per_epoch, servers", [("digits_dense", 24, 1), (OWN_MODEL, 3, 0)]
+)
+def test_the_evaluator_computes_the_same_metrics_as_evaluate(
+    recipe, steps_per_epoch, servers, tmp_path
+):
+    flags = f"--config={recipe}", f"--config.train.epochs={EPOCHS}"
+    process = cluster.launching(tmp_path, *flags, workers=1, ps=servers, also=["--evaluator"])
     run = cluster.finished(process, tmp_path)
     events = [json.loads(line) for line in (tmp_path / "evaluator.jsonl").read_text().splitlines()]
     last = events[-1]
-    assert last["step"] == run.summary["steps"] == EPOCHS * STEPS_PER_EPOCH
+    assert last["step"] == run.summary["steps"] == EPOCHS * steps_per_epoch
     with cluster.Process([*cluster.TRAINER, "evaluate", f"--workdir={tmp_path}"]) as evaluation:
         assert evaluation.wait() == 0, evaluation.said
     found = cluster.printed_json(evaluation)

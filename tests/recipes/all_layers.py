@@ -159,6 +159,7 @@ LAYERS: dict[str, dict[str, Callable]] = {
         "center_crop": lambda x: layers.CenterCrop(6, 6)(x),
         "resizing": lambda x: layers.Resizing(5, 5)(x),
         "rescaling": lambda x: layers.Rescaling(0.5, 0.1)(x),
+        "zero_padding2d": lambda x: layers.Cropping2D(2)(layers.ZeroPadding2D(3)(x)),
         "prelu": lambda x: layers.PReLU()(x - 0.5),
     },
     "film": {
@@ -197,6 +198,7 @@ LAYERS: dict[str, dict[str, Callable]] = {
         "shared": _shared,
         "subclassed": lambda x: Subclassed()(x),
         "frozen": _frozen,
+        "mixed_bfloat16": lambda x: layers.Dense(8, dtype="mixed_bfloat16")(x),
     },
     "words": {
         "embedding": lambda x: layers.LSTM(3)(_embedded(x)),

@@ -55,7 +55,7 @@ class ExitReport:
         """The end that decides, and the task to blame for it, one of `members`."""
         failures = self.failures or self.given_up
         faults = [process for process in failures if process.code != EXIT_RESUME]
-        process = (faults or failures)[0]
+        process = _most_telling(faults) if faults else failures[0]
         blamed = process.blamed
         if faults or blamed is None or blamed not in members:
             return process, process.task
@@ -93,6 +93,13 @@ class ExitReport:
             line = f"stopped by {number.name}; run the same command{added} to resume"
             return EXIT_RESUME, [line]
         return 128 + number, [f"stopped by {number.name}"]
+
+
+def _most_telling(faults: list[Process]) -> Process:
+    """The first; or, of those with its exit code, one that reports why: servers end with the leader's."""
+    alike = [process for process in faults if process.code == faults[0].code]
+    telling = [process for process in alike if process.record and process.record.message]
+    return (telling or faults)[0]
 
 
 def is_loss(process: Process) -> bool:

@@ -1,7 +1,7 @@
 """What does a log line look like? The time and the message, one line per event.
 
 Where in the code a line was logged helps nobody who trains. TensorFlow's own Python lines are shown from
-warnings up.
+warnings up, but not an error of hundreds of lines that it then raises.
 """
 
 import logging as std_logging
@@ -11,6 +11,7 @@ from absl import flags, logging
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PACKAGES = (_ROOT / "trainer", _ROOT / "strategies")
+_RAISES_WHAT_IT_LOGS = "cluster_coordinator.py"
 
 
 class _Formatter(std_logging.Formatter):
@@ -23,7 +24,8 @@ class _Formatter(std_logging.Formatter):
 def _is_shown(record: std_logging.LogRecord) -> bool:
     """True for lines from anywhere in these packages, and for warnings from any other."""
     if record.levelno >= std_logging.WARNING:
-        return True
+        is_raised = record.filename == _RAISES_WHAT_IT_LOGS and "\n" in record.getMessage()
+        return not is_raised
     path = pathlib.Path(record.pathname)
     return any(path.is_relative_to(package) for package in _PACKAGES)
 

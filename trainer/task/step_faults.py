@@ -21,6 +21,7 @@ _OF_VALUES = (
     "UnimplementedError",
     "UnknownError",
 )
+_NO_FRAMES = "<stack traces unavailable>\n"  # As another task has sometimes sent them.
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 
@@ -36,9 +37,10 @@ def named(config: ExperimentConfig) -> Iterator[None]:
         message = str(error).partition("\n\t [[")[0].strip()
         frames = [
             traceback.FrameSummary(file, int(line), name)
-            for file, line, name in _FRAME.findall(message)
+            for file, line, name in dict.fromkeys(_FRAME.findall(message))
         ]
-        reason = type(error)(None, None, message.rpartition("\n\n")[2])
+        text = message.rpartition("\n\n")[2].rpartition(_NO_FRAMES)[2]
+        reason = type(error)(None, None, text)
         raise user_code.failure(Path(config.recipe), reason, "a step failed", frames) from None
 
 

@@ -8,17 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strategies import create
-from strategies.choose import Choice
-from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
+from tests.unit.trainer.training import in_process
 from trainer import __main__ as program
 from trainer.config import load as config_load
 from trainer.config.user_code import RecipeError
 from trainer.data import recipe_data
-from trainer.process.watchdog import Watchdog
-from trainer.storage.workdir import Workdir
-from trainer.training import assemble, loop
 
 _HEAD = """
 import keras
@@ -401,19 +396,11 @@ def _text(parts):
     return "\n".join([_HEAD, *functions, parts["rest"], ""])
 
 
-class _Stop:
-    requested = False
-
-
 def _train(path, folder):
     config = config_load.resolve(str(path), _FLAGS)
     dataset = recipe_data.load(config)
     assert dataset.fingerprint
-    runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
-    workdir = Workdir(folder)
-    workdir.initialize(config)
-    with Watchdog(600) as watch:
-        return loop.train(assemble.assemble(config, dataset, runtime, workdir), _Stop(), watch)
+    return in_process.train(config, dataset, folder)[1]
 
 
 pytestmark = pytest.mark.usefixtures("process_settings_restored")

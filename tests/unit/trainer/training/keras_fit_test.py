@@ -20,16 +20,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from strategies import create
-from strategies.choose import Choice
-from strategies.cluster.spec import ClusterSpec
 from tests.cluster.reference import MARGIN, UNIT_ROUNDOFF
 from tests.paths import ROOT
+from tests.unit.trainer.training import in_process
 from trainer.config import load as config_load
 from trainer.data import recipe_data
-from trainer.process.watchdog import Watchdog
-from trainer.storage.workdir import Workdir
-from trainer.training import assemble, loop
 
 RECIPE = ROOT / "tests" / "recipes" / "against_keras.py"
 DRAWS = 5
@@ -37,22 +32,13 @@ SHORT = ("dense", "batch_norm")
 NETS = "dense conv batch_norm gru attention multi_output regularizers schedule".split()
 
 
-class _Stop:
-    requested = False
-
-
 pytestmark = pytest.mark.usefixtures("process_settings_restored")
 
 
 def _ours(config, folder):
     """The first weights, the last weights and averages, and each epoch's loss, by this trainer."""
-    workdir = Workdir(folder)
-    workdir.initialize(config)
-    runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
-    with Watchdog(600) as watch:
-        parts = assemble.assemble(config, recipe_data.load(config), runtime, workdir)
-        first = parts.computation.program.initial_state()
-        state = loop.train(parts, _Stop(), watch).state
+    parts, result = in_process.train(config, recipe_data.load(config), folder)
+    first, state = parts.computation.program.initial_state(), result.state
     records = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     losses = [record["loss"] for record in records if record["event"] == "train"]
     return [first.weights, first.layer_state], [*state.weights, *state.layer_state], losses

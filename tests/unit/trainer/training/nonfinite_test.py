@@ -6,17 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from strategies import create
-from strategies.choose import Choice
-from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
 from strategies.runtime import State
+from tests.unit.trainer.training import in_process
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.order.sample_order import SampleOrder
-from trainer.process.watchdog import Watchdog
-from trainer.storage.workdir import Workdir
-from trainer.training import assemble, loop, nonfinite, resume
+from trainer.training import nonfinite, resume
 from trainer.training.nonfinite import NonFiniteError
 
 BATCH, EXAMPLES, STEPS, POISONED = 32, 320, 30, 123  # 10 steps an epoch.
@@ -31,10 +27,6 @@ FLAGS = {
 ORDER = SampleOrder(EXAMPLES, BATCH, seed=0)
 
 
-class _Stop:
-    requested = False
-
-
 def _dataset(config, value, example):
     dataset = registry.load(config.data)
     features = dataset.train.features.copy()
@@ -45,12 +37,7 @@ def _dataset(config, value, example):
 def _train(folder, value=np.nan, example=POISONED, **overrides):
     flags = FLAGS | {name.replace("__", "."): str(text) for name, text in overrides.items()}
     config = config_load.resolve("relu_regression", flags)
-    workdir = Workdir(folder)
-    workdir.initialize(config)
-    runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
-    with Watchdog(600) as watch:
-        dataset = _dataset(config, value, example)
-        return loop.train(assemble.assemble(config, dataset, runtime, workdir), _Stop(), watch)
+    return in_process.train(config, _dataset(config, value, example), folder)[1]
 
 
 def _step_of(example, epoch):
