@@ -40,6 +40,7 @@ and the example, and it may use nothing else that changes.
 from trainer.config.fields import ConfigError
 from trainer.config.schema import (
     DataConfig,
+    EarlyStoppingConfig,
     ExperimentConfig,
     ModelConfig,
     OptimizerConfig,
@@ -52,6 +53,7 @@ __all__ = [
     "ConfigError",
     "DataConfig",
     "Dimension",
+    "EarlyStoppingConfig",
     "ExperimentConfig",
     "ModelConfig",
     "OptimizerConfig",

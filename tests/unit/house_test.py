@@ -115,7 +115,8 @@ def test_recipes_import_only_the_public_module_and_each_other():
 
 def test_what_a_run_is_made_of_knows_no_config():
     """`trainer.training.assemble` turns a config into values once; what takes them needs none."""
-    training = "checkpoint_evaluator evaluation loop nonfinite parts resume".split()
+    training = "checkpoint_evaluator early_stopping evaluation loop nonfinite parts resume".split()
+    training += ["run_end", "time_limit"]
     parts = {f"trainer.training.{name}" for name in training} | {
         "trainer.data.dataset",
         "trainer.data.input_pipeline",

@@ -165,11 +165,13 @@ class _Check:
         assert recipe is not None  # As `applies` says.
         dataset = self._recipes_data
         from trainer.model import user_model  # It imports TensorFlow.
+        from trainer.training import assemble
 
         own = user_model.build(recipe, config, dataset)
         if self._choice and self._devices is not None:
             can_be_added = self._choice.adds_within_step(self._devices)
             batch_split.check_statistics(own.program.shares_statistics, can_be_added)
+        assemble.early_stopping(config, own.program)
         weights = sum(weight.size for weight in own.program.initial_weights())
         metrics = ", ".join(own.program.metric_names)
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"

@@ -141,6 +141,56 @@ def _check_boundaries(optimizer: OptimizerConfig) -> None:
         )
 
 
+def _check_of_built_in_nets(config: ExperimentConfig) -> None:
+    """The rule that options of the built-in nets are left out for a recipe's own model."""
+    flat = flatten(config)
+    for name, instead in _OF_BUILT_IN_NETS.items():
+        if flat[name] and config.recipe:
+            raise ConfigError(
+                f"`{name}` must be 0 for a recipe that brings its own model. Received: {flat[name]}; use "
+                f"{instead} in the recipe."
+            )
+    if config.model.dropout and not config.model.hidden_units:
+        raise ConfigError(
+            "`model.dropout` must be 0 without hidden layers, whose outputs it drops. Received: "
+            f"{config.model.dropout}; leave it out."
+        )
+    if config.train.label_smoothing and config.data.name not in CLASSIFICATION_DATASETS:
+        raise ConfigError(
+            "`train.label_smoothing` must be 0 for a regression. Received: "
+            f"{config.train.label_smoothing} for {config.data.name}; leave it out."
+        )
+
+
+_OF_BUILT_IN_NETS = {
+    "model.dropout": "keras.layers.Dropout",
+    "model.l1": "a layer's kernel_regularizer",
+    "model.l2": "a layer's kernel_regularizer",
+    "train.label_smoothing": "a loss with label_smoothing",
+}
+
+
+def _check_early_stopping(config: ExperimentConfig) -> None:
+    asked = config.early_stopping
+    if not asked.patience and asked != type(asked)():
+        raise ConfigError(
+            "`early_stopping.patience` must be at least 1 beside other fields of `early_stopping`. "
+            "Received: 0; try 3."
+        )
+    if asked.patience and not config.train.eval_every_epochs:
+        raise ConfigError(
+            "`train.eval_every_epochs` must be at least 1 with `early_stopping.patience`. Received: 0; "
+            "try 1."
+        )
+    known = (*_BUILT_IN_METRICS, asked.metric if config.recipe else "loss")
+    if asked.metric not in known:
+        raise ConfigError(
+            f"`early_stopping.metric` must be one of {', '.join(_BUILT_IN_METRICS)} for a built-in net. "
+            f"Received: {fields_lib.short_json(asked.metric)}; try loss."
+        )
+
+
+_BUILT_IN_METRICS = ("loss", "accuracy", "mean_absolute_error")
 # The schedules that read a field of `optimizer`.
 _READ_BY = {
     "decay_steps": OF_RUN_LENGTH,
@@ -161,4 +211,6 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_used("momentum", "sgd", "rmsprop"),
     _check_muon,
     _check_schedule,
+    _check_early_stopping,
+    _check_of_built_in_nets,
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainer.config import fields as fields_lib
+from trainer.config.early_stopping_schema import EarlyStoppingConfig
 from trainer.config.fields import Field, option
 from trainer.config.optimizer_schema import OptimizerConfig
 
@@ -43,6 +44,9 @@ TRAJECTORY_FREE = frozenset(
         "train.skip_bad_batches",
         "train.eval_every_epochs",
         "train.log_examples",
+        "train.max_time_s",
+        "early_stopping.patience",
+        "early_stopping.restore_best",
     )
 )
 
@@ -138,6 +142,15 @@ class ModelConfig:
         choices=("block", "global"),
         since=2,
     )
+    dropout: float = option(
+        0.0, "share of each hidden layer's outputs that a step drops", least=0, below=1, since=2
+    )
+    l1: float = option(
+        0.0, "add this times the sum of the kernels' absolute values to the loss", least=0, since=2
+    )
+    l2: float = option(
+        0.0, "add this times the sum of the kernels' squares to the loss", least=0, since=2
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +159,20 @@ class TrainConfig:
 
     epochs: int = option(10, "passes over the training examples", least=1)
     steps: int = option(0, "number of steps, whatever epochs says; 0: train for `epochs`", least=0)
+    label_smoothing: float = option(
+        0.0,
+        "share of each label that is spread evenly over all classes, for a classification",
+        least=0,
+        below=1,
+        since=2,
+    )
+    max_time_s: float = option(
+        0.0,
+        "seconds, over all starts of the run, after which it ends before its last step; 0: no limit",
+        least=0,
+        below=1e9,
+        since=2,
+    )
     seed: int = option(0, "seed of the initial weights and of the order of the examples", least=0)
     reduction_blocks: int = option(
         0,
@@ -235,6 +262,7 @@ class ExperimentConfig:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
 
 

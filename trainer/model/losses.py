@@ -45,13 +45,10 @@ class Loss(NamedTuple):
 
     def sums(self, targets, outputs, penalties, example_weights):
         losses, metrics = self.per_example(targets, outputs)
-        return tf.stack(
-            [
-                tf.reduce_sum(losses * example_weights),
-                tf.reduce_sum(metrics * example_weights),
-                tf.reduce_sum(example_weights),
-            ]
-        )
+        total, count = tf.reduce_sum(losses * example_weights), tf.reduce_sum(example_weights)
+        if penalties:  # Once for each example, so that they count once in a batch's mean.
+            total += count * tf.add_n([tf.cast(one, tf.float32) for one in penalties])
+        return tf.stack([total, tf.reduce_sum(metrics * example_weights), count])
 
     def means(self, sums):
         assert sums.shape == (self.num_sums,)
@@ -71,6 +68,17 @@ def _regression(targets, outputs):
         keras.losses.mean_squared_error(targets, outputs),
         keras.losses.mean_absolute_error(targets, outputs),
     )
+
+
+def smoothed(share: float) -> Loss:
+    """Classification whose labels have this share spread over all classes, as in Keras's losses."""
+
+    def per_example(targets, logits):
+        losses, accuracy = _classification(targets, logits)
+        uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+        return (1.0 - share) * losses + share * uniform, accuracy
+
+    return Loss(per_example, "accuracy") if share else CLASSIFICATION
 
 
 CLASSIFICATION = Loss(_classification, "accuracy")

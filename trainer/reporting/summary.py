@@ -10,6 +10,7 @@ from absl import logging
 
 from strategies.devices import threads
 from strategies.runtime import Runtime
+from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.storage.atomic_files import write_json
@@ -29,6 +30,7 @@ def write(
 
     Raises WorkdirError.
     """
+    flat = schema.flatten(config)
     summary = {
         "config": config.name,
         "strategy": runtime.name,
@@ -39,6 +41,9 @@ def write(
         "global_batch_size": config.data.global_batch_size,
         "steps": result.step,
         "epochs": result.epochs,
+        # The field of the config that ended the run before its last step, and its value.
+        "ended_by": {name: value for name, value in flat.items() if name == result.ended_by},
+        **({} if result.best_step is None else {"best_step": result.best_step}),
         "dataset": dataset.name,
         "dataset_description": dataset.description,
         "final_loss": result.train.get("loss"),
@@ -52,7 +57,9 @@ def write(
         summary["distance_to_teacher"] = distance_to_teacher(result.state.weights, dataset)
     write_json(workdir.summary, summary)
     shown = ", ".join(f"test {name} {value:.4f}" for name, value in result.test.items())
-    logging.info("done | %d steps | %s | %s", result.step, shown, f"{workdir.name}/summary.json")
+    early = f" | ended by {result.ended_by}" if result.ended_by else ""
+    path = f"{workdir.name}/summary.json"
+    logging.info("done | %d steps%s | %s | %s", result.step, early, shown, path)
     return summary
 
 

@@ -61,6 +61,9 @@ class Checkpoint:
         validation split, or of the test split where there is none.
       skipped: the steps whose batches were skipped.
       threads: the number of threads of the process that saved it; 0: unknown.
+      best: the best evaluation so far, where the run may stop early: its value, its step and the number
+        of evaluations since. The checkpoint of that step is kept.
+      seconds: how long the run has trained, over all its starts.
     """
 
     step: int
@@ -70,6 +73,8 @@ class Checkpoint:
     test: dict[str, float] | None = None
     skipped: tuple[int, ...] = ()
     threads: int = 0
+    best: tuple[float, int, int] | None = None
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +155,8 @@ class CheckpointStore:
                 "test": checkpoint.test,
                 "skipped": checkpoint.skipped,
                 "threads": checkpoint.threads,
+                "best": checkpoint.best,
+                "seconds": checkpoint.seconds,
                 "origin": self._origin,
                 "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
             }
@@ -166,7 +173,7 @@ class CheckpointStore:
                 f"({os_reason(error)}). Received: {str(self._folder)!r}; fix this and run the same "
                 "command again to resume."
             ) from None
-        self._remove_oldest(checkpoint.step)
+        self._remove_oldest(checkpoint.step, [checkpoint.best[1]] if checkpoint.best else [])
 
     def remove_leftovers(self) -> None:
         """Deletes what a killed save left behind. Call it while the run's folder is locked."""
@@ -239,6 +246,8 @@ class CheckpointStore:
             manifest["test"],
             tuple(manifest["skipped"]),
             manifest["threads"],
+            manifest["best"] and tuple(manifest["best"]),
+            manifest["seconds"],
         )
 
     def _first_intact(self, steps: Sequence[int], instead: str) -> Checkpoint | None:
@@ -274,8 +283,8 @@ class CheckpointStore:
         finite = [step for step, loss in losses.items() if math.isfinite(loss)]
         return sorted(finite, key=losses.__getitem__)
 
-    def _remove_oldest(self, newest: int) -> None:
-        best = self._by_test_loss()[:1] if self._keep_best else []
+    def _remove_oldest(self, newest: int, also_kept: list[int]) -> None:
+        best = also_kept + (self._by_test_loss()[:1] if self._keep_best else [])
         # Later steps were skipped as damaged, so they do not count as kept.
         for step in [step for step in self.steps() if step <= newest][: -self._keep]:
             if step not in best:

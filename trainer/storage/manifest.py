@@ -16,7 +16,7 @@ from trainer.storage.safe_reading import read_json
 NAME = "manifest.json"
 FORMAT = 2
 # What a manifest that lacks a field means by that. The first release did not write `program`.
-_DEFAULTS = {"format": 2, "program": ""}
+_DEFAULTS = {"format": 2, "program": "", "best": None, "seconds": 0.0}
 
 
 class UnsupportedFormatError(InputError):

@@ -11,6 +11,7 @@ import pathlib
 import re
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from absl import logging
 
@@ -172,9 +173,17 @@ class Workdir:
     def finished_steps(self) -> int:
         """The number of steps in the summary of a finished run; 0 without a summary."""
         try:
-            return int(read_json(self.summary)["steps"])
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            return 0  # Without a summary, or with a damaged one, the run counts as unfinished.
+            return int(self.read_summary()["steps"])
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return 0
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of a finished run; empty without one, or with a damaged one."""
+        try:
+            found = read_json(self.summary)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def read_config(self) -> ExperimentConfig:
         """The config of the run in the folder. Raises WorkdirError if it has none."""

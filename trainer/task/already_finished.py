@@ -9,6 +9,9 @@ tells them to exit. So a task that is left over from a finished run exits with s
 task starts as usual.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from strategies.cluster.spec import ClusterSpec
 from strategies.errors import InputError
 from trainer.config import schema as config_lib
@@ -21,13 +24,15 @@ _START_SPREAD_S = 30.0
 
 
 def is_finished(path: str, config: ExperimentConfig) -> bool:
-    """Whether the summary in the workdir at `path` has all the steps that this config asks for."""
+    """Whether the summary in the workdir at `path` says that this config's run has ended."""
     if not path:
         return False
     try:
         workdir = locate.open_workdir(path)
-        begun, summary = workdir.read_config(), read_json(workdir.summary)
-        if config.train.steps:
+        begun, summary = workdir.read_config(), workdir.read_summary()
+        if ended_early(summary, config):
+            is_whole = True
+        elif config.train.steps:
             is_whole = summary["steps"] >= config.train.steps
         else:
             is_whole = summary["epochs"] >= config.train.epochs
@@ -35,6 +40,12 @@ def is_finished(path: str, config: ExperimentConfig) -> bool:
         return False  # Missing, unreadable from here, or damaged: assume that the run continues.
     differing = {*config_lib.differences(begun, config)}
     return is_whole and differing <= config_lib.trajectory_free(begun)
+
+
+def ended_early(summary: Mapping[str, Any], config: ExperimentConfig) -> bool:
+    """Whether the run of a summary ended before its last step, as this config still asks for."""
+    fields, values = summary.get("ended_by") or {}, config_lib.flatten(config)
+    return bool(fields) and all(values.get(name) == value for name, value in fields.items())
 
 
 def meet_timeout_s(

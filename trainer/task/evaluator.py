@@ -22,7 +22,7 @@ from trainer.process.health import Health
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.safe_reading import parse_json
 from trainer.storage.workdir import Workdir
-from trainer.task import step_faults
+from trainer.task import already_finished, step_faults
 from trainer.task.context import TaskContext
 
 NO_CHECKPOINT_TIMEOUT_S = 600.0  # Then the trainers must have died.
@@ -67,7 +67,10 @@ def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
         health.record_progress()
         workdir.refresh()
         # Asked before the checkpoints are listed, so that none is missed that came in between.
-        is_finished = workdir.finished_steps() >= evaluator.total_steps
+        is_finished = (
+            workdir.finished_steps() >= evaluator.total_steps
+            or already_finished.ended_early(workdir.read_summary(), task.config)
+        )
         for step in _newer(evaluator.store, last_step):
             health.record_progress()
             last_step, last_time = step, time.monotonic()

@@ -18,6 +18,7 @@ from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.runtime import Runtime, State
 from trainer.config import schema
+from trainer.config.fields import ConfigError, short_json
 from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
@@ -30,7 +31,10 @@ from trainer.storage.checkpoints import CheckpointStore, Layout
 from trainer.storage.workdir import Workdir
 from trainer.training import batch_split, evaluation
 from trainer.training.checkpoint_evaluator import CheckpointEvaluator
+from trainer.training.early_stopping import EarlyStopping
 from trainer.training.parts import CheckpointPolicy, Computation, RunParts
+from trainer.training.run_end import RunEnd
+from trainer.training.time_limit import TimeLimit
 
 
 def assemble(
@@ -52,7 +56,24 @@ def assemble(
     if workdir:
         store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
     policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
-    return RunParts(runtime, steps, policy, workdir, examples_dir if train.log_examples else None)
+    end = RunEnd(
+        early_stopping(config, steps.program), TimeLimit(train.max_time_s), is_leader=bool(workdir)
+    )
+    examples_dir = examples_dir if train.log_examples else None
+    return RunParts(runtime, steps, policy, workdir, examples_dir, end)
+
+
+def early_stopping(config: ExperimentConfig, program: TrainingProgram) -> EarlyStopping:
+    """What judges the evaluations. Raises ConfigError where the model has no such metric."""
+    asked = config.early_stopping
+    if asked.patience and asked.metric not in program.metric_names:
+        raise ConfigError(
+            f"`early_stopping.metric` must be one of {', '.join(program.metric_names)}. Received: "
+            f"{short_json(asked.metric)}; set another with --config.early_stopping.metric=NAME."
+        )
+    return EarlyStopping(
+        asked.patience, asked.metric, asked.mode, asked.min_delta, asked.restore_best
+    )
 
 
 def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) -> Computation:
@@ -113,7 +134,7 @@ def _program(
     make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     program = TrainingProgram(
         model,
-        losses.CLASSIFICATION if dataset.num_classes else losses.REGRESSION,
+        losses.smoothed(config.train.label_smoothing) if dataset.num_classes else losses.REGRESSION,
         optimizers.Optimizers(model.trainable_variables, names, make_optimizer),
         feature_scale=dataset.feature_scale,
         global_clipnorm=config.optimizer.global_clipnorm,

@@ -32,7 +32,8 @@ from trainer.training.parts import RunParts
 class Result:
     """The result of a run. `finished` is false where it was asked to stop before its last step.
 
-    `validation` is empty where there is no validation split.
+    `validation` is empty where there is no validation split. `ended_by`: the field of the config that
+    ended the run before its last step. `best_step`: of the best evaluation, where the run may stop early.
     """
 
     finished: bool
@@ -43,6 +44,8 @@ class Result:
     examples_per_s: float
     state: State
     validation: dict[str, float] = dataclasses.field(default_factory=dict)
+    ended_by: str = ""
+    best_step: int | None = None
 
 
 def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
@@ -69,6 +72,7 @@ class _Run:
         self._program, self._order = computation.program, computation.order
         self._schedule = computation.schedule
         self._train_input, self._evaluations = computation.train_input, computation.evaluations
+        self._end = parts.end
         store = self._checkpoints.store
         start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.start(
@@ -98,6 +102,8 @@ class _Run:
         """Trains to the last step, or until a stop. False where a number is not finite."""
         if self._test is None and self._schedule.evaluates_at(self._step):
             self._evaluate()  # The run was stopped before this evaluation.
+        if self._end.reason:
+            return True  # It had ended already.
         with contextlib.closing(self._loops()) as loops:
             for loop, inputs in loops:
                 stopping = not loop.skip and self._run_steps(loop, inputs)
@@ -108,11 +114,14 @@ class _Run:
                     self._report()
                 if loop.evaluate and not stopping:
                     self._evaluate()
-                if (loop.checkpoint or stopping) and not self._save():
+                must_save = loop.checkpoint or stopping or self._end.needs_checkpoint(self._step)
+                if must_save and not self._save():
                     return False
                 if self._saver and self._saver.is_due and self._collect():
                     self._save()
                 if stopping:
+                    self._end.stopped(self._runtime)
+                if stopping or self._end.reason:
                     break
         return True
 
@@ -140,8 +149,8 @@ class _Run:
         self._restart_from(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
 
     def result(self) -> Result:
-        """The result so far; the state is that of the last step."""
-        finished = self._step >= self._schedule.total_steps
+        """The result so far; the state is that of the last step, or of the best one where asked."""
+        finished = self._step >= self._schedule.total_steps or bool(self._end.reason)
         validation, test = self._final_metrics() if finished else ({}, {})
         state = self._runtime.state()
         return Result(
@@ -153,6 +162,8 @@ class _Run:
             self._throughput.examples_per_s,
             state,
             validation,
+            self._end.reason if finished else "",
+            self._end.best and self._end.best.step,
         )
 
     @property
@@ -162,6 +173,7 @@ class _Run:
     def _restart_from(self, start: Checkpoint) -> None:
         self._step, self._train, self._test = start.step, start.metrics, start.test
         self._sums = np.array(start.sums)
+        self._end.resume(start)
         self._schedule = dataclasses.replace(self._schedule, skipped=frozenset(start.skipped))
         self._writer.truncate_after_step(self._step)
         self._log.truncate_from_step(self._step)
@@ -180,7 +192,10 @@ class _Run:
         self._test = None  # It was of an earlier step.
         with self._throughput:
             stopping = self._runtime.run(
-                loop.first_step, loop.num_steps, inputs, self._stop.requested
+                loop.first_step,
+                loop.num_steps,
+                inputs,
+                self._stop.requested or self._end.time_is_up,
             )
         self._log.write(loop, inputs)
         return stopping
@@ -209,20 +224,33 @@ class _Run:
         self._writer.write("train", self._step, self._epoch, values)
 
     def _evaluate(self) -> dict[str, float]:
-        self._test = metrics = self._metrics_of(self._evaluations[0])
+        self._test = metrics = self._metrics_of(self._evaluations[0], self._step)
+        self._end.evaluated(self._step, metrics)
         return metrics
 
     def _final_metrics(self) -> tuple[dict[str, float], dict[str, float]]:
         """Of the validation split, if there is one, and of the test split."""
         metrics = self._evaluate() if self._test is None else self._test
+        last = self._end.last_step(self._step)
+        if last != self._step:
+            self._restore(last)
+            metrics = self._metrics_of(self._evaluations[0], last)
         if len(self._evaluations) == 1:
             return {}, metrics
-        return metrics, self._metrics_of(self._evaluations[-1])
+        return metrics, self._metrics_of(self._evaluations[-1], last)
 
-    def _metrics_of(self, split: EvaluationInput) -> dict[str, float]:
-        self._watch.progress(f"evaluating after step {self._step}")
+    def _restore(self, step: int) -> None:
+        """Replaces the state by that of an earlier checkpoint."""
+        logging.info("ending with the weights of step %d, the best evaluation", step)
+        if self._saver:
+            self._saver.flush()
+        state = resume.state_of(step, self._checkpoints, self._program, self._runtime)
+        self._runtime.restore(state)
+
+    def _metrics_of(self, split: EvaluationInput, step: int) -> dict[str, float]:
+        self._watch.progress(f"evaluating step {step}")
         metrics = evaluation.evaluate(self._runtime, split, self._program)
-        self._writer.write(split.event, self._step, self._epoch, metrics)
+        self._writer.write(split.event, step, step / self._order.steps_per_epoch, metrics)
         return metrics
 
     def _flush_logs(self) -> None:
@@ -239,7 +267,9 @@ class _Run:
         if self._saver:
             sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
             threads = threads_lib.num_threads()
-            self._saver.save(
-                Checkpoint(self._step, state, self._train, sums, self._test, skipped, threads)
+            checkpoint = Checkpoint(
+                self._step, state, self._train, sums, self._test, skipped, threads
             )
+            best, seconds = self._end.best, self._end.seconds
+            self._saver.save(dataclasses.replace(checkpoint, best=best, seconds=seconds))
         return True

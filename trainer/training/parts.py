@@ -16,6 +16,7 @@ from trainer.order.schedule import Schedule
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.workdir import Workdir
 from trainer.training.evaluation import EvaluationInput
+from trainer.training.run_end import RunEnd
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,7 +62,8 @@ class RunParts:
     """Everything that `loop.train` needs to train one experiment on one task.
 
     `workdir` is None on the tasks that do not write. `examples_dir` is the folder in which this task
-    logs the examples that its replicas consume; None: it does not log them.
+    logs the examples that its replicas consume; None: it does not log them. `end`: whether it ends before
+    its last step.
     """
 
     runtime: Runtime
@@ -69,3 +71,4 @@ class RunParts:
     checkpoints: CheckpointPolicy
     workdir: Workdir | None
     examples_dir: pathlib.Path | None
+    end: RunEnd

@@ -16,6 +16,8 @@ from trainer.model.step import TrainingProgram
 from trainer.storage.checkpoints import Checkpoint
 from trainer.training.parts import CheckpointPolicy
 
+_NO_BEST = (0.0, -1, 0)
+
 
 def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime) -> Checkpoint:
     """The checkpoint that every task starts from: the leader's newest, or one of step 0.
@@ -38,9 +40,12 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
         )
     skipped = np.full(max_skipped, -1)  # A broadcast needs one shape on all tasks.
     skipped[: len(found.skipped)] = found.skipped
-    position, parts, sums, skipped = runtime.broadcast(
+    best = found.best or _NO_BEST
+    position, best, seconds, parts, sums, skipped = runtime.broadcast(
         (
             np.array([found.step, found.test is not None]),
+            np.array(best, np.float64),
+            np.array([found.seconds]),
             found.state.parts,
             np.array(found.sums),
             skipped,
@@ -64,4 +69,17 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
         # Only the leader needs the test metrics; all tasks must know whether there are any.
         test=(found.test or {}) if is_tested else None,
         skipped=tuple(skipped[skipped >= 0].tolist()),
+        best=(float(best[0]), int(best[1]), int(best[2])) if best[1] >= 0 else None,
+        seconds=float(seconds[0]),
     )
+
+
+def state_of(
+    step: int, policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime
+) -> State:
+    """The state of the leader's checkpoint of `step`, on every task: it is a broadcast.
+
+    Raises CheckpointError where that checkpoint cannot be used.
+    """
+    state = policy.store.read(step).state if policy.store else program.initial_state()
+    return State(*runtime.broadcast(state.parts))

@@ -110,6 +110,7 @@ def test_the_summary_has_what_other_programs_read(tmp_path):
         "global_batch_size": 64,
         "steps": 8,
         "epochs": 2.0,
+        "ended_by": {},
         "dataset": "made_up",
         "dataset_description": "made up.",
         "final_loss": 0.5,

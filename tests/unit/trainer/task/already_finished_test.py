@@ -37,6 +37,16 @@ def test_a_run_with_more_steps_or_another_config_has_not_finished(workdir, overr
     assert not already_finished.is_finished(str(workdir), _config(*overrides))
 
 
+@pytest.mark.parametrize("patience, expected", [(3, True), (4, False), (0, False)])
+def test_a_run_that_stopped_early_has_finished_unless_it_may_now_go_further(
+    workdir, patience, expected
+):
+    summary = {"steps": 48, "epochs": 2.0, "ended_by": {"early_stopping.patience": 3}}
+    (workdir / "summary.json").write_text(json.dumps(summary))
+    config = _config(f"early_stopping.patience={patience}")
+    assert already_finished.is_finished(str(workdir), config) == expected
+
+
 @pytest.mark.parametrize("name", ["config.json", "summary.json"])
 @pytest.mark.parametrize("damage", [None, "", "[]", '{"steps": "many", "epochs": null}'])
 def test_a_run_without_a_readable_summary_has_not_finished(workdir, name, damage):
