@@ -28,6 +28,11 @@ GS = [
     "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's file system lacks generations.
 ]
 
+ONNX = [
+    "tf2onnx",  # Keras writes .onnx through it.
+    "onnxruntime",  # Runs what was written: `export` measures it, `predict` answers with it.
+]
+
 # For a TPU, with MUSTER_TENSORFLOW=tensorflow-tpu. It ends at 2.20 and aborts with a newer libtpu.
 TPU = [
     "tensorflow-tpu==2.20.0",
@@ -69,12 +74,14 @@ setup(
     extras_require={
         "tune": TUNE,
         "gs": GS,
+        "onnx": ONNX,
         "tpu": TPU,
         "tpuname": TPU_NAME,
         "tpucheck": TPU_CHECK,
         "dev": [
             *TUNE,
             *GS,
+            *ONNX,
             "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once.

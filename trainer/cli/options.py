@@ -11,6 +11,7 @@ from typing import ClassVar
 from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import ClusterFlags
 from trainer.cli.option_groups import (
+    CheckpointOptions,
     ClusterOptions,
     CompileOptions,
     DeviceOptions,
@@ -87,15 +88,12 @@ class CheckOptions(TrainOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOptions):
+class EvaluateOptions(
+    StallOptions, StartupOptions, CompileOptions, DeviceOptions, CheckpointOptions
+):
     """Evaluate a checkpoint of an earlier run on exactly its test examples."""
 
     verb: ClassVar[str] = "evaluate"
-    workdir: str = option("", "folder of the run", metavar="DIR")
-    checkpoint: int = option(0, "step of the checkpoint; 0: the newest", least=0)
-    best: bool = option(
-        False, "evaluate the checkpoint with the lowest test loss measured so far, not the newest"
-    )
     strategy: str = option(
         "auto",
         "mirrored: the devices of this machine; tpu: a TPU; auto: a TPU if --tpu or the environment "
@@ -103,6 +101,32 @@ class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOption
         choices=("auto", "mirrored", "tpu"),
         synonyms=STRATEGY_SYNONYMS,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(CheckpointOptions):
+    """Write a trained model, which takes raw inputs, to WORKDIR/export, and measure it."""
+
+    verb: ClassVar[str] = "export"
+    format: str = option(
+        "keras",
+        "what to write: a .keras file, weights alone, a TensorFlow SavedModel, LiteRT or ONNX",
+        choices=("keras", "weights", "savedmodel", "tflite", "onnx"),
+    )
+    quantize: str = option(
+        "", "store weights in fewer bits, where the format can", choices=("", "int8", "float16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions(CheckpointOptions):
+    """Answer for the examples in files: predict WORKDIR|EXPORT FILE..., of .npy, .npz, .csv or images."""
+
+    verb: ClassVar[str] = "predict"
+    show: str = option(
+        "json", "json: one line for each example; table: for people", choices=("json", "table")
+    )
+    words: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,9 +222,19 @@ class TuneOptions(
 
 
 # Those of any verb; CheckOptions are TrainOptions, too.
-Options = TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions
+Options = (
+    TrainOptions | EvaluateOptions | ExportOptions | PredictOptions | LaunchOptions | TuneOptions
+)
 
 VERBS: dict[str, type[Options]] = {
     command.verb: command
-    for command in (TrainOptions, EvaluateOptions, LaunchOptions, TuneOptions, CheckOptions)
+    for command in (
+        TrainOptions,
+        EvaluateOptions,
+        ExportOptions,
+        PredictOptions,
+        LaunchOptions,
+        TuneOptions,
+        CheckOptions,
+    )  # fmt: skip
 }

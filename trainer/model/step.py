@@ -60,9 +60,9 @@ class TrainingProgram:
         self.model = model
         self.uses_xla = uses_xla
         self.forward = Forward(model)
-        self._objective = objective
+        self.objective = objective
         self._optimizers = optimizers
-        self._feature_scale = feature_scale
+        self.feature_scale = feature_scale
         self._global_clipnorm = global_clipnorm
         self._block_size = block_size
         self._sequential = sequential
@@ -76,7 +76,7 @@ class TrainingProgram:
 
     @property
     def num_sums(self) -> int:
-        return self._objective.num_sums
+        return self.objective.num_sums
 
     @property
     def term_shapes(self) -> list[tuple[int, ...]]:
@@ -85,7 +85,7 @@ class TrainingProgram:
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
         """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
-        return self._objective.means(sums)
+        return self.objective.means(sums)
 
     @property
     def metric_names(self) -> list[str]:
@@ -133,7 +133,7 @@ class TrainingProgram:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
-            sums = self._objective.sums(targets, outputs, penalties, example_weights)
+            sums = self.objective.sums(targets, outputs, penalties, example_weights)
             loss = sums[0]
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
         count = sums[-1]
@@ -161,7 +161,7 @@ class TrainingProgram:
     def sums(self, weights, batch, layer_state=()):
         features, targets, example_weights = self._examples(batch)
         outputs, penalties = self.forward.evaluate(weights, list(layer_state), features)
-        return self._objective.sums(targets, outputs, penalties, example_weights)
+        return self.objective.sums(targets, outputs, penalties, example_weights)
 
     def _examples(self, batch):
         """(features, targets, example weights) of a block, at its true size where that can vary."""
@@ -172,8 +172,8 @@ class TrainingProgram:
             arrays = [array[:rows] for array in arrays]
             example_weights = example_weights[:rows]
         features, targets = self._unpack(tuple(arrays))
-        if self._feature_scale is not None:
-            scale: Any = self._feature_scale
+        if self.feature_scale is not None:
+            scale: Any = self.feature_scale
             features = tf.cast(features, tf.float32) * scale
         return features, targets, example_weights
 
