@@ -89,15 +89,16 @@ def test_each_command_knows_its_verb():
         assert cli_parser.parse([verb]).verb == verb
 
 
+VERBS = "the verbs are train, evaluate, export, predict, launch, tune, check. Received: "
 MISTAKES = [
-    (["trian"], 'the verbs are train, evaluate, export, predict, launch, tune, check. Received: "trian"; did you mean '
+    (["trian"], VERBS + '"trian"; did you mean '
      "`train`?"),
     (["predict", "runs/x"], '`predict` needs a run or an export, and files. Received: "runs/x"; write '
      "predict WORKDIR FILE..."),
     (["export"], '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
-    (["zzz"], 'the verbs are train, evaluate, export, predict, launch, tune, check. Received: "zzz"; `--help` explains '
+    (["zzz"], VERBS + '"zzz"; `--help` explains '
      "them."),
-    (["mnist_dense"], 'the verbs are train, evaluate, export, predict, launch, tune, check. Received: "mnist_dense"; did '
+    (["mnist_dense"], VERBS + '"mnist_dense"; did '
      "you mean --config=mnist_dense?"),
     (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
     (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
@@ -118,7 +119,7 @@ MISTAKES = [
      "`train`: put it after `--`."),
     (["launch", "--checkpoint=3"], '`launch` has no such flag. Received: "--checkpoint"; it is a '
      "flag of `evaluate`."),
-    (["a\nb.py"], 'the verbs are train, evaluate, export, predict, launch, tune, check. Received: "a\\nb.py"; `--help` '
+    (["a\nb.py"], VERBS + '"a\\nb.py"; `--help` '
      "explains them."),
     (["launch", "--", "--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean '
      "`--workdir`?"),
