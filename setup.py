@@ -33,6 +33,11 @@ GS = [
     "google-cloud-storage>=3",  # Workdirs at gs://; TensorFlow's file system lacks generations.
 ]
 
+ONNX = [
+    "tf2onnx",  # Keras writes .onnx through it.
+    "onnxruntime",  # Runs what was written: `export` measures it, `predict` answers with it.
+]
+
 # For a TPU, with MUSTER_TENSORFLOW=tensorflow-tpu. It ends at 2.20 and aborts with a newer libtpu.
 TPU = [
     "tensorflow-tpu==2.20.0",
@@ -81,6 +86,7 @@ setup(
         "tune": TUNE,
         "gs": GS,
         "hf": HF,
+        "onnx": ONNX,
         "tpu": TPU,
         "tpuname": TPU_NAME,
         "tpucheck": TPU_CHECK,
@@ -88,6 +94,7 @@ setup(
             *TUNE,
             *GS,
             *HF,
+            *ONNX,
             "gcp-storage-emulator",  # A bucket on this machine, for tests.
             "pytest",
             "pytest-xdist",  # The unit tests on two cores at once.

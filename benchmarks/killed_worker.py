@@ -134,7 +134,8 @@ def _lane(run: Told, place: int, longest: float) -> Iterator[str]:
     end_s = run.parts[-1].end_s
     yield _shown(f"s{place}", end_s, longest)
     sha = f"{run.sha256[:16]}…"
-    yield f'<text x="{_RIGHT + 24}" y="{top + 16}" class="sha" style="animation-name:s{place}">{sha}</text>'
+    place_of = f'x="{_RIGHT + 24}" y="{top + 16}"'
+    yield f'<text {place_of} class="sha" style="animation-name:s{place}">{sha}</text>'
 
 
 def _bar(name: str, part: Part, y: int, longest: float) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 A fenced block says by its info string what it is:
 
-- `bash`: commands of this program, which tests run with fewer steps;
+- `bash`: commands of this program, which tests run with fewer steps,
+  and `python NAME.py` of a file of the page;
 - `sh no-run: REASON`: commands that tests do not run;
 - `python`, with `# NAME.py` as its first line: a file that later commands of the page use;
 - `console`, `text` and others: shown only.
@@ -50,6 +51,12 @@ def blocks(page: Path) -> list[Block]:
 def without_blocks(page: Path) -> str:
     """The text of a page outside of its fenced blocks."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def own_file(command: list[str]) -> str:
+    """The page's own file that a command runs; "" where it is another command."""
+    is_file = len(command) == 2 and command[0] == "python" and command[1].endswith(".py")
+    return command[1] if is_file else ""
 
 
 def trainer_args(command: list[str]) -> list[str] | None:

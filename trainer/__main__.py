@@ -41,6 +41,22 @@ def _evaluate(command: options.EvaluateOptions) -> int:
     return evaluate_command.evaluate_once(command)
 
 
+def _export(command: options.ExportOptions) -> int:
+    from trainer.commands import export
+    from trainer.process import log_format
+
+    log_format.set_up()
+    return export.run(command)
+
+
+def _predict(command: options.PredictOptions) -> int:
+    from trainer.commands import predict
+    from trainer.process import log_format
+
+    log_format.set_up()
+    return predict.run(command)
+
+
 def _launch(command: options.LaunchOptions) -> int:
     from trainer.commands import launch as launch_command
 
@@ -71,6 +87,8 @@ def _data(command: options.DataOptions) -> int:
 _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its verb.
     "train": _train,
     "evaluate": _evaluate,
+    "export": _export,
+    "predict": _predict,
     "launch": _launch,
     "tune": _tune,
     "check": _check,

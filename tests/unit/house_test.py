@@ -17,8 +17,8 @@ from tests.paths import ROOT
 # From the top down. `version` is trainer/__init__.py; `recipe`, `health` and `sweep` are public names.
 ROOMS = """
     configs sweep recipe health __main__
-    commands tune task launch reporting estimate training metrics model cli data storage config process
-    order version
+    commands tune task launch export reporting estimate training metrics model cli data storage config
+    process order version
     strategies
 """.split()
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.

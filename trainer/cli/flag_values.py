@@ -22,13 +22,15 @@ from trainer.config.fields import ConfigError, fields, short_json
 class Flags(NamedTuple):
     """What was given: options as values by flag, overrides and dimensions as typed by field.
 
-    `args` has each flag as --NAME=VALUE, in the order in which they were typed.
+    `args` has each flag as --NAME=VALUE, in the order in which they were typed; `words`
+    are the other arguments, of a verb that takes some.
     """
 
     options: dict[str, Any]
     overrides: dict[str, str]
     dimensions: dict[str, str]
     args: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
 
 def with_flagfiles(args: Sequence[str]) -> list[str]:
@@ -71,7 +73,7 @@ def read(args: Sequence[str], schema: type[Options]) -> Flags:
             f"`{name}` takes no value. Received: {short_json(value)}; write {name} alone, or "
             f"--{name.lstrip('-').removeprefix('no')}=VALUE."
         ) from None
-    if words:
+    if words and not hasattr(schema, "words"):
         raise not_a_flag(words[0])
     given: dict[str, Any] = {name: known[name].value for name in known if known[name].present}
     return Flags(
@@ -79,6 +81,7 @@ def read(args: Sequence[str], schema: type[Options]) -> Flags:
         _under(OVERRIDE, given),
         _under(DIMENSION, given),
         tuple(typed),
+        tuple(words),
     )
 
 
@@ -103,6 +106,7 @@ class _Flag(flags.Flag):
 def _define(schema: type[Options], typed: list[str]) -> flags.FlagValues:
     """The absl flags of a verb."""
     known = flags.FlagValues()
+    known.set_gnu_getopt(hasattr(schema, "words"))  # Flags may follow other arguments.
 
     def define(name: str, doc: str, is_boolean: bool, convert: Callable[[str], Any] = str) -> None:
         known[name] = _Flag(name, doc, is_boolean, convert, typed)

@@ -27,6 +27,7 @@ _EXAMPLES = (
     ("python -m trainer --config.train.epochs=5", "set any field of the config"),
     ("python -m trainer check --config=mnist_dense_ps", "check everything without training"),
     ("python -m trainer launch --workers=2 -- --config=mnist_dense", "train with two processes"),
+    ("python -m trainer export --workdir=runs/mnist --format=tflite", "take the model away"),
     ("python -m trainer tune --max_trials=16 --parallel_trials=2", "search for better values"),
 )
 _MORE = (
@@ -56,6 +57,8 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _flags(verbs["train"], "Flags of train and check"),
             _flags(verbs["check"], "Flags of check only", without=verbs["train"]),
             _flags(verbs["evaluate"], "Flags of evaluate"),
+            _flags(verbs["export"], "Flags of export"),
+            _flags(verbs["predict"], "Flags of predict"),
             _flags(verbs["launch"], "Flags of launch"),
             _flags(verbs["tune"], "Flags of tune"),
             _flags(verbs["data"], "Flags of data"),

@@ -88,6 +88,17 @@ class CompileOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+    """Which checkpoint of a run is meant."""
+
+    workdir: str = option("", "folder of the run", metavar="DIR")
+    checkpoint: int = option(0, "step of the checkpoint; 0: the newest", least=0)
+    best: bool = option(
+        False, "take the checkpoint with the lowest test loss measured so far, not the newest"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class PeerOptions:
     """How a process deals with its peers."""
 

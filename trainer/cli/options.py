@@ -12,6 +12,7 @@ from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import ClusterFlags
 from strategies.network.security import ENCRYPT, SecurityFlags
 from trainer.cli.option_groups import (
+    CheckpointOptions,
     ClusterOptions,
     CompileOptions,
     DeviceOptions,
@@ -99,17 +100,12 @@ class CheckOptions(TrainOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOptions):
+class EvaluateOptions(
+    StallOptions, StartupOptions, CompileOptions, DeviceOptions, CheckpointOptions
+):
     """Evaluate a checkpoint of an earlier run on exactly its test or validation examples."""
 
     verb: ClassVar[str] = "evaluate"
-    workdir: str = option("", "folder of the run", metavar="DIR")
-    checkpoint: int = option(0, "step of the checkpoint; 0: the newest", least=0)
-    best: bool = option(
-        False,
-        "evaluate the checkpoint with the lowest loss measured so far, not the newest; on the validation "
-        "split, if the run has one",
-    )
     split: str = option("test", "the examples to evaluate on", choices=("test", "validation"))
     strategy: str = option(
         "auto",
@@ -118,6 +114,32 @@ class EvaluateOptions(StallOptions, StartupOptions, CompileOptions, DeviceOption
         choices=("auto", "mirrored", "tpu"),
         synonyms=STRATEGY_SYNONYMS,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(CheckpointOptions):
+    """Write a trained model, which takes raw inputs, to WORKDIR/export, and measure it."""
+
+    verb: ClassVar[str] = "export"
+    format: str = option(
+        "keras",
+        "what to write: a .keras file, weights alone, a TensorFlow SavedModel, LiteRT or ONNX",
+        choices=("keras", "weights", "savedmodel", "tflite", "onnx"),
+    )
+    quantize: str = option(
+        "", "store weights in fewer bits, where the format can", choices=("", "int8", "float16")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions(CheckpointOptions):
+    """Answer for the examples in files: predict WORKDIR|EXPORT FILE..., of .npy, .npz, .csv or images."""
+
+    verb: ClassVar[str] = "predict"
+    show: str = option(
+        "json", "json: one line for each example; table: for people", choices=("json", "table")
+    )
+    words: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,13 +248,23 @@ class DataOptions(OverrideOptions):
 
 
 # Those of any verb; CheckOptions are TrainOptions, too.
-Options = TrainOptions | EvaluateOptions | LaunchOptions | TuneOptions | DataOptions
+Options = (
+    TrainOptions
+    | EvaluateOptions
+    | ExportOptions
+    | PredictOptions
+    | LaunchOptions
+    | TuneOptions
+    | DataOptions
+)
 
 VERBS: dict[str, type[Options]] = {
     command.verb: command
     for command in (
         TrainOptions,
         EvaluateOptions,
+        ExportOptions,
+        PredictOptions,
         LaunchOptions,
         TuneOptions,
         CheckOptions,

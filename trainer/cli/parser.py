@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from trainer import __version__
 from trainer.cli import flag_values, hints
 from trainer.cli import help as help_lib
+from trainer.cli.option_groups import CheckpointOptions
 from trainer.cli.options import (
     VERBS,
     DataOptions,
     EvaluateOptions,
+    ExportOptions,
     LaunchOptions,
     Options,
+    PredictOptions,
     TrainOptions,
     TuneOptions,
 )
@@ -49,8 +52,10 @@ def parse(argv: Sequence[str]) -> Options:
         return _launch(command, rest)
     if isinstance(command, TuneOptions):
         return _tune(dataclasses.replace(command, dimensions=given.dimensions), given, rest)
-    if isinstance(command, EvaluateOptions):
-        return _evaluate(command)
+    if isinstance(command, PredictOptions):
+        return _predict(dataclasses.replace(command, words=given.words))
+    if isinstance(command, EvaluateOptions | ExportOptions):
+        return _of_a_run(command)
     return dataclasses.replace(command, overrides=given.overrides)
 
 
@@ -96,17 +101,34 @@ def _print_help(args: Sequence[str], verb: str) -> None:
         raise SystemExit(0)
 
 
-def _evaluate(command: EvaluateOptions) -> EvaluateOptions:
+def _predict(command: PredictOptions) -> PredictOptions:
+    model, *files = command.words or ("",)
+    model = command.workdir or model
+    files = [*command.words] if command.workdir else files
+    if not model or not files:
+        raise ConfigError(
+            "`predict` needs a run or an export, and files. Received: "
+            f"{short_json(' '.join(command.words))}; write predict WORKDIR FILE..."
+        )
+    _check_one_checkpoint(command)
+    return dataclasses.replace(command, workdir=model, words=tuple(files))
+
+
+def _of_a_run(command: EvaluateOptions | ExportOptions) -> EvaluateOptions | ExportOptions:
     if not command.workdir:
         raise ConfigError(
             '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'
         )
+    _check_one_checkpoint(command)
+    return command
+
+
+def _check_one_checkpoint(command: CheckpointOptions) -> None:
     if command.best and command.checkpoint:
         raise ConfigError(
             "`--best` and `--checkpoint` exclude each other. Received: both, with "
             f"--checkpoint={command.checkpoint}; remove one of them."
         )
-    return command
 
 
 def _launch(command: LaunchOptions, trainer_args: list[str]) -> LaunchOptions:

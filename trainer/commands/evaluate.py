@@ -9,7 +9,7 @@ from strategies.errors import EXIT_DONE
 from trainer.cli.options import EvaluateOptions
 from trainer.process import console, watchdog
 from trainer.storage import locate
-from trainer.storage.checkpoints import CheckpointError, CheckpointStore
+from trainer.storage.chosen_step import chosen_step
 from trainer.storage.workdir import Workdir
 from trainer.task import step_faults
 from trainer.task.evaluator import create_evaluator
@@ -36,16 +36,6 @@ def _evaluate(options: EvaluateOptions, workdir: Workdir) -> dict[str, float]:
     with watchdog.Watchdog(options.stall_timeout_s):
         evaluator = create_evaluator(options, choice, config, workdir)
         split = evaluator.split(options.split)
-        step = options.checkpoint or _step(evaluator.store, workdir, options.best)
+        step = options.checkpoint or chosen_step(evaluator.store, workdir, options.best)
         with cache.in_use(repr(config.model)), step_faults.named(config):
             return {"step": step, **evaluator.evaluate(step, split)}
-
-
-def _step(store: CheckpointStore, workdir: Workdir, is_best: bool) -> int:
-    found = store.best() if is_best else store.newest()
-    if found is None:
-        lacks = "no checkpoint that was evaluated" if is_best else "no checkpoint"
-        raise CheckpointError(
-            f"`--workdir` holds {lacks}. Received: {workdir.name!r}; train there first."
-        )
-    return found.step

@@ -23,6 +23,7 @@ from keras.src import backend
 
 from trainer.config.fields import ConfigError
 from trainer.model.heads import Head, by_name
+from trainer.model.losses import BINARY_LOGITS, LOGITS, VALUES
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 _TOLERANCE = (
@@ -90,6 +91,9 @@ class KerasObjective:
                 found |= _results(metric, f"{head.prefix}{metric.name}", after, sums[-1] > 0)
         return found
 
+    def output_kinds(self) -> dict[str, str]:
+        return {head.output: _kind(head.loss) for head in self._heads}
+
     def _metrics(self) -> list[keras.metrics.Metric]:
         return [metric for head in self._heads for metric in head.metrics]
 
@@ -98,6 +102,13 @@ def pairs(heads: list[Head], names: list[str], targets: Any, outputs: Any) -> li
     """(targets, outputs) of each head. `names`: of all the model's outputs."""
     targets, outputs = by_name(targets), by_name(outputs, names)
     return [(targets[head.target], outputs[head.output]) for head in heads]
+
+
+def _kind(loss: keras.losses.Loss) -> str:
+    """What outputs are for a loss that compares them with targets."""
+    if not loss.get_config().get("from_logits", False):
+        return VALUES
+    return BINARY_LOGITS if "binary" in type(loss).__name__.lower() else LOGITS
 
 
 def loss_per_example(loss: keras.losses.Loss, y_true: Any, y_pred: Any) -> Any:

@@ -32,6 +32,12 @@ class Objective(Protocol):
     def means(self, sums: np.ndarray) -> dict[str, float]:
         """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
 
+    def output_kinds(self) -> dict[str, str]:
+        """What each output that has a loss is, by name: LOGITS, BINARY_LOGITS or VALUES."""
+
+
+LOGITS, BINARY_LOGITS, VALUES = "logits", "binary_logits", "values"
+
 
 class Loss(NamedTuple):
     """An objective with one metric, which is a mean over examples too.
@@ -41,6 +47,7 @@ class Loss(NamedTuple):
 
     per_example: Callable
     metric_name: str
+    kind: str
     num_sums: int = 3  # The losses, the metric, and the number of examples.
 
     def sums(self, targets, outputs, penalties, example_weights):
@@ -54,6 +61,9 @@ class Loss(NamedTuple):
         assert sums.shape == (self.num_sums,)
         count = sums[2] or np.nan
         return {"loss": float(sums[0] / count), self.metric_name: float(sums[1] / count)}
+
+    def output_kinds(self):
+        return {"": self.kind}
 
 
 def _classification(targets, logits):
@@ -78,8 +88,8 @@ def smoothed(share: float) -> Loss:
         uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
         return (1.0 - share) * losses + share * uniform, accuracy
 
-    return Loss(per_example, "accuracy") if share else CLASSIFICATION
+    return Loss(per_example, "accuracy", LOGITS) if share else CLASSIFICATION
 
 
-CLASSIFICATION = Loss(_classification, "accuracy")
-REGRESSION = Loss(_regression, "mean_absolute_error")
+CLASSIFICATION = Loss(_classification, "accuracy", LOGITS)
+REGRESSION = Loss(_regression, "mean_absolute_error", VALUES)

@@ -67,9 +67,9 @@ class TrainingProgram:
         self.model = model
         self.uses_xla = uses_xla
         self.forward = Forward(model, loss_scale.variables if loss_scale else ())
-        self._objective = objective
+        self.objective = objective
         self._optimizers = optimizers
-        self._feature_scale = feature_scale
+        self.feature_scale = feature_scale
         self._global_clipnorm = global_clipnorm
         self._block_size = block_size
         self._sequential = sequential
@@ -87,7 +87,7 @@ class TrainingProgram:
 
     @property
     def num_sums(self) -> int:
-        return self._objective.num_sums
+        return self.objective.num_sums
 
     @property
     def term_shapes(self) -> list[tuple[int, ...]]:
@@ -96,7 +96,7 @@ class TrainingProgram:
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
         """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
-        return self._objective.means(sums)
+        return self.objective.means(sums)
 
     @property
     def metric_names(self) -> list[str]:
@@ -190,7 +190,7 @@ class TrainingProgram:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
-            sums = self._objective.sums(targets, outputs, penalties, example_weights)
+            sums = self.objective.sums(targets, outputs, penalties, example_weights)
             factor = self._loss_scale.factor(layer_state) if self._loss_scale else None
             loss = sums[0] if factor is None else sums[0] * factor
         gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
@@ -234,7 +234,7 @@ class TrainingProgram:
 
     def _evaluated(self, weights, layer_state, features, targets, example_weights):
         outputs, penalties = self.forward.evaluate(weights, layer_state, features)
-        return self._objective.sums(targets, outputs, penalties, example_weights)
+        return self.objective.sums(targets, outputs, penalties, example_weights)
 
     def _examples(self, batch):
         """(features, targets, example weights) of a block, at its true size where that can vary."""
@@ -245,8 +245,8 @@ class TrainingProgram:
             arrays = [array[:rows] for array in arrays]
             example_weights = example_weights[:rows]
         features, targets = self._unpack(tuple(arrays))
-        if self._feature_scale is not None:
-            scale: Any = self._feature_scale
+        if self.feature_scale is not None:
+            scale: Any = self.feature_scale
             features = tf.cast(features, tf.float32) * scale
         return features, targets, example_weights
 

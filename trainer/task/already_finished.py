@@ -17,7 +17,6 @@ from strategies.errors import InputError
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.storage import locate
-from trainer.storage.safe_reading import read_json
 
 # Between the starts of tasks that were started together. The leader may load its data in that time.
 _START_SPREAD_S = 30.0

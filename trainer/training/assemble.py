@@ -191,6 +191,15 @@ def checkpoint_evaluator(
     )
 
 
+def trained_model(
+    config: ExperimentConfig, workdir: Workdir
+) -> tuple[TrainingProgram, Dataset, CheckpointStore]:
+    """The program and the data of a run, and its checkpoints, without a runtime. On a CPU."""
+    dataset = recipe_data.load(config)
+    program, architecture = _program(config, dataset, 0, "CPU")
+    return program, dataset, checkpoint_store(config, program, dataset, workdir, architecture)
+
+
 def _model_origin(architecture: dict[str, Any] | None) -> dict[str, str]:
     """What a checkpoint says of a recipe's own model; nothing where the config describes the model."""
     if architecture is None:

@@ -37,7 +37,9 @@ def followed(verb, text):
         text,
     ).groups()
     argv = [owner or verb, *(["--"] if where and not owner else []), f"{flag}={VALUES[flag]}"]
-    return [*argv, "--workdir=w"] if argv[0] == "evaluate" else argv
+    needs = {"evaluate": ["--workdir=w"], "export": ["--workdir=w"]}
+    needs["predict"] = ["--workdir=w", "one.npy"]
+    return [*argv, *needs.get(argv[0], ())]
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -89,15 +89,16 @@ def test_each_command_knows_its_verb():
         assert cli_parser.parse([verb]).verb == verb
 
 
+VERBS = "the verbs are train, evaluate, export, predict, launch, tune, check, data. Received: "
 MISTAKES = [
-    (["trian"], 'the verbs are train, evaluate, launch, tune, check, data. '
-     'Received: "trian"; did you mean '
+    (["trian"], VERBS + '"trian"; did you mean '
      "`train`?"),
-    (["zzz"], 'the verbs are train, evaluate, launch, tune, check, data. '
-     'Received: "zzz"; `--help` explains '
+    (["predict", "runs/x"], '`predict` needs a run or an export, and files. Received: "runs/x"; write '
+     "predict WORKDIR FILE..."),
+    (["export"], '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
+    (["zzz"], VERBS + '"zzz"; `--help` explains '
      "them."),
-    (["mnist_dense"], 'the verbs are train, evaluate, launch, tune, check, data. '
-     'Received: "mnist_dense"; did '
+    (["mnist_dense"], VERBS + '"mnist_dense"; did '
      "you mean --config=mnist_dense?"),
     (["train", "my.py"], 'flags begin with `--`. Received: "my.py"; did you mean --config=my.py?'),
     (["--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean `--workdir`?'),
@@ -118,8 +119,7 @@ MISTAKES = [
      "`train`: put it after `--`."),
     (["launch", "--checkpoint=3"], '`launch` has no such flag. Received: "--checkpoint"; it is a '
      "flag of `evaluate`."),
-    (["a\nb.py"], 'the verbs are train, evaluate, launch, tune, check, data. '
-     'Received: "a\\nb.py"; `--help` '
+    (["a\nb.py"], VERBS + '"a\\nb.py"; `--help` '
      "explains them."),
     (["launch", "--", "--wokdir=w"], '`train` has no such flag. Received: "--wokdir"; did you mean '
      "`--workdir`?"),
@@ -202,7 +202,7 @@ def test_help_fits_on_a_screen_of_100_columns(argv, capsys):
 def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
     page = answer(capsys, "--help")
     examples = re.findall(r"^  python -m trainer(.*?)(?:  |$)", page, re.MULTILINE)
-    assert len(examples) == 6
+    assert len(examples) == 7
     for example in examples:
         cli_parser.parse(example.split())
 
@@ -288,3 +288,12 @@ def test_a_sweep_takes_dimensions_overrides_and_flags_of_its_trials():
 )  # fmt: skip
 def test_a_mistake_in_a_sweep_is_refused_with_a_fix(argv, expected):
     assert message(*argv) == expected
+
+
+@pytest.mark.parametrize(
+    "argv", [["runs/x", "a.npy", "b.csv"], ["--workdir=runs/x", "a.npy", "b.csv"]]
+)
+def test_predict_takes_files_with_flags_among_them(argv):
+    command = cli_parser.parse(["predict", argv[0], "--show=table", *argv[1:]])
+    assert (command.workdir, command.words) == ("runs/x", ("a.npy", "b.csv"))
+    assert command.show == "table"

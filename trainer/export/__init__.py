@@ -1,0 +1,1 @@
+"""How is a trained model taken away, and how does it answer?"""
