@@ -1,4 +1,4 @@
-"""What can be read on the wire between the tasks of a cluster? A relay between them records every byte."""
+"""What can be read on the wire between the tasks of a cluster? A relay between them records all bytes."""
 
 import contextlib
 import socket
