@@ -7,6 +7,7 @@ the caller's side; the other is in `listener.py`. The caller speaks first: stran
 
 import contextlib
 import dataclasses
+import json
 import select
 import socket
 import time
@@ -24,6 +25,7 @@ from strategies.network.security import Security
 
 PLAIN_START, TLS_START = b'{"muster"', b"\x16\x03"  # The first bytes of either kind of caller.
 REFUSED: Message = {"muster": "refused"}
+_REFUSED_LINE = json.dumps(REFUSED).encode() + b"\n"
 _PEEK_BYTES = 4096
 
 
@@ -99,11 +101,17 @@ class Handshake:
         return introduction
 
     def _secure(self, connection: Any, deadline: float) -> None:
-        while not self.security.step(connection):
-            if not is_ready(connection, select.POLLIN, deadline - time.monotonic()):
-                raise TimeoutError
-            if peek(connection).startswith(PLAIN_START):
-                raise AuthenticationError(self.security.refusal())
+        try:
+            while not self.security.step(connection):
+                if not is_ready(connection, select.POLLIN, deadline - time.monotonic()):
+                    raise TimeoutError
+        except AuthenticationError:
+            raise
+        except ProtocolError:
+            # OpenSSL has read the head of a record, which a refusal without TLS does not have.
+            if (rest := peek(connection)) and _REFUSED_LINE.endswith(rest):
+                raise AuthenticationError(self.security.refusal()) from None
+            raise
 
 
 def peek(connection: socket.socket) -> bytes:

@@ -14,22 +14,10 @@ from collections.abc import Iterator, Mapping
 from strategies.errors import ClusterError
 from strategies.network import shared_secret
 from strategies.network.connection import AuthenticationError, ProtocolError, is_alert
+from strategies.network.flags import ALL, AUTO, SecurityFlags
 
-AUTO, ALL, CONTROL = "auto", "all", "control"
-ENCRYPT = (AUTO, ALL, CONTROL)
 _UNKNOWN = "it does not know the secret"
 _MAX_FLIGHTS = 4  # Of a handshake: two from each side.
-
-
-@dataclasses.dataclass(frozen=True)
-class SecurityFlags:
-    """The flags of a command that secure its connections, as they were typed."""
-
-    secret_file: str = ""
-    tls_ca: str = ""
-    tls_cert: str = ""
-    tls_key: str = ""
-    encrypt: str = AUTO
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Do two workers train over an encrypted overlay, and are their messages unreadable on the wire?
+"""Do two workers train over an encrypted overlay, or with a secret, without a readable byte on the wire?
 
 This is the setup of SECURITY.md: two network namespaces are the two machines, a pair of veth devices is
 the untrusted network between them, and WireGuard is the overlay.
@@ -21,7 +21,7 @@ PORT, UDP_PORT = 2222, 51820
 SECRET = "a secret that both know"
 FLAGS = ("--config.train.epochs=1", "--config.train.eval_every_epochs=0")
 # Parts of the messages of the roll call, and of the workers that connect for the exchange.
-PLAIN = (b'"muster"', b'"fingerprint"', b'"proof"', b'"rank"', b"optimizer.learning_rate")
+PLAIN = (b'"muster"', b'"fingerprint"', b'"verdict"', b'"rank"', b"optimizer.learning_rate")
 
 # Listens as a TensorFlow server does; and a client that connects to it at each of the given addresses.
 LISTEN = """
@@ -161,7 +161,9 @@ def _allow_only_the_overlay(machine: Machine) -> None:
         _run(*machine.inside("nft", rule))
 
 
-def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathlib.Path) -> bytes:
+def _captured(
+    machines: list[Machine], addresses: tuple[str, str], folder: pathlib.Path, secret: str = ""
+) -> bytes:
     """All bytes on the wire while two workers trained to the end with these addresses."""
     jobs = {"worker": tuple(f"{address}:{PORT}" for address in addresses)}
     file = folder / "captured"
@@ -177,7 +179,7 @@ def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathl
                         [*cluster.TRAINER, f"--workdir={folder / 'run'}", *FLAGS],
                         {
                             **cluster.tf_config(ClusterSpec(jobs, Task("worker", machine.place))),
-                            "MUSTER_SECRET": SECRET,
+                            "MUSTER_SECRET": secret,
                         },
                         within=machine.inside(),
                     )
@@ -191,9 +193,10 @@ def _captured(machines: list[Machine], addresses: tuple[str, str], folder: pathl
     return file.read_bytes()
 
 
-def test_without_an_overlay_the_messages_are_readable_on_the_wire(machines, tmp_path):
-    captured = _captured(machines, WIRE, tmp_path)
-    assert [text for text in PLAIN if text not in captured] == []
+@pytest.mark.parametrize("secret", ["", SECRET], ids=["no secret", "secret"])
+def test_without_an_overlay_only_a_secret_makes_the_messages_unreadable(machines, secret, tmp_path):
+    captured = _captured(machines, WIRE, tmp_path, secret)
+    assert [text for text in PLAIN if (text in captured) == bool(secret)] == []
     assert SECRET.encode() not in captured
 
 

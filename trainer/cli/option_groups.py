@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from strategies.cluster.flags import ClusterFlags
-from strategies.network.security import SecurityFlags
+from strategies.network.flags import SecurityFlags
 from trainer.config.fields import option
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
 from strategies.cluster.flags import ClusterFlags
-from strategies.network.security import ENCRYPT, SecurityFlags
+from strategies.network.flags import ENCRYPT, SecurityFlags
 from trainer.cli.option_groups import (
     CheckpointOptions,
     ClusterOptions,

@@ -1,4 +1,4 @@
-"""What can be read on the wire between the tasks of a cluster? A relay between them records every byte."""
+"""What can be read on the wire between the tasks of a cluster? A relay between them records all bytes."""
 
 import contextlib
 import socket
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from strategies.collectives.all_reduce import SocketAllReduce, aligned
+from strategies.network.flags import CONTROL
 from strategies.network.handshake import Handshake
 from strategies.network.listener import AuthenticatingListener
-from strategies.network.security import CONTROL, PLAIN, from_secret
+from strategies.network.security import PLAIN, from_secret
 from tests.unit.strategies.rendezvous.tasks import (
     PATIENCE_S,
     in_threads,

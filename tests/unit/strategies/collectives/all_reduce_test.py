@@ -13,6 +13,7 @@ import pytest
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
 from strategies.network import security
+from strategies.network.flags import ALL, CONTROL
 from trainer.launch.ports import free_ports
 
 RUN = "0123456789abcdef" * 2
@@ -72,7 +73,7 @@ def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
         assert [total.tobytes() for total in totals] == [expected, expected]
 
 
-@pytest.mark.parametrize("encrypt", ["", *security.ENCRYPT[1:]])
+@pytest.mark.parametrize("encrypt", ["", CONTROL, ALL])
 def test_vectors_larger_than_any_socket_buffer_are_added(encrypt):
     size = 5_000_000
     secured = security.from_secret(SECRET, encrypt) if encrypt else PLAIN

@@ -4,7 +4,8 @@ import pytest
 
 from strategies.errors import ClusterError
 from strategies.network import certificate, security
-from strategies.network.security import SecurityFlags, find
+from strategies.network.flags import SecurityFlags
+from strategies.network.security import find
 from tests.unit.strategies.network.authority import SERVER_ONLY, Authority
 
 SECRET = b"0123456789abcdef"

@@ -14,6 +14,8 @@ from tests.unit.strategies.rendezvous.tasks import (
     FINGERPRINT,
     PATIENCE_S,
     all_met,
+    call_as,
+    connected,
     in_threads,
     make_clusters,
     meet_later,
@@ -94,6 +96,50 @@ def test_watch_reports_a_peer_that_was_lost_before_it():
         first.watch(lambda *loss: reports.put(loss))
         assert reports.get(timeout=PATIENCE_S) == (Task("worker", 1), "its connection closed")
         assert first.lost == {Task("worker", 1): "its connection closed"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"exit": 1e999}',
+        '{"exit": 256}',
+        '{"exit": null}',
+        '{"lost": ["worker", 1]}',
+        '{"lost": ["worker", -1, ""]}',
+        '{"lost": [{}, 0, ""]}',
+        '{"back": ["\\u001b[2J", 0]}',
+        '{"back": 1}',
+        '{"a":' * 900 + "0" + "}" * 900,
+    ],
+)
+def test_an_invalid_message_of_the_leader_is_a_loss_of_the_leader(message):
+    leader, worker = make_clusters(worker=2)
+    host, port = worker.address(worker.task).split(":")
+    met = []
+    waiting = threading.Thread(target=lambda: met.extend(in_threads(meet_later(worker))))
+    waiting.start()
+    with connected(host, int(port)) as connection:
+        link = call_as(["worker", 0], connection)
+        link.send({"verdict": "go", "run": "0"})
+        waiting.join(PATIENCE_S)
+        connection.sendall(message.encode() + b"\n")
+        assert met[0].wait_for_loss(PATIENCE_S) == (leader.task, "its connection closed")
+        met[0].close()
+
+
+def test_a_reason_from_the_leader_is_printed_without_its_control_characters():
+    leader, worker = make_clusters(worker=3)[:2]
+    host, port = worker.address(worker.task).split(":")
+    met = []
+    waiting = threading.Thread(target=lambda: met.extend(in_threads(meet_later(worker))))
+    waiting.start()
+    with connected(host, int(port)) as connection:
+        link = call_as(["worker", 0], connection)
+        link.send({"verdict": "go", "run": "0"})
+        waiting.join(PATIENCE_S)
+        link.send({"lost": ["worker", 2, "\x1b[2J\nmuster: done"]})
+        assert met[0].wait_for_loss(PATIENCE_S) == (Task("worker", 2), r"\x1b[2J muster: done")
+        met[0].close()
 
 
 def test_on_lost_may_close_the_membership():
