@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from strategies import choose
+from strategies import choose, inherited
 from strategies.choose import Choice
 from strategies.cluster import resolve
 from strategies.cluster.spec import ClusterSpec
@@ -189,6 +189,8 @@ class _Check:
             else "no shared secret: anyone who can connect to them can take part"
         )
         starts_servers = self._choice is not None and self._choice.starts_servers
+        if proxies := inherited.ignored_proxies():
+            lines.append(f"{' and '.join(proxies)}: not used for peers, only for downloads")
         if warning := public_address_warning(cluster, starts_servers):
             lines.append(f"warning: {warning}")
         return "\n".join(lines)
@@ -196,7 +198,11 @@ class _Check:
     def packages(self) -> str:
         names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
         found = [f"{name} {version(name) or 'not installed'}" for name in names]
-        return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+        shown = f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+        if ignored := inherited.ignored_keras():
+            what = "runs use TensorFlow with Keras's defaults"
+            shown += f"\nwarning: {' and '.join(ignored)} is ignored: {what}"
+        return shown
 
     def tpu(self) -> str:
         config = self._known(self._config, "config")

@@ -7,8 +7,11 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+from strategies.cluster import alone, resolve
+from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.devices import gpus as gpus_lib
+from strategies.errors import ClusterError
 from trainer.cli.options import LaunchOptions
 from trainer.launch import cluster_plan, cluster_size, task_flags
 from trainer.launch.ports import free_ports
@@ -42,11 +45,23 @@ def run(
     Raises:
       InputError: this machine cannot run what the options ask for.
     """
+    _check_no_other_cluster()
     starter = Starter(preload if options.warm else None, _report)
     try:
         return _run(options, trainer_args, module, starter)
     finally:
         starter.close()
+
+
+def _check_no_other_cluster() -> None:
+    """Raises ClusterError where this process is already a task of a cluster."""
+    cluster = resolve.find(ClusterFlags())
+    if not cluster.is_single_task or cluster.is_evaluator:
+        raise ClusterError(
+            f"`launch` starts a cluster of its own on this machine, but {cluster.source} describes one "
+            f"that this process is in. Received: {cluster}; run `python -m trainer train` as each of its "
+            f"tasks, or {alone.without(cluster.source)}."
+        )
 
 
 def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, starter: Starter) -> int:
