@@ -69,6 +69,15 @@ def call(
     return AuthenticatedConnection(link, _verified(answer, key, "listener", nonces), key, nonces)
 
 
+def greet(link: JsonConnection, deadline: float) -> None:
+    """Asks whether a task listens, without taking part in its roll call.
+
+    Raises as `call`: ProtocolError where another program answers.
+    """
+    link.send({"muster": "hello", "nonce": secrets.token_hex(_NONCE_BYTES)})
+    _nonce(link.receive(deadline))
+
+
 class AuthenticatingListener:
     """Accepts the callers at a listening socket that know the key, one after another.
 

@@ -102,7 +102,8 @@ def listen(cluster: ClusterSpec) -> socket.socket:
         return _first(
             candidates, address, field, "use --cluster", "use --cluster with another port"
         )
-    return _first(candidates, address, field, "correct it")
+    other = "give each task its own index and port"
+    return _first(candidates, address, field, "correct it", other)
 
 
 def listen_at(address: str, field: str, fix: str) -> socket.socket:

@@ -1,22 +1,23 @@
 """Can the tasks of this cluster be reached?
 
-`probe` connects to each other task once, and `check_own_address` listens on this task's own address for
-a moment. Neither takes part in the roll call.
+`probe` greets each other task once, and `check_own_address` listens on this task's own address for a
+moment. Neither takes part in the roll call. A connection alone says little: a service mesh accepts all.
 """
 
 import threading
 import time
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.network.handshake import reason
+from strategies.network.connection import JsonConnection, ProtocolError
+from strategies.network.handshake import greet, reason
 from strategies.network.sockets import connect, listen
 
 
 def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
-    """The result of connecting to each other task's address, within `timeout_s` for all together.
+    """The result of greeting each other task at its address, within `timeout_s` for all together.
 
-    A result is "answers", "refused", "name does not resolve", "no answer within 2 s", or the system's
-    words. The leader refuses until TensorFlow's server runs: only then does it listen.
+    A result is "answers", which only a task does; "refused", "name does not resolve", "it closed the
+    connection", "another program answers there", "no answer within 2 s", or the system's words.
     """
     if not cluster.jobs:
         return {}
@@ -44,7 +45,11 @@ def check_own_address(cluster: ClusterSpec) -> None:
 
 def _connect(cluster: ClusterSpec, task: Task, timeout_s: float, results: dict[Task, str]) -> None:
     try:
-        connect(cluster.address(task), timeout_s).close()
+        link = JsonConnection(connect(cluster.address(task), timeout_s))
+        try:
+            greet(link, time.monotonic() + timeout_s)
+        finally:
+            link.close()
         results[task] = "answers"
-    except (OSError, UnicodeError) as error:
+    except (OSError, EOFError, ProtocolError, UnicodeError) as error:
         results[task] = reason(error)

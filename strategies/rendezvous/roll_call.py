@@ -11,14 +11,16 @@ The listeners are closed before `meet` returns, but the connections stay open: t
 set SO_REUSEADDR.
 """
 
+import contextlib
 import secrets
 
 from strategies.cluster.spec import ClusterSpec
+from strategies.errors import InputError, Resumable
 from strategies.network.shared_secret import proof
 from strategies.rendezvous.follower import wait_for_leader
 from strategies.rendezvous.leader import Leader
 from strategies.rendezvous.membership import Membership
-from strategies.rendezvous.mismatch import plain
+from strategies.rendezvous.mismatch import BAD_INPUT, plain
 from strategies.rendezvous.verdict import Fingerprint
 
 _RUN_NAME_BYTES = 16
@@ -52,6 +54,18 @@ def meet(
         return Membership(cluster, leader.gather(), _token(secret, run), leader.call_again)
     connection, run = wait_for_leader(cluster, secret, hello, timeout_s)
     return Membership(cluster, {cluster.leader: connection}, _token(secret, run))
+
+
+def refuse(cluster: ClusterSpec, error: InputError, timeout_s: float, secret: bytes = b"") -> None:
+    """Tells the peers that this task ends with bad input, so that they end too and give its reason.
+
+    Returns after `timeout_s`, or once they know it. Peers that start later are not told.
+    """
+    if cluster.is_single_task or cluster.is_evaluator:
+        return
+    text = f"{cluster.task} ends with bad input: {error}"
+    with contextlib.suppress(InputError, Resumable):
+        meet(cluster, {BAD_INPUT: text}, timeout_s, secret).close()
 
 
 def _token(secret: bytes, run: str) -> str:

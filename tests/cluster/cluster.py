@@ -60,11 +60,13 @@ def _forked(program: Program) -> tuple[Child, int]:
     return child, output
 
 
-def _executed(command: Sequence[str], environ: Mapping[str, str]) -> tuple[Child, int]:
+def _executed(
+    command: Sequence[str], environ: Mapping[str, str], folder: pathlib.Path
+) -> tuple[Child, int]:
     output, theirs = os.pipe()
     try:
         child = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+            command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
             start_new_session=True,
         )  # fmt: skip
     finally:
@@ -84,9 +86,10 @@ class Process:
         environ: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
         program: str = sys.executable,
+        folder: pathlib.Path = ROOT,
     ):
         """`within`: a command that executes another, as `ip netns exec NAME`; `program`: instead of
-        Python."""
+        Python; `folder`: where it runs."""
         self.screen: list[str] = []
         self._changed = threading.Condition()
         self._is_read = False
@@ -94,9 +97,9 @@ class Process:
         # On the CPU on any machine: the expected numbers are for it.
         environ = {**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})}
         if is_warm and args[0] == "-m" and not within and program == sys.executable:
-            self._process, output = _forked(Program(args[1], args[2:], environ, folder=str(ROOT)))
+            self._process, output = _forked(Program(args[1], args[2:], environ, folder=str(folder)))
         else:
-            self._process, output = _executed([*within, program, *args], environ)
+            self._process, output = _executed([*within, program, *args], environ, folder)
         self._output = open(output, encoding="utf-8", errors="replace")  # noqa: SIM115
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

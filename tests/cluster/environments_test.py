@@ -70,3 +70,15 @@ def test_launch_refuses_to_be_a_task_of_another_cluster(tmp_path):
         "each of its tasks, or unset TF_CONFIG."
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_refused_launch_leaves_no_folder_and_each_task_says_why(tmp_path):
+    flags = ["--config=digits_dense", "--config.data.train_examples=5000"]
+    launch = ["launch", "--workers=2", "--", *flags]
+    with cluster.Process([*cluster.TRAINER, *launch], folder=tmp_path) as process:
+        assert process.wait() == 2
+    said = [line for line in process.screen if "must be 0 (all) to 1497 for digits" in line]
+    assert (
+        len(said) == 3 and "run the same command again" not in process.said
+    )  # Both tasks and launch.
+    assert not (tmp_path / "runs").exists()

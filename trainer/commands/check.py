@@ -28,6 +28,7 @@ from trainer.data import augment, recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.storage import locate
+from trainer.task import rules
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
@@ -105,8 +106,10 @@ class _Check:
 
     def devices(self) -> str:
         cluster, choice = self._known_strategy()
+        if cluster.is_evaluator:
+            choice = choice.for_evaluation()
         self._devices = devices = for_strategy.local_devices(self._options.devices, choice)
-        if devices:
+        if devices and not cluster.is_evaluator:
             self._choice = choose.with_transport(choice, self._options.transport, devices)
         shown = ", ".join(devices) or "the cores of the TPU"
         if warning := for_strategy.why_no_gpu(choice, devices):
@@ -122,14 +125,20 @@ class _Check:
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
         cluster, choice = self._known_strategy()
-        batch_split.check_batch(config, choice, cluster, len(devices))
+        if cluster.is_evaluator:  # It trains on no batch.
+            return f"{config.data.global_batch_size} examples per step, of the tasks that train"
+        rules.check_batch(config, choice, cluster, len(devices))
         return choice.describe_batch(cluster, len(devices), config.data.global_batch_size)
 
     def data(self) -> str:
         config = self._known(self._config, "config")
         if not recipe_data.brings_data(config):
             return registry.describe(config.data)
-        return self._recipes_data.description
+        dataset = self._recipes_data
+        if self._cluster and self._choice and self._devices is not None:
+            loaded = config, self._choice, self._cluster, len(self._devices), dataset
+            rules.check_loaded(*loaded)
+        return dataset.description
 
     @functools.cached_property
     def _recipes_data(self) -> Dataset:
@@ -170,7 +179,11 @@ class _Check:
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
 
     def workdir(self) -> str:
-        config = self._known(self._config, "config")
+        config, cluster = self._known(self._config, "config"), self._cluster
+        if cluster:
+            rules.check_evaluator(cluster, self._options.workdir)
+        if cluster and not cluster.is_leader and not config.train.log_examples:
+            return f"{cluster.leader} writes it"
         if not self._options.workdir:
             return "a new folder under runs/"
         return locate.open_workdir(self._options.workdir).examine(config)

@@ -1,7 +1,7 @@
 """Which module loads a data set?
 
-`LOADERS` names it. Such a module has `load(config)`, `describe(config)` and `NUM_TRAIN`, the number of
-its training examples.
+`LOADERS` names it. Such a module has `load(config)`, `describe(config)`, `NUM_TRAIN`, the number of its
+training examples, and `NUM_FEATURES`, the numbers that a model takes for each.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ def load(config: DataConfig) -> Dataset:
     Raises DataError where it is missing or damaged, or has fewer training examples.
     """
     dataset = _loader(config).load(config)
+    _check_classes(dataset)
     if not config.train_examples:
         return dataset
     return dataclasses.replace(dataset, train=dataset.train.first(config.train_examples))
@@ -36,6 +37,23 @@ def describe(config: DataConfig) -> str:
     Raises DataError where `load` would, before reading any data.
     """
     return _loader(config).describe(config)
+
+
+def num_features(config: DataConfig) -> int:
+    """The numbers that a model takes for each example. Raises DataError, as `load`."""
+    return _loader(config).NUM_FEATURES
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """Raises DataError where a label is none of the classes: its loss would be NaN."""
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        labels = split.targets
+        if dataset.num_classes and not 0 <= labels.min() <= labels.max() < dataset.num_classes:
+            raise DataError(
+                f"`data.name` must name data with classes from 0 to {dataset.num_classes - 1}. Received: "
+                f"{labels.min()} to {labels.max()} in the {name} labels of {dataset.name}, from "
+                f"{dataset.description}; delete the copy that was changed, so that it is made again."
+            )
 
 
 def _loader(config: DataConfig):

@@ -102,8 +102,8 @@ def test_what_is_written_down_overrides_every_environment(environ):
          "one workdir. Received: rank 0 of 4 processes; run `python -m trainer launch --workers=4` once "
          "instead"),
         (TORCHRUN, "`WORLD_SIZE` must come with a cluster: several processes that train alone would "
-         "write to one workdir. Received: rank 1 of 2 processes; list them in the order of their ranks, as "
-         "in --cluster=host0:2222,host1:2222"),
+         "write to one workdir. Received: rank 1 of 2 processes; list them in the order of their ranks, "
+         "as in --cluster=host0:2222,host1:2222"),
         ({**SAGEMAKER, "SM_CURRENT_HOST": "algo-3"}, "SageMaker: `SM_CURRENT_HOST` must be one of the "
          "names in `SM_HOSTS`. Received: ['algo-3', 'algo-1', 'algo-2']; set it as SageMaker does, or "
          "use --cluster"),
