@@ -40,8 +40,8 @@ def describe(config: DataConfig) -> str:
 
 
 def num_features(config: DataConfig) -> int:
-    """The numbers that a model takes for each example. Raises DataError, as `load`."""
-    return _loader(config).NUM_FEATURES
+    """The numbers that a model takes for each example. Raises DataError where no data set has the name."""
+    return _module(config.name).NUM_FEATURES
 
 
 def _check_classes(dataset: Dataset) -> None:
