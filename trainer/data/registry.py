@@ -40,7 +40,7 @@ def describe(config: DataConfig) -> str:
 
 
 def num_features(config: DataConfig) -> int:
-    """The numbers that a model takes for each example. Raises DataError where no data set has the name."""
+    """The numbers that a model takes for each example. Raises DataError for an unknown name."""
     return _module(config.name).NUM_FEATURES
 
 
