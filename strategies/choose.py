@@ -8,8 +8,8 @@ import dataclasses
 import os
 from collections.abc import Mapping
 
-from strategies.cluster import slurm
-from strategies.cluster.spec import TF_CONFIG, ClusterSpec, Task
+from strategies.cluster import alone
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
 from strategies.traits import TRAITS, DeviceSource, StrategyTraits
 
@@ -173,17 +173,10 @@ def _overridden(cluster: ClusterSpec, wanted: str, found: Choice) -> Choice:
         return Choice(
             "multi_worker", f"the flag --strategy asks for it; {cluster.source} names one task"
         )
-    fix = TRAITS[wanted].fix.format(source=cluster.source, without=_without(cluster))
+    fix = TRAITS[wanted].fix.format(source=cluster.source, without=alone.without(cluster.source))
     raise ClusterError(
         f"`--strategy={wanted}` contradicts {cluster.source}, which asks for {found.strategy}: "
         f"{found.reason}. Received: {cluster}; {fix}."
-    )
-
-
-def _without(cluster: ClusterSpec) -> str:
-    """How to start without this cluster."""
-    return {TF_CONFIG: "unset TF_CONFIG", slurm.SOURCE: "set TF_CONFIG={}"}.get(
-        cluster.source, f"leave {cluster.source} out"
     )
 
 
@@ -191,8 +184,8 @@ def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     if cluster.jobs:
         raise ClusterError(
             f"{cluster.source} and a TPU exclude each other: TPUStrategy is one program that drives all "
-            f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; {_without(cluster)}, or choose "
-            "another --strategy."
+            f"cores, even of a pod. Received: TPU {tpu!r} and {cluster}; "
+            f"{alone.without(cluster.source)}, or choose another --strategy."
         )
     source = "a flag asks" if from_flag else "the environment asks"
     return Choice("tpu", f"{source} for the TPU {tpu!r}", tpu)

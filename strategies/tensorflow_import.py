@@ -12,16 +12,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from strategies import inherited
 from strategies.errors import InputError
 
 
 def set_environ_defaults() -> None:
-    """Sets what must be set before TensorFlow and Keras are imported, where the user has not.
+    """Sets what must be set before TensorFlow and Keras are imported.
 
-    TensorFlow's own messages would bury the lines of the run.
+    TensorFlow's own messages would bury the lines of the run, so they are hidden where the user has not
+    set their level.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    inherited.ignore()
 
 
 @contextlib.contextmanager

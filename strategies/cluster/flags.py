@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from strategies.cluster import hostlist, local_address, roles, tf_config
+from strategies.cluster import alone, hostlist, launched, local_address, roles, tf_config
 from strategies.cluster.spec import JOBS, ClusterSpec
 from strategies.errors import ClusterError
 
-SOURCE = "--cluster"
+SOURCE = alone.FLAG
 COMPLETION_INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in each pod of an Indexed Job.
 _EXAMPLE = "--cluster=worker=host0:2222,host1:2222"
 
@@ -30,7 +30,8 @@ class ClusterFlags:
 def read(flags: ClusterFlags, environ: Mapping[str, str]) -> ClusterSpec:
     """The cluster that the flags define.
 
-    Without `--task`, this is the task of JOB_COMPLETION_INDEX, or the one with this machine's address.
+    Without `--task`, this is the task of JOB_COMPLETION_INDEX or of a launcher's rank, or the one with
+    this machine's address.
 
     Raises:
       ClusterError: the flags define a cluster that cannot run, or not which task this is.
@@ -98,6 +99,9 @@ def _own_task(
     if index := environ.get(COMPLETION_INDEX):
         number = _completion_index(index, len(addresses))
         return roles.task_at(jobs, number), f", task from {COMPLETION_INDEX}"
+    if found := launched.task_number(environ, len(addresses)):
+        number, variable = found
+        return roles.task_at(jobs, number), f", task from {variable}"
     number = _own_index(addresses)
     return roles.task_at(jobs, number), f", where {addresses[number]} is this machine"
 

@@ -1,30 +1,34 @@
 """Which of its sources defines the cluster?
 
-`find` reads three sources: TF_CONFIG; the flags `--cluster` and `--task`; the variables of a Slurm step
-with several tasks. TF_CONFIG and the flags together are an error. Both override Slurm: a cluster that is
-written down, or that `launch` starts within an allocation, is the intended one.
+`find` reads TF_CONFIG; the flags `--cluster` and `--task`; the variables of an environment that describes
+a whole cluster (Slurm, Vertex AI, TonY, SageMaker). TF_CONFIG and the flags together are an error. Both
+override the environment: a cluster that is written down, or that `launch` starts within an allocation, is
+the intended one.
 """
 
 import dataclasses
 import os
 from collections.abc import Mapping
 
+from strategies.cluster import alone, cluster_spec_variable, launched, sagemaker, slurm, tf_config
 from strategies.cluster import flags as cluster_flags
-from strategies.cluster import roles, slurm, tf_config
 from strategies.cluster.flags import ClusterFlags
-from strategies.cluster.spec import TF_CONFIG, ClusterSpec
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import ClusterError
 
+# Each has `read(environ, ps)`, which returns None where the environment is another.
+_ENVIRONMENTS = (slurm, cluster_spec_variable, sagemaker)
 _LAUNCH = "start a cluster on this machine with `python -m trainer launch --ps="
 
 
 def find(flags: ClusterFlags, environ: Mapping[str, str] = os.environ) -> ClusterSpec:
     """This process's cluster and task; a single task where no source defines a cluster.
 
-    With `TF_CONFIG={}` it is a single task, also within a Slurm step.
+    With `TF_CONFIG={}` it is a single task in any environment.
 
     Raises:
-      ClusterError: a source describes a cluster that cannot run, or two sources define one.
+      ClusterError: a source describes a cluster that cannot run, or two sources define one, or this is
+        one of several processes whose cluster nothing describes.
     """
     from_env = tf_config.from_env(environ)
     if from_env.jobs or from_env.is_evaluator:
@@ -32,11 +36,8 @@ def find(flags: ClusterFlags, environ: Mapping[str, str] = os.environ) -> Cluste
         return from_env
     if flags.cluster or flags.task:
         return cluster_flags.read(flags, environ)
-    if slurm.is_step(environ) and not environ.get(TF_CONFIG, "").strip():
-        addresses, number = slurm.addresses(environ)
-        jobs = roles.jobs(addresses, flags.ps, slurm.SOURCE)
-        task = roles.task_at(jobs, number)
-        return tf_config.from_dict({"cluster": jobs, "task": task}, slurm.SOURCE)
+    if not alone.is_asked_for(environ) and (found := _from_environment(environ, flags.ps)):
+        return found
     if flags.ps:
         raise ClusterError(
             "`--ps` needs a --cluster that lists addresses without jobs, or a Slurm step. Received: "
@@ -45,9 +46,19 @@ def find(flags: ClusterFlags, environ: Mapping[str, str] = os.environ) -> Cluste
     return dataclasses.replace(from_env, note=_hint(environ))
 
 
+def _from_environment(environ: Mapping[str, str], ps: int) -> ClusterSpec | None:
+    """The cluster that this process was started in; None where nothing describes one."""
+    for environment in _ENVIRONMENTS:
+        if cluster := environment.read(environ, ps):
+            launched.check_agrees(environ, cluster)
+            return cluster
+    launched.check(environ)
+    return None
+
+
 def _hint(environ: Mapping[str, str]) -> str:
     """How to start a cluster, for a single task whose environment suggests that one was intended."""
-    if environ.get(TF_CONFIG, "").strip():
+    if alone.is_asked_for(environ):
         return ""
     if slurm.is_unused(environ):
         return "; this Slurm job has more nodes or tasks, which srun would start"

@@ -9,7 +9,8 @@ before n9, while Slurm numbers the tasks in the order of its own list.
 import re
 from collections.abc import Mapping, Sequence
 
-from strategies.cluster import hostlist
+from strategies.cluster import alone, hostlist, roles, tf_config
+from strategies.cluster.spec import ClusterSpec
 from strategies.errors import ClusterError
 
 SOURCE = "Slurm"
@@ -22,6 +23,15 @@ _GPUS = "SLURM_GPUS_ON_NODE"  # All of the step on this node, also those that th
 _JOB, _STEP, _PORTS = "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEP_RESV_PORTS"
 # Ports below those of outgoing connections, in ranges that are each long enough for the tasks of a node.
 _FIRST_PORT, _PORTS_PER_RANGE, _NUM_RANGES = 10_000, 128, 170
+
+
+def read(environ: Mapping[str, str], ps: int) -> ClusterSpec | None:
+    """The cluster; None outside of a step with several tasks. Raises ClusterError."""
+    if not is_step(environ):
+        return None
+    listed, number = addresses(environ)
+    jobs = roles.jobs(listed, ps, SOURCE)
+    return tf_config.from_dict({"cluster": jobs, "task": roles.task_at(jobs, number)}, SOURCE)
 
 
 def is_step(environ: Mapping[str, str]) -> bool:
@@ -150,5 +160,4 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 
 
 def _error(problem: str, received: object, fix: str) -> ClusterError:
-    single = "set TF_CONFIG={} to train as a single task"
-    return ClusterError(f"{SOURCE}: {problem}. Received: {received!r}; {fix}, or {single}.")
+    return alone.error(SOURCE, problem, received, fix)

@@ -42,7 +42,8 @@ class ClusterSpec:
 
     `jobs` maps "chief", "worker" and "ps" to addresses ("host:port"). It is empty for a single task. An
     evaluator does not take part in training, so it is never in `jobs`, though it may be `task`.
-    `source` is what defined the cluster: "TF_CONFIG", "--cluster" or "Slurm". `note` is shown after it.
+    `source` is what defined the cluster: "TF_CONFIG", "--cluster" or an environment such as "Slurm".
+    `note` is shown after it.
     Two specs that differ only in `source` and `note` are equal.
     """
 

@@ -8,9 +8,10 @@ import contextlib
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from strategies.cluster import tf_config_forms
 from strategies.cluster.spec import JOBS, TF_CONFIG, ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 
@@ -20,7 +21,7 @@ EXAMPLE = (
 
 
 def from_env(environ: Mapping[str, str] = os.environ) -> ClusterSpec:
-    """The cluster that TF_CONFIG defines; a single task where TF_CONFIG is unset, empty or `{}`.
+    """The cluster that TF_CONFIG defines; a single task where it is unset or empty, or lists no tasks.
 
     Raises:
       ClusterError: TF_CONFIG is not valid JSON, or defines a cluster that cannot run.
@@ -30,9 +31,13 @@ def from_env(environ: Mapping[str, str] = os.environ) -> ClusterSpec:
 
 def parse(text: str) -> ClusterSpec:
     """The cluster that the text of a TF_CONFIG defines. Raises ClusterError, as `from_env`."""
-    with _named(TF_CONFIG):
-        config = _json_object(text) if text.strip() else {}
-    return from_dict(config, TF_CONFIG) if config else ClusterSpec()
+    return from_dict(json_object(text, TF_CONFIG), TF_CONFIG)
+
+
+def json_object(text: str, source: str) -> dict[str, Any]:
+    """The JSON object of the text; empty for an empty text. Raises ClusterError for any other text."""
+    with _named(source):
+        return _json_object(text) if text.strip() else {}
 
 
 def from_dict(config: Mapping[str, Any], source: str, note: str = "") -> ClusterSpec:
@@ -46,9 +51,10 @@ def from_dict(config: Mapping[str, Any], source: str, note: str = "") -> Cluster
     Raises:
       ClusterError: the cluster cannot run.
     """
+    config = tf_config_forms.canonical(config)
     with _named(source):
-        jobs = _jobs(config)
-        task = _task(config, jobs)
+        jobs = _jobs(config.get("cluster", {}))
+        task = _task(config, jobs) if jobs else _only_task(config.get("task", {}))
         _check_jobs_together(jobs)
     training = {job: jobs[job] for job in JOBS if job in jobs and job != "evaluator"}
     return ClusterSpec(training, task, source, note)
@@ -101,41 +107,42 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _jobs(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    if "cluster" not in config:
-        raise _error("`cluster` is missing", config, f"try {EXAMPLE}")
-    cluster = config["cluster"]
+def _jobs(cluster: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(cluster, dict):
         raise _error("`cluster` must map jobs to addresses", cluster, f"try {EXAMPLE}")
-    if not cluster:
-        fix = "list the tasks, or unset TF_CONFIG to train as a single task"
-        raise _error("`cluster` must name at least one job", cluster, fix)
     for job in cluster:
-        _check_job_name(job)
+        _check_job_name(job, cluster)
     jobs = {job: _addresses(job, addresses) for job, addresses in cluster.items()}
     _check_distinct(jobs)
     return jobs
 
 
-def _check_job_name(job: str) -> None:
+def _check_job_name(job: str, cluster: Mapping[str, Any]) -> None:
     if job not in JOBS:
-        raise _error(f"`cluster` must use the job names {', '.join(JOBS)}", job, _suggestion(job))
+        fix = _suggestion(job, JOBS)
+        if (close := _closest(job, JOBS)) in cluster:
+            fix = f'merge it into "{close}", or remove it'
+        raise _error(f"`cluster` must use the job names {', '.join(JOBS)}", job, fix)
 
 
-def _suggestion(job: Any) -> str:
+def _suggestion(job: Any, known: Iterable[str]) -> str:
     """The job that was probably meant."""
-    if job == "master":
-        return 'write "chief": "master" was renamed'
-    nearest = difflib.get_close_matches(str(job).lower(), JOBS, n=1, cutoff=0.5)
-    return f'write "{nearest[0]}"' if nearest else f"try {EXAMPLE}"
+    close = _closest(job, known)
+    return f'write "{close}"' if close else f"try {EXAMPLE}"
+
+
+def _closest(job: Any, known: Iterable[str]) -> str:
+    name = "chief" if job == "master" else str(job).lower()
+    return next(iter(difflib.get_close_matches(name, [*known], n=1, cutoff=0.5)), "")
 
 
 def _addresses(job: str, addresses: Any) -> tuple[str, ...]:
     if isinstance(addresses, dict):
         fix = "list all addresses in order, the same on every task"
-        raise _error(f"`cluster.{job}` must be a list, not a sparse mapping", addresses, fix)
+        raise _error(f"`cluster.{job}` must be a list, or name every index", addresses, fix)
     if not isinstance(addresses, list) or not addresses:
-        fix = f'write "{job}": ["host:port"]'
+        example = addresses if isinstance(addresses, str) and ":" in addresses else "host0:2222"
+        fix = f'write "{job}": [{_shown(example)}]'
         raise _error(f"`cluster.{job}` must be a list of addresses", addresses, fix)
     for index, address in enumerate(addresses):
         _check_address(f"cluster.{job}[{index}]", address)
@@ -167,22 +174,40 @@ def _check_distinct(jobs: Mapping[str, tuple[str, ...]]) -> None:
         if other == field:
             continue
         fix = "give each task its own port"
-        if "cluster.chief[0]" in (other, field):
+        if [one.startswith("cluster.chief[") for one in (other, field)].count(True) == 1:
             fix = "list the chief under `chief` only, not under `worker`"
         raise _error(f"`{other}` and `{field}` must differ", address, fix)
 
 
 def _task(config: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> Task:
-    if "task" not in config:
-        fix = 'add e.g. "task": {"type": "worker", "index": 0}'
+    task = config.get("task", {})
+    first = {"type": next(iter(jobs)), "index": 0}
+    if task == {}:
+        fix = f'add e.g. "task": {json.dumps(first)}'
         raise _error(
             "`task` is missing, so it is not defined which task this process is", config, fix
         )
-    task = config["task"]
     if not isinstance(task, dict):
-        raise _error("`task` must be an object", task, 'try {"type": "worker", "index": 0}')
+        raise _error("`task` must be an object", task, f"try {json.dumps(first)}")
     task_type = _task_type(task, jobs)
     return Task(task_type, _task_index(task, task_type, jobs))
+
+
+def _only_task(task: Any) -> Task:
+    """The task of a TF_CONFIG that lists none. Raises where it cannot be the only one."""
+    single = ClusterSpec().task
+    if not isinstance(task, dict):
+        fix = f"try {json.dumps({'type': single.type, 'index': 0})}"
+        raise _error("`task` must be an object", task, fix)
+    task_type, index = task.get("type") or single.type, task.get("index", 0)
+    if type(index) is int and index == 0:
+        if task_type == "evaluator":
+            return Task(task_type, 0)
+        if task_type in ("chief", single.type):
+            return single  # Not a chief: the leader of no cluster is worker 0.
+    problem = "`task` must be worker 0, chief 0 or evaluator 0 where `cluster` has no tasks"
+    fix = f"try {EXAMPLE}, or set TF_CONFIG={{}} to train as a single task"
+    raise _error(problem, task, fix)
 
 
 def _task_type(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> str:
@@ -191,7 +216,7 @@ def _task_type(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> 
     task_type = task["type"]
     if not isinstance(task_type, str) or task_type not in JOBS:
         raise _error(
-            f"`task.type` must be one of {', '.join(jobs)}", task_type, _suggestion(task_type)
+            f"`task.type` must be one of {', '.join(jobs)}", task_type, _suggestion(task_type, jobs)
         )
     if task_type not in jobs and task_type != "evaluator":
         fix = f"add it to `cluster`, or use one of {', '.join(jobs)}"
@@ -208,7 +233,7 @@ def _task_index(
         raise _error("`task.index` is missing", task, 'add e.g. "index": 0')
     index = task["index"]
     if type(index) is not int:
-        raise _error("`task.index` must be an integer", index, "write e.g. 0, without quotes")
+        raise _error("`task.index` must be an integer", index, "write e.g. 0")
     last = len(jobs.get(task_type, [""])) - 1
     if not 0 <= index <= last:
         span = "0" if last == 0 else f"from 0 to {last}"

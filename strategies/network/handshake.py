@@ -25,6 +25,7 @@ from strategies.network.security import Security
 
 PLAIN_START, TLS_START = b'{"muster"', b"\x16\x03"  # The first bytes of either kind of caller.
 REFUSED: Message = {"muster": "refused"}
+GREETING: Message = {"muster": "greeting"}  # Asks whether a task listens, and answers that.
 _REFUSED_LINE = json.dumps(REFUSED).encode() + b"\n"
 _PEEK_BYTES = 4096
 
@@ -67,6 +68,33 @@ class Handshake:
           AuthenticationError: one of the two does not trust the other.
           OSError, EOFError, ProtocolError: as `JsonConnection.send` and `JsonConnection.receive`.
         """
+        link = self._open(connection, deadline)
+        try:
+            with contextlib.suppress(OSError):  # Why it was refused may be there to read.
+                link.send(self.hello())
+            return Peer(link, self.check(link.receive(deadline)))
+        except BaseException:
+            link.close()
+            raise
+
+    def greet(self, connection: socket.socket, deadline: float) -> None:
+        """Asks whether a task listens that trusts this side, without an introduction.
+
+        It owns the connection, and closes it. Raises as `call`: ProtocolError if another program answers.
+        """
+        link = self._open(connection, deadline)
+        try:
+            link.send(GREETING)
+            answer = link.receive(deadline)
+        finally:
+            link.close()
+        if answer == REFUSED:
+            raise AuthenticationError(self.security.refusal())
+        if answer != GREETING:
+            raise ProtocolError
+
+    def _open(self, connection: socket.socket, deadline: float) -> JsonConnection:
+        """The connection once its TLS, if any, is complete. Closes it where it raises, as `call`."""
         try:
             connection.setblocking(False)
             if context := self.security.client:
@@ -76,10 +104,7 @@ class Handshake:
                     server_hostname=f"{self.name}.muster",
                 )
                 self._secure(connection, deadline)
-            link = JsonConnection(connection, self.recv_bytes)
-            with contextlib.suppress(OSError):  # Why it was refused may be there to read.
-                link.send(self.hello())
-            return Peer(link, self.check(link.receive(deadline)))
+            return JsonConnection(connection, self.recv_bytes)
         except BaseException:
             connection.close()
             raise

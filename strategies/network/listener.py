@@ -13,7 +13,15 @@ import time
 from absl import logging
 
 from strategies.network.connection import AuthenticationError, JsonConnection, ProtocolError
-from strategies.network.handshake import PLAIN_START, REFUSED, TLS_START, Handshake, Peer, peek
+from strategies.network.handshake import (
+    GREETING,
+    PLAIN_START,
+    REFUSED,
+    TLS_START,
+    Handshake,
+    Peer,
+    peek,
+)
 
 _MAX_CALLERS = 64
 
@@ -111,7 +119,11 @@ class AuthenticatingListener:
         caller.link.fill()
         if not caller.link.inbox:
             return None
-        introduction = self._handshake.check(caller.link.inbox.popleft())
+        message = caller.link.inbox.popleft()
+        if message == GREETING:
+            caller.link.send(GREETING)
+            raise EOFError  # It wanted nothing else.
+        introduction = self._handshake.check(message)
         caller.link.send(self._handshake.hello())
         return Peer(caller.link, introduction)
 

@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Container, Iterable, Mapping
 
-from strategies.cluster import slurm
+from strategies.cluster import alone
 from strategies.cluster.spec import ClusterSpec, Task, split_address
 from strategies.errors import ClusterError
 from strategies.network.security import PLAIN, Security
@@ -105,11 +105,12 @@ def listen(cluster: ClusterSpec) -> socket.socket:
     task, address = cluster.task, cluster.address(cluster.task)
     candidates = (*_own_hosts(split_address(address)[0]), *_ALL_INTERFACES)
     field = f"`cluster.{task.type}[{task.index}]`"
-    if cluster.source == slurm.SOURCE:  # The port follows from the step; only --cluster changes it.
+    if not alone.is_written(cluster.source):  # Only --cluster changes the port.
         return _first(
             candidates, address, field, "use --cluster", "use --cluster with another port"
         )
-    return _first(candidates, address, field, "correct it")
+    other = "give each task its own index and port"
+    return _first(candidates, address, field, "correct it", other)
 
 
 def listen_at(address: str, field: str, fix: str) -> socket.socket:

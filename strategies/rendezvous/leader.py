@@ -21,9 +21,10 @@ from strategies.network.connection import (
     ProtocolError,
 )
 from strategies.network.handshake import Handshake, Peer, reason
-from strategies.network.sockets import connect, listen
+from strategies.network.sockets import connect
 from strategies.rendezvous import verdict
 from strategies.rendezvous.mismatch import difference
+from strategies.rendezvous.twin import Twin
 
 _CONNECT_TIMEOUT_S = 2.0
 _RETRY_EVERY_S = 0.2
@@ -61,9 +62,10 @@ class Leader:
           ClusterError, Resumable: as `meet`. Every task that answered gets the same error, and its
             connection is closed.
         """
-        listen(self._cluster).close()  # A port that is in use is an error now, not in TensorFlow.
         try:
-            self._call_all()
+            # A port that is in use is an error now, not in TensorFlow.
+            with Twin(self._cluster, self._handshake) as twin:
+                self._call_all(twin)
             self._send_all(self._go)
             return {task: peer.link for task, peer in self._answered.items()}
         except (ClusterError, Resumable) as error:
@@ -93,7 +95,7 @@ class Leader:
         peer.link.close()
         return None
 
-    def _call_all(self) -> None:
+    def _call_all(self, twin: Twin) -> None:
         for task in self._peers:
             self._start_calling(task)
         error = None
@@ -101,11 +103,11 @@ class Leader:
             while len(self._answered) < len(self._peers) and time.monotonic() < self._deadline:
                 self._changed.wait(_RETRY_EVERY_S)
                 self._call_disconnected_again()
-                if error := error or self._difference(self._answered):
+                if error := error or self._difference(self._answered) or twin.error():
                     # Tasks that are late have this long to receive the error too.
                     self._deadline = min(self._deadline, time.monotonic() + _LATE_TASKS_S)
             self._is_over.set()
-        if error := self._difference(self._answered) or error:
+        if error := self._difference(self._answered) or error or twin.error():
             raise error
         if len(self._answered) < len(self._peers):
             raise self._missing()

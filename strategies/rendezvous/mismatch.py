@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from strategies.errors import ClusterError
 from strategies.network.wire_text import printable_line
 
+BAD_INPUT = "bad_input"  # In a fingerprint: why its task ends, which ends the others too.
 _MAX_NAME_CHARACTERS = 100
 _Task = TypeVar("_Task", bound=Hashable)  # A `Task`, or another name of a process.
 
@@ -24,8 +25,13 @@ def plain(value: Any) -> Any:
 def difference(fingerprints: Mapping[_Task, Mapping[str, Any]]) -> ClusterError | None:
     """The error that names the first field in which fingerprints differ; None where all are equal.
 
+    A task that ends with bad input has its reason in the fingerprint, and the error is that reason.
+
     `fingerprints`: by task, names to JSON values or, nested, to such mappings.
     """
+    for fingerprint in fingerprints.values():
+        if reason := fingerprint.get(BAD_INPUT):
+            return ClusterError(str(reason))
     flat = {task: dict(_flat(fingerprint)) for task, fingerprint in fingerprints.items()}
     fields = dict.fromkeys(itertools.chain.from_iterable(flat.values()))
     differing = [

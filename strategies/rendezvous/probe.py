@@ -1,29 +1,36 @@
 """Can the tasks of this cluster be reached?
 
-`probe` connects to each other task once, and `check_own_address` listens on this task's own address for
-a moment. Neither takes part in the roll call.
+`probe` greets each other task once, and `check_own_address` listens on this task's own address for a
+moment. Neither takes part in the roll call. A connection alone says little: a service mesh accepts all.
 """
 
 import threading
 import time
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.network.handshake import reason
+from strategies.network.connection import ProtocolError
+from strategies.network.handshake import Handshake, reason
+from strategies.network.security import PLAIN, Security
 from strategies.network.sockets import connect, listen
 
 
-def probe(cluster: ClusterSpec, timeout_s: float = 2.0) -> dict[Task, str]:
-    """The result of connecting to each other task's address, within `timeout_s` for all together.
+def probe(
+    cluster: ClusterSpec, timeout_s: float = 2.0, security: Security = PLAIN
+) -> dict[Task, str]:
+    """The result of greeting each other task at its address, within `timeout_s` for all together.
 
-    A result is "answers", "refused", "name does not resolve", "no answer within 2 s", or the system's
-    words. The leader refuses until TensorFlow's server runs: only then does it listen.
+    A result is "answers", which only a task does; "refused", "name does not resolve", "it closed the
+    connection", "another program answers there", "no answer within 2 s", or the system's words.
     """
     if not cluster.jobs:
         return {}
+    handshake = Handshake(security, {}, lambda introduction: False)
     no_answer = f"no answer within {timeout_s:g} s"
     results = {task: no_answer for task in cluster.tasks() if task != cluster.task}
     threads = [
-        threading.Thread(target=_connect, args=(cluster, task, timeout_s, results), daemon=True)
+        threading.Thread(
+            target=_greet, args=(handshake, cluster, task, timeout_s, results), daemon=True
+        )
         for task in results
     ]
     deadline = time.monotonic() + timeout_s
@@ -42,9 +49,16 @@ def check_own_address(cluster: ClusterSpec) -> None:
         listen(cluster).close()
 
 
-def _connect(cluster: ClusterSpec, task: Task, timeout_s: float, results: dict[Task, str]) -> None:
+def _greet(
+    handshake: Handshake,
+    cluster: ClusterSpec,
+    task: Task,
+    timeout_s: float,
+    results: dict[Task, str],
+) -> None:
     try:
-        connect(cluster.address(task), timeout_s).close()
+        deadline = time.monotonic() + timeout_s
+        handshake.greet(connect(cluster.address(task), timeout_s), deadline)
         results[task] = "answers"
-    except (OSError, UnicodeError) as error:
+    except (OSError, EOFError, ProtocolError, UnicodeError) as error:
         results[task] = reason(error)

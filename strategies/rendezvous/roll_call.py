@@ -10,15 +10,17 @@ The listeners are closed before `meet` returns, but the connections stay open: t
 set SO_REUSEADDR.
 """
 
+import contextlib
 import secrets
 
 from strategies.cluster.spec import ClusterSpec
+from strategies.errors import InputError, Resumable
 from strategies.network.handshake import Handshake
 from strategies.network.security import PLAIN, Security
 from strategies.rendezvous.follower import wait_for_leader
 from strategies.rendezvous.leader import Leader
 from strategies.rendezvous.membership import Membership
-from strategies.rendezvous.mismatch import plain
+from strategies.rendezvous.mismatch import BAD_INPUT, plain
 from strategies.rendezvous.verdict import Fingerprint, is_introduction
 
 _RUN_NAME_BYTES = 16
@@ -60,3 +62,17 @@ def meet(
         return Membership(cluster, leader.gather(), run, leader.call_again, security)
     connection, run = wait_for_leader(cluster, handshake, timeout_s)
     return Membership(cluster, {cluster.leader: connection}, run, security=security)
+
+
+def refuse(
+    cluster: ClusterSpec, error: InputError, timeout_s: float, security: Security = PLAIN
+) -> None:
+    """Tells the peers that this task ends with bad input, so that they end too and give its reason.
+
+    Returns after `timeout_s`, or once they know it. Peers that start later are not told.
+    """
+    if cluster.is_single_task or cluster.is_evaluator:
+        return
+    text = f"{cluster.task} ends with bad input: {error}"
+    with contextlib.suppress(InputError, Resumable):
+        meet(cluster, {BAD_INPUT: text}, timeout_s, security).close()

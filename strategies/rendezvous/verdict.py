@@ -8,7 +8,7 @@ and the advice for a task whose peers are missing.
 from collections.abc import Mapping
 from typing import Any
 
-from strategies.cluster import slurm
+from strategies.cluster import alone
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network.connection import Message
@@ -52,6 +52,8 @@ def is_introduction(received: Message) -> bool:
 
 def fix_for_missing_tasks(cluster: ClusterSpec) -> str:
     """How to fix a cluster that lists tasks which nobody meant to start."""
-    if cluster.source == slurm.SOURCE:  # As in a shell that is the first task of a step.
-        return "set TF_CONFIG={} to train as a single task"
+    if not alone.is_written(
+        cluster.source
+    ):  # As in a shell that is the first task of a Slurm step.
+        return alone.HOW
     return f"correct {cluster.source}"

@@ -25,7 +25,7 @@ ROOMS = """
 STRATEGIES = """
     create for_strategy tpu parameter_server multi_worker_mirrored multi_worker mirrored replicated
     compiled_loop runtime choose traits rendezvous collectives sync network devices cluster
-    tensorflow_import packages errors
+    tensorflow_import inherited packages errors
 """.split()
 MAX_LINES = 300
 

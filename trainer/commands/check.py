@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from strategies import choose
+from strategies import choose, inherited
 from strategies.choose import Choice
 from strategies.cluster import resolve
 from strategies.cluster.spec import ClusterSpec
@@ -29,6 +29,7 @@ from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.process import console
 from trainer.storage import locate
+from trainer.task import rules
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
@@ -107,8 +108,10 @@ class _Check:
 
     def devices(self) -> str:
         cluster, choice = self._known_strategy()
+        if cluster.is_evaluator:
+            choice = choice.for_evaluation()
         self._devices = devices = for_strategy.local_devices(self._options.devices, choice)
-        if devices:
+        if devices and not cluster.is_evaluator:
             self._choice = choose.with_transport(choice, self._options.transport, devices)
         shown = ", ".join(devices) or "the cores of the TPU"
         if warning := for_strategy.why_no_gpu(choice, devices):
@@ -124,14 +127,20 @@ class _Check:
     def batches(self) -> str:
         config, devices = self._known(self._config, "config"), self._known(self._devices, "devices")
         cluster, choice = self._known_strategy()
-        batch_split.check_batch(config, choice, cluster, len(devices))
+        if cluster.is_evaluator:  # It trains on no batch.
+            return f"{config.data.global_batch_size} examples per step, of the tasks that train"
+        rules.check_batch(config, choice, cluster, len(devices))
         return choice.describe_batch(cluster, len(devices), config.data.global_batch_size)
 
     def data(self) -> str:
         config = self._known(self._config, "config")
         if not recipe_data.brings_data(config):
             return registry.describe(config.data)
-        return self._recipes_data.description
+        dataset = self._recipes_data
+        if self._cluster and self._choice and self._devices is not None:
+            loaded = config, self._choice, self._cluster, len(self._devices), dataset
+            rules.check_loaded(*loaded)
+        return dataset.description
 
     @functools.cached_property
     def _recipes_data(self) -> Dataset:
@@ -177,7 +186,11 @@ class _Check:
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
 
     def workdir(self) -> str:
-        config = self._known(self._config, "config")
+        config, cluster = self._known(self._config, "config"), self._cluster
+        if cluster:
+            rules.check_evaluator(cluster, self._options.workdir)
+        if cluster and not cluster.is_leader and not config.train.log_examples:
+            return f"{cluster.leader} writes it"
         if not self._options.workdir:
             return "a new folder under runs/"
         return locate.open_workdir(self._options.workdir).examine(config)
@@ -186,12 +199,14 @@ class _Check:
         cluster = self._known(self._cluster, "cluster")
         secured = security.find(self._options.security_flags)
         probe.check_own_address(cluster)
-        found = probe.probe(cluster, _PROBE_S)
+        found = probe.probe(cluster, _PROBE_S, secured)
         if not found:
             return "none: this is a single task"
         lines = [f"{one} at {cluster.address(one)}: {_answer(word)}" for one, word in found.items()]
         starts_servers = self._choice is not None and self._choice.starts_servers
         lines.append(secured.describe(starts_servers))
+        if proxies := inherited.ignored_proxies():
+            lines.append(f"{' and '.join(proxies)}: not used for peers, only for downloads")
         if warning := public_address_warning(cluster, starts_servers, security=secured):
             lines.append(f"warning: {warning}")
         return "\n".join(lines)
@@ -199,7 +214,11 @@ class _Check:
     def packages(self) -> str:
         names = ("tensorflow", "keras", "tensorflow-datasets", "numpy")
         found = [f"{name} {version(name) or 'not installed'}" for name in names]
-        return f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+        shown = f"muster {__version__}, Python {platform.python_version()}, {', '.join(found)}"
+        if ignored := inherited.ignored_keras():
+            what = "runs use TensorFlow with Keras's defaults"
+            shown += f"\nwarning: {' and '.join(ignored)} is ignored: {what}"
+        return shown
 
     def tpu(self) -> str:
         config = self._known(self._config, "config")

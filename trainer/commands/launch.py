@@ -5,10 +5,14 @@ It plans a cluster on this machine, starts its tasks under a `Supervisor`, and r
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Sequence
 
+from strategies.cluster import alone, resolve
+from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.devices import gpus as gpus_lib
+from strategies.errors import EXIT_BAD_INPUT, ClusterError
 from trainer.cli.options import LaunchOptions
 from trainer.launch import cluster_plan, cluster_size, task_flags
 from trainer.launch.ports import free_ports
@@ -17,6 +21,7 @@ from trainer.launch.supervisor import Supervisor
 from trainer.process import console
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
+from trainer.storage import unused
 from trainer.task import PRELOAD
 
 
@@ -42,11 +47,23 @@ def run(
     Raises:
       InputError: this machine cannot run what the options ask for.
     """
+    _check_no_other_cluster()
     starter = Starter(preload if options.warm else None, _report)
     try:
         return _run(options, trainer_args, module, starter)
     finally:
         starter.close()
+
+
+def _check_no_other_cluster() -> None:
+    """Raises ClusterError where this process is already a task of a cluster."""
+    cluster = resolve.find(ClusterFlags())
+    if not cluster.is_single_task or cluster.is_evaluator:
+        raise ClusterError(
+            f"`launch` starts a cluster of its own on this machine, but {cluster.source} describes one "
+            f"that this process is in. Received: {cluster}; run `python -m trainer train` as each of its "
+            f"tasks, or {alone.without(cluster.source)}."
+        )
 
 
 def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, starter: Starter) -> int:
@@ -74,7 +91,10 @@ def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, start
     policy = RestartPolicy(options, fewer_workers, task_flags.value_of(args, "workdir"))
     tasks = [cluster.task for cluster in clusters]
     resume_flags = f"--workdir={created}" if created else ""
-    return Supervisor(options, tasks, programs_for, starter, policy, resume_flags).supervise()
+    code = Supervisor(options, tasks, programs_for, starter, policy, resume_flags).supervise()
+    if code == EXIT_BAD_INPUT and created:
+        unused.remove(pathlib.Path(created))
+    return code
 
 
 def _plan(options: LaunchOptions) -> list[ClusterSpec]:

@@ -1,7 +1,8 @@
 """Where do the examples of a config come from?
 
 From the files of `data.source`, or from one of the data sets of `data.name`: `LOADERS` names its module,
-which has `load(config)`, `describe(config)` and `NUM_TRAIN`, the number of its training examples.
+which has `load(config)`, `describe(config)`, `NUM_TRAIN`, the number of its training examples, and
+`NUM_FEATURES`, the numbers that a model takes for each.
 """
 
 import dataclasses
@@ -26,6 +27,8 @@ def load(config: DataConfig) -> Dataset:
     Raises DataError where it is missing or damaged, or has fewer training examples.
     """
     dataset = source_data.load(config) if config.source else _loader(config).load(config)
+    if not config.source:
+        _check_classes(dataset)
     if not config.train_examples:
         return dataset
     _check_train_examples(config, dataset.name, len(dataset.train))
@@ -38,6 +41,23 @@ def describe(config: DataConfig) -> str:
     Raises DataError where `load` would, before reading any data.
     """
     return source_data.describe(config) if config.source else _loader(config).describe(config)
+
+
+def num_features(config: DataConfig) -> int:
+    """The numbers that a model takes for each example. Raises DataError for an unknown name."""
+    return _module(config.name).NUM_FEATURES
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """Raises DataError where a label is none of the classes: its loss would be NaN."""
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        labels = split.targets
+        if dataset.num_classes and not 0 <= labels.min() <= labels.max() < dataset.num_classes:
+            raise DataError(
+                f"`data.name` must name data with classes from 0 to {dataset.num_classes - 1}. Received: "
+                f"{labels.min()} to {labels.max()} in the {name} labels of {dataset.name}, from "
+                f"{dataset.description}; delete the copy that was changed, so that it is made again."
+            )
 
 
 def _loader(config: DataConfig):

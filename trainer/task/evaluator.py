@@ -63,6 +63,13 @@ def run_evaluator(task: TaskContext, workdir: Workdir) -> int:
 def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
     writer, health = None, Health.from_env()
     last_step, last_time = _last_evaluated(workdir), time.monotonic()
+    logging.info(
+        "evaluating the checkpoints in %s after step %d, until step %d; the next one is awaited for %g s",
+        workdir.name,
+        max(last_step, 0),
+        evaluator.total_steps,
+        NO_CHECKPOINT_TIMEOUT_S,
+    )
     while not task.stop.requested:
         health.record_progress()
         workdir.refresh()
@@ -78,6 +85,9 @@ def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
             with step_faults.named(task.config):
                 _evaluate(evaluator, writer, step)
         if is_finished:
+            logging.info(
+                "done | the run has finished; evaluated its checkpoints to step %d", last_step
+            )
             return EXIT_DONE
         if time.monotonic() - last_time > NO_CHECKPOINT_TIMEOUT_S:
             raise Resumable(

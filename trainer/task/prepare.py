@@ -16,13 +16,13 @@ from absl import logging
 from strategies import choose
 from strategies.choose import Choice
 from strategies.devices import for_strategy
+from strategies.errors import InputError
 from trainer.data import recipe_data
 from trainer.data.dataset import Dataset
-from trainer.storage import locate
+from trainer.storage import locate, unused
 from trainer.storage.workdir import Workdir
-from trainer.task import fingerprint
+from trainer.task import fingerprint, rules
 from trainer.task.context import TaskContext
-from trainer.training import batch_split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +55,10 @@ def prepare(task: TaskContext) -> Prepared:
         logging.info(
             "transport %s: gradients are sent %s", choice.transport, choice.transport_description
         )
-    batch_split.check_batch(config, choice, task.cluster, len(devices))
+    rules.check_batch(config, choice, task.cluster, len(devices))
     dataset = dataset or _load(task)
+    if dataset:
+        rules.check_loaded(config, choice, task.cluster, len(devices), dataset)
     compared = dataset if choice.every_task_loads_data else None
     return Prepared(
         dataset,
@@ -82,9 +84,14 @@ def own_workdir(task: TaskContext) -> Iterator[Workdir | None]:
         yield None
         return
     workdir = locate.open_workdir(_path(task))
-    with workdir.claim(task.config, task.options.startup_timeout_s):
-        logging.info("workdir %s", workdir)
-        yield workdir
+    try:
+        with workdir.claim(task.config, task.options.startup_timeout_s):
+            logging.info("workdir %s", workdir)
+            yield workdir
+    except InputError:
+        if not task.options.workdir:
+            unused.remove(workdir.path)
+        raise
 
 
 def _path(task: TaskContext) -> str | pathlib.Path:

@@ -3,29 +3,46 @@
 An evaluator does not train, so it meets nobody.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from absl import logging
 
-from strategies.errors import EXIT_DONE, Resumable
+from strategies.errors import EXIT_DONE, InputError, Resumable
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
-from trainer.config.fields import ConfigError
 from trainer.storage import locate
-from trainer.task import already_finished, prepare
+from trainer.task import already_finished, prepare, rules
 from trainer.task.context import TaskContext
 from trainer.task.session import Session
+
+_TELL_PEERS_S = 3.0  # Those that were started together wait by then, unless they load much data.
 
 
 def run_member(task: TaskContext) -> int:
     """Runs a worker, a chief or a parameter server; returns its exit code."""
-    with prepare.own_workdir(task) as workdir:
-        prepared = prepare.prepare(task)
-        if not task.cluster.is_single_task:
-            logging.info("peers | %s", task.security.describe(prepared.choice.starts_servers))
+    with contextlib.ExitStack() as stack:
+        with _telling_peers(task):
+            workdir = stack.enter_context(prepare.own_workdir(task))
+            prepared = prepare.prepare(task)
+            if not task.cluster.is_single_task:
+                logging.info("peers | %s", task.security.describe(prepared.choice.starts_servers))
         membership = _meet_peers(task, prepared.fingerprint)
         if not membership:
             return EXIT_DONE
         with membership, task.compile_cache.in_use(repr(task.config.model)):
             return Session(task, prepared, membership, workdir).run()
+
+
+@contextlib.contextmanager
+def _telling_peers(task: TaskContext) -> Iterator[None]:
+    """Has the peers that wait for this task end with its reason where its own input is bad."""
+    try:
+        yield
+    except InputError as error:
+        timeout_s = min(_TELL_PEERS_S, task.options.startup_timeout_s)
+        roll_call.refuse(task.cluster, error, timeout_s, task.security)
+        raise
 
 
 def _meet_peers(task: TaskContext, fingerprint: dict) -> Membership | None:
@@ -43,11 +60,7 @@ def _meet_peers(task: TaskContext, fingerprint: dict) -> Membership | None:
 
 def run_evaluator(task: TaskContext) -> int:
     """Runs an evaluator; returns its exit code."""
-    if not task.options.workdir:
-        raise ConfigError(
-            "`--workdir` must name the folder in which the trainers save, for an evaluator. "
-            "Received: none; give every task the same --workdir."
-        )
+    rules.check_evaluator(task.cluster, task.options.workdir)
     from trainer.task import evaluator
 
     with locate.open_workdir(task.options.workdir).open_readonly() as workdir:

@@ -18,6 +18,7 @@ _DESCRIPTION = (
     "1,497 to train on and 300 to test on"
 )
 NUM_TRAIN = 1497
+NUM_FEATURES = 28 * 28
 _SIZE = 28  # MNIST's, so that one model fits both.
 
 

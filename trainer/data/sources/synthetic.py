@@ -12,7 +12,7 @@ import numpy as np
 from trainer.data.dataset import DataConfig, Dataset, Split
 
 NUM_TRAIN, _NUM_TEST = 10_000, 2_000
-_FEATURES, _OUTPUTS = 100, 10
+NUM_FEATURES, _OUTPUTS = 100, 10
 _NOISE = 0.01
 _SIZES = f"{NUM_TRAIN:,} to train on and {_NUM_TEST:,} to test on"
 _DESCRIPTIONS = {
@@ -29,7 +29,7 @@ def load(config: DataConfig) -> Dataset:
     hidden_kernel [100, 100], hidden_bias [100], output_kernel [100, 10] and output_bias [10].
     """
     is_classification = config.name == "dense_100"
-    features = _normal(config.name, "features", (NUM_TRAIN + _NUM_TEST, _FEATURES))
+    features = _normal(config.name, "features", (NUM_TRAIN + _NUM_TEST, NUM_FEATURES))
     truth = (_dense_teacher if is_classification else _teacher)(config.name, features)
     targets = _TARGETS[config.name](features, truth)
     features = features.astype(np.float32)
@@ -65,16 +65,16 @@ def _on_grid(values: np.ndarray) -> np.ndarray:
 
 def _teacher(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
     return {
-        "kernel": _normal(name, "kernel", (_FEATURES, _OUTPUTS), scale=0.1),
+        "kernel": _normal(name, "kernel", (NUM_FEATURES, _OUTPUTS), scale=0.1),
         "bias": _normal(name, "bias", (_OUTPUTS,), scale=0.5),
     }
 
 
 def _dense_teacher(name: str, features: np.ndarray) -> dict[str, np.ndarray]:
     truth = {
-        "hidden_kernel": _normal(name, "hidden_kernel", (_FEATURES, _FEATURES), scale=0.15),
-        "hidden_bias": _normal(name, "hidden_bias", (_FEATURES,), scale=0.1),
-        "output_kernel": _normal(name, "output_kernel", (_FEATURES, _OUTPUTS), scale=0.15),
+        "hidden_kernel": _normal(name, "hidden_kernel", (NUM_FEATURES, NUM_FEATURES), scale=0.15),
+        "hidden_bias": _normal(name, "hidden_bias", (NUM_FEATURES,), scale=0.1),
+        "output_kernel": _normal(name, "output_kernel", (NUM_FEATURES, _OUTPUTS), scale=0.15),
         "output_bias": np.zeros(_OUTPUTS),
     }
     # Rectified units have a positive mean: without this bias three classes would get most examples.

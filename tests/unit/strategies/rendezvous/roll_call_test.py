@@ -10,7 +10,11 @@ import pytest
 from strategies.cluster import slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
+from strategies.network.handshake import Handshake
+from strategies.network.security import PLAIN
+from strategies.network.sockets import connect
 from strategies.rendezvous import roll_call, verdict
+from strategies.rendezvous.twin import Twin
 from tests.unit.strategies.rendezvous.tasks import (
     FINGERPRINT,
     PATIENCE_S,
@@ -161,7 +165,7 @@ def test_a_port_in_use_is_an_error_at_once(place):
         roll_call.meet(cluster, FINGERPRINT, timeout_s=PATIENCE_S)
     assert str(caught.value) == (
         f"`cluster.worker[{place}]` names a port that is in use on this machine. Received: "
-        f"'{address}'; end the program that uses it, or choose another port."
+        f"'{address}'; end the program that uses it, or give each task its own index and port."
     )
 
 
@@ -256,3 +260,48 @@ def test_a_signal_during_the_wait_ends_the_process_at_once(start, place, number)
     participant.process.send_signal(number)
     assert participant.wait() == -number
     assert time.monotonic() - started < 2
+
+
+def _refusing(cluster, reason):
+    return threading.Thread(
+        target=roll_call.refuse, args=(cluster, ClusterError(reason), PATIENCE_S)
+    )
+
+
+@pytest.mark.parametrize("refusing", [0, 1])
+def test_a_task_with_bad_input_ends_the_others_with_its_reason(refusing):
+    clusters = make_clusters(worker=3)
+    thread = _refusing(clusters.pop(refusing), "`data.dir` must be a folder.")
+    thread.start()
+    for outcome in in_threads(*map(meet_later, clusters)):
+        expected = f"worker {refusing} ends with bad input: `data.dir` must be a folder."
+        assert isinstance(outcome, ClusterError) and str(outcome) == expected
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+def test_a_second_leader_is_named_and_not_the_others():
+    leader, second = make_clusters(worker=2)
+    hello = {"task": ["worker", 0], "fingerprint": {}}
+
+    def handshake(task):
+        return Handshake(PLAIN, {**hello, "task": task}, verdict.is_introduction)
+
+    with Twin(leader, handshake(["worker", 0])) as twin:
+        for introduced in (["worker", 1], ["worker", 0]):  # A probe of another task is no twin.
+            assert twin.error() is None
+            deadline = time.monotonic() + PATIENCE_S
+            connection = connect(leader.address(leader.task), PATIENCE_S)
+            link = handshake(introduced).call(connection, deadline).link
+            assert link.is_readable(PATIENCE_S)  # It was closed.
+            link.close()
+        assert str(twin.error()) == (
+            "`task` must differ between the tasks. Received: worker 0 here, and a call from 127.0.0.1 by "
+            "another worker 0; give each task its own index."
+        )
+
+
+def test_a_second_leader_on_one_machine_finds_the_port_in_use():
+    first, _ = make_clusters(worker=2)
+    found = in_threads(meet_later(first, timeout_s=1.0), meet_later(first, timeout_s=1.0))
+    assert any("give each task its own index and port" in str(outcome) for outcome in found)

@@ -134,7 +134,10 @@ def test_each_peer_is_listed_with_whether_it_answers(tmp_path):
         "every step",
     )
     assert parts["batches"] == ("ok", "66 examples per step = 3 x 22")
-    assert parts["peers"] == ("ok", f"worker 1 at {answering}: answers")
+    silent = (
+        "no answer within 2 s (not started yet, or not reachable)"  # It only accepts connections.
+    )
+    assert parts["peers"] == ("ok", f"worker 1 at {answering}: {silent}")
     assert f"worker 2 at {refusing}: refused (not started yet, or not reachable)\n" in output
     assert "worker 0 at 127.0.0.1:1  (this process)\n" in output
 
@@ -161,6 +164,8 @@ def test_a_parameter_server_cluster_is_described_as_its_tasks_see_it(tmp_path):
          "`sync.mode` must be auto or gradients with mirrored. Received: 'async'; "),
         (["--config.data.train_examples=5000"], "data",
          "`data.train_examples` must be 0 (all) to 1497 for digits. Received: 5000."),
+        (["--config.data.global_batch_size=2147483647"], "batches",
+         "`data.global_batch_size` needs at least 6,272.0 GiB of memory for each replica's features"),
         (["--workdir=file"], "workdir", "`--workdir` cannot be written (a file is there). "),
         (["--workdir=" + "x" * 300], "workdir", "`--workdir` cannot be written (File name too "),
         (["--workdir=taken"], "workdir",

@@ -25,6 +25,7 @@ from trainer.data.sources.mnist import locate
 from trainer.data.sources.mnist.locate import Locations, Plan
 
 NUM_TRAIN = 60_000
+NUM_FEATURES = 28 * 28
 ARRAYS: dict[str, npz.ArrayType] = {
     "train_images": ((NUM_TRAIN, 28, 28), np.dtype(np.uint8)),
     "train_labels": ((NUM_TRAIN,), np.dtype(np.int32)),

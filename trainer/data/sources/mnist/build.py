@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from strategies import tensorflow_import
 from trainer.data.sources.mnist import arrays as mnist
 from trainer.data.sources.mnist import locate
 
@@ -79,6 +80,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # In this process only: it needs no accelerator, and nothing but its error is read.
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    tensorflow_import.set_environ_defaults()
     try:
         build(json.loads(sys.argv[1]))
     except Exception as error:

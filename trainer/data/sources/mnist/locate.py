@@ -37,6 +37,11 @@ RAW_FILES = {
     ),
 }
 
+# Other data sets whose files have these names, by their bytes as tensorflow-datasets records them.
+_OTHER_DATA_SETS = {
+    **dict.fromkeys((26421880, 29515, 4422102, 5148), "Fashion-MNIST"),
+    **dict.fromkeys((18165135, 29497, 3041136, 5120), "KMNIST"),
+}
 _PROBE_TIMEOUT_S = 8.0  # So that a user who is offline gets the error within ten seconds.
 FIX = (
     f"put the four original files ({', '.join(RAW_FILES)}) in a folder and name it with "
@@ -169,6 +174,11 @@ def _check_raw_file(path: Path) -> None:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {os_reason(error)}.") from None
+    if other := _OTHER_DATA_SETS.get(len(content)):
+        raise DataError(
+            f"{path} must be MNIST's file. Received: the file of this name of {other}; read {other} with "
+            f"a recipe's `get_data`, or copy MNIST's from {URL}{path.name}."
+        )
     if len(content) != expected_bytes:
         wrong = f"{len(content)} bytes instead of {expected_bytes}"
     elif hashlib.sha256(content).hexdigest() != expected_sha256:

@@ -1,0 +1,55 @@
+"""Which rules hold for a task before it meets its peers? `train` and `check` apply the same.
+
+Both call the functions here, so that what `check` calls ready is what `train` starts. `train` raises the
+first that is broken, and `check` reports each.
+"""
+
+from strategies.choose import Choice
+from strategies.cluster.spec import ClusterSpec
+from trainer.config.fields import ConfigError
+from trainer.config.schema import ExperimentConfig
+from trainer.data import recipe_data, registry
+from trainer.data.dataset import Dataset
+from trainer.estimate import host_memory
+from trainer.training import batch_split
+
+
+def check_evaluator(cluster: ClusterSpec, workdir: str) -> None:
+    """Raises ConfigError where an evaluator is not told whose checkpoints to evaluate."""
+    if cluster.is_evaluator and not workdir:
+        raise ConfigError(
+            "`--workdir` must name the folder in which the trainers save, for an evaluator. "
+            "Received: none; give every task the same --workdir."
+        )
+
+
+def check_batch(
+    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
+) -> None:
+    """Raises ConfigError where the replicas cannot share a global batch, or it cannot fit in memory.
+
+    The memory for other data than those of `data.name` is known once they are loaded: `check_loaded`.
+    """
+    batch_split.check_batch(config, choice, cluster, num_devices)
+    brings_data = config.data.source or recipe_data.brings_data(config)
+    if not (choice.serves(cluster) or brings_data):
+        _check_memory(config, choice, cluster, num_devices, 4 * registry.num_features(config.data))
+
+
+def check_loaded(
+    config: ExperimentConfig,
+    choice: Choice,
+    cluster: ClusterSpec,
+    num_devices: int,
+    dataset: Dataset,
+) -> None:
+    """Raises ConfigError where a global batch of these data cannot fit in memory."""
+    size = host_memory.bytes_per_example(dataset.train)
+    _check_memory(config, choice, cluster, num_devices, size)
+
+
+def _check_memory(
+    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int, size: int
+) -> None:
+    replicas = choice.num_replicas(cluster, num_devices)
+    host_memory.check_batch(config.data.global_batch_size, size, replicas)
