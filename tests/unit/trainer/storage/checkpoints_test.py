@@ -266,7 +266,10 @@ def _npz(arrays, compression=zipfile.ZIP_STORED):
 @pytest.mark.parametrize(
     "arrays, why",
     [
-        (_npz(_arrays(weights__hidden_1__kernel=np.zeros((4, 3), np.float32))), "not float32 [5, 3]"),
+        (
+            _npz(_arrays(weights__hidden_1__kernel=np.zeros((4, 3), np.float32))),
+            "not float32 [5, 3]",
+        ),
         (_npz(_arrays(weights__hidden_1__kernel=np.zeros((5, 3)))), "float64 [5, 3], not float32"),
         (_npz(_arrays(), zipfile.ZIP_DEFLATED), "is compressed"),
         (_npz(_arrays(), zipfile.ZIP_LZMA), "is compressed"),
@@ -348,7 +351,9 @@ def test_a_checkpoint_that_cannot_be_read_is_not_skipped(tmp_path, monkeypatch):
         store.newest()
 
 
-@pytest.mark.parametrize("manifest", ["[" * 100_000, "[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"])
+@pytest.mark.parametrize(
+    "manifest", ["[" * 100_000, "[]", "null", "7", '"x"', '{"sha256": []}', "", "\xff"]
+)
 def test_a_malformed_manifest_is_refused(tmp_path, manifest):
     store = _store(tmp_path)
     store.save(_checkpoint(10))
