@@ -103,6 +103,7 @@ def main() -> None:
     exit_record.accept_request()
     try:
         command = cli_parser.parse(sys.argv[1:])
+        machine_limits.check()
         record = ExitRecord(_VERBS[command.verb](command))
     except (Exception, KeyboardInterrupt) as error:
         record = _failure(error)

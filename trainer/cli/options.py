@@ -186,7 +186,7 @@ class TuneOptions(
     )
     space: str = option(
         "",
-        "the space, if it is not in that recipe: another recipe, or a JSON file. Set one dimension with "
+        "the space, if it is not in that recipe: another recipe, or a JSON or YAML file. Set one with "
         "--space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C; a condition may follow, in "
         "quotes: '0..0.9 when optimizer.name=sgd'",
         metavar="FILE",

@@ -14,6 +14,7 @@ from typing import Any
 from absl import logging
 
 from trainer.metrics import jsonl
+from trainer.metrics.tuning_services import TuningServices
 from trainer.storage.atomic_files import flush_file, flush_folder, storing, to_json
 from trainer.storage.workdir import Workdir
 
@@ -26,6 +27,7 @@ class MetricWriter:
     def __init__(self, workdir: Workdir | None, name: str = "metrics"):
         self._file: io.FileIO | None = None
         self._board: Any = None
+        self._services = TuningServices() if workdir and name == "metrics" else None
         if workdir:
             import tensorflow as tf
 
@@ -45,6 +47,8 @@ class MetricWriter:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
             with storing("metrics", self._file.name):
                 self._file.write(to_json(record).encode() + b"\n")
+        if self._services:
+            self._services.report(event, step, values)
         if self._board:
             with self._on_board():
                 with self._board.as_default():

@@ -11,9 +11,7 @@ import os
 import select
 import stat
 import sys
-import threading
 import time
-from typing import TextIO
 
 from strategies.errors import InputError, os_reason
 
@@ -88,12 +86,14 @@ def error_line(message: str) -> str:
 
 def flush() -> None:
     """Writes out what was printed so far, as far as its readers take it within `_PATIENCE_S`."""
-    writer = threading.Thread(target=_flush_streams, daemon=True)
-    try:
-        writer.start()
-    except RuntimeError:  # No thread can be started.
-        return _flush_streams()
-    writer.join(_PATIENCE_S)
+    deadline = time.monotonic() + _PATIENCE_S
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        # Not in a thread with a deadline, as a process that is out of memory cannot start one.
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        with contextlib.suppress(OSError, ValueError):  # ValueError: the stream is closed.
+            if poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                stream.flush()
 
 
 def unblocked_stderr() -> int:
@@ -132,13 +132,3 @@ def _write_in_time(data: bytes) -> None:
                         data = data[os.write(descriptor, data) :]
         finally:
             os.close(descriptor)
-
-
-def _flush_streams() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        _flush_stream(stream)
-
-
-def _flush_stream(stream: TextIO) -> None:
-    with contextlib.suppress(OSError, ValueError):  # ValueError: the stream is closed.
-        stream.flush()

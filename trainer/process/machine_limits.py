@@ -1,13 +1,19 @@
 """Did a process end because the machine, or a limit of its shell, had no more of something?
 
 `describe` says which one, and how to raise it. These errors are not faults of the program, wherever they
-come up, so they end it with one line.
+come up, so they end it with one line. `check` finds the limit with which TensorFlow would abort.
 """
 
 import errno
 import re
+import resource
 
-from strategies.errors import os_reason
+from strategies.errors import InputError, os_reason
+
+
+class LimitError(InputError):
+    """A limit of this process is too low for any run."""
+
 
 _FIXES = {
     errno.EMFILE: "raise `ulimit -n`",
@@ -30,6 +36,20 @@ _WORDS = {
     "failed to map segment": errno.ENOMEM,
     "Cannot allocate memory": errno.ENOMEM,
 }
+
+
+# TensorFlow maps 2.8 GiB for a small run on two cores, and aborts the process where it cannot.
+_MIN_ADDRESS_BYTES = 3 << 30
+
+
+def check() -> None:
+    """Raises LimitError where this process may map too little memory for TensorFlow."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY and allowed < _MIN_ADDRESS_BYTES:
+        raise LimitError(
+            f"`ulimit -v` must be at least {_MIN_ADDRESS_BYTES >> 10}, for TensorFlow. Received: "
+            f"{allowed >> 10}; raise it, and limit the memory of a container or cgroup instead."
+        )
 
 
 def describe(error: BaseException) -> str:

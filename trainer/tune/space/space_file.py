@@ -30,7 +30,7 @@ def parse(path: Path, text: str) -> Any:
 
 
 def _parse_yaml(text: str) -> Any:
-    """Plain values only. Aliases are refused: a few lines of them can stand for gigabytes."""
+    """Plain values only. Aliases are refused: a few lines of them can describe gigabytes."""
     try:
         import yaml
     except ImportError:

@@ -55,6 +55,8 @@ def test_the_defaults_are_valid():
     [
         ("data.global_batch_size", "128", 128),
         ("data.global_batch_size", "1_000", 1000),
+        ("data.global_batch_size", "64.0", 64),
+        ("model.hidden_units", "128.0,64", (128, 64)),
         ("optimizer.learning_rate", "1", 1.0),
         ("optimizer.learning_rate", "1e-3", 0.001),
         ("data.shuffle", "False", False),

@@ -199,6 +199,14 @@ def test_tasks_without_a_workdir_share_one_new_folder(start, tmp_path):
     assert launched.said[0] == f"launch: 2 workers on this machine, workdir {workdir}"
 
 
+def test_an_empty_workdir_counts_as_none_so_that_a_restart_finds_the_folder(start, tmp_path):
+    die = "print('in', flags['workdir']); nth == 1 and (checkpoint(5), die())"
+    launched = start(f"--worker0={die}", "--workdir=", workers=1)
+    assert launched.ends() == 0
+    first, second = (line.split(" in ")[1] for line in launched.said if " in " in line)
+    assert first == second and first.startswith("runs/")
+
+
 def test_every_task_gets_the_devices_unless_they_are_given(start):
     show = "--all=print('devices', flags['devices'])"
     four = start(show, "--workdir=d", workers=1, devices_per_worker=4)

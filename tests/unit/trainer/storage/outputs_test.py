@@ -74,9 +74,9 @@ def test_of_two_first_starts_the_second_is_refused_and_changes_nothing(tmp_path)
     assert began.wait(30)
     may_end.set()
     thread.join()
-    with pytest.raises(WorkdirError, match=r"`train\.seed` was 0"):
-        with Workdir(tmp_path).claim(other, 1.0):
-            pass
+    late = Workdir(tmp_path).claim(other, 1.0)
+    with pytest.raises(WorkdirError, match=r"`train\.seed` was 0"), late:
+        pass
     assert Workdir(tmp_path).read_config() == CONFIG
 
 

@@ -77,6 +77,44 @@ def test_a_recipe_a_json_file_and_flags_can_define_the_same_space(tmp_path):
     assert space_lib.load("digits_dense", "", {"train.seed": "0..9:3", "--ps": "0|1"}) == recipe
 
 
+def test_numbers_may_be_quoted_and_the_file_may_be_yaml(tmp_path):
+    """PyYAML reads 1e-4, which has no point, as a text."""
+    wanted = {
+        "optimizer.learning_rate": {"low": 1e-4, "high": 0.1, "log": True},
+        "data.global_batch_size": {"choices": [64, 128]},
+    }
+    texts = {
+        "space.json": '{"optimizer.learning_rate": {"low": "1e-4", "high": "0.1", "log": true}, '
+        '"data.global_batch_size": {"choices": [64.0, "128.0"]}}',
+        "space.yaml": "optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}\n"
+        "data.global_batch_size:\n  choices: ['64', 128]\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        space = space_lib.load("digits_dense", str(tmp_path / name), {})
+        space_check.check(space, BASE)
+        sizes = space.dimensions[1]
+        assert space.dimensions[0].as_dict() == wanted["optimizer.learning_rate"]
+        assert sizes.encoded_choices == (64, 128)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("a: [", "must be YAML, but"),
+        ("a: &b [1]\nc: *b", "aliases"),
+        ("[" * 1500 + "]" * 1500, "too deeply"),
+        ("7", "must be an object"),
+        ("1: {low: 1, high: 2}", "must be an object"),
+    ],
+)
+def test_yaml_that_is_not_a_space_is_refused(tmp_path, text, expected):
+    (tmp_path / "space.yml").write_text(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        space_lib.load("digits_dense", str(tmp_path / "space.yml"), {})
+    assert "\n" not in str(caught.value)
+
+
 def test_a_recorded_space_survives_json():
     recorded = space_lib.load("digits_sweep", "", {}).as_dict()
     assert json.loads(json.dumps(recorded)) == recorded
