@@ -22,6 +22,8 @@ RECIPES = {
     "digits_vit": [],
     "digits_gru": [],
     "digits_pairs": [],
+    "tabular": [],
+    "text_gru": [],
 }
 # What one recipe shows here and `own_model_test.py` for other models, the others repeat.
 SHOWN = {("mnist_cnn", layout) for layout in ("2 devices", "2 workers", "2 ps and worker")}

@@ -1,7 +1,7 @@
 """What does `python -m trainer data SOURCE` do? It prepares a source, and prints what is in it.
 
-The columns that a config asks for are written where later runs find and memory-map them. What was
-prepared already is verified by its sha256.
+The columns that a config asks for are written where later runs find and memory-map them. A source that
+was prepared and has not changed is only printed.
 """
 
 import sys

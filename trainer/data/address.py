@@ -47,6 +47,18 @@ class Address:
                 raise self.error(f"must have at least one example{of}", "none")
         return opened
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The items as any folder can name them: files with their whole path."""
+        if getattr(_module(self.kind), "ITEMS_ARE_NAMES", False):
+            return self.items
+        return tuple(os.path.abspath(os.path.expanduser(item)) for item in self.items)
+
+    def not_ready(self) -> str:
+        """What `open` would have to make or download first; "" where it would not take long."""
+        module = _module(self.kind)
+        return module.not_ready(self) if hasattr(module, "not_ready") else ""
+
     def error(self, rule: str, received: str, fix: str = "correct it") -> DataError:
         shown = " ".join(received.split())[:300]
         return DataError(f"`data.source={self}` {rule}. Received: {shown}; {fix}.")

@@ -2,8 +2,7 @@
 
 `load` returns what the recipe's `get_data(config)` makes of it, or else the data set of `data.name`. A
 recipe returns {"train": source, "test": source}, and perhaps "validation": source. A source is a pair
-(features, targets) of arrays, or of arrays by name; or anything with a length whose `[i]` is such a pair
-for one example.
+(features, targets) of arrays, or of arrays by name; or examples one by one, see `examples.py`.
 """
 
 import hashlib
@@ -19,6 +18,7 @@ from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, registry, source_data, validation
+from trainer.data import examples as examples_lib
 from trainer.data.dataset import Columns, DataError, Dataset, Split
 
 _SPLITS = ("train", "test")
@@ -74,7 +74,7 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     found = recipe.call("get_data", config)
     if not isinstance(found, Mapping) or not {*_SPLITS} <= {*found} <= {*_SPLITS, *_OPTIONAL}:
         raise _error(recipe, "must return {'train': source, 'test': source}", _shown(found))
-    splits = {name: _split(recipe, name, found[name]) for name in found}
+    splits = {name: _split(recipe, config, name, found[name]) for name in found}
     train, test = splits["train"], splits["test"]
     for name in splits:
         _check_alike(recipe, train, splits[name], name)
@@ -104,13 +104,13 @@ def source_fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(repr(sorted(recipe.sources().items())).encode()).hexdigest()
 
 
-def _split(recipe: Recipe, name: str, source: Any) -> Split:
+def _split(recipe: Recipe, config: ExperimentConfig, name: str, source: Any) -> Split:
     """The arrays of one source. Raises DataError."""
     what = (
         f"must return a source for {name!r} that is a pair (features, targets), or examples by [i]"
     )
     if not isinstance(source, tuple):
-        source = _stacked(recipe, what, source)
+        source = _stacked(recipe, config, what, source)
     if len(source) != 2:
         raise _error(recipe, what, _shown(source))
     features, targets = (
@@ -127,14 +127,16 @@ def _split(recipe: Recipe, name: str, source: Any) -> Split:
     return split
 
 
-def _stacked(recipe: Recipe, what: str, source: Any) -> tuple[Columns, Columns]:
+def _stacked(
+    recipe: Recipe, config: ExperimentConfig, what: str, source: Any
+) -> tuple[Columns, Columns]:
     """The columns of a source that is read example by example."""
-    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(
-        source, Mapping | str | bytes | np.ndarray
-    ):
+    if not examples_lib.are_examples(source):
         raise _error(recipe, what, _shown(source))
     with user_code.reported(recipe.path):
-        examples = [source[index] for index in range(len(source))]
+        examples = examples_lib.read(source)
+    if examples and isinstance(examples[0], Mapping):
+        return examples_lib.by_name(f"`get_data` of {recipe.path}", examples, config.data)
     if not examples or not all(isinstance(one, tuple | list) and len(one) == 2 for one in examples):
         raise _error(recipe, what, _shown(examples[0] if examples else source))
     features, targets = zip(*examples, strict=True)

@@ -38,7 +38,7 @@ def load(config: DataConfig) -> Dataset:
     found = folder.find(config)
     if not found:
         opened = address.open()
-        if _size(opened) <= MAX_LOADED_BYTES:
+        if _is_loaded(opened):
             return dataset(address, read(address, opened))
         found = prepare.prepare(address, opened, select(address, opened))
     return dataset(address, found.open(), f", prepared in {found.path}")
@@ -49,8 +49,10 @@ def describe(config: DataConfig) -> str:
     address = address_lib.parse(config)
     if found := folder.find(config):
         return dataset(address, found.open(), f", prepared in {found.path}").description
+    if reason := address.not_ready():
+        return reason
     opened = address.open()
-    if _size(opened) <= MAX_LOADED_BYTES:
+    if _is_loaded(opened):
         return f"{dataset(address, read(address, opened)).description}; read at each start"
     selection = select(address, opened)
     return (
@@ -69,7 +71,8 @@ def select(address: Address, opened: Opened) -> Selection:
                 "must have the same columns in each file",
                 f"{', '.join(sorted({*other.names} ^ {*wanted}))} in one of them only",
             )
-    return selection_lib.choose(str(address), wanted, table.read(0, wanted), address.config)
+    sample = opened.sample or table.read(0, wanted)
+    return selection_lib.choose(str(address), wanted, sample, address.config)
 
 
 def read(address: Address, opened: Opened) -> Merged:
@@ -84,6 +87,11 @@ def read(address: Address, opened: Opened) -> Merged:
 
 def _size(opened: Opened) -> int:
     return sum(path.stat().st_size for path in opened.files)
+
+
+def _is_loaded(opened: Opened) -> bool:
+    """Whether it is read at each start."""
+    return opened.sample is None and _size(opened) <= MAX_LOADED_BYTES
 
 
 def dataset(address: Address, merged: Merged, where_read: str = "") -> Dataset:

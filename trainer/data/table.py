@@ -44,6 +44,8 @@ class Opened:
     files: tuple[Path, ...]  # Everything that the rows are read from.
     # The names of the classes, where the source has them in an order of its own.
     classes: tuple[str, ...] = ()
+    # A few rows, where to read a whole piece would take long: then the source is always prepared.
+    sample: Mapping[str, Values] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

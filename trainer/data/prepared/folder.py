@@ -79,7 +79,7 @@ def settings(config: DataConfig) -> dict[str, Any]:
     address = address_lib.parse(config)
     return {
         "kind": address.kind,
-        "items": [str(files_lib.absolute(item)) for item in address.items],
+        "items": address.names,
         "options": dataclasses.asdict(address.options),
         "features": config.features,
         "target": config.target,

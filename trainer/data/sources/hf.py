@@ -15,6 +15,7 @@ from trainer.data.address import Address
 from trainer.data.sources import files
 from trainer.data.table import Opened, Values
 
+ITEMS_ARE_NAMES = True
 _PER_PIECE = 2000
 
 

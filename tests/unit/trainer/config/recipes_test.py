@@ -33,6 +33,8 @@ OWN_MODELS = {
     "digits_pairs": ("digits", 64, 20),
     "digits_vit": ("digits", 64, 50),
     "mnist_cnn": ("mnist", 128, 10),
+    "tabular": ("digits", 64, 10),  # The data is its own.
+    "text_gru": ("digits", 64, 4),
 }
 
 

@@ -167,3 +167,40 @@ def test_data_from_the_global_generators_is_the_same_again(load):
 def test_examples_without_a_number_are_refused(load):
     with pytest.raises(DataError, match=r"as train targets. Received: float64 \[6, 0\]"):
         load("{'train': (x, np.zeros((6, 0))), 'test': (x, y)}")
+
+
+# Each has the same six examples, as dictionaries or as pairs.
+LIBRARIES = {
+    "datasets": "__import__('datasets').Dataset.from_dict({'x': x.tolist(), 'label': y.tolist()})",
+    "tf.data, dictionaries": "__import__('tensorflow').data.Dataset.from_tensor_slices("
+    "{'x': x, 'label': y})",
+    "tf.data, pairs from a generator": "__import__('tensorflow').data.Dataset.from_generator("
+    "lambda: zip(x, y), output_types=('float32', 'int64')).map(lambda a, b: (a, b))",
+    "as torch's and TFDS's": "type('Source', (), {'__len__': lambda self: 6, '__getitem__': None, "
+    "'__getitems__': lambda self, at: [(x[i], y[i]) for i in at]})()",
+    "as Grain's": "type('Source', (), {'__len__': lambda self: 6, "
+    "'__getitem__': lambda self, i: {'label': y[i], 'x': x[i]}})()",
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_data_set_of_another_library_becomes_the_same_arrays(library, load):
+    source = LIBRARIES[library]
+    dataset = load(f"{{'train': {source}, 'test': {source}}}")
+    assert dataset.train.features.tolist() == np.arange(12.0).reshape(6, 2).tolist()
+    assert dataset.train.features.dtype == np.float32
+    assert dataset.test.targets.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_dictionaries_without_a_target_and_data_without_end_are_one_line(load):
+    with pytest.raises(
+        DataError, match="`data.target` must name the column of `get_data` of .* a, b"
+    ):
+        load("{'train': [{'a': 1, 'b': 2}], 'test': [{'a': 1, 'b': 2}]}")
+    chosen = load(
+        "{'train': [{'a': 1, 'b': [2]}], 'test': [{'a': 1, 'b': [2, 3]}]}",
+        **{"data.target": "a", "data.pad_to": "3"},
+    )
+    assert chosen.test.features.tolist() == [[2, 3, 0]]
+    with pytest.raises(RecipeError, match="never ends; leave out repeat"):
+        load("{'train': __import__('tensorflow').data.Dataset.range(3).repeat(), 'test': 0}")

@@ -4,23 +4,16 @@ The first run on a machine lets tensorflow-datasets prepare MNIST, in a child pr
 killed at a deadline. The child stores the arrays in a cache file, which loads without TensorFlow.
 """
 
-import contextlib
-import fcntl
-import json
 import shutil
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
-from strategies.errors import os_reason
 from trainer.data import npz
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
+from trainer.data.prepared.lock import locked
+from trainer.data.sources import child
 from trainer.data.sources.mnist import locate
 from trainer.data.sources.mnist.locate import Locations, Plan
 
@@ -62,7 +55,7 @@ def _arrays(locations: Locations, timeout_s: float) -> tuple[dict[str, np.ndarra
         if arrays := _read(cache):
             return arrays, cache
     plan = locate.plan(locations)
-    with _lock(plan.cache.parent / "lock", timeout_s):
+    with locked(plan.cache.parent / "lock", "MNIST", timeout_s):
         arrays = _read(plan.cache)  # Another task on this machine may have made it.
         if not arrays:
             logging.info("%s", plan.what)
@@ -85,39 +78,6 @@ def _read(cache: Path) -> dict[str, np.ndarray] | None:
         return None
 
 
-@contextlib.contextmanager
-def _lock(path: Path, timeout_s: float) -> Iterator[None]:
-    """Held by one task of this machine at a time; the operating system releases it if that task dies."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
-    except OSError as error:
-        raise DataError(
-            f"cannot write to {path.parent} ({os_reason(error)}), to prepare MNIST there; give "
-            "another folder with --config.data.dir=DIR."
-        ) from None
-    deadline = time.monotonic() + timeout_s
-    with file:
-        while not _try_lock(file):
-            if time.monotonic() > deadline:
-                raise DataError(
-                    f"another task has locked {path} for {timeout_s:g} s; if it is still preparing "
-                    "MNIST, raise `data.download_timeout_s`."
-                )
-            time.sleep(0.1)
-        yield
-
-
-def _try_lock(file) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        logging.warning("%s cannot be locked here; tasks may prepare MNIST twice", file.name)
-    return True
-
-
 def _build(plan: Plan, timeout_s: float) -> None:
     """Stores the arrays in `plan.cache`. Removes its temporary files, also where it fails."""
     scratch = plan.cache.parent / "scratch"
@@ -129,42 +89,11 @@ def _build(plan: Plan, timeout_s: float) -> None:
     }
     try:
         shutil.rmtree(scratch, ignore_errors=True)  # Left by a task that was killed.
-        fault = _run_builder(job, timeout_s)
+        fault = child.run("trainer.data.sources.mnist.build", job, timeout_s)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if fault:
         raise DataError(_explain(plan, fault))
-
-
-def _run_builder(job: dict, timeout_s: float) -> str:
-    """Why the builder failed, "" where it did not: its last line, or the deadline."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "trainer.data.sources.mnist.build", json.dumps(job)],
-        cwd=Path(__file__).resolve().parents[4],
-        stdin=subprocess.PIPE,  # The builder exits when this pipe closes, as when this process dies.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    stdin, stderr = child.stdin, child.stderr
-    assert stdin and stderr  # Both are pipes.
-    lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(stderr), daemon=True)
-    reader.start()
-    try:
-        child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return f"not finished within `data.download_timeout_s`={timeout_s:g}; raise it"
-    finally:
-        child.kill()
-        child.wait()
-        stdin.close()
-        reader.join(timeout=5)
-        stderr.close()
-    if not child.returncode:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it was killed")
 
 
 def _explain(plan: Plan, fault: str) -> str:

@@ -6,16 +6,12 @@ need not, and can be killed at a deadline while tensorflow-datasets is retrying.
 is its error.
 """
 
-import json
-import os
 import shutil
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 
-from strategies import tensorflow_import
+from trainer.data.sources import child
 from trainer.data.sources.mnist import arrays as mnist
 from trainer.data.sources.mnist import locate
 
@@ -70,23 +66,5 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
             raise ValueError(f"{name} is {received.dtype} {received.shape}, not {dtype} {shape}")
 
 
-def _end_with_parent() -> None:
-    """Exits when the parent's end of stdin closes, however the parent died."""
-    os.read(0, 1)  # Not sys.stdin: a thread that reads it aborts the program at its end.
-    os._exit(1)
-
-
-def main() -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # In this process only: it needs no accelerator, and nothing but its error is read.
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
-    tensorflow_import.set_environ_defaults()
-    try:
-        build(json.loads(sys.argv[1]))
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        sys.exit(f"{type(error).__name__}: {text}")
-
-
 if __name__ == "__main__":
-    main()
+    child.main(build)
