@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 
 from strategies import inherited
+from strategies.devices import threads
 from strategies.errors import InputError
 
 
@@ -20,10 +21,11 @@ def set_environ_defaults() -> None:
     """Sets what must be set before TensorFlow and Keras are imported.
 
     TensorFlow's own messages would bury the lines of the run, so they are hidden where the user has not
-    set their level.
+    set their level. One thread computes each operation.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     inherited.ignore()
+    threads.use_one_per_operation()
 
 
 @contextlib.contextmanager

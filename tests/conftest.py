@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from strategies import tensorflow_import
 from tests.bucket_server import BucketServer
 from tests.paths import ROOT
 from trainer.config.schema import DataConfig
@@ -24,6 +25,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    tensorflow_import.set_environ_defaults()  # As the program does: it decides bits.
     # A shell that runs `make test &` has SIGINT ignored, and so would all processes of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: runs only where --long is given")

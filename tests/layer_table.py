@@ -9,15 +9,13 @@ one by one.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 
-from strategies.devices import threads
+from strategies import tensorflow_import
 
 if __name__ == "__main__":
-    threads.use_one_per_operation()
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    tensorflow_import.set_environ_defaults()
 
 import numpy as np
 import tensorflow as tf

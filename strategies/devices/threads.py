@@ -1,7 +1,8 @@
 """How many threads does TensorFlow use in this process?
 
-As many as there are cores, unless the environment sets a number, or the program has one thread compute
-each operation.
+As many as there are cores, unless the environment sets a number. One of them computes each operation, and
+the others those that do not depend on it: a product that several threads share is cut among them, and on
+some processors its last bits depend on where.
 """
 
 import os
@@ -24,6 +25,11 @@ def use_one_per_operation(environ: MutableMapping[str, str] = os.environ) -> Non
     if environ.get(_INTRA_OP, "1") != "1":
         environ.setdefault(_INTER_OP, environ[_INTRA_OP])
     environ[_INTRA_OP] = "1"
+
+
+def use_several_per_operation(count: int, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Makes `count` threads share each operation; 0: as many as the process has."""
+    environ[_INTRA_OP] = str(count or wanted(_INTER_OP, environ))
 
 
 def wanted(variable: str, environ: Mapping[str, str]) -> int:

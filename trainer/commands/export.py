@@ -41,7 +41,6 @@ def _export(
     options: ExportOptions, chosen: Format, workdir: Workdir, path: Path
 ) -> dict[str, dict[str, Any]]:
     config = workdir.read_config()
-    recipe_data.recipe_of(config)  # It may set the number of threads, before TensorFlow starts.
     with tensorflow_import.quietly():
         from trainer.export import measure, trained
 

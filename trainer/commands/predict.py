@@ -35,7 +35,6 @@ def run(options: PredictOptions) -> int:
 
 def _of_run(options: PredictOptions, workdir: Workdir) -> tuple[Predict, Any]:
     config = workdir.read_config()
-    recipe_data.recipe_of(config)  # It may set the number of threads, before TensorFlow starts.
     with tensorflow_import.quietly():
         from trainer.export import trained
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from strategies import tensorflow_import
-from strategies.devices import threads
 from trainer.config import user_code
 from trainer.config.fields import ConfigError, short_json
 from trainer.config.nearest import closest
@@ -105,9 +104,6 @@ def _executed(path: Path, source: str) -> Recipe:
     namespace: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     with user_code.reported(path):
         tree = ast.parse(source, str(path))
-        if "get_model" in _defined(tree):
-            # Before TensorFlow reads the number, which it does once. See `trainer.model.user_model`.
-            threads.use_one_per_operation()
         if {"keras", "tensorflow"} & {*_imported(tree)}:
             with tensorflow_import.quietly():
                 import keras  # noqa: F401, so that the recipe's own import prints nothing.

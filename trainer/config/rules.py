@@ -75,6 +75,14 @@ def _check_sequential_blocks(config: ExperimentConfig) -> None:
         )
 
 
+def _check_threads(config: ExperimentConfig) -> None:
+    if config.train.threads_per_operation != 1 and config.recipe:
+        raise ConfigError(
+            "`train.threads_per_operation` must be 1 for a recipe's own model, whose blocks are computed in "
+            f"parallel. Received: {config.train.threads_per_operation}; leave it out."
+        )
+
+
 def _check_compiler(config: ExperimentConfig) -> None:
     if config.train.compiler != "auto" and not config.recipe:
         raise ConfigError(
@@ -207,6 +215,7 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_blocks,
     _check_sequential_blocks,
     _check_compiler,
+    _check_threads,
     _check_batch_norm,
     _check_used("momentum", "sgd", "rmsprop"),
     _check_muon,

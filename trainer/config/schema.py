@@ -193,6 +193,13 @@ class TrainConfig:
         choices=("auto", "xla", "graph"),
         since=2,
     )
+    threads_per_operation: int = option(
+        1,
+        "threads of a CPU that share each operation; 0: all, which is faster for large products in one "
+        "process, but the last bits then depend on the number of cores; 1 for a recipe's own model",
+        least=0,
+        since=2,
+    )
     exact_products: bool = option(
         False,
         "multiply float32 numbers in full precision; by default a TPU rounds the factors to bfloat16 "

@@ -7,13 +7,10 @@ pairwise in their order, ((0 + 1) + (2 + 3)). A replica that holds a power of tw
 whole branch of that tree, and replicas add theirs pairwise too: so the total has the same bits on 1, 2,
 4, ... replicas.
 
-Measured (784-128-10, 2 cores): 4 blocks cost 6 % of a step at batch 64 and 9 % at 1,024, as XLA computes
-them in parallel; 8 cost a third at 64.
-
-Eigen splits one matrix product among threads, depending on its shape, and adds the parts. With 1 to 16
-threads the bits of a block's gradient were equal for blocks of up to 16 and of 64 to 128 examples; for 20
-to 48, one thread gave other bits than more threads (784-128-10); from 192 up, the number of threads
-mattered (100-100-10). XLA has no switch for it that TensorFlow respects.
+Eigen splits one matrix product among threads, depending on its shape and on the processor's caches, and
+adds the parts. So one thread computes each product (`strategies/devices/threads.py`). With several, blocks
+of 16 examples had equal bits for 1 to 16 threads on one kind of processor; on another (AMD EPYC, AVX2) 1
+and 2 threads differed at 16, and 2 and 3 at 32. XLA has no switch for it that TensorFlow respects.
 """
 
 from collections.abc import Sequence
@@ -24,7 +21,7 @@ from trainer.config.fields import ConfigError
 
 # The number of blocks where the config has none. 4 serve up to 4 replicas; each adds code to compile.
 _MIN_BLOCKS, _MAX_BLOCKS = 4, 64
-_MAX_BLOCK_SIZE = 128  # Examples in a block: see above.
+_MAX_BLOCK_SIZE = 128  # Examples in a block.
 
 
 def num_blocks(global_batch_size: int, wanted: int) -> int:

@@ -15,7 +15,7 @@ from absl import logging
 
 from strategies import choose
 from strategies.choose import Choice
-from strategies.devices import for_strategy
+from strategies.devices import for_strategy, threads
 from strategies.errors import InputError
 from trainer.data import recipe_data
 from trainer.data.dataset import Dataset
@@ -42,6 +42,8 @@ def prepare(task: TaskContext) -> Prepared:
       InputError: a flag or the config does not fit the data, the devices or the cluster.
     """
     options, config = task.options, task.config
+    if config.train.threads_per_operation != 1:
+        threads.use_several_per_operation(config.train.threads_per_operation)
     recipe = recipe_data.recipe_of(config)
     # Before its functions run, which may import more: a task that only serves runs none of them.
     sources = recipe.sources() if recipe else None

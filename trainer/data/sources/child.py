@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from strategies import tensorflow_import
+
 
 def run(module: str, job: Mapping[str, Any], timeout_s: float) -> str:
     """Has `main` of a module do a job, for at most `timeout_s` seconds. Returns why it failed, or ""."""
@@ -50,6 +52,7 @@ def main(do: Callable[[dict[str, Any]], None]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # In this process only: it needs no accelerator, and nothing but its error is read.
     os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+    tensorflow_import.set_environ_defaults()
     try:
         do(json.loads(sys.argv[1]))
     except Exception as error:
