@@ -11,7 +11,6 @@ from typing import Any
 from strategies import tensorflow_import
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import ExportOptions
-from trainer.data import recipe_data
 from trainer.export import formats
 from trainer.export.formats import ExportError, Format
 from trainer.storage import locate

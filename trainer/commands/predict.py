@@ -13,7 +13,6 @@ import numpy as np
 from strategies import tensorflow_import
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import PredictOptions
-from trainer.data import recipe_data
 from trainer.export import formats, read_files
 from trainer.export.formats import ExportError, Predict
 from trainer.storage import locate

@@ -78,8 +78,8 @@ def _check_sequential_blocks(config: ExperimentConfig) -> None:
 def _check_threads(config: ExperimentConfig) -> None:
     if config.train.threads_per_operation != 1 and config.recipe:
         raise ConfigError(
-            "`train.threads_per_operation` must be 1 for a recipe's own model, whose blocks are computed in "
-            f"parallel. Received: {config.train.threads_per_operation}; leave it out."
+            "`train.threads_per_operation` must be 1 for a recipe's own model, whose blocks are computed "
+            f"in parallel. Received: {config.train.threads_per_operation}; leave it out."
         )
 
 

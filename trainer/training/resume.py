@@ -56,8 +56,8 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
         logging.info("resuming at step %d", step)
     if found.threads not in (0, threads.num_threads()):
         logging.info(
-            "the checkpoint was saved with %d threads for each operation, and this process has %d: on some "
-            "processors the last bits then differ; `train.threads_per_operation` sets the number",
+            "the checkpoint was saved with %d threads for each operation, and this process has %d: on "
+            "some processors the last bits then differ; `train.threads_per_operation` sets the number",
             found.threads,
             threads.num_threads(),
         )
