@@ -7,7 +7,8 @@ job is text, and only one person in ten earns much. The model has an input for e
 jobs into numbers. To learn from a CSV file of your own, delete `get_data` and add
 --config.data.source=csv:FILE --config.data.target=COLUMN --config.data.features_as=columns.
 
-Expect a test accuracy of 0.969 (10 epochs), where always saying no has 0.90. No article describes this net.
+Expect a test accuracy of 0.969 (10 epochs), where always saying no has 0.90. No article describes this
+net.
 """
 
 import keras

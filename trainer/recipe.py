@@ -33,10 +33,10 @@ metrics, and `optimizer` is that of the config.
 Features and targets are arrays, or arrays by name for a model with several inputs or outputs. In place of
 the pair, anything with a length will do whose `[i]` is such a pair for one example, or a dictionary from
 which `data.features` and `data.target` choose: data sets of Hugging Face and torch, data sources of
-Grain and TFDS. So will a `tf.data.Dataset` that ends and always has the same order. `data` is what `get_data`
-returned. Modules beside the recipe can be imported. `augment` is called anew for each example in each
-epoch, and returns arrays of the same types and shapes; its `rng` follows from the seed, the epoch and the
-example, and it may use nothing else that changes.
+Grain and TFDS. So will a `tf.data.Dataset` that ends and always has the same order. `data` is what
+`get_data` returned. Modules beside the recipe can be imported. `augment` is called anew for each example
+in each epoch, and returns arrays of the same types and shapes; its `rng` follows from the seed, the epoch
+and the example, and it may use nothing else that changes.
 """
 
 from trainer.config.fields import ConfigError
