@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.dataset import DataError, Split
-from trainer.data.rows import is_mapped
+from trainer.data.rows import expect_random_reads, is_mapped
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop
 
@@ -77,6 +77,9 @@ class InputPipeline:
             () if self._streams else tuple(map(np.asarray, examples))
         )
         self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
+        if order.shuffle:
+            for array in self._streamed:
+                expect_random_reads(array)
 
     def with_steps_per_loop(self, steps_per_loop: int) -> "InputPipeline":
         """A pipeline of the same examples, `steps_per_loop` rows to a loop."""
