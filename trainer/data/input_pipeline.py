@@ -45,6 +45,9 @@ class Order(Protocol):
     @property
     def steps_per_epoch(self) -> int: ...
 
+    @property
+    def shuffle(self) -> bool: ...
+
     def steps_batches(self, first_step: int, num_steps: int) -> np.ndarray: ...
 
 
