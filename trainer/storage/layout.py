@@ -1,10 +1,14 @@
-"""Under which names are a run's weights, optimizer slots and layer state saved? `Layout` has them."""
+"""Under which names are the arrays of a run saved?
+
+`Layout` names its weights, the optimizer slots of each, and its layer state.
+"""
 
 import dataclasses
 
 import numpy as np
 
 from strategies.runtime import State
+from trainer.storage import npz
 
 
 @dataclasses.dataclass(frozen=True)
