@@ -204,7 +204,7 @@ def _optimizer(
         optimizer = model.optimizer
     else:
         return None
-    user_optimizer.check(optimizer)
+    user_optimizer.check(optimizer, config.optimizer.ema_momentum)
     return optimizer
 
 
@@ -217,7 +217,7 @@ def _optimizers(
     names = forward.variable_names(model, model.trainable_variables)
     make: Callable = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     if optimizer:
-        make = user_optimizer.for_each_weight(optimizer)
+        make = user_optimizer.for_each_weight(optimizer, config.optimizer.ema_momentum)
     return optimizers.Optimizers(model.trainable_variables, names, make, shares=False)
 
 
