@@ -28,13 +28,13 @@ from trainer.data import augment, recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.process import console
-from trainer.storage import locate
+from trainer.storage import locate, saved_weights
 from trainer.task import rules
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
 _HERE = (
-    "config cluster strategy devices compiled batches data augment model workdir peers packages"
+    "config cluster strategy devices compiled batches data augment model weights workdir peers packages"
 ).split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
@@ -150,7 +150,9 @@ class _Check:
         return recipe_data.load(config)
 
     def applies(self, part: str) -> bool:
-        """Whether there is such a part. Only a recipe with a model of its own has some."""
+        """Whether there is such a part. Only some configs have one, or recipes with their own model."""
+        if part == "weights":
+            return bool(self._config and self._config.model.initial_weights)
         if part not in ("augment", "model"):
             return True
         if not self._config or not self._config.recipe:
@@ -184,6 +186,20 @@ class _Check:
         weights = sum(weight.size for weight in own.program.initial_weights())
         metrics = ", ".join(own.program.metric_names)
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
+
+    def weights(self) -> str:
+        config = self._known(self._config, "config")
+        if self._cluster and not self._cluster.is_leader:
+            return f"{self._cluster.leader} reads them"
+        if self._options.workdir:
+            workdir = locate.open_workdir(self._options.workdir)
+            if saved_weights.recorded(workdir.checkpoints) is not None:
+                return "not needed: the run resumes"
+        dataset = self._recipes_data
+        from trainer.training import assemble  # It imports TensorFlow.
+
+        assemble.warm_state(config, assemble.training_program(config, dataset))
+        return f"{config.model.initial_weights}: names and shapes are those of the model"
 
     def workdir(self) -> str:
         config, cluster = self._known(self._config, "config"), self._cluster

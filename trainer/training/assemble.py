@@ -4,6 +4,7 @@ Each function here turns the config, the data set and the runtime into values th
 this module and `batch_split.py` read the config in `trainer/training/`.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -27,9 +28,10 @@ from trainer.model import build, forward, learning_rates, losses, optimizers, re
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
+from trainer.storage import saved_weights
 from trainer.storage.checkpoints import CheckpointStore, Layout
 from trainer.storage.workdir import Workdir
-from trainer.training import batch_split, evaluation
+from trainer.training import batch_split, evaluation, warm_start
 from trainer.training.checkpoint_evaluator import CheckpointEvaluator
 from trainer.training.early_stopping import EarlyStopping
 from trainer.training.parts import CheckpointPolicy, Computation, RunParts
@@ -56,11 +58,36 @@ def assemble(
     if workdir:
         store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
     policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
+    if workdir and config.model.initial_weights:
+        begin = functools.partial(
+            warm_state, config, sha256=initial_weights_sha256(config, workdir)
+        )
+        policy = dataclasses.replace(policy, initial_state=begin)
     end = RunEnd(
         early_stopping(config, steps.program), TimeLimit(train.max_time_s), is_leader=bool(workdir)
     )
     examples_dir = examples_dir if train.log_examples else None
     return RunParts(runtime, steps, policy, workdir, examples_dir, end)
+
+
+def warm_state(config: ExperimentConfig, program: TrainingProgram, sha256: str = "") -> State:
+    """The state with the weights that the config names. Raises SavedWeightsError.
+
+    `sha256`: which they must have; empty: any.
+    """
+    saved = saved_weights.read(config.model.initial_weights, sha256)
+    return warm_start.state(program, saved, config.model.skipped)
+
+
+def initial_weights_sha256(config: ExperimentConfig, workdir: Workdir) -> str:
+    """Of the weights that the run in the workdir began with, or that it would begin with now.
+
+    "" where they follow from the seed. Raises SavedWeightsError.
+    """
+    if not (source := config.model.initial_weights):
+        return ""
+    recorded = saved_weights.recorded(workdir.checkpoints)
+    return saved_weights.digest(source) if recorded is None else recorded
 
 
 def early_stopping(config: ExperimentConfig, program: TrainingProgram) -> EarlyStopping:
@@ -161,6 +188,7 @@ def checkpoint_store(
         for name, value in schema.flatten(config).items()
         if name not in schema.trajectory_free(config)
     }
+    decisive["model.initial_weights"] = initial_weights_sha256(config, workdir)
     like = State(*program.shapes())
     return CheckpointStore(
         workdir.checkpoints,
