@@ -41,7 +41,7 @@ def _checked(text: str, source: str) -> bytes:
             f"`{source}` must hold a secret of {_MIN_CHARACTERS} characters or more. Received: "
             f"{len(text)}; {_FIX}."
         )
-    return text.encode()
+    return os.fsencode(text)  # A variable may hold bytes that are not text.
 
 
 def mismatch_error(received: str) -> ClusterError:

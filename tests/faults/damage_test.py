@@ -20,7 +20,8 @@ from tests.cluster import cluster
 from tests.faults import runs
 from trainer.config import load as config_load
 from trainer.data import registry
-from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from trainer.storage.layout import Layout
 from trainer.storage.workdir import Workdir
 from trainer.training import assemble
 

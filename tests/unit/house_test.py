@@ -24,8 +24,8 @@ ROOMS = """
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.
 STRATEGIES = """
     create for_strategy tpu parameter_server multi_worker_mirrored multi_worker mirrored replicated
-    compiled_loop runtime choose traits rendezvous collectives sync network devices cluster
-    tensorflow_import inherited packages errors
+    compiled_loop runtime choose traits rendezvous collectives sync network tensorflow_import devices
+    cluster inherited packages errors
 """.split()
 MAX_LINES = 300
 

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.dataset import DataError, Split
-from trainer.data.rows import is_mapped
+from trainer.data.rows import expect_random_reads, is_mapped
 from trainer.order.sample_order import PADDING, SampleOrder
 from trainer.order.schedule import Loop
 
@@ -44,6 +44,9 @@ class Order(Protocol):
 
     @property
     def steps_per_epoch(self) -> int: ...
+
+    @property
+    def shuffle(self) -> bool: ...
 
     def steps_batches(self, first_step: int, num_steps: int) -> np.ndarray: ...
 
@@ -77,6 +80,9 @@ class InputPipeline:
             () if self._streams else tuple(map(np.asarray, examples))
         )
         self._streamed: tuple[np.ndarray, ...] = examples if self._streams else ()
+        if order.shuffle:
+            for array in self._streamed:
+                expect_random_reads(array)
 
     def with_steps_per_loop(self, steps_per_loop: int) -> "InputPipeline":
         """A pipeline of the same examples, `steps_per_loop` rows to a loop."""

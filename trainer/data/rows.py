@@ -3,6 +3,7 @@
 `Rows` is a view: rows are read from the file only when they are indexed.
 """
 
+import mmap
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,13 @@ def is_mapped(array: Any) -> bool:
 def take(array: np.ndarray, indices: np.ndarray) -> Any:
     """These rows: copied from memory, or a view of a file."""
     return Rows(array, indices) if is_mapped(array) else array[indices]
+
+
+def expect_random_reads(array: Any) -> None:
+    """Has the system read only the pages that are used of a mapped array, and not those that follow.
+
+    Reading ahead may be megabytes for each row, as rows are used in a random order.
+    """
+    array = array._array if isinstance(array, Rows) else array
+    if isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # It has no other name.

@@ -10,7 +10,7 @@ whole branch of that tree, and replicas add theirs pairwise too: so the total ha
 Eigen splits one matrix product among threads, depending on its shape and on the processor's caches, and
 adds the parts. So one thread computes each product (`strategies/devices/threads.py`). With several,
 blocks of 16 examples had equal bits for 1 to 16 threads on one kind of processor; on another (AMD EPYC,
-AVX2) 1 and 2 threads differed at 16, and 2 and 3 at 32. XLA has no switch for it that TensorFlow respects.
+AVX2) 1 and 2 threads differed at 16, and 2 and 3 at 32. XLA has no switch that TensorFlow respects.
 """
 
 from collections.abc import Sequence

@@ -14,6 +14,8 @@ class EvaluationOrder:
     `rows[i]` are the rows of split i, of `global_batch_size` examples each.
     """
 
+    shuffle = False
+
     def __init__(self, lengths: list[int], global_batch_size: int):
         self.global_batch_size = global_batch_size
         self.rows: list[range] = []

@@ -21,8 +21,7 @@ from absl import logging
 
 from strategies.errors import InputError, os_reason
 from trainer.config.fields import short_json
-from trainer.data import npz
-from trainer.storage import keras_file, locate, manifest, safe_reading
+from trainer.storage import keras_file, locate, manifest, npz, safe_reading
 from trainer.storage.keras_file import Layers
 from trainer.storage.workdir import saved_steps
 

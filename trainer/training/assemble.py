@@ -29,7 +29,8 @@ from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
 from trainer.storage import saved_weights
-from trainer.storage.checkpoints import CheckpointStore, Layout
+from trainer.storage.checkpoints import CheckpointStore
+from trainer.storage.layout import Layout
 from trainer.storage.workdir import Workdir
 from trainer.training import batch_split, evaluation, warm_start
 from trainer.training.checkpoint_evaluator import CheckpointEvaluator

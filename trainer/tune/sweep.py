@@ -123,7 +123,8 @@ def _check_no_tpu(options: TuneOptions) -> None:
 
 
 def _default_objective(base: ExperimentConfig) -> str:
-    is_classifier = base.data.name in CLASSIFICATION_DATASETS and not base.recipe
+    is_named = not base.recipe and not base.data.source
+    is_classifier = is_named and base.data.name in CLASSIFICATION_DATASETS
     split = "validation" if base.data.validation_fraction else "test"
     return f"{split}_accuracy" if is_classifier else f"{split}_loss"
 

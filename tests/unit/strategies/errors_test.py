@@ -9,6 +9,7 @@ import pytest
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
 from strategies.errors import ClusterError, Resumable, os_reason
+from strategies.network.security import PLAIN
 from strategies.rendezvous import roll_call
 from trainer.launch.ports import free_ports
 
@@ -76,7 +77,7 @@ def test_the_all_reduce_knows_the_peer_that_it_lost(ends, monkeypatch):
     monkeypatch.setattr(SocketAllReduce, "silence_s", 0.3)
     pair = clusters(2)
     first, second = in_threads(
-        *(lambda one=one: SocketAllReduce.connect(one, "token", 30) for one in pair)
+        *(lambda one=one: SocketAllReduce.connect(one, "run", PLAIN, 30) for one in pair)
     )
     if ends:
         second.close()
@@ -90,7 +91,7 @@ def test_the_all_reduce_knows_the_peer_that_it_lost(ends, monkeypatch):
 @pytest.mark.parametrize("here, missing", [(0, 1), (1, 0)])
 def test_the_all_reduce_knows_the_peer_that_does_not_connect(here, missing):
     with pytest.raises(PeerLost) as caught:
-        SocketAllReduce.connect(clusters(2)[here], "token", 0.5)
+        SocketAllReduce.connect(clusters(2)[here], "run", PLAIN, 0.5)
     assert caught.value.task == Task("worker", missing)
 
 

@@ -38,9 +38,7 @@ class _Records:
 
 
 def open_source(address: Address) -> Opened:
-    splits = files.splits(address, in_folder="*.array_record*")
-    tables = {split: _table(address, paths) for split, paths in splits.items()}
-    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+    return files.opened(address, "*.array_record*", _table)
 
 
 def _table(address: Address, paths: Sequence[Path]) -> _Records:

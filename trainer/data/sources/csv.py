@@ -61,9 +61,7 @@ class _Csv:
 
 
 def open_source(address: Address) -> Opened:
-    splits = files.splits(address, in_folder="*.csv")
-    tables = {split: _table(address, paths) for split, paths in splits.items()}
-    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+    return files.opened(address, "*.csv", _table)
 
 
 def _table(address: Address, paths: Sequence[Path]) -> _Csv:

@@ -8,13 +8,14 @@ import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from strategies.errors import InputError, os_reason
 from trainer.config.fields import short_json
 from trainer.data.address import Address
 from trainer.data.dataset import DataError
+from trainer.data.table import Opened, Table
 
 
 def absolute(text: str) -> Path:
@@ -76,6 +77,15 @@ def splits(address: Address, in_folder: str = "") -> dict[str, list[Path]]:
         name: of_item(address, item, in_folder)
         for name, item in zip(names, address.items, strict=True)
     }
+
+
+def opened(
+    address: Address, in_folder: str, table: Callable[[Address, list[Path]], Table]
+) -> Opened:
+    """The source whose splits are what `table` makes of the files of each."""
+    found_splits = splits(address, in_folder)
+    tables = {split: table(address, paths) for split, paths in found_splits.items()}
+    return Opened(tables, tuple(path for paths in found_splits.values() for path in paths))
 
 
 @contextlib.contextmanager

@@ -37,9 +37,7 @@ class _Json:
 
 
 def open_source(address: Address) -> Opened:
-    splits = files.splits(address, in_folder="*.jsonl")
-    tables = {split: _table(address, paths) for split, paths in splits.items()}
-    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+    return files.opened(address, "*.jsonl", _table)
 
 
 def _table(address: Address, paths: list[Path]) -> _Json:

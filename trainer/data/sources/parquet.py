@@ -37,9 +37,7 @@ class _Parquet:
 
 
 def open_source(address: Address) -> Opened:
-    splits = files.splits(address, in_folder="*.parquet")
-    tables = {split: _table(address, paths) for split, paths in splits.items()}
-    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+    return files.opened(address, "*.parquet", _table)
 
 
 def _table(address: Address, paths: Sequence[Path]) -> _Parquet:

@@ -45,9 +45,7 @@ class _Records:
 
 
 def open_source(address: Address) -> Opened:
-    splits = files.splits(address, in_folder="*.tfrecord*")
-    tables = {split: _table(address, paths) for split, paths in splits.items()}
-    return Opened(tables, tuple(path for paths in splits.values() for path in paths))
+    return files.opened(address, "*.tfrecord*", _table)
 
 
 def _table(address: Address, paths: Sequence[Path]) -> _Records:

@@ -152,7 +152,7 @@ def follow_all(text):
             tf_config.parse(text)
             return times
         except ClusterError as error:
-            is_json = "must be JSON" not in str(error)
+            is_json = "must be JSON" not in str(error) and "a JSON object" not in str(error)
             config = tf_config_forms.canonical(json.loads(text)) if is_json else {}
             text = json.dumps(_follow(config, str(error)))
     raise AssertionError(f"still refused: {text}")

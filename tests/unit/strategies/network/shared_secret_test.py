@@ -1,5 +1,7 @@
 """Is a secret read, or rejected, and never shown?"""
 
+import os
+
 import pytest
 
 from strategies.errors import ClusterError
@@ -38,3 +40,8 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path):
     ):  # fmt: skip
         with pytest.raises(ClusterError, match=f"{path}' \\({reason}"):
             shared_secret.read(str(path), {})
+
+
+def test_a_variable_may_hold_any_bytes():
+    raw = b"\xff\xfe 0123456789abcd \xfd"
+    assert shared_secret.read("", {"MUSTER_SECRET": os.fsdecode(raw)}) == raw

@@ -212,7 +212,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest_and_all():
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"mnist_dens"; did you mean mnist_dense? The recipes are dense_100, digits_dense, '
         "digits_gru, digits_pairs, digits_sweep, digits_vit, "
-        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, relu_regression."
+        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, relu_regression, tabular, text_gru."
     )
 
 

@@ -125,6 +125,7 @@ DISTRIBUTIONS = {
     "keras_tuner": "keras-tuner",
     "google": "google-cloud-storage",  # Which brings the rest of Google's that it is called by.
     "google.protobuf": "protobuf",
+    "yaml": "PyYAML",
     "google_crc32c": "google-crc32c",
     "PIL": "pillow",
 }
@@ -145,6 +146,7 @@ def test_setup_py_declares_every_package_the_program_imports():
     for_sweeps = setup.partition("TUNE = [")[2].partition("]\n")[0]
     own = {"strategies", "trainer", "configs", *sys.stdlib_module_names}
     for_buckets = setup.partition("GS = [")[2].partition("\n]\n")[0]
+    for_exports = setup.partition("ONNX = [")[2].partition("\n]\n")[0]
     for_hugging_face = setup.partition("HF = [")[2].partition("\n]\n")[0]
     for_tpus = setup.partition("TPU_CHECK = [")[2].partition("\n]\n")[0]
     missing = {
@@ -155,6 +157,7 @@ def test_setup_py_declares_every_package_the_program_imports():
                              + for_sweeps * ("tune" in path.parts)
                              + for_tpus * (path.parts[-2:] == ("tpu", "compiler.py"))
                              + for_buckets * ("remote" in path.parts)
+                             + for_exports * (path.parts[-2:] == ("export", "formats.py"))
                              + for_hugging_face * (path.parts[-2:] == ("sources", "hf.py"))
     }  # fmt: skip
     assert not missing

@@ -1,5 +1,7 @@
 """Does every replica read its share, the same from resident as from streamed data?"""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -180,3 +182,13 @@ def test_large_examples_give_short_loops_and_more_replicas_longer_ones():
     assert choose_steps_per_loop(split, order, 2, 0, None) == 20
     huge = Split(np.broadcast_to(np.float32(0), (60_000, MAX_LOOP_BYTES)), split.targets)
     assert choose_steps_per_loop(huge, order, 1, 0, None) == 1
+
+
+def test_the_system_does_not_read_ahead_of_mapped_rows_in_random_order(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((4096, 8), np.float32))
+    mapped = np.load(path, mmap_mode="r")
+    order = SampleOrder(len(mapped), 4, seed=0)
+    InputPipeline(Split(mapped, np.zeros(4096)), order, 1, range(1), 1, "stream")
+    areas = Path("/proc/self/smaps").read_text().split(str(path))
+    assert " rr " in areas[1].partition("VmFlags:")[2].partition("\n")[0]

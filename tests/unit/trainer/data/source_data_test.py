@@ -151,6 +151,28 @@ def test_a_folder_of_pictures_is_read_in_the_order_of_names(tmp_path, monkeypatc
     )
 
 
+def test_a_hugging_face_data_set_gives_the_same_examples_and_its_classes(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    arrays = source_files.examples()
+    label = datasets.ClassLabel(names=["ant", "bee", "cat"])
+    features = datasets.Features(x=datasets.Sequence(datasets.Value("float32")), label=label)
+    splits = {
+        split: datasets.Dataset.from_dict(
+            {"x": arrays[f"x_{split}"], "label": arrays[f"y_{split}"]}, features=features
+        )
+        for split in ("train", "test")
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "hf"))
+    config = DataConfig(source=f"hf:{tmp_path / 'hf'}", dir=str(tmp_path / "prepared"))
+    read = registry.load(config)
+    assert np.array_equal(read.train.features, arrays["x_train"]) and read.num_classes == 3
+    assert np.array_equal(read.test.targets, arrays["y_test"])
+    prepared = _prepared(config)
+    assert prepared.manifest["classes"] == ["ant", "bee", "cat"]
+    assert registry.load(config).fingerprint == read.fingerprint
+    assert "cannot be loaded by the package datasets" in _error(tmp_path, f"hf:{tmp_path / 'no'}")
+
+
 GOOD = np.ones((6, 2), np.float32)
 NAN, INF = GOOD.copy(), GOOD.astype(np.float64)
 NAN[4, 1], INF[2, 0] = np.nan, 1e300

@@ -203,7 +203,7 @@ def test_an_empty_workdir_counts_as_none_so_that_a_restart_finds_the_folder(star
     die = "print('in', flags['workdir']); nth == 1 and (checkpoint(5), die())"
     launched = start(f"--worker0={die}", "--workdir=", workers=1)
     assert launched.ends() == 0
-    first, second = (line.split(" in ")[1] for line in launched.said if " in " in line)
+    first, second = (line.split(" in ")[1] for line in launched.said if " in runs/" in line)
     assert first == second and first.startswith("runs/")
 
 

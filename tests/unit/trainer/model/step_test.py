@@ -95,11 +95,6 @@ def _nested(slots):
     return [_tensors(own) for own in slots]
 
 
-def test_the_config_offers_no_optimizer_that_is_not_compared_with_keras():
-    choices = {f.name: f for f in OptimizerConfig.__dataclass_fields__.values()}["name"].metadata
-    assert set(choices["choices"]) == {config.name for config in _OPTIMIZERS.values()}
-
-
 @pytest.mark.parametrize("name", _OPTIMIZERS)
 def test_the_slots_count_the_updates_and_keep_their_names(name):
     program, _ = _classification(_OPTIMIZERS[name])

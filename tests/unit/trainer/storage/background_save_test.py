@@ -5,7 +5,8 @@ import pytest
 
 from strategies.runtime import State
 from trainer.storage.background_save import BackgroundSaver
-from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from trainer.storage.layout import Layout
 
 
 def _store(folder):

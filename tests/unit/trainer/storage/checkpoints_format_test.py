@@ -15,9 +15,9 @@ from trainer.storage.checkpoints import (
     Checkpoint,
     CheckpointError,
     CheckpointStore,
-    Layout,
     UnsupportedFormatError,
 )
+from trainer.storage.layout import Layout
 
 LAYOUT = Layout(["w"], [["m"]])
 ORIGIN = {"model.hidden_units": [128], "train.seed": 0, "data": "7e47c545"}

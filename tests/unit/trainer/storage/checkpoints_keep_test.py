@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from strategies.runtime import State
-from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from trainer.storage.layout import Layout
 
 
 def _store(folder, keep=2, keep_best=True, **origin):

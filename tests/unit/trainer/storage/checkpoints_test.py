@@ -20,7 +20,8 @@ from absl import logging
 from strategies.runtime import State
 from tests.paths import ROOT
 from trainer.storage.atomic_files import WorkdirError
-from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from trainer.storage.layout import Layout
 
 LAYOUT = Layout(
     ["hidden_1/kernel", "hidden_1/bias"],

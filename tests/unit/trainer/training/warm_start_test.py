@@ -1,4 +1,4 @@
-"""Are the weights of a run, a checkpoint or a file of Keras taken by name, or refused where they differ?"""
+"""Are the weights of a run, a checkpoint or a Keras file taken by name, or refused where they differ?"""
 
 import dataclasses
 

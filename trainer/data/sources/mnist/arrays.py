@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from trainer.data import npz
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
 from trainer.data.prepared.lock import locked
 from trainer.data.sources import child
 from trainer.data.sources.mnist import locate
 from trainer.data.sources.mnist.locate import Locations, Plan
+from trainer.storage import npz
 
 NUM_TRAIN = 60_000
 NUM_FEATURES = 28 * 28

@@ -8,7 +8,8 @@ import pytest
 
 from strategies.runtime import State
 from tests.bucket_server import BUCKET
-from trainer.storage.checkpoints import Checkpoint, CheckpointStore, Layout
+from trainer.storage.checkpoints import Checkpoint, CheckpointStore
+from trainer.storage.layout import Layout
 from trainer.storage.remote.errors import PreconditionFailed
 from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.mirror import Mirror

@@ -352,7 +352,8 @@ INVALID_IN_RECIPES = [
     ('"optimizer.momentum": between(0, 1)', "`space.optimizer.momentum` must be below 1. Received: "
      "1.0; try 0."),
     ('"optimizer.name": choice("adam", "sdg")', "`space.optimizer.name` must be one of sgd, adam, "
-     'adamw, rmsprop, adagrad. Received: "sdg"; did you mean sgd?'),
+     'adamw, rmsprop, adagrad, adadelta, adafactor, adamax, ftrl, lamb, lion, muon, nadam. Received: '
+     '"sdg"; did you mean sgd?'),
     ('"model.hidden_units": choice(64, 128)', "`space.model.hidden_units` must be integers, as in "
      "128,64, or () for none. Received: 64; try 128."),
     ('"train.seed": between(0, 9, log="yes")', "`space.train.seed` must have `log` true or false. "
@@ -430,7 +431,7 @@ def test_the_error_for_a_missing_space_says_how_to_define_one(tmp_path):
 @pytest.mark.parametrize(
     "name, text, expected",
     [
-        ("space.json", "[1]", "`--space` must be a JSON object. Received: [1]; write "
+        ("space.json", "[1]", "`--space` must be an object of fields by name. Received: [1]; write "
          '{"train.seed": {"low": 0, "high": 9}}.'),
         ("space.json", "{", "`--space` must be JSON, but "),
         ("space.json", '{"train.seed": {"low": 0}}', "`space.train.seed` must have low and high, or "
@@ -453,8 +454,8 @@ def test_a_file_that_is_not_a_space_is_refused(tmp_path, name, text, expected):
 
 def test_the_error_for_a_missing_file_names_the_flag(tmp_path):
     assert load_error("digits_dense", "digit_sweep", {}).startswith(
-        "`--space` must be a recipe's name, or the path of a recipe or a JSON file. Received: "
-        '"digit_sweep"; did you mean digits_sweep?'
+        "`--space` must be a recipe's name, or the path of a recipe or a JSON or YAML file. "
+        'Received: "digit_sweep"; did you mean digits_sweep?'
     )
     path = tmp_path / "none.json"
     assert load_error("digits_dense", str(path), {}) == (
