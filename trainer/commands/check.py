@@ -152,7 +152,8 @@ class _Check:
     def applies(self, part: str) -> bool:
         """Whether there is such a part. Only some configs have one, or recipes with their own model."""
         if part == "weights":
-            return bool(self._config and self._config.model.initial_weights)
+            model = self._config and self._config.model
+            return bool(model and (model.initial_weights or model.frozen_layers))
         if part not in ("augment", "model"):
             return True
         if not self._config or not self._config.recipe:
@@ -189,17 +190,27 @@ class _Check:
 
     def weights(self) -> str:
         config = self._known(self._config, "config")
-        if self._cluster and not self._cluster.is_leader:
-            return f"{self._cluster.leader} reads them"
-        if self._options.workdir:
-            workdir = locate.open_workdir(self._options.workdir)
-            if saved_weights.recorded(workdir.checkpoints) is not None:
-                return "not needed: the run resumes"
         dataset = self._recipes_data
-        from trainer.training import assemble  # It imports TensorFlow.
+        from trainer.training import assemble, warm_start  # They import TensorFlow.
 
-        assemble.warm_state(config, assemble.training_program(config, dataset))
-        return f"{config.model.initial_weights}: names and shapes are those of the model"
+        program = assemble.training_program(config, dataset)
+        frozen, source = config.model.frozen_layers, config.model.initial_weights
+        lines = [f"{frozen}: not trained"] if frozen else []
+        if source and not self._reads_weights():
+            lines.append(f"{source}: not read here")
+        elif source:
+            warm_start.initial_state(config, None, program)
+            lines.append(f"{source}: names and shapes are those of the model")
+        return "\n".join(lines)
+
+    def _reads_weights(self) -> bool:
+        """Whether this task reads the initial weights: others get them, and a run may resume."""
+        if self._cluster and not self._cluster.is_leader:
+            return False
+        if not self._options.workdir:
+            return True
+        workdir = locate.open_workdir(self._options.workdir)
+        return saved_weights.recorded(workdir.checkpoints) is None
 
     def workdir(self) -> str:
         config, cluster = self._known(self._config, "config"), self._cluster

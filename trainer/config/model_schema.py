@@ -50,6 +50,15 @@ class ModelConfig:
         since=2,
     )
 
+    frozen_layers: str = option(
+        "", "layers whose weights do not train, by name, e.g. hidden_1,block_*", since=2
+    )
+
+    @property
+    def frozen(self) -> list[str]:
+        """The patterns in `frozen_layers`."""
+        return listed(self.frozen_layers)
+
     @property
     def skipped(self) -> list[str]:
         """The patterns in `initial_weights_skip`."""

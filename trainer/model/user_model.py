@@ -30,6 +30,7 @@ from trainer.model import (
     batch_statistics,
     block_compiler,
     forward,
+    frozen_layers,
     heads,
     keras_objective,
     loss_scale,
@@ -87,6 +88,7 @@ def build(
     features = _features(sample.features, scale)
     with user_code.reported(recipe.path):
         outputs = model(features, training=False)
+    frozen_layers.freeze(model, config.model.frozen)
     model_checks.check_trainable(model)
     names = heads.output_names(model, outputs)
     wanted = _wanted(recipe, config, model)

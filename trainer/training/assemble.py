@@ -1,7 +1,7 @@
 """How does a config become a run?
 
 Each function here turns the config, the data set and the runtime into values that know no config. Only
-this module and `batch_split.py` read the config in `trainer/training/`.
+this module, `batch_split.py` and `warm_start.py` read the config in `trainer/training/`.
 """
 
 import dataclasses
@@ -24,11 +24,18 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
-from trainer.model import build, forward, learning_rates, losses, optimizers, reduction_blocks
+from trainer.model import (
+    build,
+    forward,
+    frozen_layers,
+    learning_rates,
+    losses,
+    optimizers,
+    reduction_blocks,
+)
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
-from trainer.storage import saved_weights
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.layout import Layout
 from trainer.storage.workdir import Workdir
@@ -60,35 +67,13 @@ def assemble(
         store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
     policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
     if workdir and config.model.initial_weights:
-        begin = functools.partial(
-            warm_state, config, sha256=initial_weights_sha256(config, workdir)
-        )
+        begin = functools.partial(warm_start.initial_state, config, workdir)
         policy = dataclasses.replace(policy, initial_state=begin)
     end = RunEnd(
         early_stopping(config, steps.program), TimeLimit(train.max_time_s), is_leader=bool(workdir)
     )
     examples_dir = examples_dir if train.log_examples else None
     return RunParts(runtime, steps, policy, workdir, examples_dir, end)
-
-
-def warm_state(config: ExperimentConfig, program: TrainingProgram, sha256: str = "") -> State:
-    """The state with the weights that the config names. Raises SavedWeightsError.
-
-    `sha256`: which they must have; empty: any.
-    """
-    saved = saved_weights.read(config.model.initial_weights, sha256)
-    return warm_start.state(program, saved, config.model.skipped)
-
-
-def initial_weights_sha256(config: ExperimentConfig, workdir: Workdir) -> str:
-    """Of the weights that the run in the workdir began with, or that it would begin with now.
-
-    "" where they follow from the seed. Raises SavedWeightsError.
-    """
-    if not (source := config.model.initial_weights):
-        return ""
-    recorded = saved_weights.recorded(workdir.checkpoints)
-    return saved_weights.digest(source) if recorded is None else recorded
 
 
 def early_stopping(config: ExperimentConfig, program: TrainingProgram) -> EarlyStopping:
@@ -158,6 +143,7 @@ def _program(
         return own.program, {"sources": recipe.sources(), **own.architecture}
     shape = dataset.train.features.shape[1:]
     model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
+    frozen_layers.freeze(model, config.model.frozen)
     names = forward.variable_names(model, model.trainable_variables)
     make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     program = TrainingProgram(
@@ -189,7 +175,7 @@ def checkpoint_store(
         for name, value in schema.flatten(config).items()
         if name not in schema.trajectory_free(config)
     }
-    decisive["model.initial_weights"] = initial_weights_sha256(config, workdir)
+    decisive["model.initial_weights"] = warm_start.sha256(config, workdir)
     like = State(*program.shapes())
     return CheckpointStore(
         workdir.checkpoints,

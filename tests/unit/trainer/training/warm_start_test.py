@@ -13,7 +13,7 @@ from trainer.data.dataset import Dataset, Split
 from trainer.storage import saved_weights
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble
+from trainer.training import assemble, warm_start
 
 _SPLIT = Split(np.zeros((8, 5), np.float32), np.arange(8, dtype=np.int32) % 3)
 DATASET = Dataset("made_up", _SPLIT, _SPLIT, 3, 3, "made up", feature_scale=None)
@@ -28,7 +28,7 @@ def _config(units=UNITS, **model) -> ExperimentConfig:
 
 def _warm(source, skip="", **model) -> State:
     config = _config(initial_weights=str(source), initial_weights_skip=skip, **model)
-    return assemble.warm_state(config, assemble.training_program(config, DATASET))
+    return warm_start.initial_state(config, None, assemble.training_program(config, DATASET))
 
 
 def message(call, *args, **kwargs) -> str:
@@ -145,7 +145,7 @@ def test_a_run_resumes_without_them_and_its_checkpoints_name_their_digest(run, t
     config = _config(initial_weights=str(run))
     program, workdir = assemble.training_program(config, DATASET), Workdir(tmp_path / "new")
     digest = saved_weights.digest(str(run))
-    assert assemble.initial_weights_sha256(config, workdir) == digest
+    assert warm_start.sha256(config, workdir) == digest
     store = assemble.checkpoint_store(config, program, DATASET, workdir)
     store.save(Checkpoint(1, program.initial_state()))
     run.rename(tmp_path / "gone")
