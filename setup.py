@@ -67,6 +67,7 @@ setup(
     install_requires=[
         f"{TENSORFLOW}>=2.20,<2.22",  # The two releases that model/optimizers.py was tested with.
         "keras>=3.10",  # Models, losses, metrics and optimizers.
+        "h5py",  # Weights in files of Keras, which brings it.
         "tensorboard",  # tf.summary writes nothing without it, and no longer brings it.
         "tensorflow-datasets>=4.9.10",  # MNIST, through its own builder.
         "importlib_resources",  # tensorflow-datasets 4.9.10 needs it and does not declare it.

@@ -13,6 +13,7 @@ from strategies.errors import ClusterError
 from strategies.network.wire_text import printable_line
 
 BAD_INPUT = "bad_input"  # In a fingerprint: why its task ends, which ends the others too.
+IF_PRESENT = "if_present"  # What is in this part is compared where the leader has it too.
 _MAX_NAME_CHARACTERS = 100
 _Task = TypeVar("_Task", bound=Hashable)  # A `Task`, or another name of a process.
 
@@ -27,7 +28,7 @@ def difference(fingerprints: Mapping[_Task, Mapping[str, Any]]) -> ClusterError 
 
     A task that ends with bad input has its reason in the fingerprint, and the error is that reason.
 
-    `fingerprints`: by task, names to JSON values or, nested, to such mappings.
+    `fingerprints`: by task, the leader first, names to JSON values or, nested, to such mappings.
     """
     for fingerprint in fingerprints.values():
         if reason := fingerprint.get(BAD_INPUT):
@@ -37,16 +38,28 @@ def difference(fingerprints: Mapping[_Task, Mapping[str, Any]]) -> ClusterError 
     differing = [
         field
         for field in fields
-        if len({json.dumps(values.get(field)) for values in flat.values()}) > 1
+        if len({json.dumps(value) for value in _compared(field, [*flat.values()])}) > 1
     ]
     if not differing:
         return None
-    names = [printable_line(field, _MAX_NAME_CHARACTERS) for field in differing[:4]]
+    names = [_shown(field) for field in differing[:4]]
     also = f" (and `{'`, `'.join(names[1:])}` differ too)" if names[1:] else ""
     return ClusterError(
         f"`{names[0]}` must be the same on every task. Received: "
         f"{_values(differing[0], flat)}{also}; {_fix(differing[0])}."
     )
+
+
+def _compared(field: str, fingerprints: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The values that must be equal. The first fingerprint is the leader's."""
+    if not field.startswith(f"{IF_PRESENT}."):
+        return [values.get(field) for values in fingerprints]
+    present = [values[field] for values in fingerprints if field in values]
+    return present if field in fingerprints[0] else []
+
+
+def _shown(field: str) -> str:
+    return printable_line(field.removeprefix(f"{IF_PRESENT}."), _MAX_NAME_CHARACTERS)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -21,9 +21,8 @@ def _ran(*args) -> cluster.Process:
 
 
 def test_a_run_and_its_export_give_the_same_answers(tmp_path):
-    run = cluster.finished(
-        cluster.training(tmp_path / "run", "--config.train.steps=48"), tmp_path / "run"
-    )
+    flags = ["--config.train.steps=48", "--config.optimizer.ema_momentum=0.9"]
+    run = cluster.finished(cluster.training(tmp_path / "run", *flags), tmp_path / "run")
     exported = _ran("export", f"--workdir={run.workdir}", "--format=tflite")
     path = run.workdir / "export" / "model.tflite"
     figures = json.loads((path.parent / "model.tflite.json").read_text())["measured"]

@@ -67,6 +67,7 @@ NET = [
     "--config.data.train_examples=106", "--config.data.global_batch_size=48",
     "--config.train.epochs=2", "--config.model.hidden_units=16", "--config.model.dropout=0.3",
     "--config.model.l1=0.001", "--config.model.l2=0.01", "--config.train.label_smoothing=0.1",
+    "--config.optimizer.ema_momentum=0.8",
 ]  # fmt: skip
 
 

@@ -31,15 +31,19 @@ def assert_same_bits(other: Run, single: Run, steps: int = 6) -> None:
 
 
 def killed_and_resumed(
-    workdir: pathlib.Path, flags: Sequence[str], patience_s: float = PATIENCE_S
+    workdir: pathlib.Path,
+    flags: Sequence[str],
+    patience_s: float = PATIENCE_S,
+    then: Callable[[], object] = lambda: None,
 ) -> Run:
-    """A run that was killed after its third step, and resumed on two devices."""
+    """A run that was killed after its third step, and resumed on two devices. `then`: in between."""
     flags = [*flags, "--config.train.checkpoint_every_steps=1"]
     with cluster.training(workdir, *flags) as process:
         process.await_line("train      | step       3", patience_s)
         process.send(signal.SIGKILL)
         process.wait()
     assert not (workdir / "summary.json").exists()
+    then()
     two_devices = cluster.training(workdir, *flags, "--devices=2")
     resumed = cluster.finished(two_devices, workdir, patience_s)
     assert "resuming at step" in resumed.screen

@@ -20,7 +20,12 @@ def get_config():
     return ExperimentConfig(
         data=DataConfig(global_batch_size=48, train_examples=160, validation_fraction=0.4),
         optimizer=OptimizerConfig(
-            "nadam", learning_rate=0.05, schedule="cosine", warmup_steps=3, weight_decay=0.001
+            "nadam",
+            learning_rate=0.05,
+            schedule="cosine",
+            warmup_steps=3,
+            weight_decay=0.001,
+            ema_momentum=0.5,
         ),
         train=TrainConfig(epochs=30),
         early_stopping=EarlyStoppingConfig(patience=2),

@@ -28,13 +28,13 @@ from trainer.data import augment, recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.process import console
-from trainer.storage import locate
+from trainer.storage import locate, saved_weights
 from trainer.task import rules
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
 _HERE = (
-    "config cluster strategy devices compiled batches data augment model workdir peers packages"
+    "config cluster strategy devices compiled batches data augment model weights workdir peers packages"
 ).split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
@@ -150,7 +150,10 @@ class _Check:
         return recipe_data.load(config)
 
     def applies(self, part: str) -> bool:
-        """Whether there is such a part. Only a recipe with a model of its own has some."""
+        """Whether there is such a part. Only some configs have one, or recipes with their own model."""
+        if part == "weights":
+            model = self._config and self._config.model
+            return bool(model and (model.initial_weights or model.frozen_layers))
         if part not in ("augment", "model"):
             return True
         if not self._config or not self._config.recipe:
@@ -184,6 +187,30 @@ class _Check:
         weights = sum(weight.size for weight in own.program.initial_weights())
         metrics = ", ".join(own.program.metric_names)
         return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
+
+    def weights(self) -> str:
+        config = self._known(self._config, "config")
+        dataset = self._recipes_data
+        from trainer.training import assemble, warm_start  # They import TensorFlow.
+
+        program = assemble.training_program(config, dataset)
+        frozen, source = config.model.frozen_layers, config.model.initial_weights
+        lines = [f"{frozen}: not trained"] if frozen else []
+        if source and not self._reads_weights():
+            lines.append(f"{source}: not read here")
+        elif source:
+            warm_start.initial_state(config, None, program)
+            lines.append(f"{source}: names and shapes are those of the model")
+        return "\n".join(lines)
+
+    def _reads_weights(self) -> bool:
+        """Whether this task reads the initial weights: others get them, and a run may resume."""
+        if self._cluster and not self._cluster.is_leader:
+            return False
+        if not self._options.workdir:
+            return True
+        workdir = locate.open_workdir(self._options.workdir)
+        return saved_weights.recorded(workdir.checkpoints) is None
 
     def workdir(self) -> str:
         config, cluster = self._known(self._config, "config"), self._cluster

@@ -32,6 +32,14 @@ class OptimizerConfig:
     global_clipnorm: float = option(
         0.0, "scale the gradient down to this norm, taken over all weights; 0: do not clip", least=0
     )
+    ema_momentum: float = option(
+        0.0,
+        "evaluate, export and predict with exponential moving averages of the weights, of which a step "
+        "keeps this share, e.g. 0.99; 0: with the weights themselves",
+        least=0,
+        below=1,
+        since=2,
+    )
     schedule: str = option(
         "constant",
         "how the learning rate changes after the warm-up. cosine, linear: down to `final_ratio` of it "

@@ -39,14 +39,26 @@ def _check_recipe(config: ExperimentConfig) -> None:
         )
 
 
-def _check_output_activation(config: ExperimentConfig) -> None:
-    is_named = config.data.name in CLASSIFICATION_DATASETS and not config.data.source
-    if config.model.output_activation and is_named:
+def check_kind(config: ExperimentConfig, is_classification: bool, name: str) -> None:
+    """Raises ConfigError where an option of a built-in net does not fit the kind of the data `name`."""
+    activation, smoothing = config.model.output_activation, config.train.label_smoothing
+    if activation and is_classification:
         raise ConfigError(
             "`model.output_activation` must be empty for a classification, whose loss applies the "
-            f"softmax itself. Received: {fields_lib.short_json(config.model.output_activation)} for "
-            f"{config.data.name}; leave it out."
+            f"softmax itself. Received: {fields_lib.short_json(activation)} for {name}; leave it out."
         )
+    if smoothing and not is_classification:
+        raise ConfigError(
+            f"`train.label_smoothing` must be 0 for a regression. Received: {smoothing} for {name}; "
+            "leave it out."
+        )
+
+
+def _check_kind(config: ExperimentConfig) -> None:
+    """As `check_kind`, for a named data set. What a source has is known once it is read."""
+    if not config.data.source:
+        name = config.data.name
+        check_kind(config, name in CLASSIFICATION_DATASETS, name)
 
 
 def _check_depth(config: ExperimentConfig) -> None:
@@ -163,11 +175,6 @@ def _check_of_built_in_nets(config: ExperimentConfig) -> None:
             "`model.dropout` must be 0 without hidden layers, whose outputs it drops. Received: "
             f"{config.model.dropout}; leave it out."
         )
-    if config.train.label_smoothing and config.data.name not in CLASSIFICATION_DATASETS:
-        raise ConfigError(
-            "`train.label_smoothing` must be 0 for a regression. Received: "
-            f"{config.train.label_smoothing} for {config.data.name}; leave it out."
-        )
 
 
 _OF_BUILT_IN_NETS = {
@@ -210,7 +217,7 @@ _READ_BY = {
 _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_name,
     _check_recipe,
-    _check_output_activation,
+    _check_kind,
     _check_depth,
     _check_blocks,
     _check_sequential_blocks,

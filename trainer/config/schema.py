@@ -14,11 +14,11 @@ from typing import Any
 from trainer.config import fields as fields_lib
 from trainer.config.early_stopping_schema import EarlyStoppingConfig
 from trainer.config.fields import Field, option
+from trainer.config.model_schema import ModelConfig
 from trainer.config.optimizer_schema import OptimizerConfig
 
 CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
 REGRESSION_DATASETS = ("linear_100", "relu_regression")
-ACTIVATIONS = ("relu", "elu", "gelu", "selu", "sigmoid", "silu", "softplus", "tanh")
 
 # The format of config.json. Policy on older and newer files: `trainer.config.json_format`.
 FORMAT = 2
@@ -118,38 +118,6 @@ class DataConfig:
     )
     download_timeout_s: float = option(
         300.0, "seconds after which a download fails", above=0, below=1e6
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """A stack of dense layers. Classifiers end in logits; the loss applies the softmax."""
-
-    name: str = option("dense", "kind of model: dense", choices=("dense",))
-    hidden_units: tuple[int, ...] = option(
-        (128,), "units of each hidden layer, e.g. 128,64; (): no hidden layers", least=1
-    )
-    activation: str = option("relu", "activation of the hidden layers", choices=ACTIVATIONS)
-    output_activation: str = option(
-        "",
-        "activation of the last layer, for a regression; empty: none",
-        choices=("", *ACTIVATIONS),
-    )
-    batch_norm: str = option(
-        "block",
-        "block: batch normalization uses the statistics of each block of a batch; global: those of the "
-        "whole batch, which replicas then exchange in each step",
-        choices=("block", "global"),
-        since=2,
-    )
-    dropout: float = option(
-        0.0, "share of each hidden layer's outputs that a step drops", least=0, below=1, since=2
-    )
-    l1: float = option(
-        0.0, "add this times the sum of the kernels' absolute values to the loss", least=0, since=2
-    )
-    l2: float = option(
-        0.0, "add this times the sum of the kernels' squares to the loss", least=0, since=2
     )
 
 

@@ -52,6 +52,7 @@ def expect_random_reads(array: Any) -> None:
 
     Reading ahead may be megabytes for each row, as rows are used in a random order.
     """
-    array = array._array if isinstance(array, Rows) else array
+    while isinstance(array, Rows):
+        array = array._array
     if isinstance(array, np.memmap):
         array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # It has no other name.

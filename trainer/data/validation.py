@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from trainer.data.dataset import DataError, Dataset, Split
+from trainer.data.rows import take
 from trainer.order.sample_order import SampleOrder
 
 _EPOCH = 0
@@ -48,4 +49,4 @@ def set_aside(dataset: Dataset, fraction: float, seed: int) -> Dataset:
 
 
 def _rows(split: Split, indices: np.ndarray) -> Split:
-    return Split(*split.unpack(tuple(array[indices] for array in split.arrays)))
+    return Split(*split.unpack(tuple(take(array, indices) for array in split.arrays)))

@@ -44,9 +44,10 @@ def signature(program: TrainingProgram, dataset: Dataset) -> Signature:
 
 
 def serving_model(program: TrainingProgram, state: State, taken: Signature) -> keras.Model:
-    """The program's model with the weights of `state`, for raw features."""
+    """The program's model with the weights of `state` that evaluation uses, for raw features."""
+    weights = program.evaluated(state.weights, state.slots)
     variables = [*program.model.trainable_variables, *program.forward.variables]
-    for variable, value in zip(variables, [*state.weights, *state.layer_state], strict=True):
+    for variable, value in zip(variables, [*weights, *state.layer_state], strict=True):
         variable.assign(value)
     inputs = {
         name: keras.Input(shape, dtype=dtype, name=name or "features")

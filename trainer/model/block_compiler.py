@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from strategies.runtime import Key
@@ -87,7 +88,7 @@ def check_indices(model: keras.Model, dataset: Dataset) -> None:
             if name is None or not (name in columns or len(columns) == 1):
                 continue
             column = columns.get(name, next(iter(columns.values())))
-            low, high = column.min(), column.max()
+            low, high = np.min(column), np.max(column)
             if not (low >= 0 and high < layer.input_dim):
                 raise ConfigError(
                     f"`get_data` must return indices from 0 to {layer.input_dim - 1} for the embedding "

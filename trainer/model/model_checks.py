@@ -59,7 +59,7 @@ def check_labels(found: list[heads.Head], outputs: Any, names: list[str], datase
         for name, split in dataset.splits.items():
             labels = heads.by_name(split.targets)[head.target]
             classes = _num_classes(head.loss, outputs[head.output], labels)
-            low, high = labels.min(), labels.max()
+            low, high = np.min(labels), np.max(labels)
             if classes and not (low >= 0 and high < classes):  # NaN is neither.
                 raise ConfigError(
                     f"`get_data` must return classes from 0 to {classes - 1}, as the loss is "

@@ -34,7 +34,8 @@ _OPTIMIZERS = {
 
 def make_optimizer(config: OptimizerConfig, total_steps: int = 0):
     """An unbuilt Keras optimizer whose `stateless_apply` works, for a run of `total_steps`."""
-    settings = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+    settings: dict[str, Any] = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+    settings |= ema_settings(config.ema_momentum)
     own: dict[str, dict[str, Any]] = {
         "sgd": {"momentum": config.momentum},
         "rmsprop": {"momentum": config.momentum},
@@ -51,6 +52,11 @@ def make_optimizer(config: OptimizerConfig, total_steps: int = 0):
         name=config.name,
         **{**settings, **own.get(config.name, {})},
     )
+
+
+def ema_settings(momentum: float) -> dict[str, Any]:
+    """Keras's arguments for averages of the weights; none for 0."""
+    return {"use_ema": True, "ema_momentum": momentum} if momentum else {}
 
 
 class _Neutral(keras.optimizers.Optimizer):

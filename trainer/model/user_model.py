@@ -30,6 +30,7 @@ from trainer.model import (
     batch_statistics,
     block_compiler,
     forward,
+    frozen_layers,
     heads,
     keras_objective,
     loss_scale,
@@ -87,6 +88,7 @@ def build(
     features = _features(sample.features, scale)
     with user_code.reported(recipe.path):
         outputs = model(features, training=False)
+    frozen_layers.freeze(model, config.model.frozen)
     model_checks.check_trainable(model)
     names = heads.output_names(model, outputs)
     wanted = _wanted(recipe, config, model)
@@ -204,7 +206,7 @@ def _optimizer(
         optimizer = model.optimizer
     else:
         return None
-    user_optimizer.check(optimizer)
+    user_optimizer.check(optimizer, config.optimizer.ema_momentum)
     return optimizer
 
 
@@ -217,7 +219,7 @@ def _optimizers(
     names = forward.variable_names(model, model.trainable_variables)
     make: Callable = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     if optimizer:
-        make = user_optimizer.for_each_weight(optimizer)
+        make = user_optimizer.for_each_weight(optimizer, config.optimizer.ema_momentum)
     return optimizers.Optimizers(model.trainable_variables, names, make, shares=False)
 
 

@@ -15,8 +15,8 @@ from trainer.model import optimizers
 _OF_ALL_WEIGHTS = ("apply", "_backend_update_step")
 
 
-def check(optimizer: Any) -> None:
-    """Raises ConfigError where an optimizer cannot be used."""
+def check(optimizer: Any, ema_momentum: float = 0.0) -> None:
+    """Raises ConfigError where an optimizer cannot be used, with `optimizer.ema_momentum`."""
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         raise ConfigError(
             "`get_optimizer` must return a Keras optimizer. Received: "
@@ -33,6 +33,11 @@ def check(optimizer: Any) -> None:
             "`get_optimizer` must return an optimizer without `gradient_accumulation_steps`. Received: "
             f"{value!r} for {optimizer.name}; raise `data.global_batch_size`, with "
             "`train.sequential_blocks` where memory is short."
+        )
+    if ema_momentum and optimizer.use_ema:
+        raise ConfigError(
+            "`optimizer.ema_momentum` must be 0 where the recipe's optimizer has `use_ema` itself. "
+            f"Received: {ema_momentum:g}; leave out one of the two."
         )
 
 
@@ -55,8 +60,11 @@ def settings_of(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         optimizer._learning_rate = rate
 
 
-def for_each_weight(optimizer: keras.optimizers.Optimizer) -> Callable:
-    """A function that returns an unbuilt copy of the optimizer, whose `stateless_apply` works."""
+def for_each_weight(optimizer: keras.optimizers.Optimizer, ema_momentum: float = 0.0) -> Callable:
+    """A function that returns an unbuilt copy of the optimizer, whose `stateless_apply` works.
+
+    `ema_momentum`: of averages of the weights, which the copies keep; 0: as the optimizer says.
+    """
     kind = optimizers.stateless(type(optimizer))
 
     def make():
@@ -65,6 +73,7 @@ def for_each_weight(optimizer: keras.optimizers.Optimizer) -> Callable:
             settings["learning_rate"] = optimizer._learning_rate
         # The program does what is about all weights.
         settings |= {"global_clipnorm": None, "loss_scale_factor": None}
+        settings |= optimizers.ema_settings(ema_momentum)
         copy = kind.from_config(settings)
         excluded = getattr(optimizer, "_exclude_from_weight_decay_names", None)
         if excluded:

@@ -8,12 +8,18 @@ from typing import Any
 
 from strategies.choose import Choice
 from strategies.packages import version
+from strategies.rendezvous import mismatch
 from trainer import __version__
 from trainer.config import schema as config_lib
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 
-_PLACES = ("data.dir", "data.source", "recipe")  # Each machine may have its own folders.
+_PLACES = (
+    "data.dir",
+    "data.source",
+    "model.initial_weights",
+    "recipe",
+)  # Each machine may have its own folders.
 
 
 def compute(
@@ -22,11 +28,12 @@ def compute(
     num_devices: int,
     dataset: Dataset | None,
     sources: dict[str, str] | None = None,
+    initial_weights: str | None = None,
 ) -> dict[str, Any]:
     """The fingerprint of one task. The places of data and recipe are not part of it.
 
     `dataset` is None where only the leader loads data. `sources`: those of the recipe, if it makes the
-    model.
+    model. `initial_weights`: their sha256; None where this task does not have or need the file.
     """
     flat = config_lib.flatten(config)
     return {
@@ -36,6 +43,7 @@ def compute(
         "config": {name: value for name, value in flat.items() if name not in _PLACES},
         **({"sources": sources} if sources else {}),
         "data": dataset and dataset.fingerprint,
+        **({mismatch.IF_PRESENT: {"initial_weights": initial_weights}} if initial_weights else {}),
     }
 
 

@@ -19,7 +19,7 @@ from strategies.devices import for_strategy, threads
 from strategies.errors import InputError
 from trainer.data import recipe_data
 from trainer.data.dataset import Dataset
-from trainer.storage import locate, unused
+from trainer.storage import locate, saved_weights, unused
 from trainer.storage.workdir import Workdir
 from trainer.task import fingerprint, rules
 from trainer.task.context import TaskContext
@@ -35,8 +35,8 @@ class Prepared:
     fingerprint: dict[str, Any]
 
 
-def prepare(task: TaskContext) -> Prepared:
-    """Loads the data and selects the devices of this task.
+def prepare(task: TaskContext, workdir: Workdir | None = None) -> Prepared:
+    """Loads the data and selects the devices of this task. `workdir`: where it writes one.
 
     Raises:
       InputError: a flag or the config does not fit the data, the devices or the cluster.
@@ -66,8 +66,26 @@ def prepare(task: TaskContext) -> Prepared:
         dataset,
         devices,
         choice,
-        fingerprint.compute(config, choice, len(devices), compared, sources),
+        fingerprint.compute(
+            config, choice, len(devices), compared, sources, _initial_weights(task, workdir)
+        ),
     )
+
+
+def _initial_weights(task: TaskContext, workdir: Workdir | None) -> str | None:
+    """sha256 of the weights that the run begins with; None where this task has none or needs none.
+
+    Raises SavedWeightsError where the leader has none, as the others get them from it.
+    """
+    source = task.config.model.initial_weights
+    if not source or (workdir and saved_weights.recorded(workdir.checkpoints) is not None):
+        return None
+    try:
+        return saved_weights.digest(source)
+    except InputError:
+        if task.cluster.is_leader:
+            raise
+        return None
 
 
 def _load(task: TaskContext) -> Dataset | None:

@@ -6,6 +6,7 @@ first that is broken, and `check` reports each.
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from trainer.config import rules as config_rules
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.data import recipe_data, registry
@@ -43,7 +44,9 @@ def check_loaded(
     num_devices: int,
     dataset: Dataset,
 ) -> None:
-    """Raises ConfigError where a global batch of these data cannot fit in memory."""
+    """Raises ConfigError where the config does not fit these data, or a batch does not fit in memory."""
+    if not config.recipe:
+        config_rules.check_kind(config, bool(dataset.num_classes), dataset.name)
     size = host_memory.bytes_per_example(dataset.train)
     _check_memory(config, choice, cluster, num_devices, size)
 

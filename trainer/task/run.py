@@ -24,7 +24,7 @@ def run_member(task: TaskContext) -> int:
     with contextlib.ExitStack() as stack:
         with _telling_peers(task):
             workdir = stack.enter_context(prepare.own_workdir(task))
-            prepared = prepare.prepare(task)
+            prepared = prepare.prepare(task, workdir)
             if not task.cluster.is_single_task:
                 logging.info("peers | %s", task.security.describe(prepared.choice.starts_servers))
         membership = _meet_peers(task, prepared.fingerprint)

@@ -1,9 +1,10 @@
 """How does a config become a run?
 
 Each function here turns the config, the data set and the runtime into values that know no config. Only
-this module and `batch_split.py` read the config in `trainer/training/`.
+this module, `batch_split.py` and `warm_start.py` read the config in `trainer/training/`.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -23,14 +24,22 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
-from trainer.model import build, forward, learning_rates, losses, optimizers, reduction_blocks
+from trainer.model import (
+    build,
+    forward,
+    frozen_layers,
+    learning_rates,
+    losses,
+    optimizers,
+    reduction_blocks,
+)
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
 from trainer.order.schedule import Schedule
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.layout import Layout
 from trainer.storage.workdir import Workdir
-from trainer.training import batch_split, evaluation
+from trainer.training import batch_split, evaluation, warm_start
 from trainer.training.checkpoint_evaluator import CheckpointEvaluator
 from trainer.training.early_stopping import EarlyStopping
 from trainer.training.parts import CheckpointPolicy, Computation, RunParts
@@ -57,6 +66,9 @@ def assemble(
     if workdir:
         store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
     policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
+    if workdir and config.model.initial_weights:
+        begin = functools.partial(warm_start.initial_state, config, workdir)
+        policy = dataclasses.replace(policy, initial_state=begin)
     end = RunEnd(
         early_stopping(config, steps.program), TimeLimit(train.max_time_s), is_leader=bool(workdir)
     )
@@ -131,6 +143,7 @@ def _program(
         return own.program, {"sources": recipe.sources(), **own.architecture}
     shape = dataset.train.features.shape[1:]
     model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
+    frozen_layers.freeze(model, config.model.frozen)
     names = forward.variable_names(model, model.trainable_variables)
     make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
     program = TrainingProgram(
@@ -162,6 +175,7 @@ def checkpoint_store(
         for name, value in schema.flatten(config).items()
         if name not in schema.trajectory_free(config)
     }
+    decisive["model.initial_weights"] = warm_start.sha256(config, workdir)
     like = State(*program.shapes())
     return CheckpointStore(
         workdir.checkpoints,

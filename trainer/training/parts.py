@@ -6,9 +6,10 @@ the folders it writes to. `assemble.py` makes these values from a config; what t
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
-from strategies.runtime import Runtime
+from strategies.runtime import Runtime, State
 from trainer.data.input_pipeline import InputPipeline
 from trainer.model.step import TrainingProgram
 from trainer.order.sample_order import SampleOrder
@@ -55,6 +56,8 @@ class CheckpointPolicy:
     store: CheckpointStore | None  # None: this task does not write.
     every_s: float
     max_skipped: int
+    # Without a checkpoint. Only that of the task that writes counts.
+    initial_state: Callable[[TrainingProgram], State] = TrainingProgram.initial_state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

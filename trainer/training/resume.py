@@ -26,12 +26,14 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
 
     Raises:
       InputError: the run has skipped more batches than the policy allows.
+      SavedWeightsError: the weights to start with cannot be used.
     """
-    initial = Checkpoint(0, program.initial_state(), sums=(0.0,) * program.num_sums)
-    found = initial
+    found = None
     if policy.store:
         policy.store.remove_leftovers()  # A run that resumes at its last step does not save again.
-        found = policy.store.newest() or initial
+        found = policy.store.newest()
+    if found is None:
+        found = Checkpoint(0, policy.initial_state(program), sums=(0.0,) * program.num_sums)
     max_skipped = policy.max_skipped
     if len(found.skipped) > max_skipped:
         raise InputError(

@@ -211,3 +211,11 @@ def test_with_a_topology_only_the_tpu_is_checked_and_not_this_machine(tmp_path, 
     assert exit_code == 2
     assert list(parts) == ["config", "data", "tpu", "packages"]
     assert parts["tpu"][0] == "WRONG" and parts["tpu"][1].startswith(message)
+
+
+def test_weights_to_start_with_and_frozen_layers_are_compared_with_the_model(tmp_path):
+    flags = ("--config.model.initial_weights=nowhere", "--config.model.frozen_layers=hidden_1")
+    exit_code, parts, _ = _check(tmp_path, *flags)
+    sign, found = parts["weights"]
+    assert (exit_code, sign) == (2, "WRONG")
+    assert found.startswith("`model.initial_weights` must hold weights that can be read. Received")

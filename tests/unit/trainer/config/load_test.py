@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.config import load as config_load
-from trainer.config import recipes, rules
+from trainer.config import model_schema, recipes, rules
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError, build
 from trainer.config.json_format import UNCHANGED
@@ -322,7 +322,7 @@ def test_keras_knows_every_activation_and_optimizer():
 
     from trainer.model.optimizers import make_optimizer
 
-    for name in config_lib.ACTIVATIONS:
+    for name in model_schema.ACTIVATIONS:
         assert callable(activations.get(name))
     for name in FIELDS["optimizer.name"].choices:
         assert make_optimizer(OptimizerConfig(name=name)).name == name

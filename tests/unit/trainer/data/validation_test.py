@@ -8,6 +8,7 @@ import pytest
 from trainer.config.schema import DataConfig, ExperimentConfig
 from trainer.data import recipe_data
 from trainer.data.dataset import DataError, Dataset, Split
+from trainer.data.rows import Rows, take
 from trainer.data.validation import set_aside
 
 RECIPE = """
@@ -38,6 +39,17 @@ def test_a_fraction_is_set_aside_in_order_and_all_others_are_trained_on():
     assert not np.array_equal(set_aside(_dataset(), 0.2, 2).validation.targets, held_out * 3)
     assert found.fingerprint != _dataset().fingerprint
     assert [*found.splits] == ["train", "validation", "test"]
+
+
+def test_mapped_examples_are_set_aside_without_reading_them(tmp_path):
+    array = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (100, 2))
+    array[:] = np.arange(200).reshape(100, 2)
+    mapped = take(array, np.arange(0, 100, 2))  # As the training split of a source is.
+    dataset = dataclasses.replace(_dataset(50), train=Split(mapped, np.arange(50)))
+    found = set_aside(dataset, 0.2, seed=1)
+    for split in (found.train, found.validation):
+        assert isinstance(split.features, Rows)
+        assert np.array_equal(split.features[:3][:, 0], 4.0 * split.targets[:3])
 
 
 def test_a_fraction_that_leaves_nothing_to_train_on_is_refused():

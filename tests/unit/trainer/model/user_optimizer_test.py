@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.config.fields import ConfigError
+from trainer.config.optimizer_schema import OptimizerConfig
 from trainer.model import user_optimizer
-from trainer.model.optimizers import Optimizers
+from trainer.model.optimizers import Optimizers, make_optimizer
 
 _STEPS, _UNIT = 7, 2.0**-24
 # Roundings in one update of one number, at most.
@@ -65,6 +67,29 @@ def test_weights_and_averages_are_those_of_keras(kind):
     for index in range(2):
         names = ours.slot_names(index)
         assert len({*names}) == len(names) == len(slots[index])
+
+
+def test_the_config_s_averages_are_those_of_an_optimizer_that_keeps_them_itself():
+    itself = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.7)
+    of_config = OptimizerConfig("adam", learning_rate=0.01, ema_momentum=0.7)
+    makes = [
+        user_optimizer.for_each_weight(itself),
+        user_optimizer.for_each_weight(keras.optimizers.Adam(0.01), 0.7),
+        lambda: make_optimizer(of_config),
+    ]
+    found = []
+    for make in makes:
+        ours = Optimizers(_weights(), ["weight_0", "weight_1"], make, shares=False)
+        weights = [tf.constant(variable.numpy()) for variable in _weights()]
+        slots = [[tf.constant(slot.numpy()) for slot in own] for own in ours.slots()]
+        for gradients in _gradients():
+            weights, slots = ours.update(weights, slots, gradients)
+        averages = ours.averaged(weights, slots)
+        assert not np.array_equal(averages[0], weights[0])
+        found.append([value.numpy().tobytes() for value in averages])
+    assert found[0] == found[1] == found[2]
+    with pytest.raises(ConfigError, match="`optimizer.ema_momentum` must be 0 where the recipe's"):
+        user_optimizer.check(itself, 0.7)
 
 
 def _assert_close(ours, theirs):

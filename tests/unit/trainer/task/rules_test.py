@@ -39,6 +39,24 @@ def test_a_batch_that_cannot_fit_is_refused_with_one_that_does(monkeypatch):
         _check(40_000, cluster=ClusterSpec(PS, Task("chief", 0)))
 
 
+@pytest.mark.parametrize("target, field, expected", [
+    (np.arange(20) % 3, "model.output_activation=relu", "must be empty for a classification"),
+    (np.arange(20) / 3, "train.label_smoothing=0.1", "must be 0 for a regression"),
+])  # fmt: skip
+def test_options_for_the_other_kind_of_data_are_refused_once_a_source_is_read(
+    target, field, expected, tmp_path
+):
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 2), np.float32), y=target)
+    name, _, value = field.partition("=")
+    source = f"npz:{tmp_path / 'a.npz'}"
+    alone = ClusterSpec()
+    for recipe in ("linear_100", "digits_dense"):  # Whatever data the recipe names.
+        config = config_load.resolve(recipe, {"data.source": source, name: value})
+        data = registry.load(config.data)
+        with pytest.raises(ConfigError, match=f"`{name}` {expected}.* for npz:"):
+            rules.check_loaded(config, choose.choose(alone), alone, 1, data)
+
+
 def test_only_an_evaluator_needs_a_workdir():
     rules.check_evaluator(ClusterSpec(PS, Task("worker", 0)), "")
     rules.check_evaluator(ClusterSpec(PS, Task("evaluator", 0)), "w")
