@@ -22,6 +22,8 @@ _OF_VALUES = (
     "UnknownError",
 )
 _NO_FRAMES = "<stack traces unavailable>\n"  # As another task has sometimes sent them.
+# Where several operations failed, as those of parallel blocks do, the first of them follows.
+_SEVERAL = re.compile(r"^\d+ root error\(s\) found\.\s+\(0\) [A-Z_]+: ")
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 
 
@@ -40,7 +42,7 @@ def named(config: ExperimentConfig) -> Iterator[None]:
             for file, line, name in dict.fromkeys(_FRAME.findall(message))
         ]
         text = message.rpartition("\n\n")[2].rpartition(_NO_FRAMES)[2]
-        reason = type(error)(None, None, text)
+        reason = type(error)(None, None, _SEVERAL.sub("", text.strip()))
         raise user_code.failure(Path(config.recipe), reason, "a step failed", frames) from None
 
 
