@@ -454,7 +454,7 @@ def test_one_wrong_part_trains_or_ends_in_one_line(outcome, part, line):
 _SETTINGS = settings(deadline=None, suppress_health_check=[*HealthCheck])
 
 
-@settings(_SETTINGS, max_examples=40)
+@settings(_SETTINGS, max_examples=15)
 @given(parts=_recipes())
 def test_a_recipe_of_random_parts_trains_or_ends_in_one_line(outcome, parts):
     _check(outcome(parts), parts)
