@@ -26,6 +26,7 @@ from trainer.process.start.program import Program
 
 _PID = struct.Struct("=i")
 _STANDARD = (0, 1, 2)
+_LEAST_BYTES = 16 << 20  # That a program needs before it has imported anything of its own.
 UNBUFFERED = "PYTHONUNBUFFERED"
 
 
@@ -114,14 +115,15 @@ def _become_program(parent: int, starter: int, output: int, descriptor: int) -> 
         while os.getppid() == parent:
             time.sleep(0.001)
         parent_death.end_with(starter, signal.SIGTERM)  # Ends here where it was not adopted.
+        bytearray(_LEAST_BYTES)  # Without memory it ends before it counts as started.
         with socket.socket(fileno=descriptor) as channel:
             channel.sendall(_PID.pack(os.getpid()))
             text = _read_all(channel)
         program = Program.from_json(text)
         _set_up(program, output)
         code = _run(program)
-    except (OSError, ValueError):
-        pass  # The starter has given up, or is gone.
+    except (OSError, ValueError, MemoryError):
+        pass  # The starter has given up, or is gone, or starts the program in another way.
     finally:
         os._exit(code)
 
