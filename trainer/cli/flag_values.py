@@ -18,6 +18,8 @@ from trainer.cli.tuners import SEARCHABLE_FLAGS
 from trainer.config import schema as config_lib
 from trainer.config.fields import ConfigError, fields, short_json
 
+_MAX_NAME_CHARACTERS = 200
+
 
 class Flags(NamedTuple):
     """What was given: options as values by flag, overrides and dimensions as typed by field.
@@ -59,6 +61,10 @@ def read(args: Sequence[str], schema: type[Options]) -> Flags:
     """
     typed: list[str] = []
     known = _define(schema, typed)
+    for arg in args:
+        # absl looks for a similar flag by a recursion of the name's length.
+        if arg.startswith("-") and len(name := arg.partition("=")[0]) > _MAX_NAME_CHARACTERS:
+            raise unknown_flag(name, schema)
     try:
         words = known([schema.verb, *args])[1:]
     except ConfigError:

@@ -297,3 +297,10 @@ def test_predict_takes_files_with_flags_among_them(argv):
     command = cli_parser.parse(["predict", argv[0], "--show=table", *argv[1:]])
     assert (command.workdir, command.words) == ("runs/x", ("a.npy", "b.csv"))
     assert command.show == "table"
+
+
+def test_a_flag_of_any_length_is_refused():
+    for name in ("9" * 5000, "config." + "9" * 5000):
+        with pytest.raises(ConfigError) as caught:
+            cli_parser.parse(["train", f"--{name}=1"])
+        assert len(str(caught.value)) < 400
