@@ -12,13 +12,11 @@ from typing import Any
 from unittest import mock
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from strategies.runtime import Key
 from trainer.config.fields import ConfigError
-from trainer.data.dataset import Dataset, Split
-from trainer.model import heads, model_checks
+from trainer.data.dataset import Split
+from trainer.model import model_checks
 from trainer.model.step import TrainingProgram
 
 # Operations that XLA computes several times slower on a CPU than TensorFlow does.
@@ -55,7 +53,7 @@ def _reason_for_graph(model: keras.Model, operations: set[str]) -> str:
         return "XLA computes convolutions slowly on a CPU"
     if operations & _POOLS:
         return "XLA computes pooling slowly on a CPU"
-    if any(name is None for _, name in _embeddings(model)):
+    if any(name is None for _, name in model_checks.embeddings(model)):
         return "XLA would not notice an index that is none of an embedding's"
     return ""
 
@@ -63,12 +61,8 @@ def _reason_for_graph(model: keras.Model, operations: set[str]) -> str:
 def _reason_against_xla(program: TrainingProgram, sample: Split) -> str:
     if program.shares_statistics:
         return "its blocks exchange the statistics of a batch"
-    weights, _, layer_state = tf.nest.map_structure(
-        lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
-    )
-    block = program.block_specs(model_checks.batch_specs(sample))
-    key = Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
-    specs = (weights, layer_state, *block, key)
+    (weights, _, layer_state), batch, key = model_checks.step_specs(program, sample)
+    specs = (weights, layer_state, *program.block_specs(batch), key)
 
     def flat(*tensors):  # What gives the program's text takes no nested arguments.
         return program.block_terms(*tf.nest.pack_sequence_as(specs, tensors))
@@ -78,23 +72,6 @@ def _reason_against_xla(program: TrainingProgram, sample: Split) -> str:
     except (tf.errors.OpError, ValueError, TypeError) as error:
         return f"XLA cannot compile it ({str(error).splitlines()[0][:120]})"
     return ""
-
-
-def check_indices(model: keras.Model, dataset: Dataset) -> None:
-    """Raises ConfigError where the data has an index that is none of the embedding that reads it."""
-    for layer, name in _embeddings(model):
-        for split_name, split in (("train", dataset.train), ("test", dataset.test)):
-            columns = heads.by_name(split.features)
-            if name is None or not (name in columns or len(columns) == 1):
-                continue
-            column = columns.get(name, next(iter(columns.values())))
-            low, high = np.min(column), np.max(column)
-            if not (low >= 0 and high < layer.input_dim):
-                raise ConfigError(
-                    f"`get_data` must return indices from 0 to {layer.input_dim - 1} for the embedding "
-                    f"{layer.name!r}. Received: {low} to {high} for {split_name!r}; correct them, or "
-                    "raise its input_dim."
-                )
 
 
 def _compiled(compute: Callable) -> Callable:
@@ -141,15 +118,3 @@ def _may_overlap(model: keras.Model) -> bool:
         for layer in layers
         for size, stride in zip(layer.kernel_size, layer.strides, strict=True)
     )
-
-
-def _embeddings(model: keras.Model) -> list[tuple[keras.layers.Embedding, str | None]]:
-    """Each embedding with the name of the model's input that it reads; None where it reads another."""
-    inputs = {id(tensor): tensor.name for tensor in getattr(model, "inputs", None) or ()}
-    found = []
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.Embedding):
-            read = [id(one) for node in layer._inbound_nodes for one in node.input_tensors]
-            names = {inputs.get(one) for one in read} or {None}
-            found += [(layer, name) for name in names]
-    return found

@@ -77,6 +77,35 @@ def _num_classes(loss: keras.losses.Loss, output: Any, labels: np.ndarray) -> in
     return 2 if is_binary else 0
 
 
+def check_indices(model: keras.Model, dataset: Dataset) -> None:
+    """Raises ConfigError where the data has an index that is none of the embedding that reads it."""
+    for layer, name in embeddings(model):
+        for split_name, split in dataset.splits.items():
+            columns = heads.by_name(split.features)
+            if name is None or not (name in columns or len(columns) == 1):
+                continue
+            column = columns.get(name, next(iter(columns.values())))
+            low, high = np.min(column), np.max(column)
+            if not (low >= 0 and high < layer.input_dim):
+                raise ConfigError(
+                    f"`get_data` must return indices from 0 to {layer.input_dim - 1} for the embedding "
+                    f"{layer.name!r}. Received: {low} to {high} for {split_name!r}; correct them, or "
+                    "raise its input_dim."
+                )
+
+
+def embeddings(model: keras.Model) -> list[tuple[keras.layers.Embedding, str | None]]:
+    """Each embedding with the name of the model's input that it reads; None where it reads another."""
+    inputs = {id(tensor): tensor.name for tensor in getattr(model, "inputs", None) or ()}
+    found = []
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Embedding):
+            read = [id(one) for node in layer._inbound_nodes for one in node.input_tensors]
+            names = {inputs.get(one) for one in read} or {None}
+            found += [(layer, name) for name in names]
+    return found
+
+
 def check_names(found: list[heads.Head]) -> None:
     """Raises ConfigError where two numbers would be reported by one name."""
     for head in found:
@@ -94,10 +123,7 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> set[s
     Raises ConfigError where its result would depend on more than its arguments.
     """
     with user_code.reported(recipe.path):
-        state = tf.nest.map_structure(
-            lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
-        )
-    batch, key = batch_specs(sample), Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
+        state, batch, key = step_specs(program, sample)
 
     def whole(state, batch, key):
         weights, slots, layer_state = state
@@ -126,11 +152,15 @@ def check_step(recipe: Recipe, program: TrainingProgram, sample: Split) -> set[s
     return kinds
 
 
-def batch_specs(sample: Split) -> tuple[tf.TensorSpec, ...]:
-    """The types and shapes of these examples as a batch, with weights."""
+def step_specs(program: TrainingProgram, sample: Split) -> tuple[tuple, tuple, Key]:
+    """The types and shapes of the state, of these examples as a batch with weights, and of a key."""
+    state = tf.nest.map_structure(
+        lambda array: tf.TensorSpec(array.shape, array.dtype), program.shapes()
+    )
     arrays = [tf.constant(array) for array in sample.arrays]
-    batch = tuple(tf.TensorSpec([len(sample), *array.shape[1:]], array.dtype) for array in arrays)
-    return *batch, tf.TensorSpec([len(sample)], tf.float32)
+    batch = [tf.TensorSpec([len(sample), *array.shape[1:]], array.dtype) for array in arrays]
+    key = Key(tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int32))
+    return state, (*batch, tf.TensorSpec([len(sample)], tf.float32)), key
 
 
 def _called_functions(graph_def) -> list:

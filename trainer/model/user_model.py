@@ -96,7 +96,7 @@ def build(
         found = heads.heads(model, outputs, sample.targets, wanted)
     model_checks.check_names(found)
     model_checks.check_labels(found, outputs, names, dataset)
-    block_compiler.check_indices(model, dataset)
+    model_checks.check_indices(model, dataset)
     objective = _objective(recipe, found, names, sample.targets, outputs, device_type)
     optimizer = _optimizer(recipe, config, model)
     scale_of_loss = loss_scale.of(model, optimizer, config.data.global_batch_size)

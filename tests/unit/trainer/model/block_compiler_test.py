@@ -31,7 +31,8 @@ def get_config():
     return ExperimentConfig()
 
 def get_data(config):
-    return {{"train": ({data}, CLASSES), "test": ({data}, CLASSES)}}
+    splits = {{"train": {data}, "test": {data}, "validation": {validation}}}
+    return {{name: (data, CLASSES) for name, data in splits.items()}}
 
 def get_model(config, data):
     return keras.Sequential([{layers}, layers.Flatten(), layers.Dense(3)])
@@ -46,9 +47,9 @@ _WORDS = "keras.Input((5,), dtype='int32')"
 def built(tmp_path):
     """The model of a recipe with these layers, and the config's choice of how to compile it."""
 
-    def build(layers, data="PIXELS", compiler="auto"):
+    def build(layers, data="PIXELS", compiler="auto", validation=""):
         path = tmp_path / "own.py"
-        path.write_text(_RECIPE.format(layers=layers, data=data))
+        path.write_text(_RECIPE.format(layers=layers, data=data, validation=validation or data))
         config = config_load.resolve(str(path), {"train.compiler": compiler})
         recipe, dataset = recipe_data.recipe_of(config), recipe_data.load(config)
         return user_model.build(recipe, config, dataset, block_size=4)
@@ -103,6 +104,11 @@ def test_the_config_may_decide(built):
 def test_an_index_that_no_embedding_has_is_refused(built):
     with pytest.raises(ConfigError, match="indices from 0 to 6 .* Received: 0 to 8 for 'train'"):
         built(f"{_WORDS}, layers.Embedding(7, 4)", "np.where(np.arange(32)[:, None] < 4, 0, WORDS)")
+
+
+def test_an_index_of_the_validation_split_is_checked_too(built):
+    with pytest.raises(ConfigError, match="Received: 0 to 8 for 'validation'"):
+        built(f"{_WORDS}, layers.Embedding(7, 4)", "np.minimum(WORDS, 6)", validation="WORDS")
 
 
 def _terms(own, step, share):
