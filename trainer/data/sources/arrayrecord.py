@@ -4,44 +4,24 @@
 `arrayrecord:train-*.array_record`.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from array_record.python import array_record_module
 
 from trainer.data.address import Address
 from trainer.data.sources import example, files
-from trainer.data.sources.example import Decoder
-from trainer.data.table import PIECE_BYTES, Opened, Values
+from trainer.data.sources.example import Records
+from trainer.data.table import PIECE_BYTES, Opened
 
 Options = example.Options
-
-
-@dataclasses.dataclass(frozen=True)
-class _Records:
-    decoder: Decoder
-    pieces: tuple[tuple[Path, int, int], ...]  # A file, from one record to another.
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.decoder.names
-
-    @property
-    def num_pieces(self) -> int:
-        return len(self.pieces)
-
-    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
-        path, start, stop = self.pieces[piece]
-        with files.reported(self.decoder.address, path):
-            return self.decoder.columns(_read(path, start, stop), names)
 
 
 def open_source(address: Address) -> Opened:
     return files.opened(address, "*.array_record*", _table)
 
 
-def _table(address: Address, paths: Sequence[Path]) -> _Records:
+def _table(address: Address, paths: Sequence[Path]) -> Records:
     pieces: list[tuple[Path, int, int]] = []
     for path in paths:
         with files.reported(address, path):
@@ -54,7 +34,7 @@ def _table(address: Address, paths: Sequence[Path]) -> _Records:
         raise address.error("must have records", f"{paths[0]} without any")
     path = pieces[0][0]
     with files.reported(address, path):
-        return _Records(example.decoder(address, _read(path, 0, 1)[0]), tuple(pieces))
+        return Records(example.decoder(address, _read(path, 0, 1)[0]), tuple(pieces), _read)
 
 
 def _read(path: Path, start: int, stop: int) -> list[bytes]:

@@ -6,7 +6,8 @@ of numbers; several are a list. Bytes are a picture, text, or the raw numbers of
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from trainer.config.fields import option
 from trainer.data.address import Address
-from trainer.data.sources import pictures
+from trainer.data.sources import files, pictures
 from trainer.data.table import Values
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
@@ -88,6 +89,31 @@ class Decoder:
             except (ValueError, TypeError, IndexError):
                 raise self.address.error("must give shapes=NAME:28x28:uint8", one) from None
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A table of Examples in files. A piece is a file, and from where to where in it.
+
+    `read_piece` returns the records of one, and may raise what `files.reported` reports.
+    """
+
+    decoder: Decoder
+    pieces: tuple[tuple[Path, int, int], ...]
+    read_piece: Callable[[Path, int, int], Sequence[bytes]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.decoder.names
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.pieces)
+
+    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
+        path, start, stop = self.pieces[piece]
+        with files.reported(self.decoder.address, path):
+            return self.decoder.columns(self.read_piece(path, start, stop), names)
 
 
 def decoder(address: Address, first: bytes) -> Decoder:

@@ -4,51 +4,28 @@
 checksum of every record is verified. Compressed files are not read.
 """
 
-import dataclasses
 import mmap
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import google_crc32c
 
 from trainer.data.address import Address
 from trainer.data.sources import example, files
-from trainer.data.sources.example import Decoder
-from trainer.data.table import PIECE_BYTES, Opened, Values
+from trainer.data.sources.example import Records
+from trainer.data.table import PIECE_BYTES, Opened
 
 Options = example.Options
 
 _HEADER, _FOOTER = 12, 4  # Bytes: a length with its checksum, and the checksum of the record.
 
 
-@dataclasses.dataclass(frozen=True)
-class _Records:
-    decoder: Decoder
-    pieces: tuple[tuple[Path, int, int], ...]  # A file, from one byte to another.
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.decoder.names
-
-    @property
-    def num_pieces(self) -> int:
-        return len(self.pieces)
-
-    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
-        path, start, stop = self.pieces[piece]
-        with files.reported(self.decoder.address, path):
-            with open(path, "rb") as file:
-                file.seek(start)
-                content = file.read(stop - start)
-            return self.decoder.columns([*_records(content)], names)
-
-
 def open_source(address: Address) -> Opened:
     return files.opened(address, "*.tfrecord*", _table)
 
 
-def _table(address: Address, paths: Sequence[Path]) -> _Records:
+def _table(address: Address, paths: Sequence[Path]) -> Records:
     pieces = []
     for path in paths:
         with files.reported(address, path):
@@ -56,10 +33,19 @@ def _table(address: Address, paths: Sequence[Path]) -> _Records:
     if not pieces:
         raise address.error("must have records", f"{paths[0]} without any")
     path, start, stop = pieces[0]
-    with files.reported(address, path), open(path, "rb") as file:
+    with files.reported(address, path):
+        first = next(_records(_content(path, start, stop)))
+        return Records(example.decoder(address, first), tuple(pieces), _read)
+
+
+def _read(path: Path, start: int, stop: int) -> list[bytes]:
+    return [*_records(_content(path, start, stop))]
+
+
+def _content(path: Path, start: int, stop: int) -> bytes:
+    with open(path, "rb") as file:
         file.seek(start)
-        first = next(_records(file.read(stop - start)))
-        return _Records(example.decoder(address, first), tuple(pieces))
+        return file.read(stop - start)
 
 
 def _pieces(path: Path) -> Iterator[tuple[int, int]]:

@@ -4,10 +4,8 @@ import json
 
 import pytest
 
-from strategies.cluster import resolve
-from strategies.cluster.flags import ClusterFlags
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.errors import ClusterError
+from tests.unit.strategies.cluster.resolving import error_of, found
 
 SAGEMAKER = {"SM_HOSTS": '["algo-1", "algo-2"]', "SM_CURRENT_HOST": "algo-2"}
 VERTEX = {
@@ -27,17 +25,6 @@ MPI = {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
 HYDRA = {"PMI_SIZE": "4", "PMI_RANK": "0", "MPI_LOCALNRANKS": "4"}
 TORCHRUN = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
 HOW = "set TF_CONFIG={} to train as a single task."
-
-
-def found(cluster="", task="", ps=0, **environ):
-    return resolve.find(ClusterFlags(cluster, task, ps), environ)
-
-
-def error_of(*flags, **environ):
-    with pytest.raises(ClusterError) as caught:
-        found(*flags, **environ)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def test_the_instances_of_a_sagemaker_job_are_workers():

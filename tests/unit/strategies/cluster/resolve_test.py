@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strategies.cluster import hostlist, local_address, resolve, slurm
-from strategies.cluster.flags import ClusterFlags
+from strategies.cluster import hostlist, local_address, slurm
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
+from tests.unit.strategies.cluster.resolving import error_of, found
 
 TF_CONFIG = json.dumps(
     {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
@@ -26,17 +26,6 @@ STEP = {
     "SLURM_LOCALID": "1",
 }
 PORT = 10_000 + 7 * 128  # The first of the step's range.
-
-
-def found(cluster="", task="", ps=0, **environ):
-    return resolve.find(ClusterFlags(cluster, task, ps), environ)
-
-
-def error_of(*flags, **environ):
-    with pytest.raises(ClusterError) as caught:
-        found(*flags, **environ)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 # The flags.

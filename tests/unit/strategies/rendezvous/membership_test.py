@@ -98,6 +98,22 @@ def test_watch_reports_a_peer_that_was_lost_before_it():
         assert first.lost == {Task("worker", 1): "its connection closed"}
 
 
+def _loss_after(worker, say):
+    """The loss that a worker reports once its leader, which is this test, has said something."""
+    host, port = worker.address(worker.task).split(":")
+    met = []
+    waiting = threading.Thread(target=lambda: met.extend(in_threads(meet_later(worker))))
+    waiting.start()
+    with connected(host, int(port)) as connection:
+        link = call_as(["worker", 0], connection)
+        link.send({"verdict": "go", "run": "0"})
+        waiting.join(PATIENCE_S)
+        say(connection, link)
+        lost = met[0].wait_for_loss(PATIENCE_S)
+        met[0].close()
+    return lost
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -114,32 +130,15 @@ def test_watch_reports_a_peer_that_was_lost_before_it():
 )
 def test_an_invalid_message_of_the_leader_is_a_loss_of_the_leader(message):
     leader, worker = make_clusters(worker=2)
-    host, port = worker.address(worker.task).split(":")
-    met = []
-    waiting = threading.Thread(target=lambda: met.extend(in_threads(meet_later(worker))))
-    waiting.start()
-    with connected(host, int(port)) as connection:
-        link = call_as(["worker", 0], connection)
-        link.send({"verdict": "go", "run": "0"})
-        waiting.join(PATIENCE_S)
-        connection.sendall(message.encode() + b"\n")
-        assert met[0].wait_for_loss(PATIENCE_S) == (leader.task, "its connection closed")
-        met[0].close()
+    lost = _loss_after(worker, lambda connection, _: connection.sendall(message.encode() + b"\n"))
+    assert lost == (leader.task, "its connection closed")
 
 
 def test_a_reason_from_the_leader_is_printed_without_its_control_characters():
-    leader, worker = make_clusters(worker=3)[:2]
-    host, port = worker.address(worker.task).split(":")
-    met = []
-    waiting = threading.Thread(target=lambda: met.extend(in_threads(meet_later(worker))))
-    waiting.start()
-    with connected(host, int(port)) as connection:
-        link = call_as(["worker", 0], connection)
-        link.send({"verdict": "go", "run": "0"})
-        waiting.join(PATIENCE_S)
-        link.send({"lost": ["worker", 2, "\x1b[2J\nmuster: done"]})
-        assert met[0].wait_for_loss(PATIENCE_S) == (Task("worker", 2), r"\x1b[2J muster: done")
-        met[0].close()
+    _, worker, _ = make_clusters(worker=3)
+    message = {"lost": ["worker", 2, "\x1b[2J\nmuster: done"]}
+    lost = _loss_after(worker, lambda _, link: link.send(message))
+    assert lost == (Task("worker", 2), r"\x1b[2J muster: done")
 
 
 def test_on_lost_may_close_the_membership():
