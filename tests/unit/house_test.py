@@ -194,3 +194,15 @@ def test_the_trainer_compares_no_strategys_name():
 
 def test_the_list_of_rooms_names_each_once():
     assert not [one for one, more in itertools.groupby(sorted(ROOMS)) if len([*more]) > 1]
+
+
+def test_commands_print_through_the_console():
+    """Which survives a reader that is gone, a full disk and a screen without some characters."""
+    prints = [
+        f"{name}, line {node.lineno}"
+        for name, path in MODULES.items()
+        if name.startswith("trainer.commands.")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert not prints

@@ -18,6 +18,7 @@ from trainer.data.merge import Column, Merged
 from trainer.data.prepared import prepare
 from trainer.data.prepared.folder import Folder
 from trainer.data.selection import TARGET
+from trainer.process import console
 from trainer.reporting.terminal import Block, is_terminal
 
 _CLASSES_SHOWN = 20
@@ -36,8 +37,7 @@ def run(options: DataOptions) -> int:
     folder = _prepared(config)
     merged = folder.open()
     dataset = source_data.dataset(address_lib.parse(config), merged)
-    for line in report(folder, merged, dataset):
-        print(line)
+    console.print_result("\n".join(report(folder, merged, dataset)))
     return EXIT_DONE
 
 

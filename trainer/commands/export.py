@@ -4,7 +4,6 @@ A table compares the checkpoint with what was written: metrics on the test set, 
 Beside the export a JSON file says what goes in and comes out; `predict` reads it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from strategies.errors import EXIT_DONE
 from trainer.cli.options import ExportOptions
 from trainer.export import formats
 from trainer.export.formats import ExportError, Format
+from trainer.process import console
 from trainer.storage import locate
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
@@ -32,7 +32,7 @@ def run(options: ExportOptions) -> int:
         path = workdir.path / _FOLDER / chosen.name_with(options.quantize)
         rows = _export(options, chosen, workdir, path)
         _note(workdir, path)
-    print(_table(rows))
+    console.print_result(_table(rows))
     return EXIT_DONE
 
 
@@ -64,9 +64,8 @@ def _export(
 
 def _note(workdir: Workdir, path: Path) -> None:
     """Adds the export to summary.json, where the run has finished."""
-    try:
-        summary = json.loads(workdir.summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    summary = workdir.read_summary()
+    if not summary:
         return
     exports = {*summary.get("exports", ()), str(path.relative_to(workdir.path))}
     write_json(workdir.summary, summary | {"exports": sorted(exports)})

@@ -15,6 +15,7 @@ from strategies.errors import EXIT_DONE
 from trainer.cli.options import PredictOptions
 from trainer.export import formats, read_files
 from trainer.export.formats import ExportError, Predict
+from trainer.process import console
 from trainer.storage import locate
 from trainer.storage.workdir import Workdir
 
@@ -28,7 +29,8 @@ def run(options: PredictOptions) -> int:
         with locate.open_workdir(options.workdir).open_readonly() as workdir:
             predict, taken = _of_run(options, workdir)
     rows = [row for name in options.words for row in _answers(name, predict, taken)]
-    print("\n".join(map(json.dumps, rows)) if options.show == "json" else _table(rows))
+    shown = "\n".join(map(json.dumps, rows)) if options.show == "json" else _table(rows)
+    console.print_result(shown)
     return EXIT_DONE
 
 
