@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-faults test-containers test-tpu .venv-tpu lint bench clean
+.PHONY: help train test test-faults test-containers test-tpu .venv-tpu lint bench dist clean
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
@@ -39,6 +39,9 @@ lint: $(INSTALLED)  ## Check style, types and spelling
 
 bench: $(INSTALLED)  ## Measure this trainer and its peers; ARGS="--tables=one_process --rounds=1" for less
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+dist: $(INSTALLED)  ## Build the source distribution and the wheel, in dist/
+	$(BIN)/python -m build --no-isolation
 
 clean:  ## Remove what make and the tools created, but no runs
 	rm -rf $(VENV) .venv-bench .venv-tpu build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -16,6 +16,7 @@ MUSTER = "muster"
 _TORCH, _JAX, _NUMPY = "torch==2.13.0", "jax==0.10.2", "numpy==2.4.6"
 PINS = {
     "torch": (_TORCH, _NUMPY),
+    "torch_files": (_TORCH, _NUMPY, "pillow==13.0.0"),
     "jax": (_JAX, "keras==3.15.1", _NUMPY),
     "floor": (_TORCH, _JAX, _NUMPY),
     "tf_keras": ("tensorflow==2.21.0", "tf_keras==2.21.0"),

@@ -53,7 +53,7 @@ def run(
     with contextlib.ExitStack() as stack:
         tasks = []
         for place, environ in enumerate(_environs(jobs)):
-            with _on_core(place if pinned else None):
+            with on_core(place if pinned else None):
                 tasks.append(_start(command, environ, stack))
         _await(tasks, deadline, deadline_s)
         return _results(tasks[0])
@@ -83,7 +83,7 @@ def _environs(jobs: Sequence[str]) -> list[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _on_core(place: int | None) -> Iterator[None]:
+def on_core(place: int | None) -> Iterator[None]:
     """Processes started within this context inherit this core, and use one thread for it."""
     if place is None or not hasattr(os, "sched_setaffinity"):
         yield

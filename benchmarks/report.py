@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks import environments
-from benchmarks.tables import AIMS, Aim, Table
+from benchmarks.aims import AIMS, Aim
+from benchmarks.tables import Table
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _NAME = 38

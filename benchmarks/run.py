@@ -4,7 +4,8 @@
     make bench ARGS="--tables=one_process,two_workers --rounds=3"
 
 Every peer does the same work, in processes of its own. Each round runs all peers in turn, so that a busy
-moment of the machine affects all of them, and times each in short slices. The tables show medians of
+moment of the machine affects all of them, and times each in short slices. Who knows a faster way to use a
+peer adds it to `benchmarks/ways.py`, which tries all ways of a peer. The tables show medians of
 slices, and ratios within this run: nothing else can be compared. A peer that fails is shown with its
 reason. A peer whose loss differs from the others' has not done the same work, and ends the run.
 
@@ -22,6 +23,16 @@ What profiles showed (two cores, and batch 64 unless stated):
   gather or convert.
 - A quotient by the batch's size was a sweep over all gradients; as a product XLA folds it into
   Adam's.
+- With one thread for each operation, four blocks and AVX2, a step is 600 us: 160 in the forward
+  products of the large layer, 196 in those of its gradients, which write 400 kB for each block, and
+  116 in Adam's sweeps.
+- What did not make that faster with equal bits on two cores: XLA's xla_cpu_multi_thread_eigen=false
+  changes neither speed nor bits. Its YNNPACK products have the same bits and speed, and a gradient's
+  product stays Eigen's. Products cut so small that Eigen gives each one thread have equal bits on 1
+  and 2 threads, but take 730 us on one and 520 to 1,050 on two: where few operations are ready, XLA's
+  executor leaves a core idle. Blocks in a compiled call for each core take 1,090 us, as the calls of a
+  step cost 0.4 ms; with 256 and 1,024 examples the program was 1.01 to 1.29 times as fast with both
+  cores to itself, and 0.64 to 0.90 times beside other work.
 - Two workers: an all-reduce of 400 kB through TensorFlow takes 1 to 2.5 ms, a swap over a socket
   0.13. A step takes 870 us: 500 in the compiled function (350 of them arithmetic), 140 in the
   exchange, 80 in calling Python from the graph, the rest in TensorFlow's executor. State held in

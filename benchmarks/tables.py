@@ -1,4 +1,4 @@
-"""What is measured, with which peers, and what are the aims?
+"""What is measured, and with which peers?
 
 All of it is data: a table has a column for each work and a row for each peer. Its first peer is this
 trainer, with which the others are compared.
@@ -62,27 +62,15 @@ class Table:
     deadline_s: float = 120.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Aim:
-    """A bound on one peer's median over another's in the same column, times `factor`."""
-
-    what: str
-    table: str
-    over: tuple[str, str]  # The column and the peer above the line,
-    under: tuple[str, str]  # and those below it.
-    at_least: float | None = None
-    at_most: float | None = None
-    factor: float = 1.0
-
-
 _KERAS = (
-    Peer("Keras fit, defaults", "keras_fit", ("default",)),
-    Peer("Keras fit, tuned", "keras_fit", ("tuned",)),
+    Peer("Keras fit, defaults", "keras_fit"),
+    Peer("Keras fit, tuned", "keras_fit", ('steps_per_execution="epoch"', "jit_compile=true")),
     Peer("plain Keras loop", "keras_loop"),
+    Peer("plain Keras loop, an epoch a call", "keras_loop", ('steps_per_call="epoch"',)),
 )
 _TWO = ("worker", "worker")
 SOME_EXAMPLES = ALL_EXAMPLES // 16  # 58 steps of 64: an epoch of these nets takes about a second.
-_NETS = {
+NETS = {
     "cnn": "Two convolutions and two dense layers",
     "cnn_norm": "Two convolutions with batch normalization and dropout",
     "transformer": "A transformer over 16 patches, two layers, 64 wide",
@@ -121,6 +109,44 @@ def _net(name: str, title: str) -> Table:
     )
 
 
+def _net_of_two(name: str, title: str) -> Table:
+    """As `_net`, on two workers with a core each, beside one of them and one process on all cores."""
+    own, net = (f"--net={name}",), (f"net={name}",)
+    return dataclasses.replace(
+        _net(name, title),
+        name=f"{name}_two_workers",
+        title=f"{title}, two workers, a core each, gradients every step: examples a second of both",
+        peers=(
+            Peer("Muster", "muster", own, jobs=_TWO, pinned=True),
+            Peer("Muster, one worker", "muster", own, jobs=("worker",), pinned=True),
+            Peer("Muster, one process", "muster", own),
+            Peer("PyTorch DDP, gloo", "torch_ddp", net, "torch", _TWO, pinned=True),
+            Peer(
+                "tf_keras fit, MultiWorkerMirrored", "tf_keras_workers", net, "tf_keras", _TWO, True
+            ),
+        ),
+        columns=(Column("64 a worker", 64, 4, SOME_EXAMPLES, max_rounds=3),),
+        shows_memory=False,
+    )
+
+
+def _net_served(name: str, title: str) -> Table:
+    """As `_net`, with two workers and a parameter server, beside one process."""
+    own, net = (f"--net={name}",), (f"net={name}",)
+    return dataclasses.replace(
+        _net(name, title),
+        name=f"{name}_servers",
+        title=f"{title}, two workers and a parameter server, asynchronous: examples a second",
+        peers=(
+            Peer("Muster", "muster", own, jobs=_SERVED),
+            Peer("Muster, one process", "muster", own),
+            Peer("ClusterCoordinator loop", "tf_keras_servers", net, "tf_keras", _SERVED),
+        ),
+        columns=(Column("batch 64", 64, 4, SOME_EXAMPLES, max_rounds=3),),
+        shows_memory=False,
+    )
+
+
 TABLES = (
     Table(
         "one_process",
@@ -130,8 +156,8 @@ TABLES = (
             *_KERAS,
             Peer("Orbit", "orbit_loop", environment="orbit"),
             Peer("Keras fit on JAX", "keras_on_jax", environment="jax"),
-            Peer("PyTorch, eager", "torch_loop", ("eager",), "torch"),
-            Peer("PyTorch, compiled", "torch_loop", ("compile",), "torch"),
+            Peer("PyTorch, eager", "torch_loop", (), "torch"),
+            Peer("PyTorch, compiled", "torch_loop", ("compile=true",), "torch"),
             Peer("JAX scan", "jax_scan", environment="jax"),
             Peer("floor", "floor", environment="floor"),
         ),
@@ -152,6 +178,14 @@ TABLES = (
             Peer(
                 "tf_keras fit, MultiWorkerMirrored", "tf_keras_workers", (), "tf_keras", _TWO, True
             ),
+            Peer(
+                "PyTorch DDP, gloo, static graph",
+                "torch_ddp",
+                ("static_graph=true",),
+                "torch",
+                _TWO,
+                pinned=True,
+            ),
             Peer("Muster, one worker", "muster", jobs=("worker",), pinned=True),
         ),
         (
@@ -166,6 +200,13 @@ TABLES = (
         (
             Peer("Muster", "muster", jobs=_SERVED),
             Peer("ClusterCoordinator loop", "tf_keras_servers", (), "tf_keras", _SERVED),
+            Peer(
+                "ClusterCoordinator loop, 58 steps a closure",
+                "tf_keras_servers",
+                ("steps_per_call=58",),
+                "tf_keras",
+                _SERVED,
+            ),
         ),
         (Column("batch 64", 64, 4, FEW_EXAMPLES, max_rounds=3),),
         loss_tolerance=0.05,  # Each step's gradient is some steps old, how many differs every run.
@@ -245,43 +286,14 @@ TABLES = (
             Peer("Muster, 2 devices", "muster", ("--devices=2",)),
             Peer("Muster, 1 device", "muster", ("--devices=1",)),
             Peer("Muster, 4 devices", "muster", ("--devices=4",)),
-            Peer("Keras fit, MirroredStrategy, 2", "keras_fit", ("default", "2")),
+            Peer("Keras fit, MirroredStrategy, 2", "keras_fit", ("devices=2",)),
         ),
         (
             Column("batch 64", 64, 6, FEW_EXAMPLES, max_rounds=3),
             Column("batch 256", 256, 8, FEW_EXAMPLES, max_rounds=3),
         ),
     ),
-    *(_net(name, title) for name, title in _NETS.items()),
+    *(_net(name, title) for name, title in NETS.items()),
+    *(_net_of_two(name, title) for name, title in NETS.items()),
+    *(_net_served(name, title) for name, title in NETS.items()),
 )
-
-
-def _faster(
-    than: str, at_least: float, table: str = "one_process", column: str = "batch 64"
-) -> Aim:
-    what = f"Muster over {than}, {column}"
-    return Aim(what, table, (column, "Muster"), (column, than), at_least=at_least)
-
-
-_BIG = "1,024 a worker"
-AIMS = (
-    _faster("Keras fit, defaults", 8),
-    _faster("Keras fit, tuned", 3.5),
-    _faster("PyTorch, eager", 2.5),
-    _faster("PyTorch, compiled", 2),
-    _faster("JAX scan", 1.2),
-    Aim("the floor over Muster, batch 64", "one_process", ("batch 64", "floor"),
-        ("batch 64", "Muster"), at_most=1.25),
-    _faster("PyTorch DDP, gloo", 1.5, "two_workers", "64 a worker"),
-    _faster("tf_keras fit, MultiWorkerMirrored", 4, "two_workers", "64 a worker"),
-    Aim("weak scaling, 1,024 a worker", "two_workers", (_BIG, "Muster"),
-        (_BIG, "Muster, one worker"), at_least=0.95, factor=0.5),
-    Aim("strong scaling, 1,024 in all", "two_workers", ("512 a worker", "Muster"),
-        (_BIG, "Muster, one worker"), factor=0.5),
-    _faster("ClusterCoordinator loop", 5, "parameter_server"),
-    Aim("16 trials, keras-tuner over Muster, both 1 at a time", "sweep",
-        ("8 epochs of 14,848", "keras-tuner over fit, defaults"),
-        ("8 epochs of 14,848", "Muster tune, 1 at a time")),
-    Aim("time to the first step over import tensorflow", "first_step", ("digits", "Muster"),
-        ("digits", "import tensorflow, alone"), at_most=1.5),
-)  # fmt: skip

@@ -13,7 +13,9 @@ import resource
 import statistics
 import sys
 import time
+import types
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -86,6 +88,22 @@ class Work:
     def _arrays(self) -> dict[str, np.ndarray]:
         with np.load(self.file) as archive:
             return dict(archive)
+
+
+def options(**defaults: Any) -> Any:
+    """The options of a peer by name: these, changed by the words `name=value` on its command line.
+
+    A value is JSON, or text. Raises SystemExit for a name that is not an option.
+    """
+    for word in sys.argv[2:]:
+        name, _, text = word.partition("=")
+        if name not in defaults:
+            sys.exit(f"{name!r} is not one of the options {', '.join(defaults)}")
+        try:
+            defaults[name] = json.loads(text)
+        except ValueError:
+            defaults[name] = text
+    return types.SimpleNamespace(**defaults)
 
 
 def report(work: Work, train: Callable[[int, int], float]) -> None:

@@ -6,26 +6,40 @@ It decides from values alone, without TensorFlow, so a wrong command fails withi
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from strategies.cluster import alone
+from strategies.cluster import alone, mesh_shape
+from strategies.cluster.mesh_shape import MeshShape
 from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError
 from strategies.traits import TRAITS, DeviceSource, StrategyTraits
+
+if TYPE_CHECKING:  # It imports NumPy, which a command line that is only read does not need.
+    from strategies.sync.agreement import Agreement
 
 STRATEGIES = ("auto", *TRAITS)
 TRANSPORTS = ("auto", "direct", "tensorflow")
 
 
+def _each_step() -> "Agreement":
+    from strategies.sync.gradients import Gradients
+
+    return Gradients()
+
+
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """A strategy, and in one sentence why it was chosen."""
+    """A strategy, in one sentence why it was chosen, and how its replicas agree."""
 
     strategy: str
     reason: str
     tpu: str = ""
     tpu_timeout_s: float = 120.0  # To connect to a TPU that is given by name.
     transport: str = ""  # Between workers: one of TRANSPORTS but auto. Empty where there are none.
+    shares_memory: bool = True  # Between workers on one machine, with the transport `direct`.
+    mesh: MeshShape | None = None  # Where workers hold parts of the model.
+    agreement: "Agreement" = dataclasses.field(default_factory=_each_step)
 
     @property
     def traits(self) -> StrategyTraits:
@@ -35,7 +49,8 @@ class Choice:
     def transport_description(self) -> str:
         """The transport in words."""
         return {
-            "direct": "over the workers' own connections, the fastest way on CPUs",
+            "direct": "over the workers' own connections, or in shared memory on one machine: the "
+            "fastest way on CPUs",
             "tensorflow": "through TensorFlow's collectives, as GPUs need",
         }[self.transport]
 
@@ -45,9 +60,9 @@ class Choice:
         return self.traits.starts_servers or self.transport == "tensorflow"
 
     @property
-    def sync_mode(self) -> str:
-        """What its replicas exchange unless the config says otherwise."""
-        return self.traits.sync_mode
+    def sync_modes(self) -> tuple[str, ...]:
+        """How its replicas may agree; the first is the default."""
+        return self.traits.sync_modes
 
     @property
     def every_task_loads_data(self) -> bool:
@@ -59,26 +74,36 @@ class Choice:
 
     def num_replicas(self, cluster: ClusterSpec, num_devices: int) -> int:
         """Replicas that share one global batch; 0 where only the runtime can know, as on a TPU."""
+        if self.agreement.trains_apart:
+            return self.agreement.replicas
         if self.traits.one_worker_per_step:
             return 1
+        if self.mesh:
+            return self.mesh.data
         return len(cluster.trainers()) * num_devices
 
     def adds_within_step(self, devices: list[str]) -> bool:
-        """Whether replicas on these local devices can add numbers in the middle of a step."""
+        """Whether replicas on these local devices can add numbers in the middle of a step.
+
+        Then this program adds them, and not TensorFlow: so replicas may hold any run of blocks.
+        """
         if self.traits.has_transport:
             return self.transport == "direct"
         share_a_device = len(devices) < 2 or devices[0].startswith("CPU")
         return self.traits.adds_within_step and share_a_device
 
-    def describe_batch(self, cluster: ClusterSpec, num_devices: int, global_batch_size: int) -> str:
-        """How a global batch is divided, for the user."""
+    def describe_batch(
+        self, cluster: ClusterSpec, global_batch_size: int, shares: Sequence[int]
+    ) -> str:
+        """How a global batch is divided, for the user. `shares`: the examples of each replica."""
         per_step = f"{global_batch_size} examples per step"
         if self.traits.one_worker_per_step:
             return f"{per_step}, each step on one of {len(cluster.trainers())} workers"
-        replicas = self.num_replicas(cluster, num_devices)
-        if not replicas:
+        if not shares:
             return f"{per_step}, over the cores of the TPU"
-        return f"{per_step} = {replicas} x {global_batch_size // replicas}"
+        if len({*shares}) == 1:
+            return f"{per_step} = {len(shares)} x {shares[0]}"
+        return f"{per_step} = {' + '.join(map(str, shares))}"
 
     def replaceable_tasks(self, cluster: ClusterSpec) -> frozenset[Task]:
         """The tasks whose loss the run survives, as long as one of them is left."""
@@ -88,7 +113,8 @@ class Choice:
         """How one task evaluates this run's checkpoints without the others."""
         if self.traits.evaluates_checkpoints:
             return self
-        return Choice("mirrored", "a checkpoint is evaluated on one machine")
+        one = Choice("mirrored", "a checkpoint is evaluated on one machine")
+        return dataclasses.replace(one, agreement=self.agreement)
 
 
 def tpu_from_env(environ: Mapping[str, str] = os.environ) -> str:
@@ -191,6 +217,13 @@ def _tpu(cluster: ClusterSpec, tpu: str, from_flag: bool) -> Choice:
     return Choice("tpu", f"{source} for the TPU {tpu!r}", tpu)
 
 
+def transport_of(wanted: str, on_cpu: bool) -> str:
+    """What the flag `--transport` means for workers on CPUs, or on GPUs."""
+    if wanted != "auto":
+        return wanted
+    return "direct" if on_cpu else "tensorflow"
+
+
 def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
     """The choice with the transport by which workers with these local devices exchange gradients.
 
@@ -210,7 +243,7 @@ def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
             )
         return choice
     on_cpu = devices[0].startswith("CPU")
-    transport = wanted if wanted != "auto" else "direct" if on_cpu else "tensorflow"
+    transport = transport_of(wanted, on_cpu)
     if transport == "direct" and len(devices) > 1 and not on_cpu:
         raise ClusterError(
             "`--transport=direct` takes one GPU per worker. Received: "
@@ -222,3 +255,46 @@ def with_transport(choice: Choice, wanted: str, devices: list[str]) -> Choice:
             f"takes one CPU device per worker. Received: {len(devices)}; leave out --transport."
         )
     return dataclasses.replace(choice, transport=transport)
+
+
+def with_mesh(choice: Choice, wanted: str, cluster: ClusterSpec, devices: list[str]) -> Choice:
+    """The choice with the arrangement of workers that hold parts of the model.
+
+    A single task computes all parts, so that it has none.
+
+    Args:
+      choice: any, with its transport and its agreement.
+      wanted: the flag `--mesh`; empty: none.
+      cluster: whose workers are arranged.
+      devices: the local ones.
+
+    Raises:
+      ClusterError: the flag is malformed, does not fit the workers, or the strategy has no mesh.
+    """
+    if not wanted:
+        return choice
+    shape = mesh_shape.parse(wanted, len(cluster.trainers()))
+    reason = ""
+    if choice.traits.one_worker_per_step or choice.strategy == "tpu":
+        reason = f"is for workers and for a single process, not for {choice.strategy}"
+    elif choice.agreement.trains_apart:
+        reason = (
+            f"is for replicas that agree in every step, not for `sync.mode` {choice.agreement.mode}"
+        )
+    elif choice.transport == "tensorflow":
+        reason = "needs --transport=direct, with one GPU per worker"
+    elif len(cluster.trainers()) > 1 and len(devices) > 1:
+        reason = f"takes one device per worker, not {len(devices)}"
+    if reason:
+        raise ClusterError(
+            f"`--mesh` {reason}. Received: {wanted!r}; leave it out, or change that."
+        )
+    if len(cluster.trainers()) == 1:
+        return choice
+    return dataclasses.replace(
+        choice,
+        mesh=shape,
+        reason=f"the flag --mesh arranges {len(cluster.trainers())} workers as {shape}: "
+        f"{_count(shape.data, 'group')} with a share of each batch, and in each "
+        f"{_count(shape.model, 'part')} of the model",
+    )

@@ -82,12 +82,11 @@ def block_sums(program: Program, state: tuple, stacked_batches: tuple):
 class CompiledProgram:
     """A `Program` as graph functions, for replicas that exchange their terms between calls.
 
-    Its methods are compiled by XLA where the program uses it. `add`: see `Program.gradients`.
+    Its methods are compiled by XLA where the program uses it.
     """
 
-    def __init__(self, program: Program, add: Callable[[Any], Any] | None = None):
+    def __init__(self, program: Program):
         self._program = program
-        self._add = add
         self._tail = tail(program)
         self.fused_steps = graph_function(program, self._fused_steps)
         self.gradients = graph_function(program, self._gradients)
@@ -102,7 +101,7 @@ class CompiledProgram:
         """The batch's terms and sums."""
         # Not flattened here: XLA would fuse the matrix products into the concatenation and compute
         # them element by element, 30 times slower.
-        return self._program.gradients(weights, batch, layer_state, key, self._add)
+        return self._program.gradients(weights, batch, layer_state, key)
 
     def _update(self, state, total):
         """The state after a step. `total`: float32 [n + tail], the exchanged vector's sum."""

@@ -1,10 +1,13 @@
 """Which class runs a strategy?
 
 `create` makes the runtime of a `Choice`. A new strategy is a new file, and its function and row here.
+Where replicas train apart, one runtime carries them, on one machine or on workers; and one where workers
+hold parts of the model, or of the optimizer's slots.
 """
 
 from collections.abc import Callable
 
+from strategies import weight_pieces
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.rendezvous.membership import Membership
@@ -25,6 +28,12 @@ def _multi_worker() -> type[Runtime]:
     return MultiWorkerRuntime
 
 
+def _sharded_multi_worker() -> type[Runtime]:
+    from strategies.sharded_multi_worker import ShardedMultiWorkerRuntime
+
+    return ShardedMultiWorkerRuntime
+
+
 def _multi_worker_mirrored() -> type[Runtime]:
     from strategies.multi_worker_mirrored import MultiWorkerMirroredRuntime
 
@@ -41,6 +50,18 @@ def _tpu() -> type[Runtime]:
     from strategies.tpu.runtime import TpuRuntime
 
     return TpuRuntime
+
+
+def _mesh() -> type[Runtime]:
+    from strategies.mesh.runtime import MeshRuntime
+
+    return MeshRuntime
+
+
+def _apart() -> type[Runtime]:
+    from strategies.apart.runtime import ApartRuntime
+
+    return ApartRuntime
 
 
 _RUNTIMES: dict[tuple[str, str], Callable[[], type[Runtime]]] = {  # By strategy and transport.
@@ -69,4 +90,12 @@ def create(
       ClusterError: the TPU cannot be used, or this task cannot listen on its own address.
       Resumable: a peer did not connect in time, or the TPU is not ready.
     """
-    return _RUNTIMES[choice.strategy, choice.transport]().create(choice, cluster, devices, peers)
+    if choice.mesh:
+        found = _mesh
+    elif choice.agreement.trains_apart:
+        found = _apart
+    elif weight_pieces.num_holders(choice, cluster) > 1:
+        found = _sharded_multi_worker
+    else:
+        found = _RUNTIMES[choice.strategy, choice.transport]
+    return found().create(choice, cluster, devices, peers)

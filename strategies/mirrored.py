@@ -16,7 +16,8 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.compiled_loop import CompiledProgram, flatten, tail
 from strategies.rendezvous.membership import Membership
 from strategies.replicated import ReplicatedRuntime
-from strategies.runtime import Key, Program, ReplicaInput, State
+from strategies.runtime import Key, Program, ReplicaInput
+from strategies.state import State
 
 
 class MirroredRuntime(ReplicatedRuntime):
@@ -128,7 +129,7 @@ class MirroredRuntime(ReplicatedRuntime):
         context = tf.distribute.get_replica_context()
         stacked_batches = self.test.stacked_batches(resident, element)
         with tf.device(self.device_of(context)):
-            blocks = self.split_replicas(stacked_batches)
+            blocks = self.split_blocks(stacked_batches, self.replicas_per_device)
             mine = self._compiled.block_sums(self.read_state(), blocks)
             mine = tf.reshape(mine, [-1, 1, self.replicas_per_device, self.program.num_sums])
             devices = self.strategy.num_replicas_in_sync

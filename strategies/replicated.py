@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from strategies.runtime import Program, ReplicaInput, Runtime, State
+from strategies.runtime import Program, ReplicaInput, Runtime
+from strategies.state import State
 
 # Of variables that `tf.distribute` neither synchronises nor sums: they hold one plain copy per device.
 PLAIN_COPIES = {
@@ -84,6 +85,11 @@ class ReplicatedRuntime(Runtime):
         self.pending.clear()
         return total
 
+    def exchanged(self, steps: int) -> dict[str, int]:
+        terms = sum(int(np.prod(shape)) for shape in self.program.term_shapes)
+        each = 4 * (terms + self.program.num_sums)
+        return {"agreements": steps, "update_bytes": steps * each}
+
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
         blocks = [self.evaluate_blocks(elements) for elements in batches]
         return np.concatenate(blocks).astype(np.float64)
@@ -140,9 +146,8 @@ class ReplicatedRuntime(Runtime):
             tuple(tf.concat(arrays, 1) for arrays in zip(*group, strict=True)) for group in groups
         )
 
-    def split_replicas(self, stacked_batches: tuple) -> tuple:
-        """[k, b, ...] joined by `join_replicas` as [k * replicas_per_device, ...], a row per replica."""
+    def split_blocks(self, stacked_batches: tuple, blocks: int) -> tuple:
+        """[k, b, ...] joined by `join_replicas` as [k * blocks, ...], a row per block."""
         return tuple(
-            tf.reshape(a, [-1, a.shape[1] // self.replicas_per_device, *a.shape[2:]])
-            for a in stacked_batches
+            tf.reshape(a, [-1, a.shape[1] // blocks, *a.shape[2:]]) for a in stacked_batches
         )

@@ -13,30 +13,11 @@ import numpy as np
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
+from strategies.collectives.leaf_runs import LeafRuns
+from strategies.held_state import HeldState
 from strategies.rendezvous.membership import Membership
-
-
-class State:
-    """What training changes, as host arrays: weights, their optimizer's slots, and layer state.
-
-    `weights[i]` has any shape; `slots[i]` are the arrays that the optimizer keeps for it. `layer_state`
-    has the model's other variables: averages of batch normalization, frozen weights, seeds and the like.
-    """
-
-    def __init__(
-        self,
-        weights: Sequence[np.ndarray],
-        slots: Sequence[Sequence[np.ndarray]],
-        layer_state: Sequence[np.ndarray] = (),
-    ):
-        self.weights = list(weights)
-        self.slots = [list(one) for one in slots]
-        self.layer_state = list(layer_state)
-
-    @property
-    def parts(self) -> tuple[list, list, list]:
-        """(weights, slots, layer state): the nest in which a runtime holds a state."""
-        return self.weights, self.slots, self.layer_state
+from strategies.state import State
+from strategies.weight_pieces import Piece, RowsRead
 
 
 class Program(Protocol):
@@ -53,8 +34,16 @@ class Program(Protocol):
         """The length of the sums."""
 
     @property
+    def tables(self) -> dict[int, RowsRead]:
+        """The weights of which only rows are read, and only those change; a graph function for each."""
+
+    @property
     def term_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the terms."""
+
+    @property
+    def moving_state(self) -> list[int]:
+        """Which arrays of the layer state a step may change."""
 
     @property
     def uses_xla(self) -> bool:
@@ -64,18 +53,51 @@ class Program(Protocol):
     def shares_statistics(self) -> bool:
         """Whether a step's gradients need sums over the shares of all replicas."""
 
+    @property
+    def connects_blocks(self) -> bool:
+        """Whether a replica's blocks are computed in one call: they add sums, or wait for each other."""
+
+    @property
+    def cut_axes(self) -> tuple[list, list[list], list]:
+        """Along which axis each weight, slot and array of layer state is cut among the parts of a model.
+
+        None where every part has all of it.
+        """
+
+    @property
+    def model_runs(self) -> LeafRuns:
+        """The model blocks of each part."""
+
     def gradients(
         self,
         weights: list,
         batch: tuple,
         layer_state: list,
         key: "Key",
-        add: Callable[[Any], Any] | None = None,
     ) -> tuple[list, Any]:
-        """The batch's terms and its sums.
+        """The terms and the sums of a batch that is the whole one, or one of equal shares of it."""
 
-        `add`: a graph function of float32 [n] that adds it over all replicas, each of which calls it
-        equally often; None: this batch is the whole one. A program that `shares_statistics` calls it.
+    def partial_sums(
+        self,
+        weights: list,
+        batch: tuple,
+        layer_state: list,
+        key: "Key",
+        sizes: Sequence[int],
+        add: Callable[[list], Any] | None = None,
+        add_parts: Callable[[list], Any] | None = None,
+    ) -> list[tuple[list, Any]]:
+        """The terms and the sums of each of several neighbouring subtrees of blocks (`LeafRuns`).
+
+        Args:
+          batch: the blocks of all of them, side by side.
+          key: its share is the number of the first block.
+          sizes: the number of blocks of each subtree.
+          add: a graph function of a float32 [n] for each subtree that adds those of all workers, each of
+            which calls it equally often; None: this batch is the whole one. A program that
+            `shares_statistics` calls it.
+          add_parts: such a function over the parts of a model, of a float32 [n] for each subtree of this
+            part's `model_runs`. A program of a part calls it.
         """
 
     def mean(self, terms: list, count: Any) -> list:
@@ -84,14 +106,27 @@ class Program(Protocol):
     def update(self, weights: list, slots: list, terms: list) -> tuple[list, list]:
         """Weights and slots after the optimizer applied the gradients among these mean terms."""
 
+    def piece_update(self, pieces: Sequence[Piece]) -> Callable[[list, list, list, Any], tuple]:
+        """The update of pieces of the weights, with the bits that they have in `update`.
+
+        The function takes the pieces, their slots, the summed gradients of the pieces and the number of
+        examples; it returns the pieces and their slots after the update.
+        """
+
     def advance(self, layer_state: list, terms: list) -> list:
         """Layer state after the changes among these mean terms."""
 
     def evaluated(self, weights: list, slots: list) -> list:
         """The weights to call `sums` with: these, or averages that the optimizer keeps."""
 
-    def sums(self, weights: list, batch: tuple, layer_state: list) -> Any:
-        """The batch's sums, without gradients, as for evaluation."""
+    def sums(
+        self,
+        weights: list,
+        batch: tuple,
+        layer_state: list,
+        add_parts: Callable[[list], Any] | None = None,
+    ) -> Any:
+        """The batch's sums, without gradients, as for evaluation. `add_parts`: as in `partial_sums`."""
 
     def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """The optimizer's slots for weights of these shapes, before the first step."""
@@ -113,6 +148,11 @@ class ReplicaInput(Protocol):
 
     resident: tuple[np.ndarray, ...]
     """Arrays to keep on every device for the whole run; empty where batches are streamed."""
+    rows_per_step: int
+    """How many of the stacked batches are one step of the run."""
+
+    runs: LeafRuns
+    """Which blocks of a global batch each replica has; in an evaluation each is a batch of its own."""
 
     def stacked_batches(self, resident: tuple, element: tuple) -> tuple:
         """`(*features, *targets, example_weights)` of one element: arrays [k, b, ...].
@@ -121,7 +161,7 @@ class ReplicaInput(Protocol):
         """
 
 
-class Runtime(abc.ABC):
+class Runtime(HeldState):
     """How this process trains: on which devices, and what it exchanges with which tasks.
 
     Every call that waits for other tasks may raise `Resumable`: a peer, a server or the TPU was lost.
@@ -143,6 +183,10 @@ class Runtime(abc.ABC):
     """TensorFlow's name for the kind of the local devices."""
     adds_in_order = True
     """Whether replicas' gradients are added pairwise, in the order of the replicas."""
+    num_workers = 1
+    """The tasks among which the blocks of a batch may be moved; all have the same number of replicas."""
+    exchange_s = 0.0
+    """Seconds that this process has exchanged gradients so far, where it does so itself."""
 
     @classmethod
     @abc.abstractmethod
@@ -152,17 +196,26 @@ class Runtime(abc.ABC):
         """The runtime of a choice of this strategy; the arguments are those of `create.create`."""
 
     @property
+    def evaluating_replicas(self) -> tuple[int, range]:
+        """How many replicas share the test set's blocks, and which of them this process has."""
+        return self.num_replicas, self.local_replicas
+
+    def measures(self) -> dict[str, float]:
+        """What to report of the agreements so far, beside metrics; the same on all tasks."""
+        return {}
+
+    def exchanged(self, steps: int) -> dict[str, int]:
+        """How often the replicas of a run of these steps agreed, and the bytes that one of them sent."""
+        del steps
+        return {}
+
+    @property
     def adds_within_step(self) -> bool:
-        """Whether it runs a program that `shares_statistics`."""
-        return False
+        """Whether it runs a program that `shares_statistics`, and replicas may have any run of blocks.
 
-    def broadcast(self, values: Any) -> Any:
-        """The leader's values on every task.
-
-        Args:
-          values: a nest of arrays, whose shapes and dtypes are the same on every task.
+        It does where this program adds what replicas compute, and not TensorFlow.
         """
-        return values
+        return False
 
     def steps_per_loop(self, report_every: int) -> int | None:
         """Steps in one loop where the config leaves it open; None: as many as the input allows.
@@ -173,13 +226,10 @@ class Runtime(abc.ABC):
         return None
 
     def waiting_for(self) -> str:
-        """The peers that the call in progress waits for, as in "worker 1"; "" where it is unknown.
-
-        Any thread may ask.
-        """
+        """The peers that the call in progress waits for, as in "worker 1", or "". For any thread."""
         return ""
 
-    def set_peer_timeout(self, seconds: float) -> None:  # noqa: B027, most have nothing to bound.
+    def set_peer_timeout(self, seconds: float) -> None:
         """Limits how long a call waits for a live peer that sends nothing, where the runtime can."""
 
     @abc.abstractmethod
@@ -195,7 +245,7 @@ class Runtime(abc.ABC):
 
         Args:
           program: the mathematics of a step.
-          state: where training starts, the same on every task.
+          state: where training starts, as `share` returned it.
           train: the input of `run`.
           test: the input of `evaluate`.
           num_steps: how many steps the whole run has, including those before a resume.
@@ -227,13 +277,20 @@ class Runtime(abc.ABC):
           batches: tuples of one element of `test` for each local replica; their batches are the blocks.
         """
 
-    @abc.abstractmethod
-    def restore(self, state: State) -> None:
-        """Replaces the state by one of the same shapes. Call it between `collect` and `run`."""
+    def move_blocks(self, train: ReplicaInput, test: ReplicaInput) -> None:
+        """Replaces the input by one in which other blocks of the same batches are each worker's.
 
-    @abc.abstractmethod
-    def state(self) -> State:
-        """The state after the last step. Call `collect` first."""
+        Call it between `collect` and `run`, on all tasks with the same runs.
+        """
+        raise AssertionError(f"{self.name} moves no blocks")
+
+    def computed(self) -> np.ndarray:
+        """float64 [num_workers, 3]: the seconds of each worker's steps, those it computed, the steps.
+
+        Since the last call, without steps in which something was compiled. All tasks call it together,
+        and get the same numbers.
+        """
+        return np.zeros((self.num_workers, 3))
 
     def serve(self, wait: Callable[[], int]) -> int:
         """Serves the other tasks until `wait` returns, and returns its value, the exit code.

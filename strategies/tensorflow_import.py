@@ -1,8 +1,9 @@
 """How is TensorFlow imported quickly and quietly?
 
-Import it under `quietly()`, which hides its native log lines and scikit-learn. Keras would import all of
-scikit-learn where it is installed, to wrap models for it: a fifth of the time of TensorFlow's import, and
-nothing here uses it.
+Import it under `quietly()`, which hides its native log lines and three packages from Keras. Keras would
+import each where it is installed: scikit-learn to wrap models for it, matplotlib to draw galleries, and
+pandas to accept its tables. They take half of the time of TensorFlow's import, and nothing here needs
+them in Keras. Each can be imported as usual afterwards.
 """
 
 import contextlib
@@ -10,11 +11,13 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from strategies import inherited
 from strategies.devices import threads
 from strategies.errors import InputError
+
+_HIDDEN = ("sklearn", "matplotlib", "pandas")
 
 
 def set_environ_defaults() -> None:
@@ -30,12 +33,12 @@ def set_environ_defaults() -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Hides what TensorFlow's native code prints while it is imported, and scikit-learn from Keras.
+    """Hides what TensorFlow's native code prints while it is imported, and three packages from Keras.
 
     No log level hides those lines: they are written before TensorFlow's log is set up. If the import
     fails they are shown. TF_CPP_MIN_LOG_LEVEL=0 shows them at once.
     """
-    with _hidden("sklearn"), _stderr_held_back(), _without_collections():
+    with _hidden(_HIDDEN), _stderr_held_back(), _without_collections():
         yield
 
 
@@ -48,6 +51,9 @@ def _without_collections() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            # All that was created becomes old. As young objects it would be searched at once.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
@@ -74,14 +80,17 @@ def _stderr_held_back() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _hidden(package: str) -> Iterator[None]:
-    """Makes imports of the package fail as if it were not installed, unless it is already imported."""
-    if package in sys.modules:
-        yield
-        return
-    # typeshed lacks None, which the import system documents for this.
-    sys.modules[package] = None  # type: ignore[assignment]
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Makes imports of the packages fail as if they were not installed.
+
+    Those that are already imported stay.
+    """
+    hidden = [package for package in packages if package not in sys.modules]
+    for package in hidden:
+        # typeshed lacks None, which the import system documents for this.
+        sys.modules[package] = None  # type: ignore[assignment]
     try:
         yield
     finally:
-        del sys.modules[package]
+        for package in hidden:
+            del sys.modules[package]

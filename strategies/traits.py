@@ -7,6 +7,8 @@ name. A new strategy is a row here, a row in the table of runtimes, and a file w
 import dataclasses
 import enum
 
+from strategies.sync.names import APART, EVERY_STEP, ON_SERVERS
+
 LAUNCH = "start one with `python -m trainer launch --workers=2"
 
 
@@ -18,14 +20,25 @@ class DeviceSource(enum.Enum):
     TPU = "all cores of a TPU"
 
 
+class SlotHolder(enum.Enum):
+    """Who holds the slots of the optimizer."""
+
+    DEVICES = "devices each hold all of the optimizer's state, unless workers divide it"
+    SERVERS = "the parameter servers hold the optimizer's state in parts already"
+    CORES = "cores each hold all of the optimizer's state"
+
+
 @dataclasses.dataclass(frozen=True)
 class StrategyTraits:
     """How a strategy differs from training on the devices of one machine."""
 
-    sync_mode: str = "gradients"
-    """What its replicas exchange unless the config says otherwise."""
+    sync_modes: tuple[str, ...] = (*EVERY_STEP, *APART)
+    """How its replicas may agree (`sync/`); the first is the default."""
 
     devices: DeviceSource = DeviceSource.LOCAL
+
+    slots: SlotHolder = SlotHolder.DEVICES
+    """Who holds the slots of the optimizer; workers divide them with the transport direct."""
 
     has_transport: bool = False
     """Its workers exchange gradients, and `--transport` chooses how."""
@@ -61,8 +74,9 @@ TRAITS = {
         fix=f"{{source}} must list several workers and no `ps`; {LAUNCH}`",
     ),
     "parameter_server": StrategyTraits(
-        sync_mode="async",
+        sync_modes=ON_SERVERS,
         devices=DeviceSource.SERVER,
+        slots=SlotHolder.SERVERS,
         starts_servers=True,
         leader_coordinates=True,
         one_worker_per_step=True,
@@ -70,6 +84,10 @@ TRAITS = {
         fix=f"{{source}} must list `chief`, `worker` and `ps`; {LAUNCH} --ps=1`",
     ),
     "tpu": StrategyTraits(
-        devices=DeviceSource.TPU, adds_within_step=False, evaluates_checkpoints=True
+        sync_modes=EVERY_STEP,
+        devices=DeviceSource.TPU,
+        slots=SlotHolder.CORES,
+        adds_within_step=False,
+        evaluates_checkpoints=True,
     ),
 }

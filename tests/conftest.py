@@ -10,14 +10,15 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from strategies import tensorflow_import
-from tests.bucket_server import BucketServer
+from tests.buckets import servers
 from tests.paths import ROOT
 from trainer.config.schema import DataConfig
 from trainer.data import registry
-from trainer.data.sources.mnist import locate as mnist_locate
+from trainer.data.sources import originals
 
 
 def pytest_addoption(parser):
@@ -28,6 +29,11 @@ def pytest_configure(config):
     tensorflow_import.set_environ_defaults()  # As the program does: it decides bits.
     # A shell that runs `make test &` has SIGINT ignored, and so would all processes of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # No test fails because the machine is slow.
+    hypothesis.settings.register_profile(
+        "muster", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("muster")
     config.addinivalue_line("markers", "long: runs only where --long is given")
     config.addinivalue_line("markers", "cold: starts its processes by exec, see cluster/cluster.py")
 
@@ -62,13 +68,15 @@ def start_by_exec_where_it_is_the_subject(request, monkeypatch):
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """An empty bucket on a server of its own, to which this process and those it starts are led."""
-    with BucketServer() as server:
-        for name, value in server.environ.items():
-            monkeypatch.setenv(name, value)
+def bucket(request, monkeypatch):
+    """An empty bucket, to which this process and those it starts are led.
+
+    Of Google's kind, unless a test is parametrized with another.
+    """
+    with servers.serving(getattr(request, "param", "gs")) as server:
+        servers.lead_to(server, monkeypatch)
         yield server
-    gc.collect()  # What Google's client leaves open is this test's, and not a later one's.
+    gc.collect()  # What a client leaves open is this test's, and not a later one's.
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +84,9 @@ def mnist_dir() -> Path:
     """The folder with the four original MNIST files: MUSTER_MNIST_DIR, or beside the checkout."""
     named = os.environ.get("MUSTER_MNIST_DIR")
     folder = Path(named) if named else ROOT.parent / "shared" / "data" / "mnist"
-    missing = [name for name in mnist_locate.RAW_FILES if not (folder / name).is_file()]
+    missing = [
+        file.name for file in originals.recorded("mnist") if not (folder / file.name).is_file()
+    ]
     if missing:
         pytest.skip(f"needs the four original MNIST files; {folder} lacks {', '.join(missing)}")
     return folder
@@ -88,9 +98,9 @@ def prepared_mnist(mnist_dir, pytestconfig) -> Path:
 
     What this very code has prepared in an earlier session is taken: both halves of `make test` need it.
     """
-    sources = sorted((ROOT / "trainer" / "data" / "sources" / "mnist").glob("*.py"))
-    assert sources
-    of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    sources = ROOT / "trainer" / "data" / "sources"
+    files = [sources / name for name in ("mnist.py", "tfds.py", "tfds_process.py")]
+    of = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
     folder = pytestconfig.cache.mkdir(f"prepared_mnist_{of}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))

@@ -1,3 +1,3 @@
 """What is trained, and how a run goes from start to report."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -16,11 +16,22 @@ from strategies.devices import gpus
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME, InputError, Resumable
 from trainer.cli import options
 from trainer.cli import parser as cli_parser
-from trainer.process import console, exit_record, guardian, machine_limits, signals
+from trainer.cli.option_groups import ScreenOptions
+from trainer.process import (
+    console,
+    event_stream,
+    exit_record,
+    guardian,
+    machine_limits,
+    shaped_link,
+    signals,
+)
 from trainer.process.exit_record import ExitRecord
+from trainer.reporting import screen
 
 
 def _train(command: options.TrainOptions) -> int:
+    shared = screen.set_up_task(command)
     cluster = resolve.find(command.cluster_flags)
     gpus.take_own_share(cluster.source)
     signals.block_signals()
@@ -30,6 +41,11 @@ def _train(command: options.TrainOptions) -> int:
     from trainer.process import log_format
 
     log_format.set_up()
+    log_format.show_less(
+        only_results=command.quiet,
+        only_own=shared and not (command.verbose or cluster.is_leader or cluster.is_evaluator),
+    )
+    event_stream.follow_progress()
     return train_command.run(command, cluster, guarded)
 
 
@@ -37,7 +53,9 @@ def _evaluate(command: options.EvaluateOptions) -> int:
     from trainer.commands import evaluate as evaluate_command
     from trainer.process import log_format
 
+    screen.set_up(command, None)
     log_format.set_up()
+    log_format.show_less(only_results=command.quiet)
     return evaluate_command.evaluate_once(command)
 
 
@@ -57,9 +75,16 @@ def _predict(command: options.PredictOptions) -> int:
     return predict.run(command)
 
 
+def _report(command: options.ReportOptions) -> int:
+    from trainer.commands import report
+
+    return report.run(command)
+
+
 def _launch(command: options.LaunchOptions) -> int:
     from trainer.commands import launch as launch_command
 
+    screen.set_up(command, 1)
     return launch_command.run(command, command.trainer_args)
 
 
@@ -67,7 +92,26 @@ def _tune(command: options.TuneOptions) -> int:
     signals.block_signals()
     from trainer.commands import tune
 
+    screen.set_up(command, 1)
     return tune.run(command)
+
+
+def _cross_validate(command: options.CrossValidateOptions) -> int:
+    signals.block_signals()
+    from trainer.commands import cross_validate
+
+    screen.set_up(command, 1)
+    return cross_validate.run(command)
+
+
+def _compare(command: options.CompareOptions) -> int:
+    if command.link:
+        shaped_link.enter(command.link, sys.argv[1:], os.environ)
+    signals.block_signals()
+    from trainer.commands import compare
+
+    screen.set_up(command, 1)
+    return compare.run(command)
 
 
 def _check(command: options.CheckOptions) -> int:
@@ -80,8 +124,20 @@ def _data(command: options.DataOptions) -> int:
     from trainer.commands import data
     from trainer.process import log_format
 
+    screen.set_up(ScreenOptions(), 2)
     log_format.set_up()
+    event_stream.follow_progress()
     return data.run(command)
+
+
+def _plan(command: options.PlanOptions) -> int:
+    from trainer.commands import plan
+    from trainer.process import log_format
+
+    screen.set_up(ScreenOptions(), 2)
+    log_format.set_up()
+    event_stream.follow_progress()
+    return plan.run(command)
 
 
 _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its verb.
@@ -89,10 +145,14 @@ _VERBS: dict[str, Callable[[Any], int]] = {  # Each takes the options of its ver
     "evaluate": _evaluate,
     "export": _export,
     "predict": _predict,
+    "report": _report,
     "launch": _launch,
     "tune": _tune,
+    "cross_validate": _cross_validate,
+    "compare": _compare,
     "check": _check,
     "data": _data,
+    "plan": _plan,
 }
 
 
@@ -134,7 +194,7 @@ def _exit(record: ExitRecord) -> None:
     They can wait for servers that have stopped, and for a stream that nobody reads.
     """
     exit_record.write(record)
-    console.flush()
+    console.finish()
     os._exit(record.exit_code)
 
 

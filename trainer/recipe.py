@@ -11,6 +11,11 @@ A recipe is a Python file with a function `get_config() -> ExperimentConfig` and
     def get_space():
         return {"optimizer.learning_rate": between(1e-4, 1e-1, log=True)}
 
+Any recipe may send its metrics to a tracker, too:
+
+    def get_writer(config, workdir):  # On the task that writes. The function imports what it needs.
+        return MyWriter(...)  # With the methods of `MetricWriter`.
+
 It may bring a Keras model of its own, with these functions, of which `get_model` makes it so:
 
     def get_model(config, data):  # Functional, Sequential or subclassed; it may be compiled.
@@ -30,13 +35,14 @@ It may bring a Keras model of its own, with these functions, of which `get_model
 What a recipe does not define is taken from the compiled model; else the targets' type decides on loss and
 metrics, and `optimizer` is that of the config.
 
-Features and targets are arrays, or arrays by name for a model with several inputs or outputs. In place of
-the pair, anything with a length will do whose `[i]` is such a pair for one example, or a dictionary from
-which `data.features` and `data.target` choose: data sets of Hugging Face and torch, data sources of
-Grain and TFDS. So will a `tf.data.Dataset` that ends and always has the same order. `data` is what
-`get_data` returned. Modules beside the recipe can be imported. `augment` is called anew for each example
-in each epoch, and returns arrays of the same types and shapes; its `rng` follows from the seed, the epoch
-and the example, and it may use nothing else that changes.
+Features and targets are arrays, or arrays by name for a model with several inputs or outputs; a third
+array may follow, the weights of the examples in the training loss. In place of the pair, anything with a
+length will do whose `[i]` is such a pair for one example, or a dictionary from which `data.features` and
+`data.target` choose: data sets of Hugging Face and torch, data sources of Grain and TFDS. So will a
+`tf.data.Dataset` that ends and always has the same order. `data` is what `get_data` returned. Modules
+beside the recipe can be imported. `augment` is called anew for each example in each epoch, and returns
+arrays of the same types and shapes; its `rng` follows from the seed, the epoch and the example, and it
+may use nothing else that changes.
 """
 
 from trainer.config.fields import ConfigError
@@ -44,11 +50,14 @@ from trainer.config.schema import (
     DataConfig,
     EarlyStoppingConfig,
     ExperimentConfig,
+    FederatedConfig,
     ModelConfig,
     OptimizerConfig,
+    PrivacyConfig,
     SyncConfig,
     TrainConfig,
 )
+from trainer.metrics.trackers import MetricWriter
 from trainer.tune.space.dimension import Dimension, between, choice
 
 __all__ = [
@@ -57,8 +66,11 @@ __all__ = [
     "Dimension",
     "EarlyStoppingConfig",
     "ExperimentConfig",
+    "FederatedConfig",
+    "MetricWriter",
     "ModelConfig",
     "OptimizerConfig",
+    "PrivacyConfig",
     "SyncConfig",
     "TrainConfig",
     "between",

@@ -1,15 +1,13 @@
 """Keras `fit` on the default recipe's images and batch, which says when its first step is done."""
 
-from types import SimpleNamespace
-
 import keras
 
+from trainer.config.schema import DataConfig
 from trainer.data import registry
 
 
 def main() -> None:
-    wanted = SimpleNamespace(name="digits", dir="", train_examples=0, download_timeout_s=60.0)
-    split = registry.load(wanted).train
+    split = registry.load(DataConfig(name="digits")).train
     model = keras.Sequential(
         [
             keras.Input(split.features.shape[1:]),

@@ -42,7 +42,7 @@ def command(work: Work, workdir: str, flags: list[str]) -> list[str]:
     most = _MOST_OF_NETS if nets else _MOST_EXAMPLES_PER_S
     epochs = max(work.epochs, 1 + math.ceil(work.min_seconds * most / work.num_examples))
     config = {
-        "data.dir": os.path.dirname(work.file),
+        "data.source": f"npz:{pathlib.Path(work.file).with_name('examples.npz')}",
         "data.train_examples": work.num_examples,
         "data.global_batch_size": work.global_batch_size,
         "train.epochs": epochs,

@@ -1,8 +1,11 @@
 """ParameterServerStrategy with a ClusterCoordinator, as TensorFlow's tutorial on it has it.
 
-The chief schedules one step at a time, a worker takes its batch from a data set of its own, and the
-optimizer applies the gradients within the closure. Keras 2, as Keras 3 does without this strategy. Each
-worker has the whole data set, shuffled in its own order, as in the tutorial.
+A worker takes its batches from a data set of its own, and the optimizer applies the gradients within
+the closure. Keras 2, as Keras 3 does without this strategy. Each worker has the whole data set,
+shuffled in its own order, as in the tutorial. Its options, which `python -m benchmarks.ways
+tf_keras_servers` tries: the steps in a closure, as the tutorial advises (1, 10, 58), and batches that
+are `cached` before they are shuffled and repeated. `net`: one of `benchmarks/recipes/nets.py` in place
+of the dense one.
 """
 
 import os
@@ -11,7 +14,8 @@ import tensorflow as tf
 import tf_keras
 
 from benchmarks.peers.keras_model import keras_model
-from benchmarks.work import Work, report
+from benchmarks.recipes import nets
+from benchmarks.work import Work, options, report
 
 
 def main() -> None:
@@ -30,9 +34,10 @@ def main() -> None:
 def coordinate(work: Work, resolver) -> None:
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    way = options(steps_per_call=1, cached=False, net="")
     images, labels = work.in_order()
     with strategy.scope():
-        model = keras_model(tf_keras, work)
+        model = nets.build(tf_keras, way.net, (784,)) if way.net else keras_model(tf_keras, work)
         optimizer = tf_keras.optimizers.Adam()
         optimizer.build(model.trainable_variables)
         mean_loss = tf_keras.metrics.Mean()
@@ -50,10 +55,12 @@ def coordinate(work: Work, resolver) -> None:
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             mean_loss.update_state(losses)
 
-        strategy.run(replica_fn, args=next(iterator))
+        for _ in tf.range(way.steps_per_call) if way.steps_per_call > 1 else range(1):
+            strategy.run(replica_fn, args=next(iterator))
 
     def dataset_fn(context):
         dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+        dataset = dataset.cache() if way.cached else dataset
         dataset = dataset.shuffle(work.num_examples, seed=context.input_pipeline_id).repeat()
         return dataset.batch(work.global_batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -65,7 +72,7 @@ def coordinate(work: Work, resolver) -> None:
 
     def train(first_step: int, end_step: int) -> float:
         mean_loss.reset_states()
-        for _ in range(first_step, end_step):
+        for _ in range(first_step, end_step, way.steps_per_call):
             coordinator.schedule(step_fn, args=(iterator,))
         coordinator.join()
         return float(mean_loss.result())

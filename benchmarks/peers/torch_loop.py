@@ -1,42 +1,46 @@
 """PyTorch: the training loop of its tutorials on tensors in memory, eager or compiled.
 
-Adam is the fused one, batches are views, gradients are set to None, and threads are as many as cores.
-The losses are summed as a tensor, so that no step waits for a number.
-
-Compiled are the network, its loss and their gradients. With the optimizer compiled too, a first look at
-batch 64 found it slower, both with the fused Adam and with the one Inductor fuses itself; `cpp_wrapper`
-was slightly faster than Inductor's Python wrapper.
+Batches are views, gradients are set to None, and the losses are summed as a tensor, so that no step
+waits for a number. Its options, which `python -m benchmarks.ways torch_loop` tries: Adam `fused`,
+`foreach` or as PyTorch chooses; threads, as many as cores where 0; `compile=true` for the network, its
+loss and their gradients, `all` for the optimizer, too; and Inductor's `mode`, without which it is
+`cpp_wrapper`. At batch 64 a compiled optimizer was slower, both the fused one and the one that Inductor
+fuses itself, and `cpp_wrapper` slightly faster than Inductor's Python wrapper.
 """
 
 import os
-import sys
 
 import torch
 from torch import nn
 
-from benchmarks.work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Work, report
+from benchmarks.work import BETA_1, BETA_2, EPSILON, LEARNING_RATE, Work, options, report
 
 
 def main() -> None:
     work = Work.from_args()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    way = options(compile=False, mode="", adam="fused", threads=0)
+    torch.set_num_threads(way.threads or len(os.sched_getaffinity(0)))
     images, labels = (torch.from_numpy(array) for array in work.in_order())
     labels = labels.long()
     model = network(work)
-    optimizer = adam(model)
+    optimizer = adam(model, way.adam)
     loss_fn = nn.CrossEntropyLoss()
 
     def batch_loss(batch_images, batch_labels):
         return loss_fn(model(batch_images), batch_labels)
 
-    if sys.argv[2] == "compile":
-        batch_loss = torch.compile(batch_loss, options={"cpp_wrapper": True})
+    update = optimizer.step
+    if way.compile:
+        settings = {} if way.mode else {"options": {"cpp_wrapper": True}}
+        batch_loss = torch.compile(batch_loss, mode=way.mode or None, **settings)
+        if way.compile == "all":
+            update = torch.compile(update)
 
     def train_step(batch_images, batch_labels):
         optimizer.zero_grad(set_to_none=True)
         loss = batch_loss(batch_images, batch_labels)
         loss.backward()
-        optimizer.step()
+        update()
         return loss.detach()
 
     def train(first_step: int, end_step: int) -> float:
@@ -57,10 +61,12 @@ def network(work: Work) -> nn.Module:
     return model
 
 
-def adam(model: nn.Module) -> torch.optim.Adam:
+def adam(model: nn.Module, kind: str = "fused") -> torch.optim.Adam:
+    """`kind`: "fused", "foreach", or "" for PyTorch's default."""
     return torch.optim.Adam(
-        model.parameters(), lr=LEARNING_RATE, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True
-    )
+        model.parameters(), lr=LEARNING_RATE, betas=(BETA_1, BETA_2), eps=EPSILON,
+        **({kind: True} if kind else {}),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

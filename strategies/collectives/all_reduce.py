@@ -3,13 +3,14 @@
 `SocketAllReduce` adds them over one connection between each two workers, made once after the roll call.
 TensorFlow's collectives take milliseconds for the gradients of a small net; this takes little more than
 the transfer of the bytes. The sum is the same on every worker and in every run: its terms are added
-pairwise in the order of the ranks, ((0 + 1) + (2 + 3)), not in the order of arrival.
+pairwise in the order of the ranks, ((0 + 1) + (2 + 3)), not in the order of arrival. A worker that holds
+several terms of a larger tree sends its partial sums in that tree (`leaf_runs.py`), one where it can.
 
-Two workers swap their vectors. More than two divide the work: each adds one part of all vectors and sends
-the sum to the others, so that a worker sends about two vectors, however many workers there are.
+2, 4, 8, … workers with a vector each add in pairs (`pairwise.py`), through shared memory where they are
+on one machine. Others divide the addition: each adds a part of all vectors, which the others send it, and
+sends them its sum. Either way a worker with one vector sends about two, however many workers there are.
 """
 
-import contextlib
 import select
 import socket
 import ssl
@@ -19,35 +20,33 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from strategies.cluster.spec import ClusterSpec, Task
-from strategies.collectives.tree_sum import tree_sum
-from strategies.errors import Resumable
-from strategies.network.connection import WOULD_BLOCK, ProtocolError
-from strategies.network.handshake import Handshake, Peer
-from strategies.network.listener import AuthenticatingListener
+from strategies.collectives import halving, same_machine, shared_vectors, vector_shares
+from strategies.collectives.leaf_runs import LeafRuns
+from strategies.collectives.pairwise import PairwiseSum
+from strategies.collectives.peer_connections import PeerLost, connect_trainers
+from strategies.collectives.shared_vectors import SharedVectors
+from strategies.collectives.vector_shares import Views
+from strategies.collectives.vector_shares import as_bytes as _bytes
+from strategies.network.connection import WOULD_BLOCK
 from strategies.network.security import Security
-from strategies.network.sockets import connect, listen
 
 _BUFFER_BYTES = 4 << 20
+_PIECE = 1 << 18  # Numbers of a share that are in memory of each peer at a time.
 _ALIGNMENT = 64  # TensorFlow uses an array without copying it if it is aligned so.
-_RETRY_EVERY_S = 0.1
-_CONNECT_TIMEOUT_S = 2.0
-
-Views = list[memoryview]
-
-
-class PeerLost(Resumable):
-    """A connection to another worker was closed, or the worker sent nothing in time."""
 
 
 class SocketAllReduce:
     """This worker's connections to all others. Not thread-safe, except for `waiting_for`.
 
     `silence_s`: how long to wait for a live peer that sends nothing. The membership notices sooner when a
-    peer is dead or stopped. `waiting_for`: the peers it waits for now, for any thread to read.
+    peer is dead or stopped. `waiting_for`: the peers it waits for now, for any thread to read. `seconds`:
+    those that `sum` has taken so far, with the waiting for slower workers. `sent_bytes`: those it sent.
     """
 
     silence_s = 600.0
     waiting_for: tuple[Task, ...] = ()
+    seconds = 0.0
+    sent_bytes = 0
 
     def __init__(self, tasks: Sequence[Task], rank: int, connections: Mapping[int, socket.socket]):
         self._tasks = tasks
@@ -58,10 +57,16 @@ class SocketAllReduce:
             for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 connection.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
             connection.setblocking(False)
+        self._pairs = PairwiseSum(self._move, rank, len(tasks))
 
     @classmethod
     def connect(
-        cls, cluster: ClusterSpec, run: str, security: Security, timeout_s: float
+        cls,
+        cluster: ClusterSpec,
+        run: str,
+        security: Security,
+        timeout_s: float,
+        shares_memory: bool = True,
     ) -> "SocketAllReduce":
         """Connects the tasks that train. Each of them calls this.
 
@@ -70,31 +75,53 @@ class SocketAllReduce:
           run: a name that only this run's tasks know. A connection without it is refused.
           security: proves who connects, and encrypts what follows where it encrypts gradients.
           timeout_s: seconds until all are connected.
+          shares_memory: whether workers on one machine read each other's vectors in shared memory.
 
         Raises:
           PeerLost: a worker did not connect in time.
           ClusterError: this task cannot listen on its own address.
         """
-        tasks = cluster.trainers()
-        rank = tasks.index(cluster.task)
-        deadline = time.monotonic() + timeout_s
-        handshake = Handshake(
-            security,
-            {"rank": rank, "run": run},
-            lambda peer: peer.get("run") == run and type(peer.get("rank")) is int,
-            recv_bytes=1,  # What follows the handshake belongs to the all-reduce.
-        )
-        connections: dict[int, socket.socket] = {}
-        with listen(cluster) as listener:
-            for peer in range(rank + 1, len(tasks)):
-                address = cluster.address(tasks[peer])
-                connections[peer] = _call(address, handshake, peer, tasks[peer], deadline)
-            connections |= _called(listener, handshake, rank, tasks, deadline)
-        return cls(tasks, rank, connections)
+        tasks, rank, connections = connect_trainers(cluster, run, security, timeout_s)
+        exchange = cls(tasks, rank, connections)
+        silence_s, exchange.silence_s = exchange.silence_s, timeout_s
+        exchange.share_memory(shares_memory)
+        exchange.silence_s = silence_s
+        return exchange
+
+    @classmethod
+    def alone(cls, task: Task) -> "SocketAllReduce":
+        """That of a single worker, which has nobody to connect to."""
+        return cls([task], 0, {})
+
+    def among(self, ranks: Sequence[int]) -> "SocketAllReduce":
+        """That of some of the workers, this one among them, over the same connections.
+
+        `ranks`: theirs here; each has its place in `ranks` as its rank there.
+        """
+        others = {place: self._connections.get(rank) for place, rank in enumerate(ranks)}
+        connections = {place: one for place, one in others.items() if one}
+        tasks = [self._tasks[rank] for rank in ranks]
+        return SocketAllReduce(tasks, ranks.index(self._rank), connections)
 
     @property
     def num_workers(self) -> int:
         return len(self._tasks)
+
+    def share_memory(self, wanted: bool = True) -> None:
+        """Has the workers of this machine read each other's vectors in memory, where they add in pairs.
+
+        All workers call it, once; those that do not want it send their vectors. Raises PeerLost as `sum`.
+        """
+        if not self._connections or not halving.is_possible(self.num_workers):
+            return
+        own = shared_vectors.files() if wanted else []
+        everyone = (1,) * self.num_workers
+        found = same_machine.meet(
+            lambda row: [rows[0] for rows in self.gather(row[np.newaxis], everyone)],
+            self._rank,
+            own,
+        )
+        self._pairs.memory = SharedVectors(own, found)
 
     def sum(self, parts: Sequence[np.ndarray], total: np.ndarray) -> None:
         """Fills `total` with the sum over all workers of their concatenated parts.
@@ -107,23 +134,48 @@ class SocketAllReduce:
         Raises:
           PeerLost: a peer closed its connection, or sent nothing for `silence_s`.
         """
-        if self.num_workers == 2:
-            return self._swap(parts, total)
-        np.concatenate([part.ravel() for part in parts], out=total)
-        bounds = np.linspace(0, len(total), self.num_workers + 1).astype(int)
-        shares = [slice(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
-        mine = shares[self._rank]
-        terms = [np.empty(mine.stop - mine.start, np.float32) for _ in self._tasks]
-        terms[self._rank] = total[mine]
-        self._move(
-            {peer: [_bytes(total[shares[peer]])] for peer in self._connections},
-            {peer: _bytes(terms[peer]) for peer in self._connections},
-        )
-        total[mine] = tree_sum(terms)
-        self._move(
-            {peer: [_bytes(total[mine])] for peer in self._connections},
-            {peer: _bytes(total[shares[peer]]) for peer in self._connections},
-        )
+        self.sum_runs([parts], total, LeafRuns((1,) * self.num_workers))
+
+    def sum_runs(
+        self, sums: Sequence[Sequence[np.ndarray]], total: np.ndarray, runs: LeafRuns
+    ) -> None:
+        """Fills `total` with the `tree_sum` of leaves of which each worker holds a run.
+
+        Args:
+          sums: this worker's partial sums, one for each of its `runs.roots`, each of them the parts of a
+            vector, as for `sum`.
+          total: float32 [n].
+          runs: the same on every worker.
+
+        Raises PeerLost as `sum` does.
+        """
+        began = time.perf_counter()
+        if self.num_workers == 2 and all(len(roots) == 1 for roots in runs.roots):
+            self._pairs.swap(sums[0], total)
+        elif halving.is_possible(self.num_workers) and runs.is_level:
+            self._pairs.halve_and_double(sums[0], total)
+        else:
+            vector_shares.reduce_scatter(self._move, self._rank, sums, total, runs)
+            vector_shares.all_gather(self._move, self._rank, total, self.num_workers)
+        self.seconds += time.perf_counter() - began
+
+    def reduce_scatter(
+        self,
+        sums: Sequence[Sequence[np.ndarray]],
+        total: np.ndarray,
+        runs: LeafRuns,
+        common: int = 0,
+    ) -> None:
+        """The first half of an addition: see `vector_shares.reduce_scatter`. Raises PeerLost."""
+        began = time.perf_counter()
+        vector_shares.reduce_scatter(self._move, self._rank, sums, total, runs, common, _PIECE)
+        self.seconds += time.perf_counter() - began
+
+    def all_gather(self, total: np.ndarray, common: int = 0) -> None:
+        """The second half of an addition: see `vector_shares.all_gather`. Raises PeerLost."""
+        began = time.perf_counter()
+        vector_shares.all_gather(self._move, self._rank, total, self.num_workers, common)
+        self.seconds += time.perf_counter() - began
 
     def broadcast(self, values: np.ndarray) -> None:
         """Fills `values`, contiguous and of the same shape on every worker, with those of rank 0.
@@ -135,18 +187,37 @@ class SocketAllReduce:
         else:
             self._move({}, {0: _bytes(values)})
 
+    def gather(self, rows: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+        """The rows of all workers, by rank. Rows are contiguous arrays of one shape and type.
+
+        `counts`: how many rows each worker has. Raises PeerLost as `sum` does.
+        """
+        found = [np.empty((count, *rows.shape[1:]), rows.dtype) for count in counts]
+        found[self._rank] = rows
+        self._move(
+            {peer: [_bytes(rows)] for peer in self._connections},
+            {peer: _bytes(found[peer]) for peer in self._connections},
+        )
+        return found
+
+    def send(self, peer: int, message: bytes) -> None:
+        """Sends it to the worker of this rank, which must call `receive`. Raises PeerLost as `sum`."""
+        length = np.array([len(message)], np.int64)
+        self._move({peer: [_bytes(length), memoryview(message)]}, {})
+
+    def receive(self, peer: int) -> bytes:
+        """What the worker of this rank sends. Raises PeerLost as `sum` does."""
+        length = np.empty(1, np.int64)
+        self._move({}, {peer: _bytes(length)})
+        message = bytearray(length[0])
+        self._move({}, {peer: memoryview(message)})
+        return bytes(message)
+
     def close(self) -> None:
         """Closes the connections; the other workers get PeerLost."""
         for connection in self._connections.values():
             connection.close()
-
-    def _swap(self, parts: Sequence[np.ndarray], total: np.ndarray) -> None:
-        (peer,) = self._connections
-        self._move({peer: [_bytes(part) for part in parts]}, {peer: _bytes(total)})
-        start = 0
-        for part in parts:  # Of two terms the order does not matter.
-            total[start : start + part.size] += part.ravel()
-            start += part.size
+        self._pairs.memory.close()
 
     def _move(self, outgoing: Mapping[int, Views], incoming: Mapping[int, memoryview]) -> None:
         """Sends and receives all of it, in the order that the connections allow."""
@@ -169,6 +240,7 @@ class SocketAllReduce:
             return False
         except OSError as error:
             raise self._lost(peer) from error
+        self.sent_bytes += sent
         while views and sent >= len(views[0]):
             sent -= len(views.pop(0))
         if views:
@@ -219,75 +291,8 @@ def aligned(size: int) -> np.ndarray:
     return room[start : start + size * 4].view(np.float32)
 
 
-def _bytes(array: np.ndarray) -> memoryview:
-    return array.reshape(-1).data.cast("B")
-
-
 def _write(connection: socket.socket, views: Views) -> int:
     """Sends some of it, and returns how many bytes; TLS takes one array at a time."""
     if not isinstance(connection, ssl.SSLSocket):
         return connection.sendmsg(views)
     return connection.send(next(view for view in views if len(view)))
-
-
-def _call(
-    address: str, handshake: Handshake, peer: int, task: Task, deadline: float
-) -> socket.socket:
-    while (left_s := deadline - time.monotonic()) > 0:
-        # A peer answers only once it has made its own calls, which may take until the deadline.
-        with contextlib.suppress(OSError, UnicodeError, EOFError, ProtocolError):
-            connection = connect(address, min(left_s, _CONNECT_TIMEOUT_S))
-            met = handshake.call(connection, deadline)
-            if met.introduction["rank"] == peer:
-                return _for_gradients(met, handshake.security, deadline)
-            met.link.close()
-        time.sleep(_RETRY_EVERY_S)
-    raise _absent([task])
-
-
-def _called(
-    listener: socket.socket,
-    handshake: Handshake,
-    rank: int,
-    tasks: Sequence[Task],
-    deadline: float,
-) -> dict[int, socket.socket]:
-    """The connections from all tasks of lower rank, by rank."""
-    connections: dict[int, socket.socket] = {}
-    with AuthenticatingListener(listener, handshake) as callers:
-        while missing := set(range(rank)) - connections.keys():
-            met = callers.next_caller(deadline)
-            if not met:
-                raise _absent([tasks[peer] for peer in sorted(missing)])
-            if met.introduction["rank"] not in missing:
-                met.link.close()
-                continue
-            with contextlib.suppress(OSError):  # It was lost meanwhile.
-                one = _for_gradients(met, handshake.security, deadline)
-                connections[met.introduction["rank"]] = one
-    return connections
-
-
-def _for_gradients(peer: Peer, security: Security, deadline: float) -> socket.socket:
-    """The connection of an authenticated peer, without TLS where gradients are not encrypted.
-
-    Both sides end TLS with its own, authenticated, message; the connection stays the same.
-    """
-    connection = peer.link.detach()
-    if not isinstance(connection, ssl.SSLSocket) or security.encrypts_gradients:
-        return connection
-    try:
-        connection.settimeout(max(_RETRY_EVERY_S, deadline - time.monotonic()))
-        connection.unwrap()
-        return socket.socket(fileno=connection.detach())
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _absent(tasks: Sequence[Task]) -> PeerLost:
-    names = " and ".join(str(task) for task in tasks)
-    return PeerLost(
-        f"{names} did not connect in time for the all-reduce; run the same command again.",
-        task=tasks[0],
-    )

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.compiled_loop import flatten
-from strategies.runtime import State
+from strategies.state import State
 
 
 class LooseArrays:

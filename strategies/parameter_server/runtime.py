@@ -4,13 +4,14 @@ The chief coordinates: it schedules units of work, a window of steps each, on wh
 worker pulls the state, takes all steps of its window alone, and pushes the result: the
 delta-pushing of Downpour SGD (Dean et al., "Large Scale Distributed Deep Networks", 2012), with the
 optimizer's steps taken on the worker. Windows overlap, so a worker may start from weights that are some
-windows old: that is the asynchrony. All weights are one vector, cut into one shard for each parameter
-server; a shard's weights and slots, and its part of the layer state, are sent as one vector.
+windows old: that is the asynchrony, which `sync/asynchronous.py` bounds. All weights are one vector, cut
+into one shard for each parameter server; a shard's weights and slots, and its part of the layer state,
+are sent as one vector.
 
-`shards.py` has what a server holds and how a push changes it, `layer_state.py` what belongs to no weight.
+`division.py` says how a state is divided, `shards.py` what a server holds and how a push changes it. Of a
+table, such as that of an embedding, only the rows that a window uses are sent (`tables.py`).
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,38 +19,39 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.compiled_loop import block_sums, flatten, fused_steps, graph_function, unflatten
-from strategies.errors import Resumable
-from strategies.parameter_server.layer_state import LooseArrays
-from strategies.parameter_server.shards import Shard, cut, join, split
+from strategies.compiled_loop import block_sums, fused_steps, graph_function
+from strategies.parameter_server.division import Division
+from strategies.parameter_server.lost_servers import lost_servers
+from strategies.parameter_server.shards import Shard
+from strategies.parameter_server.windows import Windows
 from strategies.parameter_server.worker_recovery import (
     await_created,
     create_on_every_worker,
     recover_workers_independently,
 )
 from strategies.rendezvous.membership import Membership
-from strategies.runtime import Key, Program, ReplicaInput, Runtime, State
+from strategies.runtime import Key, Program, ReplicaInput, Runtime
+from strategies.state import State
+from strategies.sync.asynchronous import Asynchronous
 
 # Kept until the process exits: when a coordinator is freed, TensorFlow disconnects from every server,
 # which takes long and logs errors where a server has exited already.
 _KEPT: list["ParameterServerRuntime"] = []
-
-# Steps in a unit where the config leaves it open. A unit costs about 15 ms of CPU time, however short.
-_WINDOW = 20
-_UNITS_PER_REPORT = 4  # Per worker, at least: at a report all wait for the last unit.
 
 
 class ParameterServerRuntime(Runtime):
     """Asynchronous data parallelism. The chief's drives the steps; those of all other tasks serve."""
 
     name = "parameter_server"
-    sync_mode = "async"
     num_replicas = 1  # Per step: one worker takes it.
     local_replicas = range(1)
     adds_within_step = True  # A worker has the whole batch.
 
-    def __init__(self, reason: str, cluster: ClusterSpec, peers: Membership):
-        self.reason = reason
+    def __init__(self, choice: Choice, cluster: ClusterSpec, peers: Membership):
+        self.reason = choice.reason
+        assert isinstance(choice.agreement, Asynchronous)
+        self.sync_mode = choice.agreement.mode
+        self._windows = Windows(choice.agreement, len(cluster.jobs["worker"]))
         self.serves_only = cluster.task.type in ("worker", "ps")
         self._cluster = cluster
         if not self.serves_only:
@@ -70,7 +72,7 @@ class ParameterServerRuntime(Runtime):
     ) -> "ParameterServerRuntime":
         del devices  # TensorFlow's server uses every device.
         assert peers is not None  # It is a strategy of several tasks.
-        return cls(choice.reason, cluster, peers)
+        return cls(choice, cluster, peers)
 
     def serve(self, wait: Callable[[], int]) -> int:
         # Kept in a variable: the server lives as long as the object.
@@ -94,49 +96,64 @@ class ParameterServerRuntime(Runtime):
     ) -> None:
         self._program = program
         self._train, self._test = train, test
-        self._shapes = [weight.shape for weight in state.weights]
-        self._loose = LooseArrays(state)
-        self._servers = len(self._cluster.jobs["ps"])
+        self._division = Division(state, program.tables, len(self._cluster.jobs["ps"]))
         self._shards = [
             Shard(
                 *part,
                 num_steps=num_steps,
-                num_workers=len(self._cluster.jobs["worker"]),
+                max_unfinished=self._windows.max_overlap,
                 num_sums=program.num_sums,
                 device=f"/job:ps/replica:0/task:{index}/device:CPU:0",
                 name=f"shard_{index}",
                 has_moments=any(np.ndim(slot) for own in state.slots for slot in own),
             )
-            for index, part in enumerate(self._parts(state))
+            for index, part in enumerate(self._division.parts(state))
         ]
-        self._sizes = [shard.layout.num_weights for shard in self._shards]
-        self._loose_sizes = [shard.layout.num_loose for shard in self._shards]
+        self._division.layouts = [shard.layout for shard in self._shards]
         self._compiled_window = graph_function(program, self._window)
         self._compiled_sums = graph_function(program, self._block_sums)
-        self._scheduled = 0
+        self._scheduled = self._bytes_of_rows = 0
         self._is_warm = False
         self._collected = np.zeros(program.num_sums)
         self._resident = self._on_every_worker(train.resident)
         self._test_resident = tuple(tf.constant(array) for array in test.resident)
 
     def steps_per_loop(self, report_every: int) -> int:
-        workers = len(self._cluster.jobs["worker"])
-        return max(1, min(_WINDOW, report_every // (_UNITS_PER_REPORT * workers)))
+        return self._windows.steps_per_loop(report_every)
 
     def run(self, first_step: int, num_steps: int, elements: tuple, stop: bool) -> bool:
+        (element,) = elements
         if not self._is_warm:
-            self._warm_up(first_step, elements[0])
-        self._schedule(first_step, num_steps, elements[0])
+            self._warm_up(first_step, element)
+        for start, steps, rows in self._windows.cut(num_steps, element):
+            self._schedule(first_step + start, steps, rows)
         self._scheduled += num_steps
         return stop
 
+    def measures(self) -> dict[str, float]:
+        """The staleness of the pushes of the first shard since the last call."""
+        with lost_servers():
+            mean, largest = self._shards[0].staleness()
+        return {"staleness": mean, "max_staleness": largest, "window_steps": self._windows.steps}
+
+    def exchanged(self, steps: int) -> dict[str, int]:
+        pushes = self._windows.number_in(steps)
+        num_bytes = pushes * sum(shard.push_bytes for shard in self._shards)
+        num_bytes += round(self._bytes_of_rows / max(self._scheduled, 1) * steps)
+        workers = len(self._cluster.jobs["worker"])
+        return {"agreements": pushes, "update_bytes": num_bytes // workers}
+
     def collect(self) -> np.ndarray:
-        with _lost_servers():
+        with lost_servers():
             self._coordinator.join()
             applied = [int(shard.applied_steps.numpy()) for shard in self._shards]
             total = self._shards[0].sums.numpy()
+            busy_s = float(self._shards[0].busy_s.numpy())
+            rows = sum(shard.pushed_rows.numpy() for shard in self._shards)
         if applied != [self._scheduled] * len(applied):
             raise AssertionError(f"{self._scheduled} steps were scheduled, {applied} were applied")
+        self._windows.all_finished(self._scheduled, busy_s)
+        self._bytes_of_rows = int(np.dot(rows, self._division.tables.row_bytes))
         sums = total - self._collected
         self._collected = total
         return sums
@@ -150,34 +167,15 @@ class ParameterServerRuntime(Runtime):
         return np.concatenate(rows).astype(np.float64)
 
     def restore(self, state: State) -> None:
-        with _lost_servers():
-            for shard, part in zip(self._shards, self._parts(state), strict=True):
+        with lost_servers():
+            for shard, part in zip(self._shards, self._division.parts(state), strict=True):
                 shard.assign(*part)
-        self._scheduled = 0
+        self._scheduled = self._bytes_of_rows = 0
         self._collected = np.zeros(self._program.num_sums)
 
     def state(self) -> State:
-        with _lost_servers():
-            parts, slots = zip(*[shard.arrays() for shard in self._shards], strict=True)
-            loose, ints = zip(*[shard.loose_arrays() for shard in self._shards], strict=True)
-        cut_state = split(np.concatenate(parts), slots, self._shapes)
-        arrays = self._loose.split(np.concatenate(loose), ints[0])
-        own, layer_state = self._loose.restored(
-            cut_state.slots, [array.numpy() for array in arrays]
-        )
-        return State(cut_state.weights, own, layer_state)
-
-    def _parts(self, state: State) -> list[tuple]:
-        """What each shard holds of a state: weights, slots, loose floats and loose integers."""
-        flat, slots = join(self._loose.without(state))
-        floats, ints = self._loose.join(self._loose.of(state))
-        sizes = [len(part) for part in np.array_split(flat, self._servers)]
-        ends, parts = np.cumsum(sizes), np.array_split(floats, self._servers)
-        # Integers are few, so the first shard holds them all.
-        return [
-            (*cut(flat, slots, end - size, end), part, ints if end == size else ints[:0])
-            for size, end, part in zip(sizes, ends, parts, strict=True)
-        ]
+        with lost_servers():
+            return self._division.state(self._shards)
 
     def _on_every_worker(self, arrays: tuple):
         """An iterator per worker that returns the whole arrays each time, without copying them."""
@@ -190,8 +188,11 @@ class ParameterServerRuntime(Runtime):
         return iter(self._coordinator.create_per_worker_dataset(dataset))
 
     def _schedule(self, first_step: int, num_steps: int, element: tuple) -> None:
+        with lost_servers():
+            self._windows.await_place()
         steps = tf.constant([first_step, num_steps])
-        self._coordinator.schedule(self._unit, args=(self._resident, steps, element))
+        args = (self._resident, steps, element)
+        self._windows.started(self._coordinator.schedule(self._unit, args=args))
 
     def _warm_up(self, first_step: int, element: tuple) -> None:
         """Compiles on every worker before any takes a step, and on a recovered one before it takes more.
@@ -199,9 +200,9 @@ class ParameterServerRuntime(Runtime):
         A worker's first unit takes seconds, in which another worker takes a thousand steps. The first,
         largest steps of training would then be added to weights that are far ahead of them.
         """
-        unit = (self._resident, tf.constant([first_step, 0]), element)
+        unit = (self._resident, tf.constant([first_step, 0]), self._windows.rows(element, 0))
         self._compiled = create_on_every_worker(self._coordinator, self._unit, unit)
-        with _lost_servers():
+        with lost_servers():
             await_created(self._compiled)
         self._is_warm = True
 
@@ -209,65 +210,34 @@ class ParameterServerRuntime(Runtime):
     def _unit(self, resident, steps, element):
         """A window of steps, on one worker. `steps`: int32 [2], the first step and their number."""
         stacked_batches = self._train.stacked_batches(next(resident), element)
-        pulled = [shard.pull() for shard in self._shards]
+        divided = self._division.tables
+        rows = divided.used(stacked_batches, steps[1])
+        pulled = [shard.pull(own) for shard, own in zip(self._shards, rows, strict=True)]
         values = [one.values for one in pulled]
-        pushed, moved = self._compiled_window(values, pulled[0].counts, stacked_batches, steps)
+        with tf.control_dependencies(values):
+            began = tf.timestamp()
+        tables = divided.whole(rows, [one.tables for one in pulled])
+        pushed, moved, tables = self._compiled_window(
+            values, pulled[0].counts, tables, stacked_batches, steps
+        )
+        with tf.control_dependencies(pushed):
+            seconds = tf.timestamp() - began
+        ended = zip(self._shards, pulled, pushed, divided.taken(rows, tables), strict=True)
         return [
-            shard.push(steps, before, after, moved)
-            for shard, before, after in zip(self._shards, pulled, pushed, strict=True)
+            shard.push(steps, before, after, moved, seconds, own)
+            for shard, before, after, own in ended
         ]
 
-    def _window(self, values, counts, stacked_batches, steps):
+    def _window(self, values, counts, tables, stacked_batches, steps):
         """The steps of a unit, from these values.
 
-        Returns for each shard the vector to push, and by how much its counts have changed.
+        Returns for each shard the vector to push, by how much its counts have changed, and the tables.
         """
-        parts = [
-            shard.layout.unpack(own, counts)
-            for shard, own in zip(self._shards, values, strict=True)
-        ]
-        weights, *kinds = [self._joined(kind) for kind in zip(*parts, strict=True)]
-        slots = [list(own) for own in zip(*kinds, strict=True)] or [[] for _ in weights]
-        floats = [shard.layout.loose(own) for shard, own in zip(self._shards, values, strict=True)]
-        ints = self._shards[0].layout.loose_ints(counts)
-        slots, layer_state = self._loose.restored(
-            slots, self._loose.split(tf.concat(floats, 0), ints)
-        )
-        state = weights, slots, layer_state
+        state = self._division.unpacked(values, counts, tables)
         first = Key(steps[0], 0)
         state, sums = fused_steps(self._program, state, stacked_batches, steps[1], first)
-        weights, slots, layer_state = state
-        floats, ints_after = self._loose.joined([*self._loose.slots_of(slots), *layer_state])
-        # Concatenated only after the loop: XLA would fuse the loop's arithmetic into the concatenation.
-        kinds = [self._sharded(kind) for kind in (weights, *self._kinds(slots))]
-        pushed = [
-            tf.concat([shard.layout.pack(*own), part, sums], 0)
-            for shard, own, part in zip(
-                self._shards,
-                zip(*kinds, strict=True),
-                tf.split(floats, self._loose_sizes),
-                strict=True,
-            )
-        ]
-        own = [] if self._loose.slots_of(slots) else slots[0]
-        after = tf.concat([self._shards[0].layout.counts(own), ints_after], 0)
-        return pushed, after - counts
-
-    def _kinds(self, slots: list) -> list:
-        """Each kind of slot, for all weights, where slots are cut like the weights."""
-        return [] if self._loose.slots_of(slots) else list(zip(*slots, strict=True))
-
-    def _joined(self, parts: tuple) -> list:
-        """One kind of slot, or the weights, joined from all shards: an array for each weight."""
-        if parts[0].shape.rank == 0:
-            return [parts[0]] * len(self._shapes)
-        return unflatten(tf.concat(parts, 0), self._shapes)
-
-    def _sharded(self, arrays: list) -> list:
-        """One kind of slot, or the weights, cut into one part for each shard."""
-        if arrays[0].shape.rank == 0:
-            return [arrays[0]] * len(self._sizes)
-        return tf.split(flatten(arrays), self._sizes)
+        pushed, after, tables = self._division.packed(state, sums)
+        return pushed, after - counts, tables
 
     @tf.function(autograph=False)
     def _evaluation(self, state, resident, element):
@@ -275,15 +245,3 @@ class ParameterServerRuntime(Runtime):
 
     def _block_sums(self, state, stacked_batches):
         return block_sums(self._program, state, stacked_batches)
-
-
-@contextlib.contextmanager
-def _lost_servers() -> Iterator[None]:
-    """Raises Resumable in place of TensorFlow's error about a lost parameter server."""
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-        raise Resumable(
-            "a parameter server was lost; run the same command again to resume from the last "
-            f"checkpoint. ({str(error).splitlines()[0]})"
-        ) from None

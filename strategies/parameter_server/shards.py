@@ -6,26 +6,33 @@ writes, and of two concurrent pushes one would be lost. It is marked in the shar
 whose worker died is scheduled again, and may have been applied on some shards already.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from strategies.compiled_loop import flatten
-from strategies.runtime import State
 
 
 class Pulled(NamedTuple):
-    """A shard's values and counts, as a unit of work pulled them."""
+    """A shard's values and counts, as a unit of work pulled them, and the pushes that it had seen.
+
+    `rows`: those of each table that were asked for. `tables`: of each table these rows of each kind.
+    """
 
     values: Any
     counts: Any
+    version: Any
+    rows: list[Any]
+    tables: list[list[Any]]
 
 
 class Shard:
     """What one parameter server holds: its part of the weights, their slots, and the applied steps.
 
-    `loose` and `ints` are its parts of the two vectors of `LooseArrays`. `has_moments`: whether the
+    `loose` and `ints` are its parts of the two vectors of `LooseArrays`, `tables` its rows of the arrays
+    that `Tables.kinds` returns. `max_unfinished`: how many units may overlap. `has_moments`: whether the
     optimizer keeps averages of earlier gradients.
     """
 
@@ -35,34 +42,45 @@ class Shard:
         slots: list[np.ndarray],
         loose: np.ndarray,
         ints: np.ndarray,
+        tables: Sequence[Sequence[np.ndarray]] = (),
         *,
         num_steps: int,
-        num_workers: int,
+        max_unfinished: int,
         num_sums: int,
         device: str,
         name: str,
         has_moments: bool,
     ):
         self.layout = Layout(weights, slots, len(loose), len(ints))
-        self._own_share = 1 / num_workers
+        self._own_share = 1 / max_unfinished
         self._share = self._own_share if has_moments else 1.0
         self._num_sums = num_sums
         self._device = device
         values, counts = self.layout.arrays(weights, slots, loose, ints)
+        self.push_bytes = values.nbytes + 4 * num_sums + counts.nbytes
         with tf.device(device):
             self._values = tf.Variable(values, trainable=False)
             self._counts = tf.Variable(counts, trainable=False)
+            self._tables = [[tf.Variable(one, trainable=False) for one in own] for own in tables]
+            # Of each table, over all pushes.
+            self.pushed_rows = tf.Variable(tf.zeros([len(tables)], tf.int64), trainable=False)
             self.sums = tf.Variable(tf.zeros([num_sums], tf.float64), trainable=False)
             self.applied_steps = tf.Variable(tf.constant(0, tf.int64), trainable=False)
             self._is_applied = tf.Variable(tf.zeros([num_steps], tf.bool), trainable=False)
+            self._version = tf.Variable(tf.constant(0, tf.int64), trainable=False)
+            self.busy_s = tf.Variable(tf.constant(0.0, tf.float64), trainable=False)
+            # The sum of the pushes' staleness since it was last read, the largest one, and their number.
+            self._ages = tf.Variable(tf.zeros([3], tf.int64), trainable=False)
             self._lock = tf.CriticalSection(shared_name=name)
 
-    def assign(self, weights, slots, loose, ints) -> None:
+    def assign(self, weights, slots, loose, ints, tables=()) -> None:
         """Replaces what it holds, and clears the record: those steps may be taken again."""
         values, counts = self.layout.arrays(weights, slots, loose, ints)
         self._values.assign(values)
         self._counts.assign(counts)
-        for record in (self.sums, self.applied_steps, self._is_applied):
+        tf.nest.map_structure(lambda held, one: held.assign(one), self._tables, list(tables))
+        records = self.sums, self.applied_steps, self.busy_s, self.pushed_rows, self._is_applied
+        for record in records:
             record.assign(tf.zeros_like(record))
 
     def arrays(self) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -75,17 +93,34 @@ class Shard:
         values, counts = self._values.read_value(), self._counts.read_value()
         return self.layout.loose(values).numpy(), self.layout.loose_ints(counts).numpy()
 
-    def pull(self) -> Pulled:
-        """What a unit starts from, read on the server.
+    def table_arrays(self) -> list[list[np.ndarray]]:
+        """Its rows of the tables, as `assign` takes them."""
+        return [[one.numpy() for one in own] for own in self._tables]
+
+    def staleness(self) -> tuple[float, int]:
+        """The mean staleness of the pushes since the last call, and the largest; 0 without any."""
+        total, largest, count = self._ages.numpy().tolist()
+        self._ages.assign(tf.zeros([3], tf.int64))
+        return total / max(count, 1), largest
+
+    def pull(self, rows: Sequence[Any] = ()) -> Pulled:
+        """What a unit starts from, read on the server; of each table these rows, counted from its first.
 
         Under the lock: otherwise Adam's first moment could be from after a push and its second from
         before. Where the second is still 0, such a step is as large as epsilon allows.
         """
-        variables = Pulled(self._values, self._counts)
         with tf.device(self._device):
-            return self._lock.execute(lambda: Pulled(*[one.read_value() for one in variables]))
+            return self._lock.execute(lambda: self._read(list(rows)))
 
-    def push(self, steps, pulled: Pulled, pushed, moved):
+    def _read(self, rows: list) -> Pulled:
+        tables = [
+            [one.sparse_read(own_rows) for one in own]
+            for own_rows, own in zip(rows, self._tables, strict=True)
+        ]
+        values, counts = self._values.read_value(), self._counts.read_value()
+        return Pulled(values, counts, self._version.read_value(), rows, tables)
+
+    def push(self, steps, pulled: Pulled, pushed, moved, seconds, tables=()):
         """Merges a unit's result on the server, unless this shard has merged it already.
 
         Args:
@@ -93,26 +128,38 @@ class Shard:
           pulled: what the unit started from.
           pushed: float32 [m + num_sums], the values that it ended with, then its sums.
           moved: int64 [n], what it adds to the counts and the loose integers.
+          seconds: float64, how long its steps took.
+          tables: the pulled rows of each table as they are after its steps.
 
         Returns:
           A bool scalar: whether it was new.
         """
         with tf.device(self._device):
-            return self._lock.execute(lambda: self._apply(steps, pulled, pushed, moved))
+            return self._lock.execute(
+                lambda: self._apply(steps, pulled, pushed, moved, seconds, tables)
+            )
 
-    def _apply(self, steps, pulled, pushed, moved):
+    def _apply(self, steps, pulled, pushed, moved, seconds, tables):
         first_step, num_steps = steps[0], steps[1]
         # tf.where instead of a branch, which across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
         num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
         values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
+        # A unit without steps only warms a worker up.
+        version, one = self._version.read_value(), tf.cast(is_new & (num_steps > 0), tf.int64)
+        age, ages = one * (version - pulled.version), self._ages.read_value()
+        ages = tf.stack([ages[0] + age, tf.maximum(ages[1], age), ages[2] + one])
         done = [
+            self._version.assign(version + one, read_value=False),
+            self._ages.assign(ages, read_value=False),
             self._values.assign(values, read_value=False),
             self._counts.assign_add(
                 self.layout.own_counts(tf.where(is_new, moved, 0)), read_value=False
             ),
             self.sums.assign_add(sums, read_value=False),
+            self.busy_s.assign_add(tf.where(is_new, seconds, 0.0), read_value=False),
             self.applied_steps.assign_add(num_new, read_value=False),
+            *self._apply_rows(is_new, pulled, tables),
         ]
         with tf.control_dependencies(done):
             marked = self._is_applied.scatter_nd_update(
@@ -122,29 +169,49 @@ class Shard:
         with tf.control_dependencies([marked]):
             return tf.identity(is_new)
 
+    def _apply_rows(self, is_new, pulled: Pulled, tables) -> list:
+        """The assignments of a unit's rows. All others keep their bits."""
+        done = []
+        for rows, held, before, after in zip(
+            pulled.rows, self._tables, pulled.tables, tables, strict=True
+        ):
+            for kind, (one, old, new) in enumerate(zip(held, before, after, strict=True)):
+                current = one.sparse_read(rows)
+                moved = self._moved(current, old, new, is_weight=kind == 0)
+                merged = tf.where(is_new, moved, current)
+                done.append(one.scatter_nd_update(rows[:, tf.newaxis], merged))
+        sizes = [tf.size(rows, tf.int64) for rows in pulled.rows]
+        total = tf.stack([tf.zeros([], tf.int64), *sizes])[1:]
+        new = tf.where(is_new, total, tf.zeros_like(total))
+        return [*done, self.pushed_rows.assign_add(new, read_value=False)]
+
     @tf.function(jit_compile=True, autograph=False)
     def _merged(self, is_new, current, pulled, pushed):
         """The shard's values after a push, and the sums to add.
 
         Where the update depends on the gradient only, a unit's whole delta is added: a single process
         would add the deltas of all units too. An optimizer with moments takes steps of full size on every
-        worker, and N workers together would move N times too far: Adam diverged on windows of 10 steps.
-        There a unit moves weights by 1/N of its delta, and slots by 1/N of the way to its own: an
-        average, so Adam's second moment stays positive. Loose values are averaged in this way by any
-        optimizer. A single worker's values are kept bit for bit.
+        worker, and N units that overlap would together move N times too far: Adam diverged on windows of
+        10 steps. There a unit moves weights by 1/N of its delta, and slots by 1/N of the way to its own:
+        an average, so Adam's second moment stays positive. Loose values are averaged in this way by any
+        optimizer. Where no units overlap, as with a single worker, values are kept bit for bit.
         """
         n, loose = self.layout.num_weights, self.layout.num_loose
         pushed, sums = pushed[: -self._num_sums], tf.cast(pushed[-self._num_sums :], tf.float64)
-        if self._share == 1.0:
-            missed = current[:n] - pulled[:n]  # 0 unless another unit was pushed since the pull.
-            values = tf.concat([pushed[:n] + missed, pushed[n:]], 0)
-            if loose and self._own_share != 1.0:
-                step = self._own_share * (pushed[-loose:] - current[-loose:])
-                values = tf.concat([values[:-loose], current[-loose:] + step], 0)
-        else:
-            since = tf.concat([pulled[:n], current[n:]], 0)
-            values = current + self._share * (pushed - since)
+        weights = self._moved(current[:n], pulled[:n], pushed[:n], is_weight=True)
+        rest = self._moved(current[n:], pulled[n:], pushed[n:], is_weight=False)
+        values = tf.concat([weights, rest], 0)
+        if loose and self._share == 1.0 and self._own_share != 1.0:
+            step = self._own_share * (pushed[-loose:] - current[-loose:])
+            values = tf.concat([values[:-loose], current[-loose:] + step], 0)
         return tf.where(is_new, values, current), tf.where(is_new, sums, tf.zeros_like(sums))
+
+    def _moved(self, current, pulled, pushed, is_weight):
+        """Numbers of the server after a push of those: a weight's, or those that belong to weights."""
+        if self._share == 1.0:
+            # 0 is added unless another unit was pushed since the pull.
+            return pushed + (current - pulled) if is_weight else pushed
+        return current + self._share * (pushed - (pulled if is_weight else current))
 
 
 class Layout:
@@ -201,34 +268,3 @@ class Layout:
 
     def _floats(self, slots) -> list:
         return [slot for slot, is_count in zip(slots, self._is_count, strict=True) if not is_count]
-
-
-def join(state: State) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All weights as one vector, and each kind of slot too; scalar slots stay scalars."""
-    flat = np.concatenate([weight.ravel() for weight in state.weights])
-    kinds = zip(*state.slots, strict=True)
-    slots = [
-        kind[0] if kind[0].ndim == 0 else np.concatenate([slot.ravel() for slot in kind])
-        for kind in kinds
-    ]
-    return flat, slots
-
-
-def cut(flat: np.ndarray, slots: list, start: int, end: int) -> tuple[np.ndarray, list]:
-    """The range [start, end) of what `join` returned."""
-    return flat[start:end], [slot if slot.ndim == 0 else slot[start:end] for slot in slots]
-
-
-def split(flat: np.ndarray, shard_slots: list[list], shapes: list[tuple[int, ...]]) -> State:
-    """The inverse of `join` and `cut`: the state whose joined weights and cut slots these are."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-
-    def pieces(vector: np.ndarray) -> list[np.ndarray]:
-        parts = np.split(vector, ends)
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-    kinds = [
-        [kind[0]] * len(shapes) if kind[0].ndim == 0 else pieces(np.concatenate(kind))
-        for kind in zip(*shard_slots, strict=True)
-    ]
-    return State(pieces(flat), list(zip(*kinds, strict=True)))

@@ -77,8 +77,8 @@ class Membership:
 
     @property
     def connections(self) -> Mapping[Task, JsonConnection]:
-        """The open connections by their peers, for another process to watch."""
-        return self._heartbeat.open_connections
+        """The connections by their peers, also closed ones, for a process that watches this one."""
+        return self._heartbeat.connections
 
     @property
     def hosts(self) -> Mapping[Task, str]:

@@ -20,7 +20,8 @@ from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
 from strategies.errors import Resumable
 from strategies.rendezvous.membership import Membership
 from strategies.replicated import PLAIN_COPIES, ReplicatedRuntime
-from strategies.runtime import Key, State
+from strategies.runtime import Key
+from strategies.state import State
 from strategies.tpu.connect import connect
 
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)

@@ -8,12 +8,11 @@ import signal
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.bucket_server import BUCKET
+from tests.buckets import servers
 from tests.cluster import cluster
 from tests.cluster.cluster import Process, Run
 
 FOLDER = "runs/one"
-URL = f"gs://{BUCKET}/{FOLDER}"
 STEPS = 480
 FLAGS = (f"--config.train.steps={STEPS}", "--config.train.eval_every_epochs=20")
 
@@ -37,6 +36,10 @@ def uninterrupted(tmp_path_factory) -> Run:
     return cluster.finished(cluster.training(folder, *FLAGS), folder)
 
 
+def _url(bucket) -> str:
+    return f"{bucket.folder_url}/{FOLDER}"
+
+
 def _finished(process: Process, bucket, to) -> Run:
     """The run in the bucket after the process has exited with 0."""
     with process:
@@ -55,25 +58,31 @@ def _lines(run: Run) -> list[str]:
     return (run.workdir / "metrics.jsonl").read_text().splitlines()
 
 
+ON_GOOGLE_AND_S3 = pytest.mark.parametrize("bucket", ["gs", "s3"], indirect=True)
+EVERY_KIND = pytest.mark.parametrize("bucket", servers.KINDS, indirect=True)
+
+
+@EVERY_KIND
 def test_a_stopped_run_resumes_on_another_machine_to_the_same_weights(
     bucket, machine, uninterrupted, tmp_path
 ):
-    with cluster.training(URL, *FLAGS) as process:
+    with cluster.training(_url(bucket), *FLAGS) as process:
         process.await_line("epoch   3.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
     step = int(re.search(r"stopped at step (\d+)", process.said)[1])
     assert f"checkpoints/step-{step:010d}/manifest.json" in bucket.names(FOLDER)
     machine("second")
-    run = _finished(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy")
+    run = _finished(cluster.training(_url(bucket), *FLAGS), bucket, tmp_path / "copy")
     assert f"resuming at step {step}" in run.screen
     _assert_equal(run, uninterrupted)
 
 
 @pytest.mark.long
+@ON_GOOGLE_AND_S3
 def test_launch_restarts_a_killed_worker(bucket, machine, uninterrupted, tmp_path):
     """launch finds the checkpoints in the local copy."""
-    process = cluster.launching(URL, *FLAGS, "--config.train.checkpoint_every_steps=10")
+    process = cluster.launching(_url(bucket), *FLAGS, "--config.train.checkpoint_every_steps=10")
     with process:
         process.await_line("epoch   2.00")
         os.kill(cluster.pid_of(process, Task("worker", 0)), signal.SIGKILL)
@@ -88,7 +97,7 @@ def test_launch_restarts_a_killed_worker(bucket, machine, uninterrupted, tmp_pat
 def test_an_unavailable_bucket_does_not_stop_a_run_and_the_next_run_updates_it(
     bucket, machine, uninterrupted, tmp_path, monkeypatch
 ):
-    with cluster.training(URL, *FLAGS, "--stop_grace_s=3") as process:
+    with cluster.training(_url(bucket), *FLAGS, "--stop_grace_s=3") as process:
         process.await_line("epoch   2.00")
         bucket.status = 403
         process.await_line("done |")
@@ -98,16 +107,19 @@ def test_an_unavailable_bucket_does_not_stop_a_run_and_the_next_run_updates_it(
     assert "summary.json" not in bucket.names(FOLDER)
     bucket.status = 0
     _assert_equal(
-        _finished(cluster.training(URL, *FLAGS), bucket, tmp_path / "copy"), uninterrupted
+        _finished(cluster.training(_url(bucket), *FLAGS), bucket, tmp_path / "copy"), uninterrupted
     )
 
 
+@pytest.mark.parametrize(
+    "bucket", ["s3", pytest.param("gs", marks=pytest.mark.long)], indirect=True
+)
 def test_a_sweep_resumes_on_another_machine_and_keeps_its_completed_trials(
     bucket, machine, tmp_path
 ):
     flags = ("--config=digits_dense", "--config.train.epochs=1", "--tuner=grid")
     rates = "--space.optimizer.learning_rate=0.0001|0.001|0.01"
-    args = [*cluster.TRAINER, "tune", f"--workdir={URL}", *flags, rates]
+    args = [*cluster.TRAINER, "tune", f"--workdir={_url(bucket)}", *flags, rates]
     with Process(args) as process:
         process.await_line("trial 0000 completed")
         process.send(signal.SIGTERM)
@@ -123,13 +135,14 @@ def test_a_sweep_resumes_on_another_machine_and_keeps_its_completed_trials(
 
 
 @pytest.mark.long
+@ON_GOOGLE_AND_S3
 def test_an_evaluator_on_another_machine_reads_the_bucket(bucket, machine, uninterrupted, tmp_path):
     processes = []
     for name, spec in zip(
         ["first", "second"], cluster.clusters(worker=1, evaluator=1), strict=True
     ):
         machine(name)
-        processes.append(cluster.task(spec, URL, *FLAGS))
+        processes.append(cluster.task(spec, _url(bucket), *FLAGS))
     with processes[0] as trainer, processes[1] as evaluator:
         assert (trainer.wait(), evaluator.wait()) == (0, 0), trainer.said + evaluator.said
     run = Run(bucket.copy(FOLDER, tmp_path / "copy"))

@@ -31,7 +31,7 @@ def _shortened(args: list[str]) -> list[str]:
     verb = args[0] if args and not args[0].startswith("-") else "train"
     if verb == "launch":
         return [*args, *(() if "--" in args else ("--",)), _STEPS]
-    if verb == "tune":
+    if verb in ("tune", "cross_validate", "compare"):
         few = [re.sub(r"^--max_trials=\d+$", "--max_trials=2", arg) for arg in args]
         return [few[0], _STEPS, *few[1:]]
     if verb == "train" and not any(arg.startswith("--help") for arg in args):

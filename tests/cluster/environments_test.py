@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.cluster import cluster
+from trainer.launch import ports
 
 FLAGS = ("--config.train.steps=20", "--config.train.steps_per_loop=5")
 NO_PROXY_LISTENS = "http://127.0.0.1:9"
@@ -47,6 +48,22 @@ def test_the_instances_of_a_sagemaker_job_train_together(tmp_path):
     with cluster.Process(args, environs[0]) as first, cluster.Process(args, environs[1]) as second:
         _ended([first, second])
     assert "(from SageMaker)" in first.said
+
+
+@pytest.mark.long
+def test_the_pools_of_a_vertex_job_train_together(tmp_path):
+    chief, worker = ports.free_ports(2)
+    pools = {"workerpool0": [f"127.0.0.1:{chief}"], "workerpool1": [f"127.0.0.1:{worker}"]}
+    args = [*cluster.TRAINER, *FLAGS, f"--workdir={tmp_path}"]
+    tasks = [{"type": pool, "index": 0, "trial": "1"} for pool in pools]
+    environs = [
+        {"CLUSTER_SPEC": json.dumps({"cluster": pools, "environment": "cloud", "task": task})}
+        for task in tasks
+    ]
+    with cluster.Process(args, environs[0]) as first, cluster.Process(args, environs[1]) as second:
+        _ended([first, second])
+    assert "chief 0 in a cluster of 1 chief and 1 worker (from CLUSTER_SPEC)" in first.said
+    assert cluster.Run(tmp_path).summary["num_replicas"] == 2
 
 
 def test_processes_of_a_launcher_without_a_cluster_are_refused(tmp_path):

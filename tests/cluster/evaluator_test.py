@@ -13,13 +13,20 @@ OWN_MODEL = str(ROOT / "tests" / "recipes" / "float16.py")
 
 
 @pytest.mark.parametrize(
-    "recipe, steps_per_epoch, servers", [("digits_dense", 24, 1), (OWN_MODEL, 3, 0)]
+    "recipe, steps_per_epoch, tasks, more",
+    [
+        ("digits_dense", 24, {"workers": 1, "ps": 1}, ()),
+        (OWN_MODEL, 3, {"workers": 1}, ()),
+        # Of a part of the model each; the evaluator has all of it.
+        ("digits_dense", 24, {"workers": 2}, ("--mesh=model:2", "--config.model.blocks=2")),
+    ],
+    ids=["servers", "own model", "mesh"],
 )
 def test_the_evaluator_computes_the_same_metrics_as_evaluate(
-    recipe, steps_per_epoch, servers, tmp_path
+    recipe, steps_per_epoch, tasks, more, tmp_path
 ):
-    flags = f"--config={recipe}", f"--config.train.epochs={EPOCHS}"
-    process = cluster.launching(tmp_path, *flags, workers=1, ps=servers, also=["--evaluator"])
+    flags = f"--config={recipe}", f"--config.train.epochs={EPOCHS}", *more
+    process = cluster.launching(tmp_path, *flags, also=["--evaluator"], **tasks)
     run = cluster.finished(process, tmp_path)
     events = [json.loads(line) for line in (tmp_path / "evaluator.jsonl").read_text().splitlines()]
     last = events[-1]

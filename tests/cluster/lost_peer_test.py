@@ -1,5 +1,6 @@
 """Does a task that loses a peer name it and end, whenever that happens?"""
 
+import contextlib
 import os
 import signal
 import time
@@ -125,24 +126,24 @@ def test_a_worker_killed_during_training_is_named_by_the_other(lost, transport, 
         _ends_naming(surviving, f"worker {lost}", SECONDS)
 
 
-def test_the_first_of_three_workers_to_be_lost_is_named(tmp_path):
+def test_the_first_of_four_workers_to_be_lost_is_named(tmp_path):
     flags = ("--config.train.steps=1000000", "--config.train.eval_every_epochs=0")
-    flags += ("--config.data.global_batch_size=48",)
-    specs = cluster.clusters(worker=3)
-    with (
-        cluster.task(specs[0], tmp_path, *flags) as first,
-        cluster.task(specs[1], tmp_path, *flags) as second,
-        cluster.task(specs[2], tmp_path, *flags) as leaving,
-    ):
-        first.await_line("epoch   2.00")
+    specs = cluster.clusters(worker=4)
+    with contextlib.ExitStack() as stack:
+        *surviving, leaving = (
+            stack.enter_context(cluster.task(spec, tmp_path, *flags)) for spec in specs
+        )
+        surviving[0].await_line("epoch   2.00")
         leaving.send(signal.SIGKILL)
-        # Each also sees the other one exit, and must not name it as the cause.
-        _ends_naming(first, "worker 2", SECONDS)
-        _ends_naming(second, "worker 2", SECONDS)
+        # Each also sees the others exit, and must not name them as the cause. In the exchange worker 0
+        # waits for workers 1 and 2 only.
+        for one in surviving:
+            _ends_naming(one, "worker 3", SECONDS)
 
 
-def test_a_worker_stopped_during_training_is_named_by_the_other(tmp_path):
-    flags = ("--config.train.steps=1000000", f"--peer_timeout_s={PEER_TIMEOUT_S}")
+@pytest.mark.parametrize("more", [(), ("--mesh=model:2", "--config.model.blocks=2")])
+def test_a_worker_stopped_during_training_is_named_by_the_other(more, tmp_path):
+    flags = ("--config.train.steps=1000000", f"--peer_timeout_s={PEER_TIMEOUT_S}", *more)
     specs = cluster.clusters(worker=2)
     with (
         cluster.task(specs[0], tmp_path, *flags) as surviving,

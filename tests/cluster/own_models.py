@@ -5,6 +5,8 @@ import pathlib
 import signal
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from tests.cluster import cluster
 from tests.cluster.cluster import PATIENCE_S, Run
 from tests.cluster.parity_test import LAYOUTS
@@ -28,6 +30,15 @@ def assert_same_bits(other: Run, single: Run, steps: int = 6) -> None:
     assert other.summary["steps"] == single.summary["steps"] == steps
     assert other.summary["weights_sha256"] == single.summary["weights_sha256"]
     assert other.summary["test_loss"] == single.summary["test_loss"]
+
+
+def assert_same_arrays(other: Run, single: Run) -> None:
+    """Also the slots, and whatever else the checkpoints have."""
+    assert_same_bits(other, single, single.summary["steps"])
+    assert other.arrays.keys() == single.arrays.keys()
+    for name, array in single.arrays.items():
+        found = other.arrays[name]
+        assert found.dtype == array.dtype and np.array_equal(found, array), name
 
 
 def killed_and_resumed(

@@ -1,5 +1,6 @@
 """Do the parameter servers apply every planned step exactly once?"""
 
+import json
 import signal
 import sys
 
@@ -16,7 +17,7 @@ FLAGS = (
     "--config.train.eval_every_epochs=0",
     "--config.train.log_examples=true",
 )
-WINDOW = "--config.train.steps_per_loop=7"  # An epoch of 24 steps ends with a window of 3.
+WINDOW = "--config.sync.window_steps=7"  # An epoch of 24 steps ends with a window of 3.
 # An asynchronous window of 2 or 3 steps is about one window old per other worker. So the run is a few
 # steps behind a synchronous one, and after six epochs 24 steps gain under 0.02.
 STALENESS_ALLOWANCE = 0.02
@@ -74,6 +75,46 @@ def test_the_accuracy_is_the_synchronous_one_within_noise(asynchronous, synchron
 def test_a_parameter_server_run_logs_no_error_and_no_warning(asynchronous):
     output = asynchronous.screen.lower()
     assert "error" not in output and "warning" not in output, asynchronous.screen[-3000:]
+
+
+def _events(run):
+    lines = (run.workdir / "metrics.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == "train"]
+
+
+def test_the_staleness_of_pushes_is_reported(asynchronous):
+    for event in _events(asynchronous):
+        assert 0 <= event["staleness"] <= event["max_staleness"]
+        assert event["window_steps"] == 2  # A twelfth of an epoch: four for each of three workers.
+    assert any(event["staleness"] for event in _events(asynchronous))
+
+
+ONE_AFTER_THE_OTHER = "--config.sync.max_staleness=0"
+
+
+def test_without_staleness_two_workers_end_with_the_bits_of_a_single_process(tmp_path):
+    flags = ("--config.train.epochs=2", "--config.train.steps_per_loop=12", WINDOW)
+    single = cluster.finished(
+        cluster.training(tmp_path / "single", *flags[:2]), tmp_path / "single"
+    )
+    process = cluster.launching(tmp_path / "served", *flags, ONE_AFTER_THE_OTHER, workers=2, ps=2)
+    served = cluster.finished(process, tmp_path / "served")
+    assert served.summary["weights_sha256"] == single.summary["weights_sha256"]
+    assert {event["max_staleness"] for event in _events(served)} == {0}
+    assert {event["window_steps"] for event in _events(served)} == {7}
+
+
+@pytest.mark.parametrize(
+    "mode, more", [("async", []), ("async_window", ["--config.sync.window_ms=5"])]
+)
+def test_staleness_stays_within_its_bound(mode, more, tmp_path):
+    flags = ("--config.train.epochs=2", f"--config.sync.mode={mode}", *more)
+    process = cluster.launching(tmp_path, *flags, "--config.sync.max_staleness=2", workers=3, ps=1)
+    run = cluster.finished(process, tmp_path)
+    assert run.iterations == {2 * STEPS_PER_EPOCH}
+    assert run.summary["sync_mode"] == mode
+    assert all(event["max_staleness"] <= 2 for event in _events(run))
+    assert mode == "async_window" or {one["window_steps"] for one in _events(run)} == {1}
 
 
 @pytest.mark.parametrize("servers", [pytest.param(1, marks=pytest.mark.long), 2])

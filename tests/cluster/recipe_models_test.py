@@ -1,7 +1,7 @@
 """Do the recipes with models of their own end with the same bits in every layout, and after a kill?
 
-They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10. `mnist_cnn`,
-whose images are augmented, takes the embedded digits, so that it needs no MNIST.
+They train for six steps of 48 examples, on 106 examples: the last batch of an epoch has 10. `mnist_cnn`
+and `fashion_cnn`, whose images are augmented, take the embedded digits, so that they need no files.
 """
 
 import pytest
@@ -19,6 +19,7 @@ _SHORT = [
 ]
 RECIPES = {
     "mnist_cnn": ["--config.data.name=digits"],
+    "fashion_cnn": ["--config.data.source=", "--config.optimizer.warmup_steps=2"],
     "digits_vit": [],
     "digits_gru": [],
     "digits_pairs": [],

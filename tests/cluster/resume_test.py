@@ -20,6 +20,7 @@ FLAGS = (
 STARTS = {
     "mirrored": cluster.training,
     "multi_worker": cluster.launching,
+    "mesh": lambda *args: cluster.launching(*args, "--mesh=model:2", "--config.model.blocks=2"),
     "parameter_server": lambda *args: cluster.launching(*args, ps=1),
 }
 
@@ -30,7 +31,7 @@ def _stopped(process: cluster.Process) -> int:
         process.await_line("epoch   1.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
-    (found,) = re.findall(r"stopped at step (\d+)", process.said)
+    (found,) = {*re.findall(r"stopped at step (\d+)", process.said)}  # The same on all tasks.
     step = int(found)
     assert 0 < step < STEPS
     return step
@@ -63,7 +64,7 @@ def _resumed(start, workdir) -> Run:
 
 
 @pytest.mark.parametrize(
-    "strategy", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.long)]
+    "strategy", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.long), "mesh"]
 )
 def test_a_stopped_run_ends_with_the_bits_of_one_that_was_not(strategy, tmp_path):
     start = STARTS[strategy]

@@ -1,5 +1,6 @@
 """Do the same examples from other files, on other clusters, end in the same bits? After a kill, too?"""
 
+import itertools
 import signal
 import time
 
@@ -15,14 +16,15 @@ FLAGS = [
     "--config.train.epochs=2", "--config.data.global_batch_size=32", "--config.train.log_examples",
     "--config.model.hidden_units=16", "--config.optimizer.learning_rate=0.02",
 ]  # fmt: skip
+SHOWN = [("csv", "2 workers", "resident"), ("arrayrecord", "2 ps and worker", "stream")]
+# `stream`: examples are read from the mapped columns.
 CASES = [
-    ("csv", "2 workers"),
-    ("arrayrecord", "2 ps and worker"),
-    *(
-        pytest.param(kind, layout, marks=pytest.mark.long)
-        for kind in ("npy", "parquet", "jsonl", "tfrecord")
-        for layout in ("1 device", "2 workers", "2 ps and worker")
-    ),
+    pytest.param(*case, marks=[] if case in SHOWN else pytest.mark.long)
+    for case in itertools.product(
+        ("npy", "csv", "parquet", "jsonl", "tfrecord", "arrayrecord"),
+        ("1 device", "2 workers", "2 ps and worker"),
+        ("resident", "stream"),
+    )
 ]
 
 
@@ -44,15 +46,18 @@ def _per_step(run: cluster.Run) -> dict[int, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("kind, layout", CASES)
-def test_every_kind_and_cluster_ends_with_the_bits_of_one_process(kind, layout, single, tmp_path):
+@pytest.mark.parametrize("kind, layout, placement", CASES)
+def test_every_kind_and_cluster_ends_with_the_bits_of_one_process(
+    kind, layout, placement, single, tmp_path
+):
     source = source_files.FORMATS[kind](tmp_path, source_files.examples())
     flags = [f"--config.data.source={source}", f"--config.data.dir={tmp_path / 'prepared'}"]
     with cluster.Process([*cluster.TRAINER, "data", *flags]) as process:
         assert process.wait() == 0, process.said
     assert "classes: 0 " in process.said and "sha256" in process.said
     _, start = LAYOUTS[layout]
-    run = cluster.finished(start(tmp_path / "w", *flags, *FLAGS), tmp_path / "w")
+    flags += [*FLAGS, f"--config.data.placement={placement}"]
+    run = cluster.finished(start(tmp_path / "w", *flags), tmp_path / "w")
     assert run.summary["weights_sha256"] == single.summary["weights_sha256"]
     assert run.summary["test_accuracy"] == single.summary["test_accuracy"] > 0.5
     assert _per_step(run) == _per_step(single)

@@ -17,8 +17,10 @@ from trainer.config import load as config_load
 from trainer.data import registry
 
 cluster = tf_config.from_env()
-recipe = config_load.resolve("digits_dense", {})
+mesh = sys.argv[1]
+recipe = config_load.resolve("digits_dense", {"model.blocks": "2"} if mesh else {})
 choice = choose.with_transport(choose.choose(cluster), "auto", ["CPU:0"])
+choice = choose.with_mesh(choice, mesh, cluster, ["CPU:0"])
 carried = fingerprint.compute(recipe, choice, 1, registry.load(recipe.data))
 membership = roll_call.meet(cluster, carried, 100)
 exchange = SocketAllReduce.connect(cluster, membership.run, membership.security, 100)
@@ -27,12 +29,23 @@ threading.Event().wait()
 """
 
 
-@pytest.mark.parametrize("place", [pytest.param(0, marks=pytest.mark.long), 1])
-def test_a_peer_without_progress_is_named_and_all_stacks_are_printed(place, tmp_path):
+@pytest.mark.parametrize(
+    "place, mesh",
+    [
+        pytest.param(0, "", marks=pytest.mark.long),
+        (1, ""),
+        (0, "model:2"),
+        pytest.param(1, "model:2", marks=pytest.mark.long),
+    ],
+)
+def test_a_peer_without_progress_is_named_and_all_stacks_are_printed(place, mesh, tmp_path):
     tasks = cluster.clusters(worker=2)
+    flags = [f"--mesh={mesh}", "--config.model.blocks=2"] if mesh else []
     with (
-        cluster.task(tasks[place], tmp_path, "--stall_timeout_s=12") as waiting,
-        cluster.Process(["-c", DEADLOCKED], cluster.tf_config(tasks[1 - place])) as deadlocked,
+        cluster.task(tasks[place], tmp_path, "--stall_timeout_s=12", *flags) as waiting,
+        cluster.Process(
+            ["-c", DEADLOCKED, mesh], cluster.tf_config(tasks[1 - place])
+        ) as deadlocked,
     ):
         deadlocked.await_line("connected")
         assert waiting.wait() == 75, waiting.said

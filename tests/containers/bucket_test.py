@@ -1,6 +1,6 @@
 """Does a container without a volume resume from a bucket?"""
 
-from tests.bucket_server import BUCKET
+from tests.buckets.served import BUCKET
 from tests.cluster.cluster import Run
 from tests.containers import engine
 from tests.containers.engine import PATIENCE_S

@@ -35,8 +35,11 @@ def test_a_killed_worker_of_four_is_restarted_and_the_weights_are_the_same(
     with Project(FILE, image, **variables) as project, project.up() as up:
         up.await_line("train      | step     240", PATIENCE_S)
         engine.signal_all(project.container("worker", victim), "KILL")
-        up.await_line("resuming at step", PATIENCE_S)
         project.wait_for_success(up)
+        # Not from `up`, which may miss what a container prints once it has restarted.
+        with engine.follow_logs(project.container("worker")) as screen:
+            screen.wait(PATIENCE_S)
+        assert "resuming at step" in screen.said
         assert engine.inspect(project.container("worker", victim))["RestartCount"] > 0
         run = engine.copy_run(project.container("worker"), "workers", tmp_path)
     assert run.summary["num_replicas"] == 4

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.bucket_server import BUCKET
+from tests.buckets import servers
 from tests.cluster import cluster
 from tests.cluster.cluster import Run
 from tests.faults import conftest
@@ -21,9 +21,12 @@ FLAGS = (
 )
 WRITES = 50  # Such a run makes at least this many, from its lease to its summary.
 
+KINDS = ["gs", *(pytest.param(kind, marks=pytest.mark.long) for kind in servers.KINDS[1:])]
+
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.parametrize("bucket", KINDS, indirect=True)
 def test_a_run_resumes_after_its_machine_was_lost_at_any_write(
     request, bucket, monkeypatch, tmp_path
 ):
@@ -36,7 +39,7 @@ def test_a_run_resumes_after_its_machine_was_lost_at_any_write(
         )
     assert lost
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with cluster.training(f"gs://{BUCKET}/{FOLDER}", *FLAGS) as process:
+    with cluster.training(f"{bucket.folder_url}/{FOLDER}", *FLAGS) as process:
         assert process.wait() == 0, process.said
     run = Run(bucket.copy(FOLDER, tmp_path / "copy"))
     workdir = tmp_path / "uninterrupted"
@@ -51,7 +54,7 @@ def _train_and_kill(bucket, monkeypatch, local_files, at_write: int) -> bool:
     """Trains on a new machine and kills it at that write. Whether it was killed before the end."""
     local_files.mkdir()
     monkeypatch.setenv("TMPDIR", str(local_files))
-    process = cluster.training(f"gs://{BUCKET}/{FOLDER}", *FLAGS)
+    process = cluster.training(f"{bucket.folder_url}/{FOLDER}", *FLAGS)
     left = [at_write]
 
     def kill_at_write() -> None:
@@ -65,5 +68,5 @@ def _train_and_kill(bucket, monkeypatch, local_files, at_write: int) -> bool:
     bucket.after_write = lambda: None
     assert code in (-signal.SIGKILL, 0), process.said
     # Saves the time in which the lease would expire.
-    bucket.storage.delete_file(BUCKET, f"{FOLDER}/{lease.OBJECT_NAME}")
+    bucket.delete(f"{FOLDER}/{lease.OBJECT_NAME}")
     return code != 0

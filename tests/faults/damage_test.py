@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from strategies.runtime import State
+from strategies.state import State
 from tests.cluster import cluster
 from tests.faults import runs
 from trainer.config import load as config_load
@@ -23,7 +23,7 @@ from trainer.data import registry
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from trainer.storage.layout import Layout
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble
+from trainer.training import assemble, programs
 
 STEPS = (10, 20, 30)
 LAYOUT = Layout(
@@ -354,7 +354,7 @@ def _store_of(folder, seed):
     overrides = {"train.seed": str(seed), "data.train_examples": "64"}
     config = config_load.resolve("digits_dense", overrides)
     dataset = registry.load(config.data)
-    program = assemble.training_program(config, dataset)
+    program = programs.training_program(config, dataset)
     store = assemble.checkpoint_store(config, program, dataset, Workdir(folder))
     weights = program.initial_weights()
     state = State(weights, program.initial_slots(weights))

@@ -15,7 +15,7 @@ from tests.faults import runs
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble
+from trainer.training import assemble, programs
 
 LAYOUT = runs.LAYOUTS["1 process"]
 
@@ -78,7 +78,7 @@ def _newest(workdir: pathlib.Path) -> int:
     """The step of the newest checkpoint. All checkpoints must be intact."""
     config = config_load.resolve(str(workdir / "config.json"))
     dataset = registry.load(config.data)
-    program = assemble.training_program(config, dataset)
+    program = programs.training_program(config, dataset)
     store = assemble.checkpoint_store(config, program, dataset, Workdir(workdir))
     return [store.read(step).step for step in store.steps()][-1]
 

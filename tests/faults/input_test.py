@@ -107,7 +107,6 @@ def outcomes(request):
         @hypothesis.seed(conftest.seed(request.config))
         @settings(
             max_examples=count * (LONG if conftest.is_long(request.config) else 1),
-            deadline=None,
             database=None,  # Only the seed decides.
             phases=phases,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -139,7 +138,7 @@ def _parts(command: options.TrainOptions, text: str):
     spec = tf_config_lib.parse(text)
     config = config_load.resolve(command.config, command.overrides)
     choice = choose.choose(spec, command.strategy, command.tpu)
-    batch_split.check_sync_mode(config, choice)
+    choice = batch_split.with_agreement(config, choice)
     return spec, config, choice
 
 
@@ -154,8 +153,8 @@ def _start(argv, tf_config=""):
     else:
         spec, config, choice = _parts(command, tf_config)
         devices = ["CPU:0"] * max(1, command.devices)
-        batch_split.check_batch(config, choice, spec, len(devices))
-        choose.with_transport(choice, command.transport, devices)
+        choice = choose.with_transport(choice, command.transport, devices)
+        batch_split.check_batch(config, batch_split.Replicas.of_choice(choice, spec, devices))
         if command.workdir:
             Workdir(command.workdir).examine(config)
 

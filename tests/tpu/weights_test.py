@@ -20,7 +20,7 @@ from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.estimate import tpu_program
 from trainer.order.sample_order import PADDING, SampleOrder
-from trainer.training import assemble
+from trainer.training import assemble, programs
 
 _CORES, _EXAMPLES, _BATCH, _STEPS = 8, 106, 48, 4
 _FLAGS = {
@@ -107,7 +107,7 @@ def _expected(case):
     dataset = registry.load(config.data)
     order = SampleOrder(_EXAMPLES, _BATCH, seed=0)
     batches = [row[row != PADDING] for row in order.steps_batches(0, _STEPS)]
-    weights = assemble.training_program(config, dataset).initial_weights()
+    weights = programs.training_program(config, dataset).initial_weights()
     return reference.reference(config, dataset, weights, batches)
 
 
@@ -134,7 +134,7 @@ def test_weights_and_losses_are_those_of_exact_arithmetic_up_to_rounding(case):
 def test_one_device_with_the_same_tensorflow_is_within_rounding_too(case):
     """Without XLA: this build of TensorFlow has no compiler for the CPU."""
     config, dataset = _config(case), registry.load(_config(case).data)
-    program = assemble.training_program(config, dataset)
+    program = programs.training_program(config, dataset)
     state, rows = program.initial_state().parts, SampleOrder(_EXAMPLES, _BATCH, seed=0)
     for first, count in ((0, 3), (3, 1)):
         indices = rows.steps_batches(first, count)
@@ -159,7 +159,7 @@ def test_the_tolerance_would_detect_gradients_clipped_on_each_core():
     exact, largest = reference.Exact(), config.optimizer.global_clipnorm
     net = reference._Net(config, dataset, exact)
     sgd = reference._OPTIMIZERS["sgd"](config.optimizer, exact)
-    weights = assemble.training_program(config, dataset).initial_weights()
+    weights = programs.training_program(config, dataset).initial_weights()
     for row in SampleOrder(_EXAMPLES, _BATCH, seed=0).steps_batches(0, _STEPS):
         shares = [share[share != PADDING] for share in np.split(row, _CORES)]
         mean = [0.0] * len(weights)

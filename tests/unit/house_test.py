@@ -23,9 +23,10 @@ ROOMS = """
 """.split()
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.
 STRATEGIES = """
-    create for_strategy tpu parameter_server multi_worker_mirrored multi_worker mirrored replicated
-    compiled_loop runtime choose traits rendezvous collectives sync network tensorflow_import devices
-    cluster inherited packages errors
+    create for_strategy tpu parameter_server apart sharded_multi_worker multi_worker_mirrored mesh
+    multi_worker mirrored replicated peers compiled_loop block_calls runtime held_state state
+    weight_pieces choose traits rendezvous collectives sync keyed_noise network tensorflow_import
+    devices cluster inherited packages errors
 """.split()
 MAX_LINES = 300
 

@@ -16,7 +16,9 @@ from trainer.cli.option_groups import OverrideOptions
 from trainer.cli.options import Options, TuneOptions
 from trainer.cli.tuners import SEARCHABLE_FLAGS
 from trainer.config import schema as config_lib
+from trainer.config.data_schema import ALIASES
 from trainer.config.fields import ConfigError, fields, short_json
+from trainer.config.kinds import TEXTS
 
 _MAX_NAME_CHARACTERS = 200
 
@@ -92,19 +94,31 @@ def read(args: Sequence[str], schema: type[Options]) -> Flags:
 
 
 class _Flag(flags.Flag):
-    """An absl flag that reads its value with `convert`, and appends itself to `typed`."""
+    """An absl flag that reads its value with `convert`, and appends itself to `typed`.
+
+    A value that is a tuple of texts is added to those of earlier flags of the name.
+    """
 
     def __init__(
-        self, name: str, doc: str, is_boolean: bool, convert: Callable[[str], Any], typed: list[str]
+        self,
+        name: str,
+        doc: str,
+        kind: Any,
+        convert: Callable[[str], Any],
+        typed: list[str],
     ):
         # No default: the dataclass has it, and an absent flag is simply not `present`.
-        super().__init__(flags.ArgumentParser(), None, name, None, doc, boolean=is_boolean)
+        super().__init__(flags.ArgumentParser(), None, name, None, doc, boolean=kind is bool)
         self._convert, self._typed = convert, typed
+        self._is_repeated, self._texts = kind == TEXTS, ()
 
     def parse(self, argument: str) -> None:
         if argument.startswith("--"):  # absl would take `--workdir --devices=2` for a folder.
             raise _needs_value(f"--{self.name}", argument)
-        self.value = self._convert(argument)
+        value = self._convert(argument)
+        if self._is_repeated:
+            value = self._texts = (*self._texts, *value)
+        self.value = value
         self.present += 1
         self._typed.append(f"--{self.name}={argument}")
 
@@ -114,19 +128,21 @@ def _define(schema: type[Options], typed: list[str]) -> flags.FlagValues:
     known = flags.FlagValues()
     known.set_gnu_getopt(hasattr(schema, "words"))  # Flags may follow other arguments.
 
-    def define(name: str, doc: str, is_boolean: bool, convert: Callable[[str], Any] = str) -> None:
-        known[name] = _Flag(name, doc, is_boolean, convert, typed)
+    def define(name: str, doc: str, kind: Any, convert: Callable[[str], Any] = str) -> None:
+        known[name] = _Flag(name, doc, kind, convert, typed)
 
     for option in fields(schema, "--"):
-        define(option.name.removeprefix("--"), option.doc, option.type is bool, option.parse)
+        define(option.name.removeprefix("--"), option.doc, option.type, option.parse)
     if issubclass(schema, OverrideOptions):
         # As typed: `trainer.config.load` converts and checks them.
         for field in config_lib.fields():
-            define(f"{OVERRIDE}{field.name}", field.doc, field.type is bool)
+            define(f"{OVERRIDE}{field.name}", field.doc, bool if field.type is bool else str)
+        for alias, (name, _) in ALIASES.items():
+            define(f"{OVERRIDE}{alias}", f"the same as {name}", str)
     if issubclass(schema, TuneOptions):
         names = [field.name for field in config_lib.fields() if field.name != "name"]
         for name in [*names, *SEARCHABLE_FLAGS]:
-            define(f"{DIMENSION}{name.removeprefix('--')}", f"values of {name} to try", False)
+            define(f"{DIMENSION}{name.removeprefix('--')}", f"values of {name} to try", str)
     return known
 
 

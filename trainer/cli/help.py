@@ -28,7 +28,14 @@ _EXAMPLES = (
     ("python -m trainer check --config=mnist_dense_ps", "check everything without training"),
     ("python -m trainer launch --workers=2 -- --config=mnist_dense", "train with two processes"),
     ("python -m trainer export --workdir=runs/mnist --format=tflite", "take the model away"),
+    ("python -m trainer report runs/mnist runs/other", "draw runs side by side as one page"),
     ("python -m trainer tune --max_trials=16 --parallel_trials=2", "search for better values"),
+    (
+        "python -m trainer compare --vary=sync.mode=gradients,parameters:20",
+        "draw variants side by side",
+    ),
+    ("python -m trainer cross_validate --folds=5", "mean and spread over five folds"),
+    ("python -m trainer plan --workers=1..64 --bandwidth=100mbit", "how many workers are worth it"),
 )
 _MORE = (
     ("--help=VERB", "the flags of one verb"),
@@ -59,9 +66,13 @@ def page(verbs: Mapping[str, type], verb: str = "") -> str:
             _flags(verbs["evaluate"], "Flags of evaluate"),
             _flags(verbs["export"], "Flags of export"),
             _flags(verbs["predict"], "Flags of predict"),
+            _flags(verbs["report"], "Flags of report"),
             _flags(verbs["launch"], "Flags of launch"),
             _flags(verbs["tune"], "Flags of tune"),
+            _flags(verbs["cross_validate"], "Flags of cross_validate"),
+            _flags(verbs["compare"], "Flags of compare"),
             _flags(verbs["data"], "Flags of data"),
+            _flags(verbs["plan"], "Flags of plan"),
             _table("Recipes", recipes.summaries().items()),
             _table("More", _MORE),
             _table("Exit codes", _CODES),

@@ -9,7 +9,20 @@ from collections.abc import Mapping
 
 from strategies.cluster.flags import ClusterFlags
 from strategies.network.flags import SecurityFlags
-from trainer.config.fields import option
+from trainer.config.fields import ConfigError, option, short_json
+
+
+@dataclasses.dataclass(frozen=True)
+class ScreenOptions:
+    """What is printed. At most one of them is given."""
+
+    json: bool = option(
+        False, "print events for programs, a JSON object on each line of stdout (docs/terminal.md)"
+    )
+    quiet: bool = option(False, "print errors and the final result only")
+    verbose: bool = option(
+        False, "print plain lines, those that all tasks print too, and TensorFlow's own warnings"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +38,34 @@ class WorkdirOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class RecordOptions:
+    """What a run leaves for people."""
+
+    report: bool = option(
+        True, "write WORKDIR/report.html when the run ends, also where it fails or is stopped"
+    )
+    profile: str = option(
+        "",
+        "steps to trace for TensorBoard's profiler, e.g. 100:110 for ten, counted from 0; each task that "
+        "sees the workdir traces its own",
+        metavar="FIRST:END",
+    )
+
+    @property
+    def profile_steps(self) -> range:
+        """The steps of `profile`. Raises ConfigError."""
+        first, _, end = self.profile.partition(":")
+        if not self.profile:
+            return range(0)
+        if not (first.isdecimal() and end.isdecimal() and int(first) < int(end) < 2**31):
+            raise ConfigError(
+                "`--profile` must be two numbers of steps, the first below the second. Received: "
+                f"{short_json(self.profile)}; try --profile=100:110."
+            )
+        return range(int(first), int(end))
+
+
+@dataclasses.dataclass(frozen=True)
 class OverrideOptions:
     """Fields of the config, as in --config.train.epochs=5."""
 
@@ -36,6 +77,29 @@ class TrainerArgsOptions:
     """The flags of train after `--`, each as --NAME=VALUE."""
 
     trainer_args: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialOptions:
+    """How a sweep's trials run."""
+
+    parallel_trials: int = option(
+        1, "trials to run at once on this machine; they share its cores and GPUs", least=1
+    )
+    workers_per_trial: int = option(1, "number of workers of each trial", least=1)
+    ps_per_trial: int = option(
+        0,
+        "number of parameter servers of each trial; of `compare`: of an asynchronous one, at least 1",
+        least=0,
+    )
+    max_trial_s: float = option(
+        0.0, "seconds after which a trial fails; 0: no limit", least=0, below=1e9
+    )
+    bind: str = option(
+        "",
+        "address the sweep's server binds to, if clients use another",
+        metavar="HOST",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

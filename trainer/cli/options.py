@@ -5,7 +5,6 @@ flags from them; `trainer.cli.help` prints them.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import ClassVar
 
 from strategies.choose import STRATEGIES, TRANSPORTS
@@ -18,14 +17,18 @@ from trainer.cli.option_groups import (
     DeviceOptions,
     OverrideOptions,
     PeerOptions,
+    RecordOptions,
+    ScreenOptions,
     StallOptions,
     StartupOptions,
     SupervisorOptions,
     TrainerArgsOptions,
     WorkdirOptions,
 )
+from trainer.cli.plan_options import PlanOptions
+from trainer.cli.sweep_options import CompareOptions, CrossValidateOptions, TuneOptions
 from trainer.cli.synonyms import STRATEGY_SYNONYMS
-from trainer.cli.tuners import RULES, TUNERS
+from trainer.config.data_schema import PARTITIONS
 from trainer.config.fields import option
 
 
@@ -37,6 +40,8 @@ class TrainOptions(
     CompileOptions,
     DeviceOptions,
     ClusterOptions,
+    RecordOptions,
+    ScreenOptions,
     WorkdirOptions,
     OverrideOptions,
 ):
@@ -64,6 +69,13 @@ class TrainOptions(
         "how workers exchange gradients; direct: over sockets of this program, fastest on CPUs; "
         "tensorflow: through TensorFlow's collectives, required on GPUs; auto: by the kind of device",
         choices=TRANSPORTS,
+    )
+    mesh: str = option(
+        "",
+        "how workers hold parts of the model, e.g. model:2, or data:2,model:2 for two groups that share "
+        "each batch, with two parts of the model in each; a single process computes all parts; needs "
+        "--config.model.blocks",
+        metavar="AXES",
     )
     encrypt: str = option(
         "auto",
@@ -101,7 +113,12 @@ class CheckOptions(TrainOptions):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions(
-    StallOptions, StartupOptions, CompileOptions, DeviceOptions, CheckpointOptions
+    StallOptions,
+    StartupOptions,
+    CompileOptions,
+    DeviceOptions,
+    ScreenOptions,
+    CheckpointOptions,
 ):
     """Evaluate a checkpoint of an earlier run on exactly its test or validation examples."""
 
@@ -143,7 +160,20 @@ class PredictOptions(CheckpointOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class LaunchOptions(SupervisorOptions, TrainerArgsOptions):
+class ReportOptions:
+    """Draw runs as one page, side by side: report WORKDIR..., each also of a run that failed or runs."""
+
+    verb: ClassVar[str] = "report"
+    output: str = option(
+        "",
+        "HTML file to write; default: report.html in the run's folder, or here for several runs",
+        metavar="FILE",
+    )
+    words: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchOptions(SupervisorOptions, ScreenOptions, TrainerArgsOptions):
     """Run a whole cluster on this machine, one process per task. Flags of train follow `--`."""
 
     verb: ClassVar[str] = "launch"
@@ -168,82 +198,30 @@ class LaunchOptions(SupervisorOptions, TrainerArgsOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneOptions(
-    SupervisorOptions,
-    StartupOptions,
-    PeerOptions,
-    ClusterOptions,
-    WorkdirOptions,
-    OverrideOptions,
-    TrainerArgsOptions,
-):
-    """Search a recipe's space for the best values, one trial each. Flags of train follow `--`."""
-
-    verb: ClassVar[str] = "tune"
-    config: str = option(
-        "digits_sweep",
-        "the recipe to vary: its name, its path, or the config.json of an earlier run",
-    )
-    space: str = option(
-        "",
-        "the space, if it is not in that recipe: another recipe, or a JSON or YAML file. Set one with "
-        "--space.FIELD=LOW..HIGH, LOW..HIGH:STEP, LOW..HIGH:log or A|B|C; a condition may follow, in "
-        "quotes: '0..0.9 when optimizer.name=sgd'",
-        metavar="FILE",
-    )
-    tuner: str = option("random", "how values are chosen", choices=TUNERS)
-    objective: str = option(
-        "",
-        "the value in a trial's summary to optimize, e.g. test_loss; default: test_accuracy, or "
-        "test_loss for a regression; validation_* with --config.data.validation_fraction",
-        metavar="NAME",
-    )
-    max_trials: int = option(
-        0,
-        "maximum number of trials; 0: 20 for random and bayesian, all there are for the others",
-        least=0,
-    )
-    seed: int = option(
-        0, "seed of the values to try; a trial's own seed is --config.train.seed", least=0
-    )
-    max_epochs: int = option(
-        0, "hyperband: epochs of the longest trials; 0: --config.train.epochs", least=0
-    )
-    factor: int = option(
-        3, "hyperband: one trial in N continues, and trains N times longer", least=2
-    )
-    early_stop: str = option(
-        "never",
-        "median: stop a trial whose best value is worse than the median of the earlier trials' running "
-        "means at that point",
-        choices=RULES,
-    )
-    parallel_trials: int = option(
-        1, "trials to run at once on this machine; they share its cores and GPUs", least=1
-    )
-    workers_per_trial: int = option(1, "number of workers of each trial", least=1)
-    ps_per_trial: int = option(0, "number of parameter servers of each trial", least=0)
-    max_trial_s: float = option(
-        0.0, "seconds after which a trial fails; 0: no limit", least=0, below=1e9
-    )
-    bind: str = option(
-        "",
-        "address the sweep's server binds to, if clients use another",
-        metavar="HOST",
-    )
-    dimensions: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
-
-
-@dataclasses.dataclass(frozen=True)
 class DataOptions(OverrideOptions):
-    """Prepare a source of examples, as in `data npz:data.npz`, and print what is in it."""
+    """Prepare a source, as in `data npz:data.npz`, and print what is in it and how it is divided."""
 
     verb: ClassVar[str] = "data"
     source: str = option(
         "", "what to prepare; the same as the word after `data`", metavar="KIND:WHAT"
     )
     config: str = option(
-        "digits_dense", "the recipe whose fields of `data` choose the columns: its name or path"
+        "digits_dense",
+        "the recipe whose fields of `data` choose the columns: its name or path, also as the word after "
+        "`data`",
+    )
+    partition: str = option(
+        "",
+        "divide the training examples so, and show the shares: the same as --config.data.partition",
+        choices=("", *PARTITIONS),
+    )
+    partitions: int = option(
+        0, "number of shares: the same as --config.data.partitions; 0: that of the config", least=0
+    )
+    picture: str = option(
+        "shares.png",
+        "the .png or .svg file in which the shares are drawn; empty: none",
+        metavar="FILE",
     )
 
 
@@ -253,9 +231,13 @@ Options = (
     | EvaluateOptions
     | ExportOptions
     | PredictOptions
+    | ReportOptions
     | LaunchOptions
     | TuneOptions
+    | CrossValidateOptions
+    | CompareOptions
     | DataOptions
+    | PlanOptions
 )
 
 VERBS: dict[str, type[Options]] = {
@@ -265,9 +247,13 @@ VERBS: dict[str, type[Options]] = {
         EvaluateOptions,
         ExportOptions,
         PredictOptions,
+        ReportOptions,
         LaunchOptions,
         TuneOptions,
+        CrossValidateOptions,
+        CompareOptions,
         CheckOptions,
         DataOptions,
+        PlanOptions,
     )
 }

@@ -6,11 +6,12 @@ whose fields are its flags.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 from trainer import __version__
 from trainer.cli import flag_values, hints
 from trainer.cli import help as help_lib
-from trainer.cli.option_groups import CheckpointOptions
+from trainer.cli.option_groups import CheckpointOptions, ScreenOptions
 from trainer.cli.options import (
     VERBS,
     DataOptions,
@@ -18,12 +19,20 @@ from trainer.cli.options import (
     ExportOptions,
     LaunchOptions,
     Options,
+    PlanOptions,
     PredictOptions,
+    ReportOptions,
     TrainOptions,
     TuneOptions,
 )
+from trainer.cli.sweep_options import ManyRunsOptions
+from trainer.config import recipes
 from trainer.config.fields import ConfigError, build, short_json
 from trainer.process import console
+
+_SCREEN = tuple(field.name for field in dataclasses.fields(ScreenOptions))
+_OfTasks = TypeVar("_OfTasks", bound=LaunchOptions | ManyRunsOptions)
+_OfTrials = TypeVar("_OfTrials", bound=ManyRunsOptions)
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -39,23 +48,34 @@ def parse(argv: Sequence[str]) -> Options:
     verb, args = _verb(own)
     _print_help(args, verb if own[:1] == [verb] else "")
     if marker and not hints.takes_trainer_args(VERBS[verb]):
-        verbs = [name for name, schema in VERBS.items() if hints.takes_trainer_args(schema)]
+        *verbs, last = [f"`{one}`" for one in VERBS if hints.takes_trainer_args(VERBS[one])]
         raise ConfigError(
-            f"only {' and '.join(f'`{name}`' for name in verbs)} take flags after `--`. Received: "
+            f"only {', '.join(verbs)} and {last} take flags after `--`. Received: "
             f"{short_json(' '.join(rest))} after `{verb}`; remove the `--`."
         )
     if verb == DataOptions.verb and args[:1] and not args[0].startswith("-"):
-        args = [f"--source={args[0]}", *args[1:]]
+        flag = "config" if recipes.is_name_or_path(args[0]) else "source"
+        args = [f"--{flag}={args[0]}", *args[1:]]
     given = flag_values.read(args, VERBS[verb])
     command = build(VERBS[verb], given.options, "--")
     if isinstance(command, LaunchOptions):
-        return _launch(command, rest)
+        return _with_one_screen(_launch(command, rest))
     if isinstance(command, TuneOptions):
-        return _tune(dataclasses.replace(command, dimensions=given.dimensions), given, rest)
+        command = dataclasses.replace(command, dimensions=given.dimensions)
+    if isinstance(command, ManyRunsOptions):
+        return _with_one_screen(_many_runs(command, given, rest))
+    if isinstance(command, ScreenOptions):
+        _check_screen(command)
     if isinstance(command, PredictOptions):
         return _predict(dataclasses.replace(command, words=given.words))
+    if isinstance(command, ReportOptions):
+        return _report(dataclasses.replace(command, words=given.words))
     if isinstance(command, EvaluateOptions | ExportOptions):
         return _of_a_run(command)
+    if isinstance(command, PlanOptions):
+        command.check()
+    if isinstance(command, TrainOptions):
+        _ = command.profile_steps  # It is refused here where it is none.
     return dataclasses.replace(command, overrides=given.overrides)
 
 
@@ -101,6 +121,25 @@ def _print_help(args: Sequence[str], verb: str) -> None:
         raise SystemExit(0)
 
 
+def _check_screen(command: ScreenOptions) -> None:
+    given = [f"--{name}" for name in _SCREEN if getattr(command, name)]
+    if len(given) > 1:
+        raise ConfigError(
+            "`--json`, `--quiet` and `--verbose` exclude each other. Received: "
+            f"{' and '.join(given)}; keep one of them."
+        )
+
+
+def _with_one_screen(command: _OfTasks) -> _OfTasks:
+    """The command with what it and the flags of its tasks ask of the screen: they share one."""
+    tasks = parse_trainer_args(command.trainer_args)
+    asked = {name: getattr(command, name) or getattr(tasks, name) for name in _SCREEN}
+    args = [arg for arg in command.trainer_args if arg.partition("=")[0][2:] not in _SCREEN]
+    command = dataclasses.replace(command, **asked, trainer_args=tuple(args))
+    _check_screen(command)
+    return command
+
+
 def _predict(command: PredictOptions) -> PredictOptions:
     model, *files = command.words or ("",)
     model = command.workdir or model
@@ -112,6 +151,15 @@ def _predict(command: PredictOptions) -> PredictOptions:
         )
     _check_one_checkpoint(command)
     return dataclasses.replace(command, workdir=model, words=tuple(files))
+
+
+def _report(command: ReportOptions) -> ReportOptions:
+    if not command.words:
+        raise ConfigError(
+            '`report` needs the folders of runs. Received: ""; write report WORKDIR..., e.g. report '
+            "runs/NAME."
+        )
+    return command
 
 
 def _of_a_run(command: EvaluateOptions | ExportOptions) -> EvaluateOptions | ExportOptions:
@@ -136,12 +184,12 @@ def _launch(command: LaunchOptions, trainer_args: list[str]) -> LaunchOptions:
     return dataclasses.replace(command, trainer_args=_trainer_args("launch", trainer_args))
 
 
-def _tune(command: TuneOptions, given: flag_values.Flags, trainer_args: list[str]) -> TuneOptions:
-    args = _trainer_args("tune", trainer_args)
+def _many_runs(command: _OfTrials, given: flag_values.Flags, trainer_args: list[str]) -> _OfTrials:
+    args = _trainer_args(command.verb, trainer_args)
     for name in (arg.partition("=")[0] for arg in args):
         if name in ("--config", "--workdir") or name.startswith(f"--{hints.OVERRIDE}"):
             raise ConfigError(
-                "`tune` gives each trial its own config and workdir. Received: "
+                f"`{command.verb}` gives each trial its own config and workdir. Received: "
                 f"{short_json(name)} after `--`; put it before the `--`."
             )
     return dataclasses.replace(command, overrides=given.overrides, trainer_args=args)

@@ -27,6 +27,9 @@ _FLAGS = {
     "save_checkpoints_steps save_steps": ("config.train.checkpoint_every_steps",),
     "random_seed seed": ("config.train.seed",),
     "num_trials trials": ("max_trials",),
+    "cv k_folds kfolds n_folds n_splits num_folds": ("folds", "config.data.folds"),
+    "class_weight class_weights": ("config.data.class_weights",),
+    "sample_weight sample_weights": ("config.data.example_weights",),
     "metric": ("objective",),
 }
 FLAG_SYNONYMS = {name: here for names, here in _FLAGS.items() for name in names.split()}

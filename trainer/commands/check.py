@@ -24,19 +24,28 @@ from trainer import __version__
 from trainer.cli.options import CheckOptions
 from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
-from trainer.data import augment, recipe_data, registry
+from trainer.data import recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import tpu_report
 from trainer.process import console
 from trainer.storage import locate, saved_weights
-from trainer.task import rules
+from trainer.task import described, rules, shares
 from trainer.training import batch_split
 
 _PROBE_S = 2.0
 _HERE = (
-    "config cluster strategy devices compiled batches data augment model weights workdir peers packages"
+    "config cluster strategy devices compiled batches data shares augment model parts optimizer tables "
+    "privacy weights workdir peers packages"
 ).split()
 _FOR_A_TPU = "config data tpu packages".split()  # For a TPU that is somewhere else.
+_ASKED_BY: dict[str, Callable[[ExperimentConfig], object]] = {
+    "weights": lambda config: config.model.initial_weights or config.model.frozen_layers,
+    "parts": lambda config: config.model.blocks,
+    "shares": lambda config: config.data.partition != "none",
+    "optimizer": lambda config: config.sync.shard_optimizer,
+    "tables": lambda config: config.ps.sparse_embeddings,
+    "privacy": lambda config: config.privacy.clip_norm,
+}
 _SIGNS = {True: "ok", False: "WRONG", None: "?"}
 
 _Found = TypeVar("_Found")
@@ -80,8 +89,11 @@ class _Check:
     def config(self) -> str:
         config = config_load.resolve(self._options.config, self._options.overrides)
         self._config = config
+        units = "rounds" if config.sync.mode == "federated" else "epochs"
         length = (
-            f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
+            f"{config.train.steps} steps"
+            if config.train.steps
+            else f"{config.train.epochs} {units}"
         )
         if config.recipe:
             return f"{config.name}: the model of {config.recipe}, {length}"
@@ -103,7 +115,7 @@ class _Check:
             cluster, self._options.strategy, self._options.tpu, choose.tpu_from_env()
         )
         if self._config:
-            batch_split.check_sync_mode(self._config, choice)
+            self._choice = choice = batch_split.with_agreement(self._config, choice)
         return f"{choice.strategy}: {choice.reason}"
 
     def devices(self) -> str:
@@ -112,7 +124,11 @@ class _Check:
             choice = choice.for_evaluation()
         self._devices = devices = for_strategy.local_devices(self._options.devices, choice)
         if devices and not cluster.is_evaluator:
-            self._choice = choose.with_transport(choice, self._options.transport, devices)
+            choice = choose.with_transport(choice, self._options.transport, devices)
+            if self._config:
+                mesh = self._options.mesh
+                choice = rules.with_mesh(self._config, choice, mesh, cluster, devices)
+            self._choice = choice
         shown = ", ".join(devices) or "the cores of the TPU"
         if warning := for_strategy.why_no_gpu(choice, devices):
             shown += f"\nwarning: {warning}"
@@ -129,18 +145,24 @@ class _Check:
         cluster, choice = self._known_strategy()
         if cluster.is_evaluator:  # It trains on no batch.
             return f"{config.data.global_batch_size} examples per step, of the tasks that train"
-        rules.check_batch(config, choice, cluster, len(devices))
-        return choice.describe_batch(cluster, len(devices), config.data.global_batch_size)
+        rules.check_batch(config, choice, cluster, devices)
+        return batch_split.describe(config, choice, cluster, devices)
 
     def data(self) -> str:
         config = self._known(self._config, "config")
-        if not recipe_data.brings_data(config):
+        if not (recipe_data.brings_data(config) or recipe_data.depends_on_examples(config)):
             return registry.describe(config.data)
         dataset = self._recipes_data
         if self._cluster and self._choice and self._devices is not None:
             loaded = config, self._choice, self._cluster, len(self._devices), dataset
             rules.check_loaded(*loaded)
         return dataset.description
+
+    def shares(self) -> str:
+        path = self._options.workdir
+        workdir = locate.open_workdir(path) if path else None
+        config = self._known(self._config, "config")
+        return shares.describe(shares.prepare(config, self._recipes_data, workdir))
 
     @functools.cached_property
     def _recipes_data(self) -> Dataset:
@@ -151,9 +173,10 @@ class _Check:
 
     def applies(self, part: str) -> bool:
         """Whether there is such a part. Only some configs have one, or recipes with their own model."""
-        if part == "weights":
-            model = self._config and self._config.model
-            return bool(model and (model.initial_weights or model.frozen_layers))
+        if part in _ASKED_BY:
+            return bool(self._config and _ASKED_BY[part](self._config))
+        if part == "augment" and self._config and self._config.data.augment:
+            return True
         if part not in ("augment", "model"):
             return True
         if not self._config or not self._config.recipe:
@@ -165,43 +188,29 @@ class _Check:
         return part == "model" or bool(recipe and recipe.defines(part))
 
     def augment(self) -> str:
-        config = self._known(self._config, "config")
-        split = self._recipes_data.train
-        found = augment.of(recipe_data.recipe_of(config), split, config.train.seed)
-        assert found is not None  # As `applies` says.
-        return f"{found.description}; {1e6 * found.check():.0f} µs for each example"
+        return described.augment(self._known(self._config, "config"), self._recipes_data)
 
     def model(self) -> str:
         config = self._known(self._config, "config")
-        recipe = recipe_data.recipe_of(config)
-        assert recipe is not None  # As `applies` says.
-        dataset = self._recipes_data
-        from trainer.model import user_model  # It imports TensorFlow.
-        from trainer.training import assemble
+        return described.model(config, self._recipes_data, self._choice, self._devices)
 
-        own = user_model.build(recipe, config, dataset)
-        if self._choice and self._devices is not None:
-            can_be_added = self._choice.adds_within_step(self._devices)
-            batch_split.check_statistics(own.program.shares_statistics, can_be_added)
-        assemble.early_stopping(config, own.program)
-        weights = sum(weight.size for weight in own.program.initial_weights())
-        metrics = ", ".join(own.program.metric_names)
-        return f"{own.program.model.name}: {weights:,} weights to train; it reports {metrics}"
+    def parts(self) -> str:
+        config, choice = self._known(self._config, "config"), self._known(self._choice, "strategy")
+        return described.parts(config, self._recipes_data, choice.mesh)
 
     def weights(self) -> str:
         config = self._known(self._config, "config")
-        dataset = self._recipes_data
-        from trainer.training import assemble, warm_start  # They import TensorFlow.
+        return described.weights(config, self._recipes_data, self._reads_weights())
 
-        program = assemble.training_program(config, dataset)
-        frozen, source = config.model.frozen_layers, config.model.initial_weights
-        lines = [f"{frozen}: not trained"] if frozen else []
-        if source and not self._reads_weights():
-            lines.append(f"{source}: not read here")
-        elif source:
-            warm_start.initial_state(config, None, program)
-            lines.append(f"{source}: names and shapes are those of the model")
-        return "\n".join(lines)
+    def optimizer(self) -> str:
+        config, (cluster, choice) = self._known(self._config, "config"), self._known_strategy()
+        return described.optimizer(config, self._recipes_data, choice, cluster)
+
+    def tables(self) -> str:
+        return described.tables(self._known(self._config, "config"), self._recipes_data)
+
+    def privacy(self) -> str:
+        return described.privacy(self._known(self._config, "config"), self._recipes_data)
 
     def _reads_weights(self) -> bool:
         """Whether this task reads the initial weights: others get them, and a run may resume."""

@@ -7,7 +7,7 @@ from strategies.cluster.spec import ClusterSpec
 from strategies.devices import for_strategy
 from strategies.errors import EXIT_DONE
 from trainer.cli.options import EvaluateOptions
-from trainer.process import console, watchdog
+from trainer.process import console, event_stream, watchdog
 from trainer.storage import locate
 from trainer.storage.chosen_step import chosen_step
 from trainer.storage.workdir import Workdir
@@ -18,7 +18,13 @@ from trainer.task.evaluator import create_evaluator
 def evaluate_once(options: EvaluateOptions) -> int:
     """Prints one JSON line; returns the exit code. Raises InputError."""
     with locate.open_workdir(options.workdir).open_readonly() as workdir:
-        console.print_result(json.dumps(_evaluate(options, workdir)))
+        metrics = _evaluate(options, workdir)
+        if event_stream.is_on():
+            from trainer.training.evaluation import EVENTS  # TensorFlow has been imported by now.
+
+            event_stream.write({"event": EVENTS[options.split], **metrics})
+        else:
+            console.print_result(json.dumps(metrics))
     return EXIT_DONE
 
 

@@ -13,6 +13,7 @@ from trainer.cli.options import ExportOptions
 from trainer.export import formats
 from trainer.export.formats import ExportError, Format
 from trainer.process import console
+from trainer.reporting.format import align
 from trainer.storage import locate
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
@@ -76,11 +77,7 @@ def _table(rows: dict[str, dict[str, Any]]) -> str:
     names = list(next(iter(rows.values())))
     cells = [["", *names]]
     cells += [[name, *(_shown(figures[one]) for one in names)] for name, figures in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
+    return "\n".join(align(cells))
 
 
 def _shown(value: Any) -> str:

@@ -18,7 +18,7 @@ from trainer.launch import cluster_plan, cluster_size, task_flags
 from trainer.launch.ports import free_ports
 from trainer.launch.restart_policy import RestartPolicy
 from trainer.launch.supervisor import Supervisor
-from trainer.process import console
+from trainer.process import console, event_stream
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
 from trainer.storage import unused
@@ -73,6 +73,8 @@ def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, start
     )
     args = task_flags.add_devices(list(trainer_args), options.devices_per_worker)
     args, created = task_flags.add_workdir(args)
+    args += [f"--{name}" for name in ("quiet", "verbose") if getattr(options, name)]
+    screen = event_stream.EVENTS if event_stream.is_on() else event_stream.SHARED
     where = f", workdir {created}" if created else ""
     console.print_progress(f"launch: {cluster_plan.task_counts(clusters)} on this machine{where}")
 
@@ -80,13 +82,16 @@ def _run(options: LaunchOptions, trainer_args: Sequence[str], module: str, start
         shares = cluster_plan.shares_of_workers(gpus, workers)
         return {
             cluster.task: Program(
-                module, args, cluster_plan.task_environ(cluster, shares), str(cluster.task)
+                module,
+                args,
+                cluster_plan.task_environ(cluster, shares) | {event_stream.VARIABLE: screen},
+                str(cluster.task),
             )
             for cluster in _plan(dataclasses.replace(options, workers=len(workers)))
         }
 
     def fewer_workers(workers: int) -> int:
-        return cluster_size.largest_below(options, args, workers)
+        return cluster_size.largest_below(options, args, workers, on_cpus=not gpus)
 
     policy = RestartPolicy(options, fewer_workers, task_flags.value_of(args, "workdir"))
     tasks = [cluster.task for cluster in clusters]

@@ -9,6 +9,7 @@ the others run its trials.
 import os
 import pathlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from strategies.devices import gpus
 from strategies.devices.compile_cache import cache
@@ -28,6 +29,9 @@ from trainer.tune.search.search import Search
 from trainer.tune.sweep import SweepSpec
 from trainer.tune.trials.trial import command
 
+if TYPE_CHECKING:
+    from trainer.tune.results.display import SweepDisplay
+
 
 def run(options: TuneOptions) -> int:
     """Runs this process's part of the sweep and returns the exit code.
@@ -35,30 +39,55 @@ def run(options: TuneOptions) -> int:
     Raises:
       InputError, Resumable: see their exit codes.
     """
+    return run_sweep(options, SweepSpec.from_options, _display, _conclude)
+
+
+def run_sweep(
+    options: TuneOptions,
+    spec_of: Callable[[TuneOptions], SweepSpec],
+    display_of: Callable[[SweepSpec, Search, pathlib.Path], "SweepDisplay"],
+    conclude: Callable[[SweepSpec, Search, Workdir], int],
+    verb: str = "tune",
+    folder: str = "sweep",
+) -> int:
+    """As `run`, for any kind of sweep.
+
+    Args:
+      options: of the sweep.
+      spec_of: makes its specification from them.
+      display_of, conclude: show it, and what to do after it; they may raise InputError.
+      verb: what the person typed.
+      folder: the beginning of the name of a new folder.
+    """
     cluster = SweepCluster.find(options.cluster_flags, os.environ)
     gpus.take_own_share(cluster.source)
-    spec = SweepSpec.from_options(options)
+    spec = spec_of(options)
     secured = security.find(options.security_flags)
     cache.find(parse_trainer_args(options.trainer_args).compile_cache)  # As every trial does.
     slots = local_slots(options, cluster)
     stop = StopRequest()
-    with open_folder(options, spec.base.name, cluster) as workdir:
+    with open_folder(options, f"{folder}-{spec.base.name}", cluster) as workdir:
         trials = LocalTrials(options, workdir.path, slots, stop)
         if cluster.role == CLIENT:
             return run_client(spec, cluster, secured, trials)
         search = spec.open_search(workdir.path)
-        with _display(spec, search, workdir.path) as display:
+        source = spec.source(search)
+        with display_of(spec, search, workdir.path) as display:
             stop.set_grace_period(options.grace_s + STARTUP_S)
             on_poll = _on_poll(display.refresh)
             if cluster.is_server:
-                run_server(spec, cluster, secured, search, trials, display.print_line, on_poll)
+                run_server(spec, cluster, secured, source, trials, display.print_line, on_poll)
             else:
-                trials.run(search, on_poll)
+                trials.run(source, on_poll)
         workdir.flush()
-        return _conclude(options, search, workdir, stop)
+        if stop.requested and not search.is_finished:
+            flag = "" if options.workdir else f" with --workdir={workdir}"
+            console.print_line(f"{verb}: stopped; run the same command again{flag} to resume")
+            return EXIT_RESUME
+        return conclude(spec, search, workdir)
 
 
-def _display(spec: SweepSpec, search: Search, folder: pathlib.Path):
+def _display(spec: SweepSpec, search: Search, folder: pathlib.Path) -> "SweepDisplay":
     # Imported here, as a client has no display.
     from trainer.tune.results.display import SweepDisplay
 
@@ -75,12 +104,8 @@ def _on_poll(refresh: Callable[[], None]) -> Callable[[], None]:
     return on_poll
 
 
-def _conclude(options: TuneOptions, search: Search, workdir: Workdir, stop: StopRequest) -> int:
-    """Prints how to resume the sweep, or how to train its best config, and returns the exit code."""
-    if stop.requested and not search.is_finished:
-        flag = "" if options.workdir else f" with --workdir={workdir}"
-        console.print_line(f"tune: stopped; run the same command again{flag} to resume")
-        return EXIT_RESUME
+def _conclude(spec: SweepSpec, search: Search, workdir: Workdir) -> int:
+    """Prints how to train the sweep's best config, and returns the exit code."""
     best = search.best()
     if best is None:
         errors = [record.error for record in search.records() if record.error]

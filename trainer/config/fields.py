@@ -6,13 +6,14 @@ are parsed, checked and documented by the same code.
 """
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from strategies.errors import InputError
-from trainer.config.kinds import KINDS
+from trainer.config.kinds import KINDS, TEXTS
 from trainer.config.nearest import closest, nearest
 
 _INT32_MAX = 2**31 - 1  # Steps, sizes and seeds meet 32-bit integers on the devices.
@@ -69,7 +70,7 @@ class Field:
             raise self._type_error(value) from None
         if self.choices and value not in self.choices:
             raise self._choice_error(value)
-        if self.type not in (bool, str):
+        if self.type not in (bool, str, TEXTS):
             self._check_range(value)
         return value
 
@@ -141,11 +142,19 @@ def section_schema(field: dataclasses.Field[Any]) -> type[Schema] | None:
 
 def fields(schema: type[Schema], prefix: str = "") -> Iterator[Field]:
     """Every field of a schema by its dotted name, those of its sections included, in source order."""
+    return iter(_fields(schema, prefix))
+
+
+@functools.cache
+def _fields(schema: type[Schema], prefix: str) -> tuple[Field, ...]:
+    """Made once, as a sweep makes a config for each of its trials."""
+    found: list[Field] = []
     for field in dataclasses.fields(schema):
         if section := section_schema(field):
-            yield from fields(section, f"{prefix}{field.name}.")
+            found += _fields(section, f"{prefix}{field.name}.")
         elif field.metadata:
-            yield Field(prefix + field.name, field.type, field.default, **field.metadata)
+            found.append(Field(prefix + field.name, field.type, field.default, **field.metadata))
+    return tuple(found)
 
 
 def build(schema: type[_Schema], values: Mapping[str, Any], prefix: str = "") -> _Schema:

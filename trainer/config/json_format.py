@@ -44,7 +44,17 @@ def values(text: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise _not_an_object("the config", tree)
     fields = {name: value for name, value in tree.items() if name != "format"}
-    return flatten(ExperimentConfig, fields, _format(tree.get("format", 0)))
+    found_format = _format(tree.get("format", 0))
+    return _translated(flatten(ExperimentConfig, fields, found_format), found_format)
+
+
+def _translated(found: dict[str, Any], found_format: int) -> dict[str, Any]:
+    """The values by the meaning that fields have now."""
+    if found_format < 2 and found["sync.mode"] == "async":
+        # It was the name of windows, and a loop was one.
+        steps = found["train.steps_per_loop"]
+        return found | {"sync.mode": "async_window", "sync.window_steps": steps}
+    return found
 
 
 def _format(found: Any) -> int:

@@ -17,6 +17,9 @@ class Kind(NamedTuple):
     accept: Callable[[Any], Any]
 
 
+TEXTS = tuple[str, ...]  # A flag that may be given several times.
+
+
 def _only(*types: type) -> Callable[[Any], Any]:
     """Accepts exactly these types: True is no integer here, although it is one in Python."""
 
@@ -74,14 +77,28 @@ def _integers(value: Any) -> tuple[int, ...]:
     return tuple(map(_integer, _only(list, tuple)(value)))
 
 
-def _parse_integers(text: str) -> tuple[int, ...]:
-    """Reads "128,64", "(128, 64)" and "[128]", and "()" for none."""
+def _parse_list(text: str) -> list[str]:
+    """The parts of "128,64", "(128, 64)" and "[128]"; none of "()"."""
     inner = text.strip()
     bracketed = inner[:1] + inner[-1:] in ("()", "[]")
     inner = inner[1:-1].strip() if bracketed else inner
-    if bracketed and not inner:
-        return ()
-    return tuple(_parse_integer(part) for part in inner.removesuffix(",").split(","))
+    return [] if bracketed and not inner else inner.removesuffix(",").split(",")
+
+
+def _parse_integers(text: str) -> tuple[int, ...]:
+    return tuple(map(_parse_integer, _parse_list(text)))
+
+
+def _parse_numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float, _parse_list(text)))
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(map(_finite, _only(list, tuple)(value)))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_printable, _only(list, tuple)(value)))
 
 
 KINDS = {
@@ -90,4 +107,6 @@ KINDS = {
     bool: Kind("true or false", _parse_boolean, _only(bool)),
     str: Kind("one line of text", str, _printable),
     tuple[int, ...]: Kind("integers, as in 128,64, or () for none", _parse_integers, _integers),
+    tuple[float, ...]: Kind("numbers, as in 2,1.5, or () for none", _parse_numbers, _numbers),
+    TEXTS: Kind("lines of text", lambda text: (text,), _texts),
 }

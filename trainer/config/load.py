@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.config import fields as fields_lib
 from trainer.config import json_format, recipes
+from trainer.config.data_schema import ALIASES
 from trainer.config.fields import ConfigError
 from trainer.config.rules import validate
 from trainer.config.schema import ExperimentConfig, fields, flatten
@@ -81,12 +82,19 @@ def _values(path: Path) -> dict[str, Any]:
     return values
 
 
-def _parsed(overrides: Mapping[str, str]) -> dict[str, Any]:
+def _parsed(given: Mapping[str, str]) -> dict[str, Any]:
     known = {field.name: field for field in fields()}
+    overrides = dict(_own_name(name, text) for name, text in given.items())
     for name, text in overrides.items():
         if name not in known:
             raise unknown_override(name, text)
     return {name: known[name].parse(text) for name, text in overrides.items()}
+
+
+def _own_name(name: str, text: str) -> tuple[str, str]:
+    """The field that is meant by an alias, and the value."""
+    field, values = ALIASES.get(name, (name, {}))
+    return field, values.get(text, text)
 
 
 def unknown_override(name: str, text: str) -> ConfigError:

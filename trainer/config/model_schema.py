@@ -50,6 +50,20 @@ class ModelConfig:
         since=2,
     )
 
+    blocks: int = option(
+        0,
+        "cut large layers into N blocks whose results are added in a fixed order, so that up to N tasks "
+        "can hold parts of the model (--mesh) with the same bits; 0: do not",
+        least=0,
+        below=1025,
+        since=2,
+    )
+    sharding: str = option(
+        "",
+        "how layers are held, by name, e.g. dense_1=column,dense_2=row,words=rows,attention=heads or "
+        "head=replicated; the others follow the rule in docs/model-parallelism.md",
+        since=2,
+    )
     frozen_layers: str = option(
         "", "layers whose weights do not train, by name, e.g. hidden_1,block_*", since=2
     )

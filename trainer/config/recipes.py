@@ -34,6 +34,11 @@ def summaries() -> dict[str, str]:
     return {name: _summary(FOLDER / f"{name}.py") for name in names()}
 
 
+def is_name_or_path(word: str) -> bool:
+    """Whether `find` would take the word for a recipe or a config, which a source has a colon to be."""
+    return word in names() or (":" not in word and word.endswith((".py", ".json")))
+
+
 def find(name_or_path: str, flag: str = "--config") -> Path:
     """The path of a recipe or a JSON file from its name or path. The file may not exist.
 
@@ -67,6 +72,15 @@ class Recipe:
         """What a function of the recipe returns. Raises RecipeError where it fails."""
         with user_code.reported(self.path):
             return self.namespace[function](*args)
+
+    def code_of(self, function: str) -> str:
+        """The text of a function that the file defines, without its comments; "" where it is imported."""
+        found = [
+            ast.unparse(node)
+            for node in ast.parse(self.source).body
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        ]
+        return found[-1] if found else ""
 
     def sources(self) -> dict[str, str]:
         """The fingerprints of the recipe and of the modules beside it that it has imported so far."""

@@ -8,10 +8,12 @@ import math
 import re
 from collections.abc import Callable
 
+from trainer.config import balance_rules, combinations, partition_rules
 from trainer.config import fields as fields_lib
+from trainer.config.data_schema import CLASSIFICATION_DATASETS
 from trainer.config.fields import ConfigError
 from trainer.config.optimizer_schema import OF_RUN_LENGTH, OptimizerConfig
-from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
+from trainer.config.schema import ExperimentConfig, flatten
 
 _MAX_LAYERS = 100  # A deeper net without skip connections does not train.
 
@@ -52,6 +54,8 @@ def check_kind(config: ExperimentConfig, is_classification: bool, name: str) -> 
             f"`train.label_smoothing` must be 0 for a regression. Received: {smoothing} for {name}; "
             "leave it out."
         )
+    if not is_classification:
+        balance_rules.check_classes(config, name)
 
 
 def _check_kind(config: ExperimentConfig) -> None:
@@ -75,6 +79,21 @@ def _check_blocks(config: ExperimentConfig) -> None:
         raise ConfigError(
             "`train.reduction_blocks` must divide the global batch evenly. Received: "
             f"{blocks} for `data.global_batch_size` {batch}; try {math.gcd(blocks, batch)}."
+        )
+
+
+def _check_balance(config: ExperimentConfig) -> None:
+    speeds, balance = config.data.worker_speeds, config.data.balance
+    if speeds and balance != "weighted":
+        raise ConfigError(
+            "`data.balance` must be weighted with `data.worker_speeds`. Received: "
+            f"{fields_lib.short_json(balance)}; leave out one of them."
+        )
+    if balance == "weighted" and not speeds:
+        raise ConfigError(
+            "`data.worker_speeds` must have a number for each task that trains, with "
+            "`data.balance=weighted`. Received: none; set --config.data.worker_speeds=2,1, or balance="
+            "measured."
         )
 
 
@@ -182,6 +201,7 @@ _OF_BUILT_IN_NETS = {
     "model.l1": "a layer's kernel_regularizer",
     "model.l2": "a layer's kernel_regularizer",
     "train.label_smoothing": "a loss with label_smoothing",
+    "train.focal_gamma": "keras.losses.CategoricalFocalCrossentropy",
 }
 
 
@@ -205,6 +225,26 @@ def _check_early_stopping(config: ExperimentConfig) -> None:
         )
 
 
+def _check_privacy(config: ExperimentConfig) -> None:
+    asked, defaults = config.privacy, type(config.privacy)()
+    is_accounted = asked.max_epsilon or asked.delta != defaults.delta
+    if not asked.clip_norm and (asked.noise_multiplier or is_accounted):
+        raise ConfigError(
+            "`privacy.clip_norm` must be above 0 beside other fields of `privacy`, as noise hides only "
+            "what is bounded. Received: 0; try 1."
+        )
+    if not asked.noise_multiplier and is_accounted:
+        raise ConfigError(
+            "`privacy.noise_multiplier` must be above 0 beside `privacy.max_epsilon` and "
+            "`privacy.delta`, as epsilon is infinite without noise. Received: 0; try 1."
+        )
+    if asked.clip_norm and config.model.batch_norm == "global":
+        raise ConfigError(
+            "`model.batch_norm` must be block with `privacy.clip_norm`. Received: 'global'; use layers "
+            "that normalize each example alone, such as LayerNormalization or GroupNormalization."
+        )
+
+
 _BUILT_IN_METRICS = ("loss", "accuracy", "mean_absolute_error")
 # The schedules that read a field of `optimizer`.
 _READ_BY = {
@@ -218,8 +258,10 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_name,
     _check_recipe,
     _check_kind,
+    partition_rules.check,
     _check_depth,
     _check_blocks,
+    _check_balance,
     _check_sequential_blocks,
     _check_compiler,
     _check_threads,
@@ -228,5 +270,9 @@ _RULES: tuple[Callable[[ExperimentConfig], None], ...] = (
     _check_muon,
     _check_schedule,
     _check_early_stopping,
+    _check_privacy,
     _check_of_built_in_nets,
+    combinations.check,
+    balance_rules.check_values,
+    balance_rules.check_folds,
 )

@@ -11,14 +11,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from strategies.sync.names import APART
 from trainer.config import fields as fields_lib
+from trainer.config.data_schema import DataConfig
 from trainer.config.early_stopping_schema import EarlyStoppingConfig
 from trainer.config.fields import Field, option
 from trainer.config.model_schema import ModelConfig
 from trainer.config.optimizer_schema import OptimizerConfig
-
-CLASSIFICATION_DATASETS = ("digits", "mnist", "dense_100")
-REGRESSION_DATASETS = ("linear_100", "relu_regression")
+from trainer.config.privacy_schema import PrivacyConfig
+from trainer.config.ps_schema import PsConfig
+from trainer.config.sync_schema import FederatedConfig, SyncConfig
 
 # The format of config.json. Policy on older and newer files: `trainer.config.json_format`.
 FORMAT = 2
@@ -32,7 +34,11 @@ TRAJECTORY_FREE = frozenset(
         "data.dir",
         "data.source",  # The examples are compared themselves.
         "data.placement",
+        "data.balance",  # What is added in which order is the same.
+        "data.worker_speeds",
         "data.download_timeout_s",
+        "ps.sparse_embeddings",  # A row that is not sent does not change.
+        "sync.shard_optimizer",  # Which worker computes what does not change it.
         "train.sequential_blocks",
         "train.epochs",
         "train.steps",
@@ -44,81 +50,15 @@ TRAJECTORY_FREE = frozenset(
         "train.skip_bad_batches",
         "train.eval_every_epochs",
         "train.log_examples",
+        "train.tensorboard_details",
         "train.max_time_s",
         "early_stopping.patience",
         "early_stopping.restore_best",
     )
 )
 
-# These are then not among them where the learning rate decays until the end of the run.
+# These are not among them where the learning rate decays until the end of the run.
 RUN_LENGTH = frozenset(("train.epochs", "train.steps"))
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Which examples are read, and how many per step."""
-
-    name: str = option(
-        "digits", "name of the data set", choices=CLASSIFICATION_DATASETS + REGRESSION_DATASETS
-    )
-    source: str = option(
-        "",
-        "files to read instead of a named data set, as KIND:WHAT, e.g. npz:data.npz, "
-        "csv:train.csv,test.csv or images:FOLDER; docs/data.md lists the kinds",
-        since=2,
-    )
-    features: str = option(
-        "", "columns of `source` to learn from, e.g. age,income; empty: all but the target", since=2
-    )
-    target: str = option(
-        "", "column of `source` to predict; empty: the one called y, label or target", since=2
-    )
-    features_as: str = option(
-        "auto",
-        "matrix: put columns of numbers side by side; columns: give them by name, to a recipe's own "
-        "model; auto: a matrix of single numbers, else one column as it is, or several by name",
-        choices=("auto", "matrix", "columns"),
-        since=2,
-    )
-    pad_to: int = option(
-        0,
-        "fill lists of `source` with zeros up to this length; 0: they have one length",
-        least=0,
-        since=2,
-    )
-    test_fraction: float = option(
-        0.2,
-        "fraction of the examples to test on, where `source` has no examples for that",
-        above=0,
-        below=1,
-        since=2,
-    )
-    split_seed: int = option(
-        0, "decides which examples `test_fraction` sets aside", least=0, since=2
-    )
-    dir: str = option(
-        "", "folder with the data, or for what is prepared from `source`; empty: the usual folder"
-    )
-    global_batch_size: int = option(64, "examples per step, over all replicas", least=1)
-    placement: str = option(
-        "auto",
-        "resident: keep all examples on the device; stream: read them through tf.data; auto: resident if "
-        "they fit. Those that a recipe's `augment` changes are always sent with each loop",
-        choices=("auto", "resident", "stream"),
-    )
-    shuffle: bool = option(True, "use a new order of the examples in each epoch")
-    train_examples: int = option(0, "train on the first N examples only; 0: all", least=0)
-    validation_fraction: float = option(
-        0.0,
-        "fraction of the training examples to set aside, by `train.seed`, and to evaluate on during the "
-        "run; the test examples are then evaluated at its end only",
-        least=0,
-        below=1,
-        since=2,
-    )
-    download_timeout_s: float = option(
-        300.0, "seconds after which a download fails", above=0, below=1e6
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +74,14 @@ class TrainConfig:
         below=1,
         since=2,
     )
+    focal_gamma: float = option(
+        0.0,
+        "multiply each example's cross-entropy by (1 - probability of its class) to this power, so that "
+        "examples it does well on count less (focal loss), for a classification; 0: do not",
+        least=0,
+        below=100,
+        since=2,
+    )
     max_time_s: float = option(
         0.0,
         "seconds, over all starts of the run, after which it ends before its last step; 0: no limit",
@@ -145,7 +93,7 @@ class TrainConfig:
     reduction_blocks: int = option(
         0,
         "compute a batch's gradient as a sum of N blocks in a fixed order, so that the weights have the "
-        "same bits on 1, 2, 4, ... up to N replicas; 0: chosen from the batch size, usually 4",
+        "same bits on any number of replicas up to N; 0: chosen from the batch size, usually 4",
         least=0,
     )
     sequential_blocks: bool = option(
@@ -208,17 +156,10 @@ class TrainConfig:
     log_examples: bool = option(
         False, "log the index of each example that is used, to WORKDIR/examples-*.jsonl"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class SyncConfig:
-    """What replicas exchange, and when."""
-
-    mode: str = option(
-        "auto",
-        "gradients: all replicas add their gradients in each step; async: each worker updates the "
-        "parameter servers independently; auto: async if the cluster has a ps job, else gradients",
-        choices=("auto", "gradients", "async"),
+    tensorboard_details: bool = option(
+        False,
+        "also write the model's graph to TensorBoard, and with each checkpoint histograms of weights",
+        since=2,
     )
 
 
@@ -239,11 +180,20 @@ class ExperimentConfig:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     early_stopping: EarlyStoppingConfig = dataclasses.field(default_factory=EarlyStoppingConfig)
     sync: SyncConfig = dataclasses.field(default_factory=SyncConfig)
+    federated: FederatedConfig = dataclasses.field(default_factory=FederatedConfig)
+    privacy: PrivacyConfig = dataclasses.field(default_factory=PrivacyConfig)
+    ps: PsConfig = dataclasses.field(default_factory=PsConfig)
 
 
 def trajectory_free(config: ExperimentConfig) -> frozenset[str]:
     """The fields that may change when a run of this config resumes."""
-    return TRAJECTORY_FREE - (RUN_LENGTH if config.optimizer.decays_with_run else frozenset())
+    free = TRAJECTORY_FREE
+    if config.optimizer.decays_with_run:
+        free -= RUN_LENGTH
+    if config.sync.mode in APART:
+        # Replicas agree after the last step, wherever that is in a round.
+        free -= {"train.steps"}
+    return free
 
 
 def fields() -> Iterator[Field]:

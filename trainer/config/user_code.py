@@ -24,7 +24,8 @@ _AROUND_REASON = re.compile(
     r"|\{\{\w+ [^}]*\}\} ?|\s*\[Op:\w+\]( name:)?",
     re.DOTALL,
 )
-_UNFINGERPRINTED = ("get_config", "get_space")  # What these return is compared itself.
+# What the first two return is compared itself, and the last changes no weights.
+_UNFINGERPRINTED = ("get_config", "get_space", "get_writer")
 
 
 class RecipeError(ConfigError):
@@ -91,7 +92,8 @@ def _is_own(filename: str, path: Path) -> bool:
 def sources(path: Path, source: str) -> dict[str, str]:
     """sha256 of the recipe and of every module beside it that has been imported, by their file names.
 
-    Comments, docstrings and what the functions `get_config` and `get_space` say do not count.
+    Comments, docstrings and what the functions `get_config`, `get_space` and `get_writer` say do not
+    count.
     """
     folder = path.resolve().parent
     found = {"recipe": _fingerprint(source)}

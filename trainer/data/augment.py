@@ -1,8 +1,9 @@
-"""How does a recipe change an example each time that a run trains on it?
+"""How is an example changed each time that a run trains on it?
 
-`Augmentation` calls the recipe's `augment(example, rng)` on the host, a loop ahead of the step that needs
-the example. `rng` follows from the seed of the run, the epoch and the example's index, so the result does
-not depend on who computes it, or when: it is the same on any cluster, and in a run that resumes.
+By the changes of images that `data.augment` names (`image_augment.py`), or by a recipe: `Augmentation`
+calls its `augment(example, rng)` on the host, a loop ahead of the step that needs the example. `rng`
+follows from the seed of the run, the epoch and the example's index, so the result does not depend on who
+computes it, or when: it is the same on any cluster, and in a run that resumes.
 """
 
 import concurrent.futures
@@ -14,8 +15,10 @@ import numpy as np
 
 from strategies.errors import InputError
 from trainer.config import user_code
+from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.data.dataset import Columns, DataError, Split
+from trainer.data.image_augment import ImageAugmentation
 from trainer.order.sample_order import PADDING
 
 _FUNCTION = "augment"
@@ -23,9 +26,22 @@ _TRIED = 8  # Examples that it is tried on before the first step.
 _SHARES = 4  # Of the work of a loop, per thread: shares may take different times.
 
 
-def of(recipe: Recipe | None, split: Split, seed: int) -> "Augmentation | None":
-    """The augmentation of a recipe's training examples; None where it defines none."""
-    return Augmentation(recipe, split, seed) if recipe and recipe.defines(_FUNCTION) else None
+def of(
+    recipe: Recipe | None, split: Split, seed: int, changes: str = ""
+) -> "Augmentation | ImageAugmentation | None":
+    """How the training examples are augmented; None where they are not.
+
+    `changes`: the config's. Raises DataError where they do not fit the examples or the recipe.
+    """
+    has_own = recipe is not None and recipe.defines(_FUNCTION)
+    if changes and has_own:
+        raise DataError(
+            f"`data.augment` must be empty for a recipe that defines `{_FUNCTION}`. Received: "
+            f"{short_json(changes)}; leave out one of the two."
+        )
+    if changes:
+        return ImageAugmentation(changes, split, seed)
+    return Augmentation(recipe, split, seed) if recipe and has_own else None
 
 
 class Augmentation:
@@ -79,7 +95,8 @@ class Augmentation:
         Args:
           arrays: [..., *shape of an example], in the order of `Split.arrays`.
           indices: int [...], which examples these are; padding is left as it is.
-          epochs: int [...], the epochs that they are for.
+          epochs: int [...], the epochs that they are for, or how often a run that draws some examples
+            several times in an epoch has visited them before.
 
         Raises RecipeError or DataError, as `check`; that of the first example which fails.
         """

@@ -8,12 +8,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from strategies.errors import InputError
+from trainer.data.rows import one_after_another, take
+from trainer.order.partition import Partition
 
 
 class DataError(InputError):
@@ -56,6 +58,9 @@ class DataConfig(Protocol):
     @property
     def split_seed(self) -> int: ...
 
+    @property
+    def example_weights(self) -> str: ...
+
 
 # An array [n, ...], or arrays [n, ...] by name.
 Columns = Any
@@ -68,10 +73,12 @@ class Split:
     features: uint8 [n, height, width] for images, float32 [n, features] otherwise; a recipe's own may be
       any array [n, ...], or such arrays by name.
     targets: int32 [n] classes, or float32 [n, outputs]; a recipe's own as its features.
+    weights: float32 [n], factors of the training loss, above 0; None: 1 for all.
     """
 
     features: Columns
     targets: Columns
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -82,25 +89,38 @@ class Split:
         return (*_arrays(self.features), *_arrays(self.targets))
 
     @property
+    def all_arrays(self) -> tuple[np.ndarray, ...]:
+        """`arrays`, and the weights last, if there are any."""
+        return self.arrays if self.weights is None else (*self.arrays, self.weights)
+
+    @property
     def bytes_per_example(self) -> int:
         """Of the features."""
         return sum(array[:1].nbytes for array in _arrays(self.features))
 
     def first(self, num_examples: int) -> "Split":
-        return Split(*self.unpack(tuple(array[:num_examples] for array in self.arrays)))
+        return self._with(lambda array: array[:num_examples])
+
+    def take(self, indices: np.ndarray) -> "Split":
+        """These examples: copied from memory, or views of a file."""
+        return self._with(lambda array: take(array, indices))
 
     def unpack(self, arrays: tuple) -> tuple[Columns, Columns]:
         """(features, targets) from arrays, or tensors, in the order of `arrays`."""
         rest = iter(arrays)
         return _like(self.features, rest), _like(self.targets, rest)
 
+    def _with(self, change: Callable[[Any], Any]) -> "Split":
+        weights = None if self.weights is None else change(self.weights)
+        return Split(*self.unpack(tuple(map(change, self.arrays))), weights)
+
 
 def joined(splits: Sequence[Split]) -> Split:
-    """One split with the examples of all, in their order."""
+    """One split with the examples of all, in their order, without their weights."""
     if len(splits) == 1:
         return splits[0]
     arrays = zip(*(split.arrays for split in splits), strict=True)
-    return Split(*splits[0].unpack(tuple(map(np.concatenate, arrays))))
+    return Split(*splits[0].unpack(tuple(map(one_after_another, arrays))))
 
 
 def _arrays(columns: Columns) -> list[np.ndarray]:
@@ -129,6 +149,9 @@ class Dataset:
     # A digest of all that the splits were made of, where it is known without reading them again.
     identity: str = ""
     validation: Split | None = None  # Evaluated during training, in place of the test split.
+    feature_names: tuple[str, ...] = ()  # Of the columns of features that are a matrix, if known.
+    partition: Partition | None = None  # The shares of the training examples, once they are found.
+    class_names: tuple[str, ...] = ()  # Where the targets were text, in the order of their numbers.
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -142,12 +165,18 @@ class Dataset:
         if self.identity:
             lengths = [len(split) for split in self.splits.values()]
             return hashlib.sha256(f"{self.identity} {lengths}".encode()).hexdigest()
-        digest = hashlib.sha256()
-        for split in self.splits.values():
-            for columns in (split.features, split.targets):
-                if isinstance(columns, Mapping):
-                    digest.update(json.dumps(list(columns)).encode())
-                for array in _arrays(columns):
-                    digest.update(f"{array.dtype.str}{array.shape}".encode())
-                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
-        return digest.hexdigest()
+        return fingerprint(self.splits.values())
+
+
+def fingerprint(splits: Iterable[Split]) -> str:
+    """sha256 over every example of some splits."""
+    digest = hashlib.sha256()
+    for split in splits:
+        weights = () if split.weights is None else (split.weights,)
+        for columns in (split.features, split.targets, *weights):
+            if isinstance(columns, Mapping):
+                digest.update(json.dumps(list(columns)).encode())
+            for array in _arrays(columns):
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()

@@ -34,10 +34,15 @@ class Column:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Merged:
-    """The columns of each split. `classes`: the texts that the numbers of the target mean."""
+    """The columns of each split.
+
+    `classes`: the texts that the numbers of the target mean. `features`: the columns of the source that
+    the features were made of.
+    """
 
     splits: Mapping[str, Mapping[str, Column]]
     classes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
 
 def in_memory(split: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

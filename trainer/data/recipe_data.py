@@ -2,24 +2,34 @@
 
 `load` returns what the recipe's `get_data(config)` makes of it, or else the data set of `data.name`. A
 recipe returns {"train": source, "test": source}, and perhaps "validation": source. A source is a pair
-(features, targets) of arrays, or of arrays by name; or examples one by one, see `examples.py`.
+(features, targets) of arrays, or of arrays by name, and perhaps an array of weights; or examples one by
+one, see `examples.py`.
 """
 
 import hashlib
+import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainer.config import recipes, user_code
+from trainer.config import recipes
 from trainer.config.fields import short_json
 from trainer.config.recipes import Recipe
 from trainer.config.schema import ExperimentConfig
-from trainer.data import augment, registry, source_data, validation
-from trainer.data import examples as examples_lib
-from trainer.data.dataset import Columns, DataError, Dataset, Split
+from trainer.data import (
+    augment,
+    class_balance,
+    folds,
+    recipe_examples,
+    registry,
+    source_data,
+    validation,
+)
+from trainer.data.dataset import Columns, DataError, Dataset, Split, fingerprint
+from trainer.data.recipe_arrays import as_array, as_columns, kind_of, refused
 
 _SPLITS = ("train", "test")
 _OPTIONAL = ("validation",)
@@ -48,6 +58,13 @@ def brings_data(config: ExperimentConfig) -> bool:
     return bool(recipe and recipe.defines("get_data"))
 
 
+def depends_on_examples(config: ExperimentConfig) -> bool:
+    """Whether the config weighs, divides or augments the examples, which not all data allow."""
+    data = config.data
+    is_weighted = data.class_weights or data.resample != "none"
+    return bool(is_weighted or data.folds or data.augment)
+
+
 def load(config: ExperimentConfig) -> Dataset:
     """The data of a config, cut to its first `data.train_examples` training examples.
 
@@ -56,10 +73,15 @@ def load(config: ExperimentConfig) -> Dataset:
       RecipeError: the recipe's own code failed.
     """
     recipe = recipe_of(config)
-    dataset = validation.set_aside(
-        _load(recipe, config), config.data.validation_fraction, config.train.seed
+    data, seed = config.data, config.train.seed
+    dataset = folds.test_on_fold(
+        _load(recipe, config), data.folds, data.fold, data.split_seed, data.stratified
     )
-    if augmentation := augment.of(recipe, dataset.train, config.train.seed):
+    dataset = validation.set_aside(dataset, data.validation_fraction, seed)
+    dataset = class_balance.weighted(dataset, data.class_weights)
+    if data.resample != "none":
+        class_balance.labels(dataset, "data.resample")
+    if augmentation := augment.of(recipe, dataset.train, seed, data.augment):
         augmentation.check()
     return dataset
 
@@ -73,8 +95,9 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
     np.random.seed(config.train.seed % 2**32)
     found = recipe.call("get_data", config)
     if not isinstance(found, Mapping) or not {*_SPLITS} <= {*found} <= {*_SPLITS, *_OPTIONAL}:
-        raise _error(recipe, "must return {'train': source, 'test': source}", _shown(found))
-    splits = {name: _split(recipe, config, name, found[name]) for name in found}
+        raise refused(recipe, "must return {'train': source, 'test': source}", kind_of(found))
+    read = {name: _split(recipe, config, name, found[name]) for name in found}
+    splits = {name: split for name, (split, _) in read.items()}
     train, test = splits["train"], splits["test"]
     for name in splits:
         _check_alike(recipe, train, splits[name], name)
@@ -86,6 +109,11 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
         )
     if wanted:
         train = train.first(wanted)
+    if config.data.example_weights and train.weights is None:
+        raise DataError(
+            f"`data.example_weights` must be empty for the arrays of {recipe.path}. Received: "
+            f"{short_json(config.data.example_weights)}; return (features, targets, weights) instead."
+        )
     described = f"{len(train)} examples to train on and {len(test)} to test on, from {recipe.path}"
     return Dataset(
         recipe.path.stem,
@@ -96,7 +124,16 @@ def _load(recipe: Recipe | None, config: ExperimentConfig) -> Dataset:
         described,
         feature_scale=None,
         validation=splits.get("validation"),
+        identity=_identity(read),
     )
+
+
+def _identity(read: Mapping[str, tuple[Split, str]]) -> str:
+    """A digest of all examples, where some are in files; "" where they are all in memory."""
+    if not any(sha256 for _, sha256 in read.values()):
+        return ""
+    digests = [(name, sha256 or fingerprint([split])) for name, (split, sha256) in read.items()]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def source_fingerprint(recipe: Recipe) -> str:
@@ -104,86 +141,40 @@ def source_fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(repr(sorted(recipe.sources().items())).encode()).hexdigest()
 
 
-def _split(recipe: Recipe, config: ExperimentConfig, name: str, source: Any) -> Split:
-    """The arrays of one source. Raises DataError."""
+def _split(recipe: Recipe, config: ExperimentConfig, name: str, source: Any) -> tuple[Split, str]:
+    """The arrays of one source, and their sha256 where it is known. Raises DataError."""
     what = (
         f"must return a source for {name!r} that is a pair (features, targets), or examples by [i]"
     )
+    sha256 = ""
     if not isinstance(source, tuple):
-        source = _stacked(recipe, config, what, source)
-    if len(source) != 2:
-        raise _error(recipe, what, _shown(source))
+        source, sha256 = recipe_examples.spooled(recipe, config, name, what, source)
+    if len(source) not in (2, 3):
+        raise refused(recipe, what, kind_of(source))
     features, targets = (
-        _columns(recipe, f"{name} {part}", columns)
-        for part, columns in zip(("features", "targets"), source, strict=True)
+        as_columns(recipe, f"{name} {part}", columns)
+        for part, columns in zip(("features", "targets"), source[:2], strict=True)
     )
-    split = Split(features, targets)
-    lengths = {len(array) for array in split.arrays}
+    split = Split(features, targets, *(_weights(recipe, name, one) for one in source[2:]))
+    lengths = {len(array) for array in split.all_arrays}
     if len(lengths) > 1 or lengths == {0}:
         rule = f"must return at least one example for {name!r}, and arrays of one length"
-        raise _error(
-            recipe, rule, f"lengths {', '.join(str(len(array)) for array in split.arrays)}"
+        found = ", ".join(str(len(array)) for array in split.all_arrays)
+        raise refused(recipe, rule, f"lengths {found}")
+    return split, sha256
+
+
+def _weights(recipe: Recipe, name: str, values: Any) -> np.ndarray:
+    array = as_array(recipe, f"{name} weights", values)
+    is_number = array.ndim == 1 and array.dtype.kind in "fiub" and array.size
+    if not is_number or not (np.isfinite(array).all() and array.min() >= 0 and array.max() > 0):
+        rule = (
+            f"must return a number from 0 on for each example, not all of them 0, as {name} weights"
         )
-    return split
-
-
-def _stacked(
-    recipe: Recipe, config: ExperimentConfig, what: str, source: Any
-) -> tuple[Columns, Columns]:
-    """The columns of a source that is read example by example."""
-    if not examples_lib.are_examples(source):
-        raise _error(recipe, what, _shown(source))
-    with user_code.reported(recipe.path):
-        examples = examples_lib.read(source)
-    if examples and isinstance(examples[0], Mapping):
-        return examples_lib.by_name(f"`get_data` of {recipe.path}", examples, config.data)
-    if not examples or not all(isinstance(one, tuple | list) and len(one) == 2 for one in examples):
-        raise _error(recipe, what, _shown(examples[0] if examples else source))
-    features, targets = zip(*examples, strict=True)
-    return _stack(recipe, what, features), _stack(recipe, what, targets)
-
-
-def _stack(recipe: Recipe, what: str, values: Sequence[Any]) -> Columns:
-    first = values[0]
-    try:
-        if isinstance(first, Mapping):
-            if unlike := [v for v in values if {*v} != {*first}]:
-                raise KeyError(f"{', '.join(first)} and {', '.join(unlike[0])}")
-            return {name: np.stack([np.asarray(v[name]) for v in values]) for name in first}
-        return np.stack([np.asarray(value) for value in values])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _error(recipe, f"{what} of one shape", f"{type(error).__name__}: {error}") from None
-
-
-def _columns(recipe: Recipe, what: str, columns: Any) -> Columns:
-    if isinstance(columns, Mapping):
-        if not columns:
-            raise _error(recipe, f"must return at least one array as {what}", "none")
-        return {
-            str(name): _array(recipe, f"{what}[{name!r}]", array) for name, array in columns.items()
-        }
-    return _array(recipe, what, columns)
-
-
-def _array(recipe: Recipe, what: str, values: Any) -> np.ndarray:
-    """In Keras's own float type where they are other floating-point numbers."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise _error(recipe, f"must return an array without a mask as {what}", _shown(values))
-    try:
-        array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    except (ValueError, TypeError) as error:
-        raise _error(recipe, f"must return an array as {what}", f"{error}") from None
-    if array.dtype.kind not in _KINDS or not array.ndim or 0 in array.shape[1:]:
-        rule = f"must return an array of numbers or text, one row per example, as {what}"
-        raise _error(recipe, rule, f"{array.dtype} {list(array.shape)}")
-    if array.dtype.kind != "f" or array.dtype.itemsize == 4:
-        return array
-    try:
-        with np.errstate(over="raise"):
-            return array.astype(np.float32)
-    except FloatingPointError:
-        largest = f"up to {np.nanmax(np.abs(array[np.isfinite(array)])):g}"
-        raise _error(recipe, f"must return numbers below 3.4e38 as {what}", largest) from None
+        raise refused(
+            recipe, rule, f"{array.dtype} {list(array.shape)}, or numbers that do not fit"
+        )
+    return array
 
 
 def _check_alike(recipe: Recipe, train: Split, split: Split, name: str) -> None:
@@ -191,25 +182,10 @@ def _check_alike(recipe: Recipe, train: Split, split: Split, name: str) -> None:
         one, other = (_shapes(getattr(found, part)) for found in (train, split))
         if one != other:
             rule = f"must return {part} of one kind for train and {name}"
-            raise _error(recipe, rule, f"{one} and {other}")
+            raise refused(recipe, rule, f"{one} and {other}")
 
 
 def _shapes(columns: Columns) -> str:
     if isinstance(columns, Mapping):
         return str({name: _shapes(array) for name, array in columns.items()})
     return f"{columns.dtype.kind}{list(columns.shape[1:])}"
-
-
-def _error(recipe: Recipe, rule: str, received: str) -> DataError:
-    shown = " ".join(received.split())[:200]
-    return DataError(
-        f"`get_data` of {recipe.path} {rule}. Received: {shown}; see `trainer.recipe` for examples."
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with {', '.join(map(repr, value)) or 'nothing'}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return f"a {type(value).__name__}"

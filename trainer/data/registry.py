@@ -14,7 +14,7 @@ from trainer.data.dataset import DataConfig, DataError, Dataset
 
 LOADERS = {
     "digits": "trainer.data.sources.digits",
-    "mnist": "trainer.data.sources.mnist.arrays",
+    "mnist": "trainer.data.sources.mnist",
     "dense_100": "trainer.data.sources.synthetic",
     "linear_100": "trainer.data.sources.synthetic",
     "relu_regression": "trainer.data.sources.synthetic",

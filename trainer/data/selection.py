@@ -1,4 +1,4 @@
-"""Which columns of a source are the features, and which is the target?
+"""Which columns of a source are the features, which is the target, and which weighs the examples?
 
 `choose` decides it from the config and a few rows; `Selection.apply` makes them of each piece. Numbers
 are made float32 or at most 32-bit integers, and rows of unequal lengths are padded to `data.pad_to`.
@@ -9,13 +9,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from trainer.data.dataset import DataConfig, DataError
+from trainer.data.dataset import Columns, DataConfig, DataError
 from trainer.data.table import Values, unknown_column
 
-FEATURES, TARGET = "features", "target"
+FEATURES, TARGET, WEIGHTS = "features", "target", "weights"
 _TARGETS = ("y", "label", "labels", "target", "targets", "class", "classes")
 _IGNORED = ("id", "index")  # Of rows, in tables that have them: no model should learn from those.
 _INT32 = np.iinfo(np.int32)
+
+
+def part_of(made: Mapping[str, np.ndarray], part: str) -> Columns:
+    """The array of a part of examples, such as FEATURES, or its arrays by name, from "part/name"."""
+    if part in made:
+        return made[part]
+    begin = f"{part}/"
+    return {name.removeprefix(begin): made[name] for name in made if name.startswith(begin)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,24 +39,28 @@ class Selection:
     target: tuple[str, ...]
     layout: str
     pad_to: int
+    weights: tuple[str, ...] = ()  # The column of the examples' weights, or none.
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns of the source that are read."""
-        return tuple(dict.fromkeys((*self.features, *self.target)))
+        return tuple(dict.fromkeys((*self.features, *self.target, *self.weights)))
 
     @property
     def made(self) -> tuple[str, ...]:
         """The columns that are made of them; those by name are "features/NAME"."""
+        weights = (WEIGHTS,) if self.weights else ()
         if self.layout == "columns":
-            return (*(f"{FEATURES}/{name}" for name in self.features), TARGET)
-        return FEATURES, TARGET
+            return (*(f"{FEATURES}/{name}" for name in self.features), TARGET, *weights)
+        return FEATURES, TARGET, *weights
 
     @property
     def unchanged(self) -> dict[str, str]:
         """The columns that are one of the source's each, by the names they are made under."""
         sources = [name for name in self.features if self.layout != "matrix"]
         made = dict(zip(self.made, sources, strict=False)) if sources else {}
+        if self.weights:
+            made[WEIGHTS] = self.weights[0]
         return made | ({TARGET: self.target[0]} if len(self.target) == 1 else {})
 
     def apply(self, rows: Mapping[str, Values]) -> dict[str, np.ndarray]:
@@ -62,7 +74,8 @@ class Selection:
             target = [self._side_by_side("data.target", self.target, target)]
         elif target[0].dtype.kind == "b":
             target = [target[0].astype(np.int32)]
-        return dict(zip(self.made, [*features, *target], strict=True))
+        weights = [read[name] for name in self.weights]
+        return dict(zip(self.made, [*features, *target, *weights], strict=True))
 
     def _array(self, name: str, values: Values) -> np.ndarray:
         array = self._padded(name, values) if isinstance(values, list) else values
@@ -147,11 +160,13 @@ def choose(
 
     Raises DataError where a column is not there, or no target is named.
     """
+    weights = (config.example_weights,) if config.example_weights else ()
     target = _split(config.target) or _target_of(where, names)
     features = _split(config.features) or tuple(
-        name for name in names if name not in target and name.lower() not in _IGNORED
+        name for name in names if name not in (*target, *weights) and name.lower() not in _IGNORED
     )
-    for field, wanted in (("data.features", features), ("data.target", target)):
+    fields = ("data.features", "data.target", "data.example_weights")
+    for field, wanted in zip(fields, (features, target, weights), strict=True):
         for name in wanted:
             if name not in names:
                 raise unknown_column(field, where, name, names)
@@ -164,7 +179,7 @@ def choose(
     layout = config.features_as
     if layout == "auto":
         layout = _layout([sample[name] for name in features])
-    return Selection(where, features, target, layout, config.pad_to)
+    return Selection(where, features, target, layout, config.pad_to, weights)
 
 
 def _split(names: str) -> tuple[str, ...]:

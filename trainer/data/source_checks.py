@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.data.dataset import DataError
 from trainer.data.merge import Column, Merged
-from trainer.data.selection import TARGET
+from trainer.data.selection import TARGET, WEIGHTS
 from trainer.data.statistics import MAX_CLASSES
 
 
@@ -18,6 +18,8 @@ def check_values(where: str, merged: Merged) -> None:
         for name, column in columns.items():
             _check_finite(place, name, column)
         _check_target(place, columns[TARGET])
+        if WEIGHTS in columns:
+            _check_weights(place, columns[WEIGHTS])
     _check_same_classes(where, merged)
 
 
@@ -50,6 +52,20 @@ def _check_target(where: str, column: Column) -> None:
             f"{found.low:.0f} to {found.high:.0f}; number the classes from 0, or store floats for a "
             "regression."
         )
+
+
+def _check_weights(where: str, column: Column) -> None:
+    array, found = column.array, column.statistics
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        kind = "text" if array.dtype.kind in "SU" else f"arrays {list(array.shape[1:])}"
+    elif found.low < 0 or not found.high > 0:
+        kind = f"{found.low:g} to {found.high:g}"
+    else:
+        return
+    raise DataError(
+        f"`data.example_weights` must name a column of {where} with numbers from 0 on, not all of them "
+        f"0. Received: {kind}; correct the column."
+    )
 
 
 def _check_same_classes(where: str, merged: Merged) -> None:

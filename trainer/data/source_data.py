@@ -19,8 +19,7 @@ from trainer.data.address import Address
 from trainer.data.dataset import DataConfig, DataError, Dataset, Split
 from trainer.data.merge import Column, Merged
 from trainer.data.prepared import folder, prepare
-from trainer.data.rows import take
-from trainer.data.selection import FEATURES, TARGET, Selection
+from trainer.data.selection import FEATURES, TARGET, WEIGHTS, Selection, part_of
 from trainer.data.source_checks import check_values
 from trainer.data.table import Opened
 from trainer.order.sample_order import SampleOrder
@@ -82,7 +81,8 @@ def read(address: Address, opened: Opened) -> Merged:
         split: [selection.apply(table.read(i, selection.names)) for i in range(table.num_pieces)]
         for split, table in opened.tables.items()
     }
-    return merge_lib.merge(str(address), parts, opened.classes)
+    merged = merge_lib.merge(str(address), parts, opened.classes)
+    return dataclasses.replace(merged, features=selection.features)
 
 
 def _size(opened: Opened) -> int:
@@ -113,6 +113,8 @@ def dataset(address: Address, merged: Merged, where_read: str = "") -> Dataset:
         description=_description(where, splits, num_classes) + where_read,
         feature_scale=1 / 255 if is_image else 1.0,
         identity=_identity(config, merged),
+        feature_names=merged.features,
+        class_names=merged.classes,
     )
 
 
@@ -129,22 +131,15 @@ def _splits(config: DataConfig, merged: Merged) -> dict[str, Split]:
         )
     order = SampleOrder(len(whole), 1, config.split_seed).examples(0, np.arange(len(whole)))
     rows = {"test": np.sort(order[:held_out]), "train": np.sort(order[held_out:])}
-    return {
-        name: Split(*whole.unpack(tuple(take(array, own) for array in whole.arrays)))
-        for name, own in rows.items()
-    }
+    return {name: whole.take(own) for name, own in rows.items()}
 
 
 def _split(columns: Mapping[str, Column]) -> Split:
     arrays = {name: column.array for name, column in columns.items()}
-    target = arrays.pop(TARGET)
+    target = arrays[TARGET]
     if target.dtype.kind == "f" and target.ndim == 1:
         target = target[:, np.newaxis]
-    if FEATURES in arrays:
-        return Split(arrays[FEATURES], target)
-    return Split(
-        {name.removeprefix(f"{FEATURES}/"): array for name, array in arrays.items()}, target
-    )
+    return Split(part_of(arrays, FEATURES), target, arrays.get(WEIGHTS))
 
 
 def _num_classes(merged: Merged) -> int:

@@ -8,8 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from trainer.data.dataset import DataError, Dataset, Split
-from trainer.data.rows import take
+from trainer.data.dataset import DataError, Dataset
 from trainer.order.sample_order import SampleOrder
 
 _EPOCH = 0
@@ -42,11 +41,7 @@ def set_aside(dataset: Dataset, fraction: float, seed: int) -> Dataset:
     order = SampleOrder(total, 1, seed + _STREAM).examples(_EPOCH, np.arange(total))
     return dataclasses.replace(
         dataset,
-        train=_rows(dataset.train, np.sort(order[count:])),
-        validation=_rows(dataset.train, np.sort(order[:count])),
+        train=dataset.train.take(np.sort(order[count:])),
+        validation=dataset.train.take(np.sort(order[:count])),
         description=f"{dataset.description}; {count} of those to train on are set aside for validation",
     )
-
-
-def _rows(split: Split, indices: np.ndarray) -> Split:
-    return Split(*split.unpack(tuple(take(array, indices) for array in split.arrays)))

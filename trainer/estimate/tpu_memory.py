@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from strategies.runtime import State
+from strategies.state import State
 from trainer.config.fields import ConfigError
 
 # GiB of a core's memory that a program can use: the limit in the compiler's own error message.

@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
+from strategies.state import State
 from strategies.tpu.runtime import TpuRuntime
 from strategies.tpu.trace import Traced, trace_only_strategy, without_values
 from trainer.training.parts import Computation

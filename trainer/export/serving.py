@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from strategies.runtime import State
+from strategies.state import State
 from trainer.data.dataset import Dataset
 from trainer.model.step import TrainingProgram
 

@@ -10,12 +10,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_FAULT, os_reason
-from trainer.process import console
+from trainer.process import console, event_stream
 from trainer.process.exit_record import ExitRecord, RecordFile
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
@@ -27,7 +27,7 @@ _COLOURS = (36, 33, 35, 32, 34, 96, 93, 95, 92, 94)
 
 
 class TaskOutput:
-    """The output of all tasks on stdout, in whole lines that begin with the task."""
+    """The output of all tasks on stdout: whole lines that begin with the task, or events."""
 
     def __init__(self, tasks: Sequence[Task]):
         self._width = max(len(str(task)) for task in tasks) + 2
@@ -35,13 +35,15 @@ class TaskOutput:
         self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._lock = threading.Lock()
 
-    def show(self, task: Task, line: str) -> bool:
-        """Prints the line. False where stdout's reader is gone."""
+    def show(self, task: Task, event: Mapping[str, Any]) -> bool:
+        """Shows an event of the task. False where stdout's reader is gone."""
+        if event_stream.is_on():
+            return event_stream.write({**event, "task": str(task)})
         head = f"[{task}]".ljust(self._width)
         if self._coloured:
             head = f"\x1b[{_COLOURS[self._places[task] % len(_COLOURS)]}m{head}\x1b[0m"
         with self._lock:
-            return console.print_progress(f"{head} {line}")
+            return console.print_outcome(f"{head} {event['message']}")
 
 
 class Process(StoppableChild):
@@ -118,8 +120,9 @@ class Process(StoppableChild):
         is_shown = True
         with open(descriptor, "rb") as output:
             for line in _lines(output):  # To the end: a task blocks where nobody reads its output.
-                self._last_line = line.strip() or self._last_line
-                if is_shown and not self._output.show(self.task, line):
+                event = event_stream.parse(line) or {"event": "output", "message": line}
+                self._last_line = event.get("message", "").strip() or self._last_line
+                if is_shown and not self._output.show(self.task, event):
                     is_shown = False
                     self._put_event(signal.SIGTERM)
 

@@ -6,6 +6,7 @@ first end; a task that ends with 75 may blame another in its exit record.
 
 import signal
 from collections.abc import Container
+from typing import Any
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_DONE, EXIT_RESUME
@@ -63,7 +64,7 @@ class ExitReport:
 
     def conclude(self, members: Container[Task]) -> int:
         """Prints and records how the run ended, and returns the exit code."""
-        console.flush()
+        console.finish()
         exit_code, lines = self._conclusion(members)
         for line in lines:
             console.print_line(f"launch: {line}")
@@ -109,7 +110,27 @@ def is_loss(process: Process) -> bool:
 
 def describe_end(process: Process) -> str:
     """How it ended, as in "worker 1 was killed by SIGKILL"."""
-    number = -process.code if process.code < 0 else process.code - 128
-    if number in [*signal.Signals]:
-        return f"{process.task} was killed by {signal.Signals(number).name}"
+    if name := _killed_by(process):
+        return f"{process.task} was killed by {name}"
     return f"{process.task} failed with exit code {process.code}"
+
+
+def end_event(process: Process) -> dict[str, Any]:
+    """What the screen and programs are told of its end."""
+    name = _killed_by(process)
+    if process.code == EXIT_DONE:
+        state, why = "done", ""
+    elif name:
+        state, why = "lost", f"killed by {name}"
+    elif process.code == EXIT_RESUME:
+        state, why = "stopped", f"{process.blamed} was lost" if process.blamed else ""
+    else:
+        state, why = "failed", process.message or f"exit code {process.code}"
+    ended = {"event": "task", "task": str(process.task), "state": state, "why": why}
+    return ended | {"exit_code": process.code}
+
+
+def _killed_by(process: Process) -> str:
+    """The signal that killed it; "" if none did."""
+    number = -process.code if process.code < 0 else process.code - 128
+    return signal.Signals(number).name if number in [*signal.Signals] else ""

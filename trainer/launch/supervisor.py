@@ -19,10 +19,10 @@ from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME
 from trainer.cli.options import LaunchOptions
 from trainer.launch.child_process import Process, TaskOutput
 from trainer.launch.event_loop import EventLoop
-from trainer.launch.exit_report import ExitReport, describe_end, is_loss
+from trainer.launch.exit_report import ExitReport, describe_end, end_event, is_loss
 from trainer.launch.restart_policy import RestartPolicy
 from trainer.launch.restarts import RestartBudget
-from trainer.process import console
+from trainer.process import console, event_stream
 from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
 
@@ -116,6 +116,7 @@ class Supervisor:
     def _note_end(self, process: Process) -> None:
         del self._running[process.task]
         self._report.note_end(process)
+        event_stream.write(end_event(process))
         if process.task == self._leader and process.code == EXIT_DONE:
             self._report.is_complete = True
         if self._phase is _Phase.STOPPING:
@@ -174,6 +175,7 @@ class Supervisor:
             self._loop.set_alarm("grow", wait_s, self._grow)
 
     def _start(self, task: Task) -> None:
+        event_stream.write({"event": "task", "task": str(task), "state": "running"})
         self._running[task] = Process(
             task, self._programs[task], self._starter, self._output, self._loop.put
         )

@@ -20,8 +20,9 @@ from trainer.storage.atomic_files import flush_file, storing
 class ExamplesLog:
     """`examples-REPLICA.jsonl`: the indices of the examples of each step. `folder` None: no file."""
 
-    def __init__(self, folder: pathlib.Path | None, runtime: Runtime):
+    def __init__(self, folder: pathlib.Path | None, runtime: Runtime, rows_per_step: int = 1):
         self._files: dict[int, IO[str]] = {}
+        self._rows_per_step = rows_per_step
         if not folder:
             return
         folder.mkdir(parents=True, exist_ok=True)  # Only the leader's machine has it already.
@@ -34,7 +35,7 @@ class ExamplesLog:
         """Logs a loop; `inputs` has one per replica of this process, its indices [k, b] first."""
         for position, file in self._files.items():
             with storing("the examples", file.name):
-                for step, examples in _consumed(loop, inputs[position][0].numpy()):
+                for step, examples in self._consumed(loop, inputs[position][0].numpy()):
                     file.write(json.dumps({"step": step, "examples": examples}) + "\n")
                 file.flush()
 
@@ -54,7 +55,8 @@ class ExamplesLog:
         for file in self._files.values():
             file.close()
 
-
-def _consumed(loop: Loop, rows: np.ndarray) -> Iterator[tuple[int, list[int]]]:
-    for offset, row in enumerate(rows[: loop.num_steps]):
-        yield loop.first_step + offset, row[row != PADDING].tolist()
+    def _consumed(self, loop: Loop, rows: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+        for offset in range(loop.num_steps):
+            first = offset * self._rows_per_step
+            batch = rows[first : first + self._rows_per_step]
+            yield loop.first_step + offset, batch[batch != PADDING].tolist()

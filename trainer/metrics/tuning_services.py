@@ -46,7 +46,7 @@ class TuningServices:
         if self._is_katib and prefix:
             now = datetime.datetime.now(datetime.UTC).isoformat()
             for name, value in named.items():
-                console.print_progress(f"{now} {name}={_without_exponent(value)}")
+                console.print_outcome(f"{now} {name}={_without_exponent(value)}")
         if self._vertex_trial and prefix:
             self._write_for_vertex(step, named)
 

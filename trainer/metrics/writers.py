@@ -8,25 +8,35 @@ import contextlib
 import io
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from absl import logging
+import numpy as np
 
 from trainer.metrics import jsonl
+from trainer.metrics.trackers import Trackers
 from trainer.metrics.tuning_services import TuningServices
-from trainer.storage.atomic_files import flush_file, flush_folder, storing, to_json
+from trainer.process import report
+from trainer.process.standard_json import to_json
+from trainer.storage.atomic_files import flush_file, flush_folder, storing
 from trainer.storage.workdir import Workdir
 
-_FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}", "examples_per_s": "{:,.0f}"}
+_FORMATS = {"loss": "{:.4f}", "accuracy": "{:.4f}"} | dict.fromkeys(
+    ("examples_per_s", "agreements", "update_bytes"), "{:,.0f}"
+)
 
 
 class MetricWriter:
     """Writes the events of one task; with `workdir` None only to the screen."""
 
-    def __init__(self, workdir: Workdir | None, name: str = "metrics"):
+    def __init__(
+        self, workdir: Workdir | None, name: str = "metrics", trackers: Trackers | None = None
+    ):
+        """`trackers` get the same events."""
+        self._trackers = trackers or Trackers()
         self._file: io.FileIO | None = None
         self._board: Any = None
+        self._is_common = not workdir  # The task with a workdir shows the same.
         self._services = TuningServices() if workdir and name == "metrics" else None
         if workdir:
             import tensorflow as tf
@@ -42,19 +52,41 @@ class MetricWriter:
 
     def write(self, event: str, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Writes one event: "train" or "eval", with its metrics. Raises WorkdirError."""
-        logging.info("%s", line(event, step, epoch, values))
+        report.event(
+            event,
+            line(event, step, epoch, values),
+            {"step": step, "epoch": epoch, **values},
+            is_common=self._is_common,
+        )
         if self._file:
             record = {"event": event, "step": step, "epoch": epoch, **values, "time": time.time()}
             with storing("metrics", self._file.name):
                 self._file.write(to_json(record).encode() + b"\n")
         if self._services:
             self._services.report(event, step, values)
+        self._trackers.write(event, step, values)
         if self._board:
             with self._on_board():
                 with self._board.as_default():
                     for name, value in values.items():
                         self._tf.summary.scalar(f"{event}/{name}", value, step=step)
                 self._board.flush()
+
+    def histograms(self, step: int, names: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
+        """Writes how the numbers of each array are distributed. Raises WorkdirError."""
+        if self._board:
+            with self._on_board():
+                with self._board.as_default():
+                    for name, array in zip(names, arrays, strict=True):
+                        self._tf.summary.histogram(f"weights/{name}", array, step=step)
+                self._board.flush()
+
+    def graph(self, graph: Callable[[], Any]) -> None:
+        """Writes the TensorFlow graph that `graph` makes. Raises WorkdirError."""
+        if self._board:
+            traced = graph()
+            with self._on_board(), self._board.as_default():
+                self._tf.summary.graph(traced)
 
     def truncate_after_step(self, step: int) -> None:
         """Removes the lines of later steps: they are about to be repeated. Raises WorkdirError."""
@@ -69,6 +101,7 @@ class MetricWriter:
                 flush_file(self._file.fileno())
 
     def close(self) -> None:
+        self._trackers.close()
         if self._file:
             try:
                 self.flush()

@@ -44,8 +44,18 @@ def choose(program: TrainingProgram, operations: set[str], wanted: str, sample: 
         )
     if reason := slow or impossible:
         return f"as a graph, as {reason}"
-    program.compile_blocks(_compiled)
+    compile_each(program)
     return "by XLA, block by block"
+
+
+def keep_blocks_apart() -> None:
+    """Lets TensorFlow run a graph as it is written: optimizing it moves operations between blocks."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def compile_each(program: TrainingProgram) -> None:
+    """Has XLA compile each of the program's blocks alone."""
+    program.compile_blocks(_compiled)
 
 
 def _reason_for_graph(model: keras.Model, operations: set[str]) -> str:
@@ -61,6 +71,8 @@ def _reason_for_graph(model: keras.Model, operations: set[str]) -> str:
 def _reason_against_xla(program: TrainingProgram, sample: Split) -> str:
     if program.shares_statistics:
         return "its blocks exchange the statistics of a batch"
+    if program.blocks.kinds:
+        return "its layers are cut into model blocks, which may exchange activations"
     (weights, _, layer_state), batch, key = model_checks.step_specs(program, sample)
     specs = (weights, layer_state, *program.block_specs(batch), key)
 

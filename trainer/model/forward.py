@@ -20,21 +20,32 @@ import numpy as np
 import tensorflow as tf
 
 from strategies.runtime import Key
+from trainer.model.model_blocks import ModelBlocks, Scope
 
 # A seed is int64 [2], and each draw adds 1 to the second number. So there is room for 65,536 draws in a
 # block, and for 65,536 blocks in a step.
 _BLOCK_STRIDE, _STEP_STRIDE = 1 << 16, 1 << 32
+_EXAMPLE_STRIDE = 1 << 32  # In the first number.
 
 
 class Forward:
     """A model as a function. `moving`: the indices of the layer state that a call in training changes.
 
-    `more`: variables beside the model's, which are kept with the layer state.
+    `more`: variables beside the model's, which are kept with the layer state. `blocks`: cuts its layers.
     """
 
-    def __init__(self, model: keras.Model, more: Sequence[keras.Variable] = ()):
+    def __init__(
+        self,
+        model: keras.Model,
+        more: Sequence[keras.Variable] = (),
+        blocks: ModelBlocks | None = None,
+    ):
         self.model = model
+        self.blocks = blocks or ModelBlocks(1)
         self._weights = list(model.trainable_variables)
+        self._cut = frozenset(
+            id(weight) for weight in self._weights if self.blocks.axis(weight) is not None
+        )
         self.variables = [*model.non_trainable_variables, *more]
         self._is_seed = [is_seed(variable) for variable in self.variables]
         self.moving: list[int] = []
@@ -70,11 +81,21 @@ class Forward:
         outputs, _, penalties = self._call(weights, list(state), features, training=False)
         return outputs, penalties
 
+    def reseeded(self, state: list, example: Any) -> list:
+        """The state with other seeds, from which one example of a block draws alone."""
+        shift = tf.stack([tf.cast(example, tf.int64) * _EXAMPLE_STRIDE, tf.zeros([], tf.int64)])
+        return [
+            value + tf.cast(shift, value.dtype) if is_seed_ else value
+            for value, is_seed_ in zip(state, self._is_seed, strict=True)
+        ]
+
     def _call(self, weights: list, state: list, features: Any, training: bool):
         # Not `stateless_call`, which tells layers inside nothing of `training` where the model's own
         # `call` does not take it.
-        held = [*zip(self._weights, weights, strict=True), *zip(self.variables, state, strict=True)]
-        with keras.StatelessScope(state_mapping=held, collect_losses=True) as scope:
+        pairs = list(zip(self._weights, weights, strict=True))
+        held = [pair for pair in pairs if id(pair[0]) not in self._cut]
+        held += zip(self.variables, state, strict=True)
+        with self.blocks.holding(self._weights, weights), Scope(held, self._cut) as scope:
             outputs = self.model(features, training=training)
             penalties = list(self.model.losses)
         after = [scope.get_current_value(variable) for variable in self.variables]

@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from absl import logging
 from keras.src.trainers import compile_utils
 
 from trainer.config.fields import ConfigError
+from trainer.process import report
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def _default_loss(model: keras.Model, name: str, y_true: Any, y_pred: Any) -> ke
     """The loss that fits the targets: whole numbers are classes, others are values."""
     shown = f" of output {name}" if name else ""
     if not _is_integer(y_true):
-        logging.info("loss%s: mean squared error, as its targets are not whole numbers", shown)
+        report.common("loss%s: mean squared error, as its targets are not whole numbers", shown)
         return keras.losses.MeanSquaredError()
     if y_true.ndim >= len(y_pred.shape) and y_true.shape[-1] != 1:
         raise ConfigError(
@@ -218,7 +218,7 @@ def _default_loss(model: keras.Model, name: str, y_true: Any, y_pred: Any) -> ke
     name_of = "binary" if is_binary else "sparse categorical"
     from_logits = activation is not squashes
     how = f"logits, as it does not end in {squashes.__name__}" if from_logits else "probabilities"
-    logging.info(
+    report.common(
         "loss%s: %s cross-entropy of %s; its targets are whole numbers", shown, name_of, how
     )
     if is_binary:

@@ -5,7 +5,7 @@
 - The loss of an example is the mean over its own values, those that a mask leaves, times the weight of
   that output. That of a batch is the mean over its examples, as Keras computes it where each example has
   the same number of values. (Where masks differ, Keras gives one weight to every value, not to every
-  example.)
+  example.) The weight of an example multiplies its loss, and no metric.
 - What regularizers and `add_loss` contribute counts once for a batch, however many blocks and replicas
   compute it: each block adds it once for each of its examples, and the sum is divided by all examples. So
   a contribution that depends on the examples is averaged over blocks, by their sizes.
@@ -23,7 +23,7 @@ from keras.src import backend
 
 from trainer.config.fields import ConfigError
 from trainer.model.heads import Head, by_name
-from trainer.model.losses import BINARY_LOGITS, LOGITS, VALUES
+from trainer.model.losses import BINARY_LOGITS, LOGITS, VALUES, examples_of, penalty
 
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 _TOLERANCE = (
@@ -52,13 +52,14 @@ class KerasObjective:
         self.num_sums = 1 + self._num_losses + sum(map(int, own)) + 1
 
     def sums(self, targets, outputs, penalties, example_weights):
-        count = tf.reduce_sum(example_weights)
+        is_example = examples_of(example_weights)
+        count = tf.reduce_sum(is_example)
         losses, changes = [], []
         found = pairs(self._heads, self._names, targets, outputs)
         for head, (y_true, y_pred) in zip(self._heads, found, strict=True):
             per_example = loss_per_example(head.loss, y_true, y_pred)
             losses.append(tf.reduce_sum(per_example * example_weights))
-        weights = example_weights if self._weights_metrics else None
+        weights = is_example if self._weights_metrics else None
         initial = iter(self._initial)
         for head, (y_true, y_pred) in zip(self._heads, found, strict=True):
             for metric in head.metrics:
@@ -70,7 +71,7 @@ class KerasObjective:
             [head.weight * loss for head, loss in zip(self._heads, losses, strict=True)]
         )
         if penalties:
-            total += count * tf.add_n([tf.cast(one, tf.float32) for one in penalties])
+            total += penalty(penalties, count)
         parts = [total, *losses[: self._num_losses], *changes, count]
         return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
 

@@ -26,7 +26,7 @@ class Objective(Protocol):
         Args:
           targets, outputs: of b examples.
           penalties: scalars that layers and regularizers add to the mean loss.
-          example_weights: float32 [b]; 0 for padding.
+          example_weights: float32 [b], factors of the losses; 0 for padding.
         """
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
@@ -37,6 +37,11 @@ class Objective(Protocol):
 
 
 LOGITS, BINARY_LOGITS, VALUES = "logits", "binary_logits", "values"
+
+
+def penalty(penalties: Sequence[Any], count: Any) -> Any:
+    """What layers and regularizers add to the summed loss of `count` examples; there is one at least."""
+    return count * tf.add_n([tf.cast(one, tf.float32) for one in penalties])
 
 
 class Loss(NamedTuple):
@@ -52,10 +57,11 @@ class Loss(NamedTuple):
 
     def sums(self, targets, outputs, penalties, example_weights):
         losses, metrics = self.per_example(targets, outputs)
-        total, count = tf.reduce_sum(losses * example_weights), tf.reduce_sum(example_weights)
+        is_example = examples_of(example_weights)
+        total, count = tf.reduce_sum(losses * example_weights), tf.reduce_sum(is_example)
         if penalties:  # Once for each example, so that they count once in a batch's mean.
-            total += count * tf.add_n([tf.cast(one, tf.float32) for one in penalties])
-        return tf.stack([total, tf.reduce_sum(metrics * example_weights), count])
+            total += penalty(penalties, count)
+        return tf.stack([total, tf.reduce_sum(metrics * is_example), count])
 
     def means(self, sums):
         assert sums.shape == (self.num_sums,)
@@ -80,15 +86,34 @@ def _regression(targets, outputs):
     )
 
 
-def smoothed(share: float) -> Loss:
-    """Classification whose labels have this share spread over all classes, as in Keras's losses."""
+def examples_of(example_weights: Any) -> Any:
+    """float32 [b]: 1 for each example, whatever its weight, and 0 for padding."""
+    return tf.cast(example_weights > 0, tf.float32)
+
+
+def classification(smoothing: float = 0.0, focal_gamma: float = 0.0) -> Loss:
+    """Classification with the options of Keras's losses.
+
+    Args:
+      smoothing: the share of each label that is spread over all classes.
+      focal_gamma: that of Keras's CategoricalFocalCrossentropy with an `alpha` of 1 (Lin et al., "Focal
+        Loss for Dense Object Detection", 2017).
+    """
 
     def per_example(targets, logits):
         losses, accuracy = _classification(targets, logits)
-        uniform = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-        return (1.0 - share) * losses + share * uniform, accuracy
+        terms = -tf.nn.log_softmax(logits)
+        if focal_gamma:
+            # As in Keras not 0, where the derivative of a power below 1 is infinite.
+            others = tf.maximum(-tf.math.expm1(-terms), keras.config.epsilon())
+            terms *= tf.pow(others, focal_gamma)
+            labels = tf.one_hot(tf.reshape(targets, [-1]), tf.shape(logits)[-1])
+            losses = tf.reduce_sum(labels * terms, axis=-1)
+        if smoothing:
+            losses = (1.0 - smoothing) * losses + smoothing * tf.reduce_mean(terms, axis=-1)
+        return losses, accuracy
 
-    return Loss(per_example, "accuracy", LOGITS) if share else CLASSIFICATION
+    return Loss(per_example, "accuracy", LOGITS) if smoothing or focal_gamma else CLASSIFICATION
 
 
 CLASSIFICATION = Loss(_classification, "accuracy", LOGITS)

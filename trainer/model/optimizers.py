@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras.src.optimizers.base_optimizer import BaseOptimizer
 
@@ -128,6 +129,7 @@ class Optimizers:
       names: a unique name for each.
       make: returns an unbuilt optimizer with a working `stateless_apply`.
       shares: whether weights of one shape may share an optimizer, as it reads no name or path.
+      shapes: those of the weights, where they are parts of the variables; None: they are whole.
     """
 
     def __init__(
@@ -136,16 +138,45 @@ class Optimizers:
         names: list[str],
         make: Callable[[], keras.optimizers.Optimizer],
         shares: bool = True,
+        shapes: Sequence[tuple[int, ...]] | None = None,
     ):
         self.names = names
         self._variables = list(variables)
+        self._shapes = list(shapes or [tuple(variable.shape) for variable in self._variables])
         self._make = make
         self._shares = shares
         self._built: dict[object, keras.optimizers.Optimizer] = {}
 
+    @property
+    def description(self) -> str:
+        """Such as "the optimizer Adam"."""
+        return f"the optimizer {type(self._of(0)).__name__}"
+
+    def of_parts(self, parts: Sequence[tuple[int, tuple[int, ...]]]) -> "Optimizers":
+        """The optimizers of parts of the weights: of each the weight's index, and the part's shape.
+
+        A part gets the bits of the whole where the update connects no numbers (`elementwise.py`).
+        """
+        variables = [self._variables[index] for index, _ in parts]
+        names, shapes = [self.names[index] for index, _ in parts], [shape for _, shape in parts]
+        return Optimizers(variables, names, self._make, self._shares, shapes)
+
+    def trace(self, index: int) -> tuple[tf.Graph, tf.TensorShape]:
+        """The operations of one update of a weight, of its gradient and slots; the weight's shape."""
+        shape, slots = self._shapes[index], self._of(index).variables
+        weight = tf.TensorSpec(shape, self._variables[index].dtype)
+        specs = [tf.TensorSpec(slot.shape, slot.dtype) for slot in slots]
+        traced = tf.function(self._of(index).stateless_apply, autograph=False)
+        graph = traced.get_concrete_function(specs, [weight], [weight]).graph
+        return graph, tf.TensorShape(shape)
+
     def slots(self) -> list[list[keras.Variable]]:
         """For each weight, the variables of its optimizer."""
         return [list(self._of(index).variables) for index in range(len(self.names))]
+
+    def initial_slots(self) -> list[list[np.ndarray]]:
+        """What the slots are before the first update; read-only, and without memory where all equal."""
+        return [[_initial(slot) for slot in own] for own in self.slots()]
 
     def slot_names(self, index: int) -> list[str]:
         """Such as "iteration" and "weight_momentum"."""
@@ -155,6 +186,19 @@ class Optimizers:
         """That of the update after `num_updates` others."""
         with tf.init_scope(), tf.device("CPU:0"):
             return learning_rates.at(self._of(0), num_updates)
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether an optimizer keeps moving averages of its weight."""
+        return any(self._of(index).use_ema for index in range(len(self.names)))
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether a learning rate depends on the number of updates."""
+        rates = [self._of(index)._learning_rate for index in range(len(self.names))]
+        return any(
+            isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) for rate in rates
+        )
 
     def update(self, weights: list, slots: list, gradients: list) -> tuple[list, list]:
         """Weights and slots after one update with mean gradients."""
@@ -180,18 +224,39 @@ class Optimizers:
         average = values[id(optimizer._model_variables_moving_average[0])]
         return tf.where(values[id(optimizer._iterations)] > 0, average, weight)
 
+    def key(self, index: int) -> object:
+        """Equal for weights that have one optimizer in common."""
+        return self._shapes[index] if self._shares else index
+
     def _of(self, index: int):
-        variable = self._variables[index]
-        key = tuple(variable.shape) if self._shares else index
+        variable, key = self._variables[index], self.key(index)
         if key not in self._built:
             with tf.init_scope(), tf.device("CPU:0"):
                 optimizer = self._make()
                 name = "weight" if self._shares else variable.name
-                weight = keras.Variable("zeros", variable.shape, variable.dtype, name=name)
+                weight = keras.Variable("zeros", self._shapes[index], variable.dtype, name=name)
                 weight.constraint = variable.constraint
                 if hasattr(optimizer, "exclude_layers"):  # Muon reads the layer's name.
                     weight._path = variable.path
                 optimizer.build([weight])
                 _track_all(optimizer)
+                for one in (weight, *optimizer.variables):
+                    _free(one)
             self._built[key] = optimizer
         return self._built[key]
+
+
+def _free(variable: keras.Variable) -> None:
+    """Frees the memory of a variable of equal numbers: only its initial value is ever read."""
+    if len(variable.shape) and variable._value is not None:
+        value = variable.numpy()  # Empty where only a program is traced: nothing to free.
+        if value.size and (value == value.flat[0]).all():
+            # As Keras leaves a variable that is not initialised yet: it then calls the initialiser.
+            variable._initializer = keras.initializers.Constant(value.flat[0].item())
+            variable._value = None
+
+
+def _initial(variable: keras.Variable) -> np.ndarray:
+    if variable._value is not None:
+        return variable.numpy()
+    return np.broadcast_to(np.array(variable._initializer.value, variable.dtype), variable.shape)

@@ -15,13 +15,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from strategies.collectives.tree_sum import tree_sum
-from strategies.runtime import Key, State
-from trainer.model import batch_statistics, reduction_blocks, side_by_side
+from strategies.collectives.leaf_runs import LeafRuns
+from strategies.runtime import Key
+from strategies.state import State
+from strategies.weight_pieces import RowsRead
+from trainer.model import connected_blocks, held_parts, piece_update, reduction_blocks
 from trainer.model.forward import Forward
 from trainer.model.loss_scale import LossScale
 from trainer.model.losses import Objective
+from trainer.model.model_blocks import ModelBlocks
 from trainer.model.optimizers import Optimizers
+from trainer.model.private_gradients import PrivateGradients
 
 
 def _pair(arrays: tuple) -> tuple:
@@ -47,6 +51,8 @@ class TrainingProgram:
       unpack: (features, targets) of a batch without its weights.
       loss_scale: for a model in float16.
       shares_statistics: whether layers add sums over all blocks within a step (`batch_statistics.py`).
+      private: clips the gradient of each example, and adds noise.
+      blocks: cuts layers into model blocks (`model_blocks.py`); None: no layer is cut.
     """
 
     def __init__(
@@ -63,36 +69,54 @@ class TrainingProgram:
         unpack: Callable[[tuple], tuple] = _pair,
         shares_statistics: bool = False,
         loss_scale: LossScale | None = None,
+        private: PrivateGradients | None = None,
+        blocks: ModelBlocks | None = None,
     ):
         self.model = model
         self.uses_xla = uses_xla
-        self.forward = Forward(model, loss_scale.variables if loss_scale else ())
+        self.forward = Forward(model, loss_scale.variables if loss_scale else (), blocks)
+        self.blocks = self.forward.blocks
         self.objective = objective
-        self._optimizers = optimizers
+        self.optimizers = optimizers
         self.feature_scale = feature_scale
-        self._global_clipnorm = global_clipnorm
+        self.global_clipnorm = global_clipnorm
         self._block_size = block_size
         self._sequential = sequential
         self._trims_padding = trims_padding
-        self._unpack = unpack
+        self.unpack = unpack
         self._block_terms: Callable = self.block_terms
         self._sums_of_examples: Callable = self._evaluated
         self.shares_statistics = shares_statistics
-        self._loss_scale = loss_scale
+        self.loss_scale = loss_scale
+        self._private = private
+        self.tables: dict[int, RowsRead] = {}  # None, until it is asked for (`embedding_rows.py`).
 
     @property
     def weight_names(self) -> list[str]:
         """Such as "hidden_1/kernel", in the order of the model's trainable variables."""
-        return self._optimizers.names
+        return self.optimizers.names
 
     @property
     def num_sums(self) -> int:
         return self.objective.num_sums
 
     @property
+    def moving_state(self) -> list[int]:
+        end = len(self.forward.variables)
+        own = len(self.loss_scale.variables) if self.loss_scale else 0
+        return [*self.forward.moving, *range(end - own, end)]
+
+    @property
     def term_shapes(self) -> list[tuple[int, ...]]:
-        weights = [tuple(variable.shape) for variable in self.model.trainable_variables]
-        return weights + self.forward.change_shapes()
+        return held_parts.shapes(self) + self.forward.change_shapes()
+
+    @property
+    def cut_axes(self) -> tuple[list, list[list], list]:
+        return held_parts.axes(self)
+
+    @property
+    def model_runs(self) -> LeafRuns:
+        return self.blocks.runs
 
     def means(self, sums: np.ndarray) -> dict[str, float]:
         """The mean loss and the metrics of float64 [num_sums]; NaN where there were no examples."""
@@ -108,44 +132,54 @@ class TrainingProgram:
 
     def initial_slots(self, weights: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         assert len(weights) == len(self.weight_names)
-        return [[slot.numpy() for slot in own] for own in self._optimizers.slots()]
+        return self.optimizers.initial_slots()
 
     def initial_state(self) -> State:
-        """Where training starts."""
+        """Where training starts, the state of the whole model."""
+        if not self.blocks.part.is_whole:
+            return held_parts.initial_state(self)
         weights = self.initial_weights()
         return State(weights, self.initial_slots(weights), self.forward.initial_state())
 
     def shapes(self) -> tuple[list, list[list], list]:
-        """Arrays of zeros, which take no memory, in the shapes of weights, slots and layer state."""
-        weights = [_zeros(variable) for variable in self.model.trainable_variables]
-        slots = [[_zeros(slot) for slot in own] for own in self._optimizers.slots()]
-        return weights, slots, [_zeros(variable) for variable in self.forward.variables]
+        """Arrays of zeros, which take no memory, in the shapes of the whole model's state."""
+        return held_parts.whole(self, held_parts.zeros)
 
     def slot_names(self, index: int) -> list[str]:
         """Such as "iteration" and "momentum": what the optimizer stores for one weight."""
-        return self._optimizers.slot_names(index)
+        return self.optimizers.slot_names(index)
 
     def learning_rate(self, num_updates: int) -> float:
         """That of the update after `num_updates` others."""
-        return self._optimizers.learning_rate(num_updates)
+        return self.optimizers.learning_rate(num_updates)
 
-    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0), add=None):  # noqa: B008, a constant.
-        blocks = reduction_blocks.split(batch, self._block_size)
-        keys = [Key(key.step, key.share * len(blocks) + index) for index in range(len(blocks))]
-        if self.shares_statistics:
-            return self._side_by_side(weights, layer_state, blocks, keys, add)
-        found: list[tuple[list, Any]] = []
-        for block, own in zip(blocks, keys, strict=True):
-            before = found[-1][0] if found and self._sequential else []
-            with tf.control_dependencies(before):
-                found.append(self._terms(weights, list(layer_state), block, own))
-        return reduction_blocks.add(found)
+    @property
+    def connects_blocks(self) -> bool:
+        return self.shares_statistics or self._sequential or not self.blocks.part.is_whole
+
+    def gradients(self, weights, batch, layer_state=(), key=Key(0, 0)):  # noqa: B008, a constant.
+        size = len(reduction_blocks.split(batch, self._block_size))
+        first = Key(key.step, key.share * size)
+        return self.partial_sums(weights, batch, layer_state, first, [size])[0]
+
+    def partial_sums(self, weights, batch, layer_state, key, sizes, add=None, add_parts=None):
+        split = reduction_blocks.split(batch, self._block_size)
+        blocks = [(one, Key(key.step, key.share + index)) for index, one in enumerate(split)]
+        terms = functools.partial(self._terms, weights, list(layer_state))
+        if not self.blocks.part.is_whole:
+            found = connected_blocks.with_parts(terms, blocks, add_parts)
+        elif self.shares_statistics:
+            found = connected_blocks.with_statistics(terms, blocks, sizes, add)
+        else:
+            found = self._one_by_one(terms, blocks)
+        return [reduction_blocks.add(one) for one in reduction_blocks.grouped(found, sizes)]
 
     def as_one_block(self, weights, batch, layer_state, key):
         """As `gradients`, of a batch of any size that is one block."""
+        terms = functools.partial(self._terms, weights, list(layer_state))
         if self.shares_statistics:
-            return self._side_by_side(weights, layer_state, [batch], [key], None)
-        return self._terms(weights, list(layer_state), batch, key)
+            return connected_blocks.with_statistics(terms, [(batch, key)], [1], None)[0]
+        return terms(batch, key)
 
     def compile_blocks(self, compiler: Callable[[Callable], Callable]) -> None:
         """From now on each block is computed by what `compiler` makes of a function of it."""
@@ -161,41 +195,25 @@ class TrainingProgram:
             traced.structured_outputs,
         )
 
-    def _side_by_side(self, weights, layer_state, blocks, keys, add):
-        """The terms and sums of blocks whose layers add sums over all of them."""
-        last: list[Any] = []
-
-        def add_all(parts):
-            # In one order, so that each replica's sum meets the same sum of the others.
-            with tf.control_dependencies(last):
-                total = tree_sum(parts)
-                last[:] = [total if add is None else add(total)]
-            return last[0]
-
-        def terms_of(block, own, add_parts):
-            count = tf.math.count_nonzero(block[-1])
-            with batch_statistics.added_by(add_parts, count):
-                return self._terms(weights, list(layer_state), block, own)
-
-        functions = [functools.partial(terms_of, *pair) for pair in zip(blocks, keys, strict=True)]
-        terms, sums = reduction_blocks.add(side_by_side.run(functions, add_all))
-        with tf.control_dependencies(last):
-            return [tf.identity(term) for term in terms], sums
+    def _one_by_one(self, terms, blocks):
+        """The terms and sums of blocks that know nothing of each other."""
+        found: list[tuple[list, Any]] = []
+        for block in blocks:
+            before = found[-1][0] if found and self._sequential else []
+            with tf.control_dependencies(before):
+                found.append(terms(*block))
+        return found
 
     def _terms(self, weights, layer_state, block, key):
         return self._block_terms(weights, layer_state, *self._examples(block), key)
 
     def block_terms(self, weights, layer_state, features, targets, example_weights, key):
         """The terms and sums of a block, as `gradients`."""
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
-            sums = self.objective.sums(targets, outputs, penalties, example_weights)
-            factor = self._loss_scale.factor(layer_state) if self._loss_scale else None
-            loss = sums[0] if factor is None else sums[0] * factor
-        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
-        if factor is not None:
-            gradients = [gradient / factor for gradient in map(tf.convert_to_tensor, gradients)]
+        block = features, targets, example_weights
+        if self._private:
+            gradients, after, sums = self._private.found(self, weights, layer_state, block, key)
+        else:
+            gradients, after, sums = self._found(weights, layer_state, block, key)
         count = sums[-1]
         if not self._trims_padding:
             rows = tf.cast(tf.shape(example_weights)[0], tf.float32)
@@ -203,34 +221,65 @@ class TrainingProgram:
         changes = self.forward.changes(layer_state, after, count, key)
         return [*map(tf.convert_to_tensor, gradients), *changes], sums
 
-    def mean(self, terms, count):
+    def _found(self, weights, layer_state, block, key):
+        """A block's gradients, the layer state after it, and its sums."""
+        features, targets, example_weights = block
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            outputs, after, penalties = self.forward.train(weights, layer_state, features, key)
+            sums = self.objective.sums(targets, outputs, penalties, example_weights)
+            factor = self.loss_scale.factor(layer_state) if self.loss_scale else None
+            loss = sums[0] if factor is None else sums[0] * factor
+        gradients = tape.gradient(loss, weights, unconnected_gradients="zero")
+        if factor is not None:
+            gradients = [gradient / factor for gradient in map(tf.convert_to_tensor, gradients)]
+        return gradients, after, sums
+
+    def _scale(self, count):
+        if self._private:
+            count = tf.cast(self._private.batch_size, tf.float32)
         # A product, which XLA fuses into the update; it would run a division as a separate pass.
-        scale = 1.0 / tf.maximum(count, 1.0)
-        num_weights = len(self.weight_names)
+        return 1.0 / tf.maximum(count, 1.0)
+
+    def mean(self, terms, count):
+        scale, num_weights = self._scale(count), len(self.weight_names)
         gradients = [gradient * scale for gradient in terms[:num_weights]]
-        if self._global_clipnorm:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._global_clipnorm)
+        if self.global_clipnorm:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.global_clipnorm)
         return [*gradients, *self.forward.mean(terms[num_weights:], scale)]
 
     def update(self, weights, slots, terms):
         gradients = terms[: len(weights)]
-        after = self._optimizers.update(weights, slots, gradients)
-        if self._loss_scale:
-            return self._loss_scale.kept(gradients, (weights, slots), after)
+        after = self.optimizers.update(weights, slots, gradients)
+        if self.loss_scale:
+            return self.loss_scale.kept(gradients, (weights, slots), after)
         return after
+
+    def piece_update(self, pieces):
+        return piece_update.of(self, self._scale, pieces)
 
     def advance(self, layer_state, terms):
         num_weights = len(self.weight_names)
         layer_state = self.forward.advance(layer_state, terms[num_weights:])
-        if self._loss_scale:
-            return self._loss_scale.advance(layer_state, terms[:num_weights])
+        if self.loss_scale:
+            return self.loss_scale.advance(layer_state, terms[:num_weights])
         return layer_state
 
     def evaluated(self, weights, slots):
-        return self._optimizers.averaged(weights, slots)
+        return self.optimizers.averaged(weights, slots)
 
-    def sums(self, weights, batch, layer_state=()):
-        return self._sums_of_examples(weights, list(layer_state), *self._examples(batch))
+    def sums(self, weights, batch, layer_state=(), add_parts=None):
+        def compute(batch):
+            return self._sums_of_examples(weights, list(layer_state), *self._examples(batch))
+
+        if self.blocks.part.is_whole:
+            return compute(batch)
+        return connected_blocks.with_parts(compute, [(batch,)], add_parts)[0]
+
+    def outputs(self, weights, batch, layer_state=()):
+        """What the model answers for the features of a batch, as evaluation computes it."""
+        features, _, _ = self._examples(batch)
+        return self.forward.evaluate(weights, list(layer_state), features)[0]
 
     def _evaluated(self, weights, layer_state, features, targets, example_weights):
         outputs, penalties = self.forward.evaluate(weights, layer_state, features)
@@ -244,12 +293,8 @@ class TrainingProgram:
             rows = tf.maximum(count, 1)  # Layers cannot compute nothing; its weight is 0.
             arrays = [array[:rows] for array in arrays]
             example_weights = example_weights[:rows]
-        features, targets = self._unpack(tuple(arrays))
+        features, targets = self.unpack(tuple(arrays))
         if self.feature_scale is not None:
             scale: Any = self.feature_scale
             features = tf.cast(features, tf.float32) * scale
         return features, targets, example_weights
-
-
-def _zeros(variable) -> np.ndarray:
-    return np.broadcast_to(np.zeros((), variable.dtype), variable.shape)

@@ -18,8 +18,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from absl import logging
 
 from trainer.config import user_code
 from trainer.config.fields import ConfigError
@@ -36,10 +34,13 @@ from trainer.model import (
     loss_scale,
     model_checks,
     optimizers,
+    private_gradients,
+    sharding,
     user_optimizer,
 )
 from trainer.model.keras_objective import KerasObjective
 from trainer.model.step import TrainingProgram
+from trainer.process import report
 
 _SAMPLE = 4  # Examples that a model is tried on.
 
@@ -79,8 +80,7 @@ def build(
       RecipeError: the recipe's own code failed.
       ConfigError: the model cannot be trained here; the message says why.
     """
-    # Optimizing a graph moves operations between blocks, and the last bits with them.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    block_compiler.keep_blocks_apart()
     keras.utils.clear_session()  # Names and seeds follow from the recipe, not from earlier models.
     keras.utils.set_random_seed(config.train.seed)
     model = _model(recipe, config, dataset)
@@ -104,6 +104,9 @@ def build(
     clipnorm = optimizer.global_clipnorm if optimizer else config.optimizer.global_clipnorm
     with user_code.reported(recipe.path):
         each = _optimizers(model, optimizer, config, total_steps)
+    private = private_gradients.of(config)
+    if private:
+        private_gradients.check(model, features)
     program = TrainingProgram(
         model,
         objective,
@@ -117,12 +120,14 @@ def build(
         unpack=dataset.train.unpack,
         loss_scale=scale_of_loss,
         shares_statistics=_shares_statistics(config, model),
+        private=private,
+        blocks=sharding.cut(model, config.model),
     )
     operations = model_checks.check_step(recipe, program, sample)
     compiled = "as a graph"
     if device_type == "CPU":
         compiled = block_compiler.choose(program, operations, config.train.compiler, sample)
-    logging.info(
+    report.common(
         "model | %s of %s: %d weights to train; computed %s; with one thread for each operation, so that "
         "the number of threads changes no bit",
         model.name,

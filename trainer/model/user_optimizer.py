@@ -34,6 +34,12 @@ def check(optimizer: Any, ema_momentum: float = 0.0) -> None:
             f"{value!r} for {optimizer.name}; raise `data.global_batch_size`, with "
             "`train.sequential_blocks` where memory is short."
         )
+    if getattr(optimizer, "_exclude_from_weight_decay", None):
+        raise ConfigError(
+            "`get_optimizer` must return an optimizer that names what it excludes from weight decay. "
+            f"Received: {optimizer.name} with `var_list`; give `var_names` to "
+            "`exclude_from_weight_decay`."
+        )
     if ema_momentum and optimizer.use_ema:
         raise ConfigError(
             "`optimizer.ema_momentum` must be 0 where the recipe's optimizer has `use_ema` itself. "
@@ -75,9 +81,8 @@ def for_each_weight(optimizer: keras.optimizers.Optimizer, ema_momentum: float =
         settings |= {"global_clipnorm": None, "loss_scale_factor": None}
         settings |= optimizers.ema_settings(ema_momentum)
         copy = kind.from_config(settings)
-        excluded = getattr(optimizer, "_exclude_from_weight_decay_names", None)
-        if excluded:
-            copy.exclude_from_weight_decay(var_names=excluded)
+        if excluded := getattr(optimizer, "_exclude_from_weight_decay_pattern", None):
+            copy.exclude_from_weight_decay(var_names=[excluded.pattern])
         return copy
 
     return make

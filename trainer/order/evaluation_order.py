@@ -15,6 +15,7 @@ class EvaluationOrder:
     """
 
     shuffle = False
+    rows_per_step = 1
 
     def __init__(self, lengths: list[int], global_batch_size: int):
         self.global_batch_size = global_batch_size
@@ -27,6 +28,10 @@ class EvaluationOrder:
             end = self.steps_per_epoch + order.steps_per_epoch
             self.rows.append(range(self.steps_per_epoch, end))
             self.steps_per_epoch, num_examples = end, num_examples + length
+
+    def steps_visits(self, first_step: int, num_steps: int) -> np.ndarray:
+        """int [num_steps, 1]: zeros, as an evaluation is one pass."""
+        return np.zeros((num_steps, 1), np.int64)
 
     def steps_batches(self, first_step: int, num_steps: int) -> np.ndarray:
         """int32 [num_steps, global_batch_size]: rows of one split, padded with -1."""

@@ -13,28 +13,14 @@ import math
 
 import numpy as np
 
+from trainer.order.random_numbers import GOLDEN, UINT64, mix, mix_array
+
 PADDING = -1  # Fills the last batch of an epoch where no example is left.
 
 _ROUNDS = 8
 _MIN_SIDE = 4  # With a smaller one, some orders of a few examples are more likely than others.
 _CACHE_LIMIT = 2**24  # Examples. An epoch's whole order is then at most 64 MiB.
 _CHUNK = 2**14  # Positions. Their temporary arrays fit in the processor's cache.
-_UINT64 = 2**64 - 1
-_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio: splitmix64's increment.
-
-
-def _mix(state: int) -> int:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers."""
-    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
-    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _UINT64
-    return state ^ (state >> 31)
-
-
-def _mix_array(state: np.ndarray) -> np.ndarray:
-    """`_mix` of every element of a uint64 array, whose multiplication is modulo 2**64."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
 
 
 def _round_tables(seed: int, epoch: int, side: int) -> list[np.ndarray]:
@@ -43,9 +29,9 @@ def _round_tables(seed: int, epoch: int, side: int) -> list[np.ndarray]:
     A half has few values, so the round function is computed once per epoch for all of them. Each table
     repeats with period `side`, up to the largest unreduced sum that `_network` looks up in it.
     """
-    key = _mix(_mix((seed + _GOLDEN) & _UINT64) ^ ((epoch + 1) * _GOLDEN & _UINT64))
-    keys = np.array([[_mix((key + i * _GOLDEN) & _UINT64)] for i in range(_ROUNDS)], np.uint64)
-    mixed = _mix_array(keys + np.arange(1, side + 1, dtype=np.uint64) * np.uint64(_GOLDEN))
+    key = mix(mix((seed + GOLDEN) & UINT64) ^ ((epoch + 1) * GOLDEN & UINT64))
+    keys = np.array([[mix((key + i * GOLDEN) & UINT64)] for i in range(_ROUNDS)], np.uint64)
+    mixed = mix_array(keys + np.arange(1, side + 1, dtype=np.uint64) * np.uint64(GOLDEN))
     additions = ((mixed >> np.uint64(32)) * np.uint64(side) >> np.uint64(32)).astype(np.int64)
     return [np.tile(row, 1 + (i + 1) // 2) for i, row in enumerate(additions)]
 
@@ -67,6 +53,8 @@ class SampleOrder:
     Raises ValueError where `num_examples` or `global_batch_size` is below 1, or an index would not
     fit in an int32.
     """
+
+    rows_per_step = 1
 
     def __init__(self, num_examples: int, global_batch_size: int, seed: int, shuffle: bool = True):
         if not 1 <= num_examples < 2**31:
@@ -96,6 +84,9 @@ class SampleOrder:
                 f"a position must be in [0, {self.num_examples}). "
                 f"Received: {positions.min()} to {positions.max()}."
             )
+        return self._examples(epoch, positions)
+
+    def _examples(self, epoch: int, positions: np.ndarray) -> np.ndarray:
         if not self.shuffle:
             return positions.copy()
         flat, indices = positions.ravel(), np.empty(positions.size, np.int64)
@@ -103,6 +94,10 @@ class SampleOrder:
             chunk = slice(start, start + _CHUNK)
             indices[chunk] = self._permute(self._tables(epoch), flat[chunk])
         return indices.reshape(positions.shape)
+
+    def visits(self, epoch: int, positions: np.ndarray) -> np.ndarray:
+        """int64, shaped like `positions`: how often the run has visited each of these examples before."""
+        return np.full(np.shape(positions), epoch, np.int64)
 
     def epoch_of(self, step: int) -> int:
         return step // self.steps_per_epoch
@@ -126,6 +121,16 @@ class SampleOrder:
         if not rows:
             return np.empty((0, self.global_batch_size), np.int32)
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def steps_visits(self, first_step: int, num_steps: int) -> np.ndarray:
+        """int64 [num_steps, global_batch_size]: `visits` of the examples of `steps_batches`."""
+        epochs, rows = np.divmod(
+            np.arange(first_step, first_step + num_steps), self.steps_per_epoch
+        )
+        positions = rows[:, np.newaxis] * self.global_batch_size + np.arange(self.global_batch_size)
+        positions = np.minimum(positions, self.num_examples - 1)  # Of padding: any number.
+        found = [self.visits(int(one), positions[epochs == one]) for one in np.unique(epochs)]
+        return np.concatenate(found) if found else np.zeros_like(positions)
 
     def _rows(self, epoch: int, first_row: int, num_rows: int) -> np.ndarray:
         if self.num_examples <= _CACHE_LIMIT:

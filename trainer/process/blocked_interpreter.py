@@ -42,7 +42,7 @@ class LastResort:
     """Ends this process where `postpone` is not called in time, and `SECOND_S` later than it said."""
 
     def __init__(self) -> None:
-        self._screen = console.unblocked_stderr()
+        self._screen = console.unblocked(2)
         self._timer: ctypes.c_void_p | None = None
         self._libc = ctypes.CDLL(None)
         try:

@@ -2,7 +2,7 @@
 
 A stream may be closed, full, in an encoding without the line's characters, or a pipe whose reader is gone
 or has stopped reading. A process that is about to save or to exit must do so all the same. So lines go to
-stderr through a descriptor of their own that does not block, for at most `_PATIENCE_S`.
+stderr through a descriptor of their own that does not block, for at most `PATIENCE_S`.
 """
 
 import contextlib
@@ -12,11 +12,14 @@ import select
 import stat
 import sys
 import time
+from collections.abc import Callable
 
 from strategies.errors import InputError, os_reason
 
 _STANDARD = (0, 1, 2)
-_PATIENCE_S = 10.0  # For a reader that is busy. One that reads nothing for so long has stopped.
+PATIENCE_S = 10.0  # For a reader that is busy. One that reads nothing for so long has stopped.
+_is_quiet = False
+_at_end: Callable[[], None] | None = None
 
 
 class OutputError(InputError):
@@ -45,13 +48,33 @@ def set_up() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def is_in_foreground(terminal: int) -> bool:
+    """Whether it is this process's turn to draw on a terminal, and not the shell's or another job's."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True  # It is another session's, as of a container's: so nobody else's turn either.
+
+
+def set_quiet() -> None:
+    """From now on nothing is printed of what people only follow."""
+    global _is_quiet  # noqa: PLW0603, as it is the process that is quiet.
+    _is_quiet = True
+
+
 def print_line(line: str) -> None:
     """Prints the line on stderr at once, in one write, as other processes may write to the same pipe."""
-    _write_in_time(f"{line}\n".encode(sys.stderr.encoding or "utf-8", "backslashreplace"))
+    data = f"{line}\n".encode(sys.stderr.encoding or "utf-8", "backslashreplace")
+    write_in_time(2, data, PATIENCE_S)
 
 
 def print_progress(text: str) -> bool:
-    """Prints on stdout what people follow; its loss is no fault. False where the reader is gone."""
+    """Prints on stdout what people follow, unless asked to be quiet. False where the reader is gone."""
+    return _is_quiet or print_outcome(text)
+
+
+def print_outcome(text: str) -> bool:
+    """Prints on stdout what people waited for; its loss is no fault. False where the reader is gone."""
     try:
         _write_out(text)
     except BrokenPipeError:
@@ -85,8 +108,8 @@ def error_line(message: str) -> str:
 
 
 def flush() -> None:
-    """Writes out what was printed so far, as far as its readers take it within `_PATIENCE_S`."""
-    deadline = time.monotonic() + _PATIENCE_S
+    """Writes out what was printed so far, as far as its readers take it within `PATIENCE_S`."""
+    deadline = time.monotonic() + PATIENCE_S
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):
         # Not in a thread with a deadline, as a process that is out of memory cannot start one.
         poll = select.poll()
@@ -96,16 +119,52 @@ def flush() -> None:
                 stream.flush()
 
 
-def unblocked_stderr() -> int:
-    """A descriptor of stderr on which no write blocks, where it is a pipe or a terminal.
+def finish() -> None:
+    """Writes out what was printed, for a process that is about to end or to print its last lines."""
+    flush()
+    if _at_end:
+        _at_end()
 
-    It has a setting of its own, which other processes with the same stderr do not see.
+
+def set_at_end(act: Callable[[], None]) -> None:
+    """Has `finish` call this too, as where another process shows what is printed."""
+    global _at_end  # noqa: PLW0603, as a process has one end.
+    _at_end = act
+
+
+def unblocked(number: int) -> int:
+    """A descriptor of the same stream on which no write blocks, where it is a pipe or a terminal.
+
+    It has a setting of its own, which other processes with the same stream do not see.
     """
     with contextlib.suppress(OSError):
-        if stat.S_ISFIFO(os.fstat(2).st_mode) or os.isatty(2):
+        if stat.S_ISFIFO(os.fstat(number).st_mode) or os.isatty(number):
             flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-            return os.open("/proc/self/fd/2", flags)
-    return os.dup(2)  # A file, which does not block, or a socket.
+            return os.open(f"/proc/self/fd/{number}", flags)
+    return os.dup(number)  # A file, which does not block, or a socket.
+
+
+def write_in_time(number: int, data: bytes, patience_s: float) -> bytes:
+    """Writes the data to a stream, and returns what of it could not be written within `patience_s`.
+
+    With no patience it writes what the stream takes at once.
+    """
+    deadline = time.monotonic() + patience_s
+    with contextlib.suppress(OSError):
+        descriptor = unblocked(number)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            while data:
+                left_s = max(0.0, deadline - time.monotonic())
+                if poll.poll(min(left_s, PATIENCE_S) * 1000):
+                    with contextlib.suppress(BlockingIOError):
+                        data = data[os.write(descriptor, data) :]
+                if not left_s:
+                    break
+        finally:
+            os.close(descriptor)
+    return data
 
 
 def _write_out(text: str) -> None:
@@ -117,18 +176,3 @@ def _discard_stdout() -> None:
     """Drops what could not be written, which the interpreter would report at its end."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _write_in_time(data: bytes) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    with contextlib.suppress(OSError):
-        descriptor = unblocked_stderr()
-        try:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            while data and (left_s := deadline - time.monotonic()) > 0:
-                if poll.poll(left_s * 1000):
-                    with contextlib.suppress(BlockingIOError):
-                        data = data[os.write(descriptor, data) :]
-        finally:
-            os.close(descriptor)

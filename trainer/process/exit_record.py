@@ -18,6 +18,7 @@ from collections.abc import Mapping
 
 from strategies.cluster.spec import Task
 from strategies.errors import EXIT_BAD_INPUT, EXIT_DONE, EXIT_RESUME
+from trainer.process import event_stream
 
 VARIABLE = "MUSTER_EXIT_RECORD"
 _FORMAT = 1
@@ -61,10 +62,13 @@ def accept_request() -> None:
 
 def write(record: ExitRecord) -> None:
     """Gives the supervisor the record, if it asked for one. The first record of a process stays.
+    It is also the last of this process's events.
 
     Call it just before the end. It never raises: a process ends with its exit code even where its
     record cannot be written.
     """
+    blamed = str(record.task) if record.task else None
+    event_stream.end(record.exit_code, record.message, blamed)
     if not _request:
         return
     values = {

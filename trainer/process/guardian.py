@@ -152,7 +152,7 @@ class _Parent:
                 continue
             if self._watched:
                 self._watched.close()
-            # Where every connection is closed already, only the deadline is left to watch.
+            # Without peers, only the deadline is left to watch.
             self._watched = None if data in (_END, b"") else _WatchedPeers(json.loads(data))
             if not data:
                 return
@@ -179,6 +179,7 @@ class _Parent:
             message = f"the task was killed by {name}; {_RESUME}"
             exit_record.write(ExitRecord(128 + os.WTERMSIG(status), message))
             console.print_line(console.error_line(message))
+        console.finish()
         os._exit(128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status))
 
     def _kill(self, message: str, lost: Task | None) -> None:
@@ -187,6 +188,7 @@ class _Parent:
         self._receive_messages()
         exit_record.write(ExitRecord(EXIT_RESUME, message, lost))  # Unless the child has.
         console.print_line(self._last_line or console.error_line(message))
+        console.finish()
         os._exit(EXIT_RESUME)
 
 

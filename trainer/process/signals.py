@@ -95,5 +95,5 @@ def exit_now(exit_code: int, message: str, task: Task | None = None) -> None:
     """
     exit_record.write(ExitRecord(exit_code, message, task))
     _print_at_exit(console.error_line(message))
-    console.flush()
+    console.finish()
     os._exit(exit_code)

@@ -85,7 +85,7 @@ class Watchdog:
     def _exit(self, doing: str) -> None:
         if peers := self._waiting_for():
             doing += f", waiting for {peers}"
-        screen = console.unblocked_stderr()  # This thread holds Python's lock while it writes.
+        screen = console.unblocked(2)  # This thread holds Python's lock while it writes.
         faulthandler.dump_traceback(file=screen, all_threads=True)
         os.close(screen)
         exit_now(

@@ -6,7 +6,7 @@ nothing in a value or an error message can move the cursor.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -79,6 +79,12 @@ def format_values(values: Mapping[str, Any]) -> str:
     """All values of a trial: `learning_rate=0.003 hidden_units=128,64`."""
     short = short_names(values)
     return " ".join(f"{short[name]}={format_value(value)}" for name, value in values.items())
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of right-aligned columns, each as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
 
 
 def _format_float(value: float) -> str:

@@ -3,19 +3,18 @@
 `write` puts it into `summary.json` and logs its main figures.
 """
 
-import hashlib
-
 import numpy as np
-from absl import logging
 
 from strategies.devices import threads
 from strategies.runtime import Runtime
 from trainer.config import schema
 from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
+from trainer.process import report
+from trainer.reporting.goodput import TaskTime
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
-from trainer.training.loop import Result
+from trainer.training.result import Result
 
 
 def write(
@@ -25,8 +24,13 @@ def write(
     runtime: Runtime,
     result: Result,
     seconds: float,
+    spent: TaskTime | None = None,
 ) -> dict:
-    """Writes `summary.json` and logs the main figures. `seconds`: how long this process trained.
+    """Writes `summary.json` and logs the main figures.
+
+    Args:
+      seconds: how long this process trained.
+      spent: the time of this task over all starts of the run, where it is recorded.
 
     Raises WorkdirError.
     """
@@ -36,6 +40,7 @@ def write(
         "strategy": runtime.name,
         "reason": runtime.reason,
         "sync_mode": runtime.sync_mode,
+        **runtime.exchanged(result.step),
         "num_replicas": runtime.num_replicas,
         "threads": threads.num_threads(),
         "global_batch_size": config.data.global_batch_size,
@@ -46,12 +51,15 @@ def write(
         **({} if result.best_step is None else {"best_step": result.best_step}),
         "dataset": dataset.name,
         "dataset_description": dataset.description,
+        **({"share_sizes": dataset.partition.sizes} if dataset.partition else {}),
         "final_loss": result.train.get("loss"),
         **{f"validation_{name}": value for name, value in result.validation.items()},
         **{f"test_{name}": value for name, value in result.test.items()},
+        **result.spent,
         "examples_per_s": result.examples_per_s,
         "seconds": seconds,
-        "weights_sha256": weights_sha256([*result.state.weights, *result.state.layer_state]),
+        **({"time_spent": spent.as_json()} if spent and spent.spans else {}),
+        "weights_sha256": result.weights_sha256,
     }
     if dataset.truth and not dataset.num_classes:
         summary["distance_to_teacher"] = distance_to_teacher(result.state.weights, dataset)
@@ -59,19 +67,8 @@ def write(
     shown = ", ".join(f"test {name} {value:.4f}" for name, value in result.test.items())
     early = f" | ended by {result.ended_by}" if result.ended_by else ""
     path = f"{workdir.name}/summary.json"
-    logging.info("done | %d steps%s | %s | %s", result.step, early, shown, path)
+    report.result(f"done | {result.step} steps{early} | {shown} | {path}", summary)
     return summary
-
-
-def weights_sha256(arrays: list[np.ndarray]) -> str:
-    """sha256 over the weights in the order of the model's trainable variables (layer by layer,
-    kernel before bias), and then over its layer state, in the order of its other variables. Each is
-    taken as little-endian float32 in C order, or as int64 where it holds integers."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        kind = "<i8" if np.issubdtype(array.dtype, np.integer) else "<f4"
-        digest.update(np.ascontiguousarray(array, kind).tobytes())
-    return digest.hexdigest()
 
 
 def distance_to_teacher(weights: list[np.ndarray], dataset: Dataset) -> float | None:

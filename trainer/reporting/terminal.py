@@ -1,84 +1,119 @@
 """How do the last lines of a terminal change while the lines printed above them stay?
 
-`Block` redraws its lines in place. Between drawings the cursor is in the first column of the row below
-the block. So a killed process leaves the terminal usable, and the next drawing removes Ctrl-C's echo.
+`Terminal` redraws a block of lines in place. Between drawings the cursor is visible, in the first column
+of the row below the block: so a killed or suspended process leaves the terminal usable, and the next
+drawing removes the echo of Ctrl-C. Nothing waits for a terminal that is stopped (Ctrl-S) or closed: what
+it does not take is kept for later, up to 1 MiB.
 """
 
 import contextlib
 import os
-import shutil
+import re
 from collections.abc import Sequence
-from typing import TextIO
+
+from rich.cells import cell_len
+
+from trainer.process import console
 
 _TO_LINE_END, _TO_SCREEN_END = "\x1b[K", "\x1b[J"
-_GREEN, _DEFAULT = "\x1b[32m", "\x1b[0m"
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_SEQUENCE = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|.)?")
+_MAX_WAITING_BYTES = 1 << 20
+_PLAIN_SIZE = os.terminal_size((80, 24))
 
 
-class Block:
-    """Lines at the bottom of a terminal. They are printable ASCII, and each takes one row."""
+class Terminal:
+    """A terminal, by its descriptor, with a block of lines at its bottom.
 
-    def __init__(self, stream: TextIO):
-        self._stream = stream
-        self._lines: list[str] = []
-        self._highlight = ""
+    Raises OSError where it cannot be opened once more, so that writing to it would wait.
+    """
 
-    def draw(self, lines: Sequence[str], highlight: str = "") -> None:
-        """Replaces the block's lines. `highlight` is shown in green if the first line contains it."""
-        lines = _fit(lines)
-        if lines == self._lines:
-            return  # So that a person can select text while nothing changes.
-        begin, self._lines, self._highlight = self._to_top(), lines, highlight
-        write(self._stream, begin + self._text() + _TO_SCREEN_END)
+    def __init__(self, descriptor: int, encoding: str = "utf-8"):
+        self._control, self.encoding = descriptor, encoding
+        self._descriptor = console.unblocked(descriptor)
+        if os.get_blocking(self._descriptor):
+            os.close(self._descriptor)
+            raise OSError("the terminal belongs to another user")
+        self._block: list[str] = []
+        self._waiting = b""  # What it has not taken yet.
+        self._num_left_out = 0
+
+    @property
+    def size(self) -> os.terminal_size:
+        """Columns and rows of its window now."""
+        with contextlib.suppress(OSError):
+            size = os.get_terminal_size(self._control)
+            if size.columns and size.lines:
+                return size
+        return _PLAIN_SIZE
+
+    @property
+    def is_in_foreground(self) -> bool:
+        """Whether it is this process's turn to draw, and not the shell's or another job's."""
+        return console.is_in_foreground(self._control)
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Replaces the block's lines. A terminal that takes nothing shows a later block instead."""
+        self.pump()
+        if self._waiting or lines == self._block:
+            return  # Unchanged lines are not drawn, so that a person can select text.
+        begin, self._block = self._to_top(), list(lines)
+        self._send(begin + self._text() + _TO_SCREEN_END)
 
     def print_above(self, lines: Sequence[str]) -> None:
-        """Prints lines above the block, which stay there."""
+        """Prints lines above the block, which stay there: see `printable_line`."""
         text = "".join(f"{line}\n" for line in lines)
-        write(self._stream, self._to_top() + _TO_SCREEN_END + text + self._text())
+        if len(self._waiting) > _MAX_WAITING_BYTES:
+            self._num_left_out += len(lines)
+            return
+        if self._num_left_out:
+            text = f"... {self._num_left_out:,} lines are left out\n{text}"
+            self._num_left_out = 0
+        self._send(self._to_top() + _TO_SCREEN_END + text + self._text())
+
+    def forget(self) -> None:
+        """The block stays where it is, and the next one is drawn below."""
+        self._block = []
 
     def clear(self) -> None:
         """Removes the block from the terminal."""
-        if self._lines:
-            begin, self._lines = self._to_top(), []
-            write(self._stream, begin + _TO_SCREEN_END)
+        if self._block:
+            begin, self._block = self._to_top(), []
+            self._send(begin + _TO_SCREEN_END)
+
+    def pump(self) -> bool:
+        """Writes what waits, as far as the terminal takes it. True if nothing waits any more."""
+        if self._waiting:
+            self._send("")
+        return not self._waiting
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def _send(self, text: str) -> None:
+        self._waiting += text.encode(self.encoding, "backslashreplace")
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
+        except BlockingIOError:
+            pass  # It is stopped, or slow.
+        except OSError:
+            self._waiting = b""  # It is closed. Results are in files.
 
     def _text(self) -> str:
-        text = "".join(f"{line}{_TO_LINE_END}\n" for line in self._lines)
-        if self._highlight and self._lines and self._highlight in self._lines[0]:
-            return text.replace(self._highlight, f"{_GREEN}{self._highlight}{_DEFAULT}", 1)
-        return text
+        return "".join(f"{line}{_TO_LINE_END}\n" for line in self._block)
 
     def _to_top(self) -> str:
         """Moves the cursor to the block's first row. A narrower window has wrapped its lines."""
-        width, height = shutil.get_terminal_size()
-        rows = sum(max(-(-len(line) // width), 1) for line in self._lines)
+        width, height = self.size
+        rows = sum(max(-(-cell_len(_STYLE.sub("", line)) // width), 1) for line in self._block)
         return f"\x1b[{min(rows, height - 1)}F" if rows else ""
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a block can be drawn on the stream."""
-    if stream is None:
-        return False
-    try:
-        return stream.isatty() and os.environ.get("TERM") != "dumb"
-    except ValueError:
-        return False  # The stream is closed.
-
-
-def write(stream: TextIO | None, text: str) -> None:
-    """Writes and flushes the text in one call. Does nothing if the stream's reader is gone."""
-    if stream is None:
-        return  # This process never had one.
-    # ValueError: the stream is closed. The caller continues in any case, as its results are in files.
-    with contextlib.suppress(OSError, ValueError):
-        stream.write(text)
-        stream.flush()
-
-
-def _fit(lines: Sequence[str]) -> list[str]:
-    """Cuts the lines to the window. One row stays free for the cursor, and the last column too, as
-    some terminals move to the next row after writing there and some do not."""
-    width, height = shutil.get_terminal_size()
-    room = max(height - 1, 1)
-    if len(lines) > room:
-        lines = [*lines[: room - 1], f"... and {len(lines) - room + 1} more"]
-    return [line[: width - 1] for line in lines]
+def printable_line(line: str) -> str:
+    """The line without what would move the cursor; colours stay. Of a line that overwrites itself, as a
+    progress bar does, the last version."""
+    line = line.rstrip("\r").rpartition("\r")[2]
+    line = _SEQUENCE.sub(lambda found: found[0] if _STYLE.fullmatch(found[0]) else "", line)
+    line = line.expandtabs()
+    return "".join(c if c.isprintable() or c == "\x1b" else " " for c in line)

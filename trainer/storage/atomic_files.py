@@ -7,21 +7,20 @@ leaves a hidden file, which `remove_leftovers` deletes.
 
 import contextlib
 import errno
-import json
-import math
 import os
 import pathlib
 import re
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from strategies.errors import InputError, os_reason
+from trainer.process.standard_json import to_json
 
 # What `write_whole` names a file that it has not finished, of those that this program writes.
 _LEFTOVER = re.compile(
-    r"\.(?:(?:config|summary|model|trials|best_config|bad_batch-\d+)\.json|\w+\.png"
-    r"|events\.out\.tfevents\.[0-9a-f]+)\.[a-z0-9_]{8}"
+    r"\.(?:(?:config|summary|model|report|trials|best_config|compare|cross_validation|bad_batch-\d+)\.json"
+    r"|(?:report|compare)\.html|\w+\.png|events\.out\.tfevents\.[0-9a-f]+)\.[a-z0-9_]{8}"
 )
 _NO_FLUSH = (
     errno.EINVAL,
@@ -43,12 +42,13 @@ def unwritable(path: pathlib.Path, cause: OSError | str) -> WorkdirError:
     )
 
 
-def write_whole(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file as a whole. If that fails, nothing is left behind."""
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A file that becomes `path` as a whole when the body ends. If it fails, nothing is left behind."""
     descriptor, building = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(building, 0o644)
@@ -57,6 +57,12 @@ def write_whole(path: pathlib.Path, content: str | bytes) -> None:
         os.unlink(building)
         raise
     flush_folder(path.parent)
+
+
+def write_whole(path: pathlib.Path, content: str | bytes) -> None:
+    """Writes a file as a whole. If that fails, nothing is left behind."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
@@ -115,14 +121,3 @@ def write_file(path: pathlib.Path, content: str | bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         raise unwritable(path, error) from None
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """The value as standard JSON: NaN and infinity, which JSON does not have, are null."""
-    return json.dumps(_finite(value), indent=indent, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

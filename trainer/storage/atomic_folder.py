@@ -5,18 +5,23 @@ A process that is killed in between leaves only a hidden folder, which `remove_l
 """
 
 import contextlib
+import io
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from trainer.storage.atomic_files import flush_folder, make_folder
 
 _BUILDING, _REMOVING = ".building-", ".removing-"
 
 
-def write(path: pathlib.Path, files: Mapping[str, bytes | memoryview]) -> None:
+# Of a file: its bytes, or what writes them into it. Files are written in their order.
+Content = bytes | memoryview | Callable[[io.BufferedRandom], object]
+
+
+def write(path: pathlib.Path, files: Mapping[str, Content]) -> None:
     """Writes a folder with these files, by name, in place of whatever is there. Raises OSError."""
     make_folder(path.parent)
     building = tempfile.mkdtemp(dir=path.parent, prefix=_BUILDING)
@@ -56,8 +61,11 @@ def _delete(path: pathlib.Path) -> None:
             path.unlink()
 
 
-def _write_file(path: str, content: bytes | memoryview) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
+def _write_file(path: str, content: Content) -> None:
+    with open(path, "w+b") as file:
+        if callable(content):
+            content(file)
+        else:
+            file.write(content)
         file.flush()
         os.fsync(file.fileno())

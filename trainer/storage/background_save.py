@@ -1,7 +1,8 @@
 """How is a checkpoint saved while training continues?
 
 `BackgroundSaver` copies the state and hands it to a thread, which packs, hashes and flushes it. Training
-waits only if the previous save is still in progress. An error in the thread is raised by the next call.
+waits only if the previous save is still in progress, or if other tasks send parts of the state. An error
+in the thread is raised by the next call.
 """
 
 import concurrent.futures
@@ -10,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
+from strategies.state import Lazy
 from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 
 
@@ -43,9 +45,13 @@ class BackgroundSaver:
         """Starts to save. Raises CheckpointError, WorkdirError if the previous save failed."""
         self.flush()
         self._last_save = time.monotonic()
-        # Training continues to change the arrays it was given. A deep copy has every part of a state.
-        checkpoint = dataclasses.replace(checkpoint, state=copy.deepcopy(checkpoint.state))
+        arrives = any(isinstance(array, Lazy) for array in checkpoint.state.flat_arrays)
+        if not arrives:
+            # Training continues to change the arrays it was given. A deep copy has every part of a state.
+            checkpoint = dataclasses.replace(checkpoint, state=copy.deepcopy(checkpoint.state))
         self._in_progress = self._thread.submit(self._save, checkpoint)
+        if arrives:  # From tasks that train on only when they have sent all.
+            self.flush()
 
     def flush(self) -> None:
         """Waits until the save in progress is on the disk. Raises CheckpointError if it failed."""

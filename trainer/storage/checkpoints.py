@@ -28,14 +28,14 @@ import io
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
 from strategies.errors import InputError, os_reason
-from strategies.runtime import State
+from strategies.state import State
 from trainer import __version__
 from trainer.storage import atomic_folder, npz, safe_reading
 from trainer.storage import manifest as manifest_lib
@@ -80,8 +80,9 @@ class Checkpoint:
 class CheckpointStore:
     """The checkpoints of one run, in one folder: the newest `keep` of them and, maybe, the best.
 
-    `origin` identifies the run: a checkpoint that was saved under another origin is not read. `defaults`
-    are the values of those parts of an origin that a checkpoint may lack, as its program had none.
+    `origin` identifies the run: a checkpoint that was saved under another origin is not read. A part of
+    it that is None is not compared. `defaults` are the values of those parts of an origin that a
+    checkpoint may lack, as its program had none. `lazily`: arrays are read when they are used.
     """
 
     def __init__(
@@ -92,7 +93,9 @@ class CheckpointStore:
         keep_best: bool = False,
         origin: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        lazily: bool = False,
     ):
+        self._lazily = lazily
         self._folder = folder
         self._layout = layout
         self._keep = keep
@@ -102,10 +105,30 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint, then removes the oldest. Raises CheckpointError; older ones stay."""
-        buffer = io.BytesIO()
-        named = self._layout.named(checkpoint.state)
-        np.savez(buffer, **named)  # type: ignore[arg-type]  # No array is called allow_pickle.
-        manifest = manifest_lib.to_json(
+        digests: dict[str, str] = {}
+
+        def write_arrays(file: io.BufferedRandom) -> None:
+            # Array by array: some may arrive from other tasks only now, and the whole need not fit here.
+            np.savez(file, **self._layout.named(checkpoint.state))  # type: ignore[arg-type]
+            file.seek(0)
+            digests[_ARRAYS] = hashlib.file_digest(file, "sha256").hexdigest()
+
+        def write_manifest(file: io.BufferedRandom) -> None:
+            file.write(self._manifest(checkpoint, digests).encode())
+
+        files = {_ARRAYS: write_arrays, manifest_lib.NAME: write_manifest}
+        try:
+            atomic_folder.write(self._path(checkpoint.step), files)
+        except OSError as error:
+            raise CheckpointError(
+                f"`--workdir` could not store the checkpoint of step {checkpoint.step} "
+                f"({os_reason(error)}). Received: {str(self._folder)!r}; fix this and run the same "
+                "command again to resume."
+            ) from None
+        self._remove_oldest(checkpoint.step, [checkpoint.best[1]] if checkpoint.best else [])
+
+    def _manifest(self, checkpoint: Checkpoint, digests: dict[str, str]) -> str:
+        return manifest_lib.to_json(
             {
                 "step": checkpoint.step,
                 "metrics": checkpoint.metrics,
@@ -116,22 +139,9 @@ class CheckpointStore:
                 "best": checkpoint.best,
                 "seconds": checkpoint.seconds,
                 "origin": self._origin,
-                "sha256": {_ARRAYS: hashlib.sha256(buffer.getbuffer()).hexdigest()},
+                "sha256": digests,
             }
         )
-        files: dict[str, bytes | memoryview] = {
-            _ARRAYS: buffer.getbuffer(),
-            manifest_lib.NAME: manifest.encode(),
-        }
-        try:
-            atomic_folder.write(self._path(checkpoint.step), files)
-        except OSError as error:
-            raise CheckpointError(
-                f"`--workdir` could not store the checkpoint of step {checkpoint.step} "
-                f"({os_reason(error)}). Received: {str(self._folder)!r}; fix this and run the same "
-                "command again to resume."
-            ) from None
-        self._remove_oldest(checkpoint.step, [checkpoint.best[1]] if checkpoint.best else [])
 
     def remove_leftovers(self) -> None:
         """Deletes what a killed save left behind. Call it while the run's folder is locked."""
@@ -189,12 +199,17 @@ class CheckpointStore:
         manifest = manifest_lib.read(path)
         self._check_origin(manifest["origin"])
         expected = self._layout.expected()
-        arrays = safe_reading.read_bytes(path / _ARRAYS, npz.max_file_bytes(expected))
-        if hashlib.sha256(arrays).hexdigest() != manifest["sha256"][_ARRAYS]:
-            raise ValueError("its checksum differs")
+        with contextlib.ExitStack() as stack:
+            file = safe_reading.open_file(path / _ARRAYS, npz.max_file_bytes(expected))
+            stack.callback(file.close)
+            if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"][_ARRAYS]:
+                raise ValueError("its checksum differs")
+            read: Callable = npz.read_lazily if self._lazily else npz.read
+            state = self._layout.state(read(file, expected))
+            if self._lazily:
+                stack.pop_all()  # The arrays keep it open.
         if manifest["step"] != step:
             raise ValueError(f"it is of step {manifest['step']}")
-        state = self._layout.state(npz.read(io.BytesIO(arrays), expected))
         manifest_lib.check_types(manifest)
         return Checkpoint(
             step,
@@ -224,7 +239,7 @@ class CheckpointStore:
                     f"it is of another run, whose `{name}` was {saved[name]!r}; muster {__version__} "
                     "has no such field"
                 )
-            if saved[name] != self._origin[name]:
+            if self._origin[name] not in (None, saved[name]):
                 raise ValueError(
                     f"it is of another run, whose `{name}` was {saved[name]!r}, not "
                     f"{self._origin[name]!r}"

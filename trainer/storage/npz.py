@@ -7,12 +7,15 @@ allocate more than it knows to need. The zip format's CRC is verified.
 
 import math
 import sys
+import weakref
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
+
+from strategies.state import Lazy
 
 ArrayType = tuple[tuple[int, ...], np.dtype]
 _MAX_HEADER_BYTES = 4096
@@ -39,6 +42,30 @@ def read(file: BinaryIO, expected: Mapping[str, ArrayType | None]) -> dict[str, 
         raise ValueError(f"it lacks {error.args[0]}") from None
     except Exception as error:  # Whatever a parser raises on damaged bytes.
         raise ValueError(str(error) or type(error).__name__) from None
+
+
+def read_lazily(
+    file: BinaryIO, expected: Mapping[str, ArrayType | None]
+) -> dict[str, np.ndarray | Lazy]:
+    """As `read`, of arrays that are read when they are used, as often as that is.
+
+    `expected` has all their shapes and types. The file is closed with the last of these arrays. Damage
+    raises ValueError only then.
+    """
+    held = _Held(file)
+
+    def lazy(name: str, kind: ArrayType) -> Lazy:
+        return Lazy(*kind, lambda: read(held.file, {name: kind})[name])
+
+    return {name: lazy(name, kind) for name, kind in expected.items() if kind}
+
+
+class _Held:
+    """Closes a file when nothing refers to this any more."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        weakref.finalize(self, file.close)
 
 
 def max_file_bytes(expected: Mapping[str, ArrayType | None]) -> int:

@@ -14,9 +14,12 @@ from trainer.storage.atomic_files import WorkdirError
 from trainer.storage.safe_reading import is_damage
 
 # Files to which lines are appended, and files that are replaced as a whole.
-_APPENDED = ("metrics.jsonl", "examples-*.jsonl", "ledger.jsonl")
-_REPLACED = ("config.json", "summary.json", "model.json", "trials.json", "best_config.json")
-_FOLDERS = ("checkpoints", "tensorboard", "plots", "trials")
+_APPENDED = ("metrics.jsonl", "examples-*.jsonl", "timeline-*.jsonl", "ledger.jsonl")
+_REPLACED = (
+    "config.json", "summary.json", "model.json", "report.json", "report.html", "trials.json",
+    "best_config.json", "compare.json", "compare.html", "cross_validation.json",
+)  # fmt: skip
+_FOLDERS = ("checkpoints", "partition", "tensorboard", "plots", "trials")
 
 
 def check_outputs(workdir: pathlib.Path) -> None:

@@ -5,6 +5,7 @@
 """
 
 import errno
+import io
 import json
 import os
 import pathlib
@@ -25,14 +26,24 @@ def read_bytes(path: pathlib.Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
       OSError: it cannot be read.
       ValueError: it is not a regular file, or larger than `max_bytes`.
     """
+    with open_file(path, max_bytes) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def open_file(path: pathlib.Path, max_bytes: int) -> io.BufferedReader:
+    """A regular file, open to be read. Raises OSError and ValueError as `read_bytes` does."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    file = open(descriptor, "rb")  # noqa: SIM115, the caller closes it.
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is not a regular file")
         if status.st_size > max_bytes:
             raise ValueError(f"{path.name} has {status.st_size:,} bytes, more than {max_bytes:,}")
-        return file.read(status.st_size)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -46,6 +57,15 @@ def parse_json(text: str | bytes) -> Any:
 def read_json(path: pathlib.Path) -> Any:
     """The value in a JSON file. Raises OSError, ValueError as `read_bytes` and `parse_json` do."""
     return parse_json(read_bytes(path))
+
+
+def read_object(path: pathlib.Path) -> dict[str, Any]:
+    """The object in a JSON file; empty without one, or with a damaged one."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def is_damage(error: OSError) -> bool:

@@ -73,9 +73,29 @@ def read(source: str, sha256: str = "") -> SavedWeights:
     return found
 
 
-def digest(source: str) -> str:
-    """sha256 of the file that `read` reads. Raises SavedWeightsError."""
-    return read(source).sha256
+class InitialWeights:
+    """What a run begins with: read once, for its digest and then for the first state.
+
+    `begun`: the sha256 of what the run began with earlier; None where it begins now.
+    """
+
+    def __init__(self, source: str, begun: str | None):
+        self.begun = begun
+        self._source = source
+        self._kept: SavedWeights | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Raises SavedWeightsError."""
+        if self.begun is not None:
+            return self.begun
+        self._kept = self._kept or read(self._source)
+        return self._kept.sha256
+
+    def take(self) -> SavedWeights:
+        """The weights, which are not kept any longer. Raises SavedWeightsError."""
+        kept, self._kept = self._kept, None
+        return kept or read(self._source, self.begun or "")
 
 
 def recorded(checkpoints: pathlib.Path) -> str | None:

@@ -27,7 +27,7 @@ from trainer.storage.atomic_files import (
     write_whole,
 )
 from trainer.storage.outputs import check_outputs
-from trainer.storage.safe_reading import is_damage, read_json
+from trainer.storage.safe_reading import is_damage, read_object
 
 # What `examine` finds.
 WOULD_BE_CREATED, EXISTS = "would be created", "exists"
@@ -47,8 +47,11 @@ class Workdir:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
+        self.report_facts = self.path / "report.json"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
+        self.partition = self.path / "partition"
 
     def __str__(self) -> str:
         return self.name
@@ -179,11 +182,7 @@ class Workdir:
 
     def read_summary(self) -> dict[str, Any]:
         """The summary of a finished run; empty without one, or with a damaged one."""
-        try:
-            found = read_json(self.summary)
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_object(self.summary)
 
     def read_config(self) -> ExperimentConfig:
         """The config of the run in the folder. Raises WorkdirError if it has none."""
@@ -191,6 +190,11 @@ class Workdir:
             raise WorkdirError(
                 f"`--workdir` holds no run. Received: {self.name!r}; name a folder that "
                 "`python -m trainer` wrote."
+            )
+        if self.config.exists() and not self.config.is_file():  # To read a pipe would wait.
+            raise WorkdirError(
+                f"`--workdir` must have a config.json that is a file. Received: {self.name!r}; name a "
+                "folder that `python -m trainer` wrote."
             )
         return config_load.resolve(str(self.config), {})
 

@@ -8,6 +8,7 @@ from strategies.devices.compile_cache.cache import CompileCache
 from strategies.network.security import Security
 from trainer.cli.options import TrainOptions
 from trainer.config.schema import ExperimentConfig
+from trainer.metrics.timeline import Timeline
 from trainer.process.guardian import Guardian
 from trainer.process.signals import StopRequest
 
@@ -24,6 +25,7 @@ class TaskContext:
     security: Security
     stop: StopRequest
     guardian: Guardian
+    timeline: Timeline = dataclasses.field(default_factory=Timeline)
 
     @property
     def serves(self) -> bool:

@@ -17,7 +17,7 @@ from trainer.cli.options import EvaluateOptions, TrainOptions
 from trainer.config.schema import ExperimentConfig
 from trainer.data import recipe_data
 from trainer.metrics.writers import MetricWriter
-from trainer.process import watchdog
+from trainer.process import report, watchdog
 from trainer.process.health import Health
 from trainer.storage.checkpoints import CheckpointError, CheckpointStore
 from trainer.storage.safe_reading import parse_json
@@ -78,15 +78,17 @@ def _follow(task: TaskContext, evaluator, workdir: Workdir) -> int:
             workdir.finished_steps() >= evaluator.total_steps
             or already_finished.ended_early(workdir.read_summary(), task.config)
         )
+        report.progress("waiting for checkpoints")
         for step in _newer(evaluator.store, last_step):
+            report.progress("evaluating", step=step)
             health.record_progress()
             last_step, last_time = step, time.monotonic()
             writer = writer or MetricWriter(workdir, "evaluator")
             with step_faults.named(task.config):
                 _evaluate(evaluator, writer, step)
         if is_finished:
-            logging.info(
-                "done | the run has finished; evaluated its checkpoints to step %d", last_step
+            report.result(
+                f"done | the run has finished; evaluated its checkpoints to step {last_step}"
             )
             return EXIT_DONE
         if time.monotonic() - last_time > NO_CHECKPOINT_TIMEOUT_S:

@@ -29,22 +29,34 @@ def compute(
     dataset: Dataset | None,
     sources: dict[str, str] | None = None,
     initial_weights: str | None = None,
+    profile: str = "",
 ) -> dict[str, Any]:
     """The fingerprint of one task. The places of data and recipe are not part of it.
 
     `dataset` is None where only the leader loads data. `sources`: those of the recipe, if it makes the
     model. `initial_weights`: their sha256; None where this task does not have or need the file.
+    `profile`: the flag.
     """
     flat = config_lib.flatten(config)
     return {
         **versions(),
         "devices": num_devices,
         "transport": choice.transport,
+        **({"--mesh": str(choice.mesh)} if choice.mesh else {}),
         "config": {name: value for name, value in flat.items() if name not in _PLACES},
         **({"sources": sources} if sources else {}),
-        "data": dataset and dataset.fingerprint,
+        **({"--profile": profile} if profile else {}),  # Loops end there.
+        "data": dataset and _of_data(config, dataset),
         **({mismatch.IF_PRESENT: {"initial_weights": initial_weights}} if initial_weights else {}),
     }
+
+
+def _of_data(config: ExperimentConfig, dataset: Dataset) -> str:
+    """Of all examples; where each worker has its own, of what they must have in common."""
+    if not config.federated.own_data:
+        return dataset.fingerprint
+    arrays = [f"{array.dtype} {list(array.shape[1:])}" for array in dataset.train.arrays]
+    return f"{', '.join(arrays)}, {dataset.num_outputs} outputs, scale {dataset.feature_scale}"
 
 
 def versions() -> dict[str, str | None]:

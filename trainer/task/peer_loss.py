@@ -18,8 +18,15 @@ from trainer.process.signals import exit_now
 class PeerLossPolicy:
     """Its methods are the callbacks of `Membership.watch`."""
 
-    def __init__(self, cluster: ClusterSpec, choice: Choice, reconnect: Callable[[Task], None]):
-        self._cluster = cluster
+    def __init__(
+        self,
+        cluster: ClusterSpec,
+        choice: Choice,
+        reconnect: Callable[[Task], None],
+        note: Callable[[str, str], None] = lambda event, text: None,
+    ):
+        """`note` records that a task was lost."""
+        self._cluster, self._note = cluster, note
         self._serves = choice.serves(cluster)
         self._reconnect = reconnect
         self._replaceable = choice.replaceable_tasks(cluster)
@@ -29,6 +36,7 @@ class PeerLossPolicy:
 
     def on_lost(self, task: Task, reason: str) -> None:
         self._left.discard(task)
+        self._note("lost", f"{task} was lost ({reason})")
         if self._serves and task != self._cluster.leader:
             # The leader decides, and this task watches the leader.
             threading.Thread(

@@ -19,20 +19,27 @@ from strategies.devices import for_strategy, threads
 from strategies.errors import InputError
 from trainer.data import recipe_data
 from trainer.data.dataset import Dataset
+from trainer.process import report
 from trainer.storage import locate, saved_weights, unused
+from trainer.storage.saved_weights import InitialWeights
 from trainer.storage.workdir import Workdir
-from trainer.task import fingerprint, rules
+from trainer.task import fingerprint, rules, shares
 from trainer.task.context import TaskContext
+from trainer.training import optimizer_parts
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """`dataset` is None where the task only serves; `choice` names its transport."""
+    """`dataset` is None where the task only serves; `choice` names its transport.
+
+    `initial_weights`: where this task gives them to the others.
+    """
 
     dataset: Dataset | None
     devices: list[str]
     choice: Choice
     fingerprint: dict[str, Any]
+    initial_weights: InitialWeights | None = None
 
 
 def prepare(task: TaskContext, workdir: Workdir | None = None) -> Prepared:
@@ -53,35 +60,57 @@ def prepare(task: TaskContext, workdir: Workdir | None = None) -> Prepared:
     if warning := for_strategy.why_no_gpu(task.choice, devices):
         logging.warning("%s", warning)
     choice = choose.with_transport(task.choice, options.transport, devices)
+    choice = rules.with_mesh(config, choice, options.mesh, task.cluster, devices)
+    if choice.mesh:
+        report.common("mesh %s: %s", choice.mesh, choice.reason)
     if choice.transport:
-        logging.info(
+        report.common(
             "transport %s: gradients are sent %s", choice.transport, choice.transport_description
         )
-    rules.check_batch(config, choice, task.cluster, len(devices))
+    rules.check_batch(config, choice, task.cluster, devices)
+    if config.sync.shard_optimizer:
+        report.common("optimizer | %s", optimizer_parts.note(choice, task.cluster))
     dataset = dataset or _load(task)
     if dataset:
         rules.check_loaded(config, choice, task.cluster, len(devices), dataset)
+        if workdir:
+            dataset = shares.prepare(config, dataset, workdir)
+            shares.record(dataset, workdir)
     compared = dataset if choice.every_task_loads_data else None
+    weights = _initial_weights(task, workdir)
     return Prepared(
         dataset,
         devices,
         choice,
         fingerprint.compute(
-            config, choice, len(devices), compared, sources, _initial_weights(task, workdir)
+            config,
+            choice,
+            len(devices),
+            compared,
+            sources,
+            _compared(task, weights),
+            options.profile,
         ),
+        weights if workdir else None,
     )
 
 
-def _initial_weights(task: TaskContext, workdir: Workdir | None) -> str | None:
+def _initial_weights(task: TaskContext, workdir: Workdir | None) -> InitialWeights | None:
+    """The weights that the config names."""
+    begun = saved_weights.recorded(workdir.checkpoints) if workdir else None
+    source = task.config.model.initial_weights
+    return InitialWeights(source, begun) if source else None
+
+
+def _compared(task: TaskContext, weights: InitialWeights | None) -> str | None:
     """sha256 of the weights that the run begins with; None where this task has none or needs none.
 
     Raises SavedWeightsError where the leader has none, as the others get them from it.
     """
-    source = task.config.model.initial_weights
-    if not source or (workdir and saved_weights.recorded(workdir.checkpoints) is not None):
+    if not weights or weights.begun is not None:
         return None
     try:
-        return saved_weights.digest(source)
+        return weights.sha256
     except InputError:
         if task.cluster.is_leader:
             raise
@@ -92,8 +121,9 @@ def _load(task: TaskContext) -> Dataset | None:
     """The data of this task; None where it only serves."""
     if task.serves:
         return None
+    report.progress("reading the data")
     dataset = recipe_data.load(task.config)
-    logging.info("data | %s", dataset.description)
+    report.common("data | %s", dataset.description)
     return dataset
 
 
@@ -118,6 +148,21 @@ def _path(task: TaskContext) -> str | pathlib.Path:
     """The folder of `--workdir`, or a new one under `runs/`."""
     name = f"{task.config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     return task.options.workdir or pathlib.Path("runs", name)
+
+
+def timeline_dir(task: TaskContext, workdir: Workdir | None) -> pathlib.Path | None:
+    """The folder in which this task records its time: the workdir, where the leader's is seen here."""
+    if workdir or not task.options.workdir:
+        return workdir.path if workdir else None
+    shared = locate.open_workdir(task.options.workdir)
+    return shared.path if shared.config.exists() else None
+
+
+def profile_dir(task: TaskContext, workdir: Workdir | None) -> pathlib.Path | None:
+    """The folder for a trace of this task's steps, where TensorBoard finds it."""
+    folder = timeline_dir(task, workdir)
+    name = str(task.cluster.task).replace(" ", "-")
+    return folder and folder / "tensorboard" / f"profile-{name}"
 
 
 def examples_dir(task: TaskContext, workdir: Workdir | None) -> pathlib.Path | None:

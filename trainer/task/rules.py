@@ -4,15 +4,18 @@ Both call the functions here, so that what `check` calls ready is what `train` s
 first that is broken, and `check` reports each.
 """
 
+from strategies import choose
 from strategies.choose import Choice
+from strategies.cluster import mesh_shape
 from strategies.cluster.spec import ClusterSpec
+from trainer.config import mesh_rules
 from trainer.config import rules as config_rules
 from trainer.config.fields import ConfigError
 from trainer.config.schema import ExperimentConfig
 from trainer.data import recipe_data, registry
 from trainer.data.dataset import Dataset
 from trainer.estimate import host_memory
-from trainer.training import batch_split
+from trainer.training import batch_split, optimizer_parts, sparse_embeddings
 
 
 def check_evaluator(cluster: ClusterSpec, workdir: str) -> None:
@@ -24,17 +27,38 @@ def check_evaluator(cluster: ClusterSpec, workdir: str) -> None:
         )
 
 
+def with_mesh(
+    config: ExperimentConfig,
+    choice: Choice,
+    wanted: str,
+    cluster: ClusterSpec,
+    devices: list[str],
+) -> Choice:
+    """The choice with the mesh of the flag `--mesh`; "": none.
+
+    Raises ClusterError or ConfigError where the cluster, the strategy or the config has no such mesh.
+    """
+    choice = choose.with_mesh(choice, wanted, cluster, devices)
+    if wanted:
+        mesh_rules.check(config, mesh_shape.parse(wanted, len(cluster.trainers())).model)
+    return choice
+
+
 def check_batch(
-    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, num_devices: int
+    config: ExperimentConfig, choice: Choice, cluster: ClusterSpec, devices: list[str]
 ) -> None:
     """Raises ConfigError where the replicas cannot share a global batch, or it cannot fit in memory.
 
     The memory for other data than those of `data.name` is known once they are loaded: `check_loaded`.
     """
-    batch_split.check_batch(config, choice, cluster, num_devices)
+    replicas = batch_split.Replicas.of_choice(choice, cluster, devices)
+    batch_split.check_batch(config, replicas)
+    optimizer_parts.check_choice(config, choice, cluster)
+    sparse_embeddings.check_choice(config, choice)
     brings_data = config.data.source or recipe_data.brings_data(config)
     if not (choice.serves(cluster) or brings_data):
-        _check_memory(config, choice, cluster, num_devices, 4 * registry.num_features(config.data))
+        size = 4 * registry.num_features(config.data)
+        _check_memory(config, choice, cluster, len(devices), size)
 
 
 def check_loaded(

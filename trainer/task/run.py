@@ -4,13 +4,13 @@ An evaluator does not train, so it meets nobody.
 """
 
 import contextlib
+import gc
 from collections.abc import Iterator
-
-from absl import logging
 
 from strategies.errors import EXIT_DONE, InputError, Resumable
 from strategies.rendezvous import roll_call
 from strategies.rendezvous.membership import Membership
+from trainer.process import report
 from trainer.storage import locate
 from trainer.task import already_finished, prepare, rules
 from trainer.task.context import TaskContext
@@ -26,10 +26,11 @@ def run_member(task: TaskContext) -> int:
             workdir = stack.enter_context(prepare.own_workdir(task))
             prepared = prepare.prepare(task, workdir)
             if not task.cluster.is_single_task:
-                logging.info("peers | %s", task.security.describe(prepared.choice.starts_servers))
+                report.common("peers | %s", task.security.describe(prepared.choice.starts_servers))
         membership = _meet_peers(task, prepared.fingerprint)
         if not membership:
             return EXIT_DONE
+        gc.freeze()  # All modules stay until the end: each search for garbage in them takes 0.2 s.
         with membership, task.compile_cache.in_use(repr(task.config.model)):
             return Session(task, prepared, membership, workdir).run()
 
@@ -50,11 +51,13 @@ def _meet_peers(task: TaskContext, fingerprint: dict) -> Membership | None:
     path, timeout_s = task.options.workdir, task.options.startup_timeout_s
     timeout_s = already_finished.meet_timeout_s(timeout_s, path, task.config, task.cluster)
     try:
-        return roll_call.meet(task.cluster, fingerprint, timeout_s, task.security)
+        report.progress("waiting for the other tasks")
+        with task.timeline.during("wait"):
+            return roll_call.meet(task.cluster, fingerprint, timeout_s, task.security)
     except Resumable:
         if not already_finished.is_finished(path, task.config):
             raise
-        logging.info("done | the run in %s has already finished; nothing to do", path)
+        report.result(f"done | the run in {path} has already finished; nothing to do")
         return None
 
 

@@ -4,6 +4,7 @@ An error that every task finds ends the run for all at once; one that a lost pee
 """
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -14,13 +15,14 @@ from strategies.errors import EXIT_DONE, EXIT_RESUME, InputError, Resumable
 from strategies.network.sockets import public_address_warning
 from strategies.rendezvous.membership import Membership
 from strategies.runtime import Runtime
-from trainer.process import watchdog
+from trainer.process import report, watchdog
 from trainer.process.health import Health
 from trainer.storage.workdir import Workdir
-from trainer.task import prepare, step_faults
+from trainer.task import prepare, recipe_writer, run_report, shares, step_faults
 from trainer.task.context import TaskContext
 from trainer.task.peer_loss import PeerLossPolicy
 from trainer.task.prepare import Prepared
+from trainer.task.run_report import Trained
 from trainer.training import batch_split
 
 LEADER_EXIT_TIMEOUT_S = 10.0
@@ -41,6 +43,7 @@ class Session:
         self._prepared = prepared
         self._membership = membership
         self._workdir = workdir
+        self._trained: Trained | None = None
 
     def run(self) -> int:
         """Trains with the other tasks until the run ends, watching for lost peers. The exit code."""
@@ -49,15 +52,38 @@ class Session:
             cluster, choice.starts_servers, membership.hosts, membership.security
         ):
             logging.warning("%s", warning)
-        losses = PeerLossPolicy(cluster, choice, membership.reconnect)
+        timeline = self._task.timeline
+        losses = PeerLossPolicy(cluster, choice, membership.reconnect, timeline.note)
         membership.watch(losses.on_lost, self._task.options.peer_timeout_s, losses.on_back)
-        with self._ending_together():
-            runtime = self._start_runtime()
-            if runtime.serves_only:
-                with Health.from_env().recording():
-                    return runtime.serve(membership.wait_for_exit)
-            losses.started = True
-            return membership.wait_for_all(FINISH_TIMEOUT_S, self._train(runtime))
+        if folder := prepare.timeline_dir(self._task, self._workdir):
+            timeline.keep_in(folder, cluster.task)
+        try:
+            with self._ending_together():
+                exit_code = self._run_with_peers(losses)
+        except Exception as error:
+            self._record_end(" ".join(str(error).split()) or type(error).__name__)
+            raise
+        self._record_end("finished" if exit_code == EXIT_DONE else "stopped")
+        return exit_code
+
+    def _run_with_peers(self, losses: PeerLossPolicy) -> int:
+        timeline, membership = self._task.timeline, self._membership
+        runtime = self._start_runtime()
+        if runtime.serves_only:
+            timeline.enter("serve")
+            with Health.from_env().recording():
+                report.progress("serving")
+                return runtime.serve(membership.wait_for_exit)
+        losses.started = True
+        exit_code = self._train(runtime)
+        timeline.enter("wait")
+        return membership.wait_for_all(FINISH_TIMEOUT_S, exit_code)
+
+    def _record_end(self, reason: str) -> None:
+        """Records why this task ends. The one that writes the workdir writes its report, too."""
+        self._task.timeline.end(reason)
+        if self._workdir and self._task.options.report:
+            run_report.write(self._task, self._prepared, self._workdir, self._trained)
 
     @contextlib.contextmanager
     def _ending_together(self) -> Iterator[None]:
@@ -84,10 +110,11 @@ class Session:
     def _start_runtime(self) -> Runtime:
         task, choice, membership = self._task, self._prepared.choice, self._membership
         options = task.options
+        report.progress("starting the devices")
         guarded = task.guardian.watch_while_blocked(
             "starting TensorFlow's servers",
             options.startup_timeout_s,
-            membership.connections,
+            membership.connections,  # It may be blocked before it has acted on a loss.
             options.peer_timeout_s,
         )
         # Native code that calls a TPU waits forever for one that does not answer.
@@ -97,23 +124,33 @@ class Session:
         ):
             runtime = create.create(choice, task.cluster, self._prepared.devices, membership)
         # Only now are the replicas of a TPU known.
-        batch_split.check_replicas(task.config, runtime.num_replicas)
+        batch_split.check_batch(task.config, batch_split.Replicas.of_runtime(runtime))
         # For a server too: the leader saves through it.
         task.stop.set_grace_period(options.stop_grace_s)
         return runtime
 
     def _train(self, runtime: Runtime) -> int:
-        from trainer.reporting import summary
-        from trainer.training import assemble, loop, model_identity
+        from trainer.metrics import timeline
+        from trainer.reporting import goodput, summary
+        from trainer.training import assemble, loop, model_identity, step_profile
 
         task, dataset, workdir = self._task, self._prepared.dataset, self._workdir
         assert dataset is not None  # Only a task that serves has none.
+        trackers = recipe_writer.find(task, workdir)
+        traces = prepare.profile_dir(task, workdir)
+        profile = step_profile.StepProfile(task.options.profile_steps, traces)
         began, timeout_s = time.monotonic(), task.options.stall_timeout_s
         runtime.set_peer_timeout(timeout_s + watchdog.TIMER_DELAY_S)
         on_progress = Health.from_env().record_progress
         with watchdog.Watchdog(timeout_s, runtime.waiting_for, on_progress) as watch:
             examples_dir = prepare.examples_dir(task, workdir)
-            parts = assemble.assemble(task.config, dataset, runtime, workdir, examples_dir)
+            dataset = shares.hand_out(task.config, dataset, runtime)
+            weights = self._prepared.initial_weights
+            parts = assemble.assemble(task.config, dataset, runtime, workdir, examples_dir, weights)
+            parts = dataclasses.replace(
+                parts, timeline=task.timeline, profile=profile, trackers=trackers
+            )
+            self._trained = Trained(parts.computation.program)
             if architecture := parts.computation.architecture:
                 model_identity.agree(runtime, architecture)
                 if workdir:
@@ -122,7 +159,10 @@ class Session:
                 result = loop.train(parts, task.stop, watch)
         if workdir and result.finished:
             seconds = time.monotonic() - began
-            summary.write(workdir, task.config, dataset, runtime, result, seconds)
+            task.timeline.flush()
+            spent = goodput.of_task(timeline.path_of(workdir.path, task.cluster.task))
+            summary.write(workdir, task.config, dataset, runtime, result, seconds, spent)
+        self._trained.result = result
         if workdir:
             workdir.flush()
         if not result.finished:

@@ -1,45 +1,50 @@
 """How does a config become a run?
 
 Each function here turns the config, the data set and the runtime into values that know no config. Only
-this module, `batch_split.py` and `warm_start.py` read the config in `trainer/training/`.
+this module, `agreements.py`, `batch_split.py`, `orders.py`, `privacy_budget.py` and `programs.py` read
+the config in `trainer/training/`.
 """
 
-import dataclasses
 import functools
 import hashlib
 import json
 import pathlib
 from typing import Any
 
-import tensorflow as tf
-from absl import logging
-
 from strategies import create
+from strategies.apart import replica_state
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
+from strategies.state import State
 from trainer.config import schema
 from trainer.config.fields import ConfigError, short_json
 from trainer.config.schema import ExperimentConfig
 from trainer.data import augment, input_pipeline, recipe_data
 from trainer.data.dataset import Dataset
 from trainer.data.input_pipeline import InputPipeline
-from trainer.model import (
-    build,
-    forward,
-    frozen_layers,
-    learning_rates,
-    losses,
-    optimizers,
-    reduction_blocks,
-)
+from trainer.model import reduction_blocks
 from trainer.model.step import TrainingProgram
-from trainer.order.sample_order import SampleOrder
+from trainer.order.order import Order
 from trainer.order.schedule import Schedule
+from trainer.process import report
+from trainer.storage import saved_weights
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.layout import Layout
+from trainer.storage.saved_weights import InitialWeights
 from trainer.storage.workdir import Workdir
-from trainer.training import batch_split, evaluation, warm_start
+from trainer.training import (
+    agreements,
+    batch_split,
+    evaluation,
+    optimizer_parts,
+    orders,
+    privacy_budget,
+    programs,
+    sparse_embeddings,
+    warm_start,
+)
+from trainer.training.balancing import Balancing
 from trainer.training.checkpoint_evaluator import CheckpointEvaluator
 from trainer.training.early_stopping import EarlyStopping
 from trainer.training.parts import CheckpointPolicy, Computation, RunParts
@@ -53,27 +58,55 @@ def assemble(
     runtime: Runtime,
     workdir: Workdir | None,
     examples_dir: pathlib.Path | None = None,
+    initial_weights: InitialWeights | None = None,
 ) -> RunParts:
     """The parts of a run, for `loop.train`. Starts nothing, and exchanges nothing with other tasks.
 
     `workdir` is None on the tasks that do not write. `examples_dir` is the folder in which any task
-    that feeds replicas logs what they consume, if the config asks for it.
+    that feeds replicas logs what they consume, if the config asks for it. `initial_weights`: those of the
+    config, where they were read already.
 
     Raises ConfigError where the global batch does not divide among the replicas.
     """
     steps, train = computation(config, dataset, runtime), config.train
     store = None
     if workdir:
-        store = checkpoint_store(config, steps.program, dataset, workdir, steps.architecture)
-    policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches)
-    if workdir and config.model.initial_weights:
-        begin = functools.partial(warm_start.initial_state, config, workdir)
-        policy = dataclasses.replace(policy, initial_state=begin)
+        if source := config.model.initial_weights:
+            begun = saved_weights.recorded(workdir.checkpoints)
+            initial_weights = initial_weights or InitialWeights(source, begun)
+        digest = initial_weights.sha256 if initial_weights else ""
+        store = checkpoint_store(
+            config,
+            steps.program,
+            dataset,
+            workdir,
+            steps.architecture,
+            digest,
+            lazily=runtime.holds_part,
+        )
+    begin = functools.partial(_initial_state, config, initial_weights if workdir else None)
+    policy = CheckpointPolicy(store, train.checkpoint_every_s, train.skip_bad_batches, begin)
     end = RunEnd(
-        early_stopping(config, steps.program), TimeLimit(train.max_time_s), is_leader=bool(workdir)
+        early_stopping(config, steps.program),
+        TimeLimit(train.max_time_s),
+        is_leader=bool(workdir),
+        budget=privacy_budget.of(config, len(dataset.train)),
     )
-    examples_dir = examples_dir if train.log_examples else None
-    return RunParts(runtime, steps, policy, workdir, examples_dir, end)
+    # The parts of a model compute the same examples.
+    is_first = runtime.model_part.place == 0
+    examples_dir = examples_dir if train.log_examples and is_first else None
+    details = train.tensorboard_details
+    return RunParts(runtime, steps, policy, workdir, examples_dir, end, details)
+
+
+def _initial_state(
+    config: ExperimentConfig, initial_weights: InitialWeights | None, program: TrainingProgram
+) -> State:
+    """Where the run starts. Only the task that writes reads initial weights from a file."""
+    state = program.initial_state()
+    if initial_weights:
+        state = warm_start.initial_state(initial_weights, config.model.skipped, program)
+    return replica_state.begin(agreements.of(config), state)
 
 
 def early_stopping(config: ExperimentConfig, program: TrainingProgram) -> EarlyStopping:
@@ -94,67 +127,36 @@ def computation(config: ExperimentConfig, dataset: Dataset, runtime: Runtime) ->
 
     Raises ConfigError where the global batch does not divide among them.
     """
-    batch_split.check_replicas(config, runtime.num_replicas)
-    size = _block_size(config, runtime)
-    program, architecture = _program(config, dataset, size, runtime.device_type)
+    replicas = batch_split.Replicas.of_runtime(runtime)
+    batch_split.check_batch(config, replicas)
+    blocks = _num_blocks(config, runtime, replicas)
+    size = _block_size(config, blocks)
+    runs = batch_split.runs(config, replicas, blocks)
+    program, architecture = programs.program(
+        config, dataset, size, runtime.device_type, runtime.model_part, keeps_values=False
+    )
+    agreements.check_optimizers(config, program.optimizers)
+    optimizer_parts.check_program(config, program)
+    sparse_embeddings.prepare(config, program, dataset)
     batch_split.check_statistics(program.shares_statistics, runtime.adds_within_step)
-    order = _sample_order(config, dataset)
+    order = orders.of(config, dataset, runtime.local_replicas)
     recipe = recipe_data.recipe_of(config)
-    augmentation = augment.of(recipe, dataset.train, config.train.seed)
+    augmentation = augment.of(recipe, dataset.train, config.train.seed, config.data.augment)
     if augmentation:
-        logging.info("augment | %s", augmentation.description)
+        report.common("augment | %s", augmentation.description)
     schedule = _schedule(config, dataset, order, runtime, augmentation is not None)
     train_input = InputPipeline(
         dataset.train,
         order,
-        runtime.num_replicas,
-        runtime.local_replicas,
+        *orders.columns(config, runs, runtime.local_replicas),
         schedule.steps_per_loop,
         input_pipeline.choose_placement(dataset.train, config.data.placement),
         augmentation,
     )
-    evaluations = evaluation.evaluation_inputs(dataset, runtime)
-    return Computation(program, order, schedule, train_input, evaluations, architecture)
-
-
-def training_program(
-    config: ExperimentConfig, dataset: Dataset, block_size: int = 0
-) -> TrainingProgram:
-    """The mathematics of one step on a CPU. `block_size`: see `TrainingProgram`."""
-    return _program(config, dataset, block_size, "CPU")[0]
-
-
-def _program(
-    config: ExperimentConfig, dataset: Dataset, block_size: int, device_type: str
-) -> tuple[TrainingProgram, dict[str, Any] | None]:
-    """The mathematics of one step, and the architecture of a recipe's own model.
-
-    Sets whether this process's float32 products may use fewer bits (`train.exact_products`).
-    """
-    # TensorFlow names the setting after GPUs' TF32; it holds for a TPU's compiler too.
-    tf.config.experimental.enable_tensor_float_32_execution(not config.train.exact_products)
-    per_epoch = _sample_order(config, dataset).steps_per_epoch
-    total_steps = _total_steps(config, per_epoch)
-    learning_rates.check(config.optimizer, total_steps)
-    if recipe := recipe_data.recipe_of(config):
-        from trainer.model import user_model  # It imports Keras's training code.
-
-        own = user_model.build(recipe, config, dataset, block_size, device_type, total_steps)
-        return own.program, {"sources": recipe.sources(), **own.architecture}
-    shape = dataset.train.features.shape[1:]
-    model = build.build(config.model, shape, dataset.num_outputs, config.train.seed)
-    frozen_layers.freeze(model, config.model.frozen)
-    names = forward.variable_names(model, model.trainable_variables)
-    make_optimizer = functools.partial(optimizers.make_optimizer, config.optimizer, total_steps)
-    program = TrainingProgram(
-        model,
-        losses.smoothed(config.train.label_smoothing) if dataset.num_classes else losses.REGRESSION,
-        optimizers.Optimizers(model.trainable_variables, names, make_optimizer),
-        feature_scale=dataset.feature_scale,
-        global_clipnorm=config.optimizer.global_clipnorm,
-        block_size=block_size,
-    )
-    return program, None
+    moves = config.data.balance != "equal"
+    evaluations = evaluation.evaluation_inputs(dataset, runtime, runs if moves else None)
+    balancing = Balancing(runs, replicas.workers, config.data.balance == "measured")
+    return Computation(program, order, schedule, train_input, evaluations, balancing, architecture)
 
 
 def checkpoint_store(
@@ -163,20 +165,28 @@ def checkpoint_store(
     dataset: Dataset,
     workdir: Workdir,
     architecture: dict[str, Any] | None = None,
+    initial_weights: str | None = None,
+    lazily: bool = False,
 ) -> CheckpointStore:
     """The checkpoints of this experiment in a workdir.
+
+    `initial_weights`: the sha256 of what it begins with, "" where that follows from the seed; None where
+    checkpoints are only read, whatever the run began with. `lazily`: arrays are read when they are used.
 
     Their origin is the data, every field of the config that decides the weights after a step, and the
     architecture of a recipe's own model.
     """
-    slots = [program.slot_names(index) for index in range(len(program.weight_names))]
+    like = replica_state.begin(agreements.of(config), State(*program.shapes()))
+    slots = [
+        program.slot_names(index)[: len(own)]  # None are saved that start anew at each agreement.
+        for index, own in enumerate(like.slots)
+    ]
     decisive = {
         name: value
         for name, value in schema.flatten(config).items()
         if name not in schema.trajectory_free(config)
     }
-    decisive["model.initial_weights"] = warm_start.sha256(config, workdir)
-    like = State(*program.shapes())
+    decisive["model.initial_weights"] = initial_weights
     return CheckpointStore(
         workdir.checkpoints,
         Layout(program.weight_names, slots, program.forward.state_names, like),
@@ -184,6 +194,7 @@ def checkpoint_store(
         config.train.keep_best,
         origin=decisive | {"data": dataset.fingerprint} | _model_origin(architecture),
         defaults={field.name: field.default for field in schema.fields()},
+        lazily=lazily,
     )
 
 
@@ -194,15 +205,15 @@ def checkpoint_evaluator(
     # First the runtime: to initialise a TPU clears its memory.
     runtime = create.create(choice, ClusterSpec(), devices)
     dataset = recipe_data.load(config)
-    program, architecture = _program(config, dataset, 0, runtime.device_type)
-    steps_per_epoch = _sample_order(config, dataset).steps_per_epoch
+    program, architecture = programs.program(config, dataset, 0, runtime.device_type)
+    steps_per_epoch = orders.steps_per_epoch(config, dataset)
     return CheckpointEvaluator(
         runtime,
         program,
         evaluation.evaluation_inputs(dataset, runtime),
         checkpoint_store(config, program, dataset, workdir, architecture),
         steps_per_epoch,
-        _total_steps(config, steps_per_epoch),
+        _last_step(config, dataset, steps_per_epoch),
     )
 
 
@@ -211,7 +222,7 @@ def trained_model(
 ) -> tuple[TrainingProgram, Dataset, CheckpointStore]:
     """The program and the data of a run, and its checkpoints, without a runtime. On a CPU."""
     dataset = recipe_data.load(config)
-    program, architecture = _program(config, dataset, 0, "CPU")
+    program, architecture = programs.program(config, dataset, 0, "CPU")
     return program, dataset, checkpoint_store(config, program, dataset, workdir, architecture)
 
 
@@ -223,56 +234,59 @@ def _model_origin(architecture: dict[str, Any] | None) -> dict[str, str]:
     return {"model": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _block_size(config: ExperimentConfig, runtime: Runtime) -> int:
-    """Examples in each block of a batch (`reduction_blocks.py`); 0 where these replicas have no blocks.
+def _block_size(config: ExperimentConfig, blocks: int) -> int:
+    """Examples in each block of a replica's batch; 0 where that is one block."""
+    batch = config.data.global_batch_size
+    if (agreement := agreements.of(config)).trains_apart:
+        wanted = config.train.reduction_blocks
+        return agreement.block_size(batch, reduction_blocks.num_blocks(batch, wanted))
+    return batch // blocks if blocks else 0
 
-    On GPUs and TPUs only if the config asks: there several small products cost more than a large one.
-    """
-    batch, wanted = config.data.global_batch_size, config.train.reduction_blocks
-    count, replicas = reduction_blocks.num_blocks(batch, wanted), runtime.num_replicas
-    is_wanted = wanted or runtime.device_type == "CPU"
-    if is_wanted and reduction_blocks.fits(count, replicas) and runtime.adds_in_order:
-        return batch // count
-    logging.info(
+
+def _num_blocks(config: ExperimentConfig, runtime: Runtime, replicas: batch_split.Replicas) -> int:
+    """The blocks of a batch (`reduction_blocks.py`); 0 where these replicas have no blocks."""
+    blocks = batch_split.num_blocks(config, replicas)
+    if (blocks and runtime.adds_in_order) or agreements.of(config).trains_apart:
+        return blocks
+    report.common(
         "%d replicas on %ss do not add %d blocks in a fixed order: with another number of replicas the "
         "weights agree up to rounding",
-        replicas,
+        runtime.num_replicas,
         runtime.device_type,
-        count,
+        reduction_blocks.num_blocks(config.data.global_batch_size, config.train.reduction_blocks),
     )
     return 0
-
-
-def _sample_order(config: ExperimentConfig, dataset: Dataset) -> SampleOrder:
-    return SampleOrder(
-        len(dataset.train), config.data.global_batch_size, config.train.seed, config.data.shuffle
-    )
 
 
 def _schedule(
     config: ExperimentConfig,
     dataset: Dataset,
-    order: SampleOrder,
+    order: Order,
     runtime: Runtime,
     augments: bool,
 ) -> Schedule:
-    per_epoch = order.steps_per_epoch
+    per_epoch, period = order.steps_per_epoch, agreements.of(config).period
     checkpoint_every = config.train.checkpoint_every_steps or per_epoch
+    steps_per_loop = input_pipeline.choose_steps_per_loop(
+        dataset.train,
+        order,
+        runtime.num_replicas,
+        config.train.steps_per_loop,
+        runtime.steps_per_loop(min(per_epoch, checkpoint_every)),
+        augments,
+    )
     return Schedule(
-        total_steps=_total_steps(config, per_epoch),
+        total_steps=_last_step(config, dataset, per_epoch),
         steps_per_epoch=per_epoch,
-        steps_per_loop=input_pipeline.choose_steps_per_loop(
-            dataset.train,
-            order,
-            runtime.num_replicas,
-            config.train.steps_per_loop,
-            runtime.steps_per_loop(min(per_epoch, checkpoint_every)),
-            augments,
-        ),
+        steps_per_loop=min(-(-steps_per_loop // period) * period, per_epoch),
         evaluate_every=config.train.eval_every_epochs * per_epoch,
         checkpoint_every=checkpoint_every,
+        period=period,
     )
 
 
-def _total_steps(config: ExperimentConfig, steps_per_epoch: int) -> int:
-    return config.train.steps or config.train.epochs * steps_per_epoch
+def _last_step(config: ExperimentConfig, dataset: Dataset, steps_per_epoch: int) -> int:
+    """That of the run, which ends early where all steps would cost too much privacy."""
+    total = orders.total_steps(config, steps_per_epoch)
+    budget = privacy_budget.of(config, len(dataset.train))
+    return budget.last_step(total) if budget else total

@@ -5,6 +5,7 @@
 
 import dataclasses
 
+from strategies.apart import replica_state
 from strategies.errors import InputError
 from strategies.runtime import Runtime
 from trainer.model.step import TrainingProgram
@@ -46,5 +47,6 @@ class CheckpointEvaluator:
 
     def evaluate(self, step: int, split: EvaluationInput) -> dict[str, float]:
         """The metrics of the checkpoint of `step`. Raises CheckpointError."""
-        self.runtime.restore(self.store.read(step).state)
+        state = replica_state.of_one(self.store.read(step).state, self.program)
+        self.runtime.restore(state)
         return evaluation.evaluate(self.runtime, split, self.program)

@@ -7,45 +7,27 @@ what follows each loop, and `strategies/` how replicas agree.
 
 import contextlib
 import dataclasses
-from collections.abc import Generator
-from typing import Any
+import time
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
 from strategies.devices import threads as threads_lib
-from strategies.runtime import State
+from strategies.state import State
 from trainer.metrics.examples_log import ExamplesLog
 from trainer.metrics.throughput import Throughput
 from trainer.metrics.writers import MetricWriter
 from trainer.order.schedule import Loop
+from trainer.process import report
 from trainer.process.signals import StopRequest
 from trainer.process.watchdog import Watchdog
-from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint
-from trainer.training import evaluation, nonfinite, resume
+from trainer.training import evaluation, loop_inputs, nonfinite, resume, weights_digest
 from trainer.training.evaluation import EvaluationInput
 from trainer.training.parts import RunParts
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """The result of a run. `finished` is false where it was asked to stop before its last step.
-
-    `validation` is empty where there is no validation split. `ended_by`: the field of the config that
-    ended the run before its last step. `best_step`: of the best evaluation, where the run may stop early.
-    """
-
-    finished: bool
-    step: int
-    epochs: float
-    train: dict[str, Any]
-    test: dict[str, float]
-    examples_per_s: float
-    state: State
-    validation: dict[str, float] = dataclasses.field(default_factory=dict)
-    ended_by: str = ""
-    best_step: int | None = None
+from trainer.training.result import Result
+from trainer.training.saving import Saving
 
 
 def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
@@ -65,15 +47,19 @@ def train(parts: RunParts, stop: StopRequest, watch: Watchdog) -> Result:
 class _Run:
     """A run in progress: its step, its metrics since the last report, and its open files."""
 
+    _step: int
+    _test: dict[str, float] | None  # The metrics of this step, once they are known.
+
     def __init__(self, parts: RunParts, stop: StopRequest, watch: Watchdog):
         self._runtime, self._workdir = parts.runtime, parts.workdir
         self._stop, self._watch = stop, watch
         self._checkpoints, computation = parts.checkpoints, parts.computation
         self._program, self._order = computation.program, computation.order
-        self._schedule = computation.schedule
+        self._schedule = dataclasses.replace(computation.schedule, cuts=parts.profile.cuts)
         self._train_input, self._evaluations = computation.train_input, computation.evaluations
-        self._end = parts.end
-        store = self._checkpoints.store
+        self._balancing, self._end = computation.balancing, parts.end
+        self._timeline, self._profile = parts.timeline, parts.profile
+        self._timeline.exchange_s = lambda: self._runtime.exchange_s
         start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.start(
             self._program,
@@ -82,21 +68,23 @@ class _Run:
             computation.test_input.pipeline,
             self._schedule.total_steps,
         )
-        self._writer = MetricWriter(parts.workdir)
-        self._log = ExamplesLog(parts.examples_dir, self._runtime)
-        self._saver = store and BackgroundSaver(store, self._checkpoints.every_s, self._flush_logs)
+        self._writer = MetricWriter(parts.workdir, trackers=parts.trackers)
+        if parts.details:
+            self._writer.graph(lambda: evaluation.graph(computation.test_input, self._program))
+        self._log = ExamplesLog(parts.examples_dir, self._runtime, self._train_input.rows_per_step)
+        look = self._show_weights if parts.details else None
+        self._saving = Saving(parts, self._flush_logs, look)
         self._throughput = Throughput()
-        self._step: int
-        self._test: dict[str, float] | None
+        self._timeline.enter("other")
         self._restart_from(start)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind: type | None, *unused: object) -> None:
+        self._profile.stop()
         with contextlib.closing(self._writer), contextlib.closing(self._log):
-            if self._saver:
-                self._saver.__exit__(kind)
+            self._saving.close(kind)
 
     def train(self) -> bool:
         """Trains to the last step, or until a stop. False where a number is not finite."""
@@ -106,10 +94,14 @@ class _Run:
             return True  # It had ended already.
         with contextlib.closing(self._loops()) as loops:
             for loop, inputs in loops:
+                self._profile.before(loop.first_step)
                 stopping = not loop.skip and self._run_steps(loop, inputs)
                 self._step = loop.end_step
-                if (loop.report or stopping) and not self._collect():
+                is_traced = self._profile.ends_at(self._step)
+                if (loop.report or stopping or is_traced) and not self._collect():
                     return False
+                if is_traced:
+                    self._profile.stop()
                 if loop.report:
                     self._report()
                 if loop.evaluate and not stopping:
@@ -117,7 +109,7 @@ class _Run:
                 must_save = loop.checkpoint or stopping or self._end.needs_checkpoint(self._step)
                 if must_save and not self._save():
                     return False
-                if self._saver and self._saver.is_due and self._collect():
+                if self._saving.is_due and self._collect():
                     self._save()
                 if stopping:
                     self._end.stopped(self._runtime)
@@ -131,9 +123,8 @@ class _Run:
         Raises:
           NonFiniteError: no batch may be skipped, or no more.
         """
-        self._watch.progress(f"searching for non-finite numbers before step {self._step}")
-        if self._saver:
-            self._saver.flush()
+        self._note("searching for non-finite numbers before", self._step)
+        self._saving.flush()
         start = resume.resume(self._checkpoints, self._program, self._runtime)
         self._runtime.restore(start.state)
         schedule = self._schedule
@@ -144,6 +135,7 @@ class _Run:
             return
         may_skip = len(schedule.skipped) < self._checkpoints.max_skipped
         nonfinite.report(found, self._order, self._workdir, start.step, may_skip)
+        self._timeline.note("skipped", step=found.step)
         self._runtime.restore(start.state)
         skipped = {*schedule.skipped, found.step}
         self._restart_from(dataclasses.replace(start, skipped=tuple(sorted(skipped))))
@@ -152,7 +144,6 @@ class _Run:
         """The result so far; the state is that of the last step, or of the best one where asked."""
         finished = self._step >= self._schedule.total_steps or bool(self._end.reason)
         validation, test = self._final_metrics() if finished else ({}, {})
-        state = self._runtime.state()
         return Result(
             finished,
             self._step,
@@ -160,10 +151,12 @@ class _Run:
             self._train,
             test,
             self._throughput.examples_per_s,
-            state,
+            (state := self._runtime.view()),
             validation,
-            self._end.reason if finished else "",
+            self._end.reason_at(self._step) if finished else "",
             self._end.best and self._end.best.step,
+            self._end.spent(self._step) if finished else {},
+            weights_digest.of(self._runtime, self._program, state) if finished else "",
         )
 
     @property
@@ -177,26 +170,30 @@ class _Run:
         self._schedule = dataclasses.replace(self._schedule, skipped=frozenset(start.skipped))
         self._writer.truncate_after_step(self._step)
         self._log.truncate_from_step(self._step)
+        self._timeline.resumed(self._step)
 
     def _loops(self) -> Generator[tuple[Loop, tuple], None, None]:
-        loops = self._schedule.loops(self._step)
-        inputs = self._train_input.loop_inputs(self._schedule.loops(self._step))
-        with contextlib.closing(inputs):
-            for loop in loops:
-                self._watch.progress(f"training at step {loop.first_step}")
-                with self._throughput:
-                    loop_input = next(inputs)
-                yield loop, loop_input
+        return loop_inputs.follow(
+            self._schedule, self._step, lambda: self._train_input, self._waiting
+        )
+
+    @contextlib.contextmanager
+    def _waiting(self, loop: Loop) -> Iterator[None]:
+        self._note("training at", loop.first_step)
+        with self._throughput, self._timeline.during("input"):
+            yield
 
     def _run_steps(self, loop: Loop, inputs: tuple) -> bool:
         self._test = None  # It was of an earlier step.
-        with self._throughput:
+        began = time.perf_counter()
+        with self._throughput, self._timeline.during("compute", compiles=True):
             stopping = self._runtime.run(
                 loop.first_step,
                 loop.num_steps,
                 inputs,
                 self._stop.requested or self._end.time_is_up,
             )
+        self._timeline.ran(loop.end_step, time.perf_counter() - began)
         self._log.write(loop, inputs)
         return stopping
 
@@ -206,7 +203,7 @@ class _Run:
         It checks the total, not the last steps' sums: a leader that saves by time collects more often
         than the other tasks, and must reach the same decision.
         """
-        with self._throughput:
+        with self._throughput, self._timeline.during("compute"):
             sums = self._runtime.collect()
         self._throughput.add(sums[-1])
         self._sums = self._sums + sums
@@ -215,18 +212,28 @@ class _Run:
     def _report(self) -> None:
         self._train = self._program.means(self._sums)
         self._sums = np.zeros(self._program.num_sums)
+        updates = self._schedule.updates_before(self._step - 1)
         values = self._train | {
-            "learning_rate": self._program.learning_rate(
-                self._schedule.updates_before(self._step - 1)
-            ),
+            "learning_rate": self._program.learning_rate(updates),
             "examples_per_s": self._throughput.lap(),
+            **self._runtime.measures(),
         }
         self._writer.write("train", self._step, self._epoch, values)
+        if measured := self._balancing.at_report(self._runtime):
+            self._writer.write("balance", self._step, self._epoch, measured)
+            self._move_blocks()
+
+    def _move_blocks(self) -> None:
+        runs = self._balancing.runs
+        if runs != self._train_input.runs and self._step < self._schedule.total_steps:
+            self._train_input = self._train_input.with_runs(runs)
+            self._evaluations = tuple(one.with_runs(runs) for one in self._evaluations)
+            self._runtime.move_blocks(self._train_input, self._evaluations[-1].pipeline)
 
     def _evaluate(self) -> dict[str, float]:
-        self._test = metrics = self._metrics_of(self._evaluations[0], self._step)
-        self._end.evaluated(self._step, metrics)
-        return metrics
+        self._test = self._metrics_of(self._evaluations[0], self._step)
+        self._end.evaluated(self._step, self._test)
+        return self._test
 
     def _final_metrics(self) -> tuple[dict[str, float], dict[str, float]]:
         """Of the validation split, if there is one, and of the test split."""
@@ -241,35 +248,53 @@ class _Run:
 
     def _restore(self, step: int) -> None:
         """Replaces the state by that of an earlier checkpoint."""
-        logging.info("ending with the weights of step %d, the best evaluation", step)
-        if self._saver:
-            self._saver.flush()
-        state = resume.state_of(step, self._checkpoints, self._program, self._runtime)
-        self._runtime.restore(state)
+        report.common("ending with the weights of step %d, the best evaluation", step)
+        self._saving.flush()
+        found = resume.state_of(step, self._checkpoints, self._program, self._runtime)
+        self._runtime.restore(found)
 
     def _metrics_of(self, split: EvaluationInput, step: int) -> dict[str, float]:
-        self._watch.progress(f"evaluating step {step}")
-        metrics = evaluation.evaluate(self._runtime, split, self._program)
-        self._writer.write(split.event, step, step / self._order.steps_per_epoch, metrics)
+        self._note("evaluating", step)
+        with self._timeline.during("evaluate", compiles=True):
+            metrics = evaluation.evaluate(self._runtime, split, self._program)
+        epoch, shown = step / self._order.steps_per_epoch, metrics | self._end.spent(step)
+        self._writer.write(split.event, step, epoch, shown)
         return metrics
+
+    def _note(self, doing: str, step: int) -> None:
+        """Says what the loop does now, to the watchdog and on the screen."""
+        self._watch.progress(f"{doing} step {step}")
+        report.progress(
+            doing.removesuffix(" at"),
+            step=step,
+            total_steps=self._schedule.total_steps,
+            epoch=step / self._order.steps_per_epoch,
+            examples=step * self._order.global_batch_size,
+        )
 
     def _flush_logs(self) -> None:
         """What a checkpoint's steps have logged is on the disk before it: nothing repeats them."""
         self._writer.flush()
         self._log.flush()
 
+    def _show_weights(self, weights: Sequence[np.ndarray]) -> None:
+        self._writer.histograms(self._step, self._program.weight_names, weights)
+
     def _save(self) -> bool:
         """Saves, on the task that writes. False, on all tasks, where the state is not finite."""
-        self._watch.progress(f"saving step {self._step}")
-        state = self._runtime.state()
-        if not nonfinite.state_is_finite(state):
-            return False
-        if self._saver:
-            sums, skipped = tuple(map(float, self._sums)), tuple(sorted(self._schedule.skipped))
-            threads = threads_lib.num_threads()
-            checkpoint = Checkpoint(
-                self._step, state, self._train, sums, self._test, skipped, threads
-            )
-            best, seconds = self._end.best, self._end.seconds
-            self._saver.save(dataclasses.replace(checkpoint, best=best, seconds=seconds))
-        return True
+        self._note("saving", self._step)
+        with self._timeline.during("save"):
+            return self._saving.save(self._checkpoint)
+
+    def _checkpoint(self, state: State) -> Checkpoint:
+        return Checkpoint(
+            self._step,
+            state,
+            self._train,
+            tuple(map(float, self._sums)),
+            self._test,
+            tuple(sorted(self._schedule.skipped)),
+            threads_lib.num_threads(),
+            self._end.best,
+            self._end.seconds,
+        )

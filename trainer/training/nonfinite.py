@@ -11,9 +11,11 @@ import numpy as np
 from absl import logging
 
 from strategies.errors import InputError
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
+from strategies.state import State
 from trainer.data.input_pipeline import InputPipeline
-from trainer.order.sample_order import PADDING, SampleOrder
+from trainer.order.order import Order
+from trainer.order.sample_order import PADDING
 from trainer.order.schedule import Loop, Schedule
 from trainer.storage.atomic_files import write_json
 from trainer.storage.workdir import Workdir
@@ -27,10 +29,14 @@ class NonFiniteError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class NonFiniteStep:
-    """The first step whose loss, or the state after it, was NaN or infinite."""
+    """The first step whose loss, or the state after it, was NaN or infinite.
+
+    Replicas that train apart are only seen after a whole round: then it is the first of `num_steps`.
+    """
 
     step: int
     what: str
+    num_steps: int = 1
 
 
 def sums_are_finite(sums: np.ndarray) -> bool:
@@ -38,9 +44,8 @@ def sums_are_finite(sums: np.ndarray) -> bool:
 
 
 def state_is_finite(state: State) -> bool:
-    """Whether every weight, every slot and all layer state is finite."""
-    arrays = (*state.weights, *(slot for own in state.slots for slot in own), *state.layer_state)
-    return all(np.isfinite(array).all() for array in arrays)
+    """Whether every weight, every slot and all else is finite."""
+    return all(np.isfinite(array).all() for array in state.flat_arrays)
 
 
 def find(
@@ -55,15 +60,14 @@ def find(
         before = runtime.state()
         if _first_nonfinite(runtime, pipeline, [loop]):
             runtime.restore(before)
-            steps = [Loop(step, 1) for step in range(loop.first_step, loop.end_step)]
-            if found := _first_nonfinite(runtime, pipeline, steps):
+            if found := _first_nonfinite(runtime, pipeline, schedule.periods(loop)):
                 return found
     return None
 
 
 def report(
     found: NonFiniteStep,
-    order: SampleOrder,
+    order: Order,
     workdir: Workdir | None,
     checkpoint_step: int,
     is_skipped: bool,
@@ -75,7 +79,7 @@ def report(
     Raises:
       NonFiniteError: the batch is not to be skipped.
     """
-    batch = order.step_batch(found.step)
+    batch = order.steps_batches(found.step, found.num_steps)
     examples = batch[batch != PADDING].tolist()
     if workdir:
         record = {**dataclasses.asdict(found), "examples": examples, "checkpoint": checkpoint_step}
@@ -86,7 +90,10 @@ def report(
         if checkpoint_step
         else "no checkpoint was saved yet"
     )
-    message = f"{found.what} at step {found.step}, on the batch of examples {shown}; {kept}"
+    at = f"at step {found.step}, on the batch"
+    if found.num_steps > 1:
+        at = f"between steps {found.step} and {found.step + found.num_steps}, on the batches"
+    message = f"{found.what} {at} of examples {shown}; {kept}"
     if not is_skipped:
         raise NonFiniteError(
             f"{message}. Check these examples, lower `optimizer.learning_rate`, or set "
@@ -104,8 +111,9 @@ def _first_nonfinite(
         runtime.run(loop.first_step, loop.num_steps, inputs, False)
         sums = runtime.collect()
         if not sums_are_finite(sums):
-            return NonFiniteStep(loop.first_step, f"the loss became {sums[0]}")
-        if not state_is_finite(runtime.state()):
+            what = f"the loss became {sums[0]}"
+            return NonFiniteStep(loop.first_step, what, loop.num_steps)
+        if not runtime.all_agree(state_is_finite(runtime.state())):
             what = "the weights or the optimizer's state became infinite"
-            return NonFiniteStep(loop.first_step, what)
+            return NonFiniteStep(loop.first_step, what, loop.num_steps)
     return None

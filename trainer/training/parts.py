@@ -9,15 +9,20 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
+from strategies.state import State
 from trainer.data.input_pipeline import InputPipeline
+from trainer.metrics.timeline import Timeline
+from trainer.metrics.trackers import Trackers
 from trainer.model.step import TrainingProgram
-from trainer.order.sample_order import SampleOrder
+from trainer.order.order import Order
 from trainer.order.schedule import Schedule
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.workdir import Workdir
+from trainer.training.balancing import Balancing
 from trainer.training.evaluation import EvaluationInput
 from trainer.training.run_end import RunEnd
+from trainer.training.step_profile import StepProfile
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,10 +30,11 @@ class Computation:
     """What is computed in each step, and on which examples, by the replicas of one runtime."""
 
     program: TrainingProgram
-    order: SampleOrder
+    order: Order
     schedule: Schedule
     train_input: InputPipeline
     evaluations: tuple[EvaluationInput, ...]  # See `evaluation.evaluation_inputs`.
+    balancing: Balancing
     # Of a recipe's own model, with the fingerprints of its files; None where the config describes it.
     architecture: dict[str, Any] | None = None
 
@@ -75,3 +81,7 @@ class RunParts:
     workdir: Workdir | None
     examples_dir: pathlib.Path | None
     end: RunEnd
+    details: bool = False  # Whether TensorBoard gets histograms and the graph.
+    timeline: Timeline = dataclasses.field(default_factory=Timeline)
+    profile: StepProfile = dataclasses.field(default_factory=StepProfile)
+    trackers: Trackers = dataclasses.field(default_factory=Trackers)

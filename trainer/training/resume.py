@@ -11,8 +11,10 @@ from absl import logging
 
 from strategies.devices import threads
 from strategies.errors import InputError
-from strategies.runtime import Runtime, State
+from strategies.runtime import Runtime
+from strategies.state import State
 from trainer.model.step import TrainingProgram
+from trainer.process import report
 from trainer.storage.checkpoints import Checkpoint
 from trainer.training.parts import CheckpointPolicy
 
@@ -43,19 +45,19 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
     skipped = np.full(max_skipped, -1)  # A broadcast needs one shape on all tasks.
     skipped[: len(found.skipped)] = found.skipped
     best = found.best or _NO_BEST
-    position, best, seconds, parts, sums, skipped = runtime.broadcast(
+    position, best, seconds, sums, skipped = runtime.broadcast(
         (
             np.array([found.step, found.test is not None]),
             np.array(best, np.float64),
             np.array([found.seconds]),
-            found.state.parts,
             np.array(found.sums),
             skipped,
         )
     )
+    state = runtime.share(program.cut_axes, found.state)
     step, is_tested = position.tolist()
     if step:
-        logging.info("resuming at step %d", step)
+        report.common("resuming at step %d", step)
     if found.threads not in (0, threads.num_threads()):
         logging.info(
             "the checkpoint was saved with %d threads for each operation, and this process has %d: on "
@@ -66,7 +68,7 @@ def resume(policy: CheckpointPolicy, program: TrainingProgram, runtime: Runtime)
     return dataclasses.replace(
         found,
         step=step,
-        state=State(*parts),
+        state=state,
         sums=tuple(sums.tolist()),
         # Only the leader needs the test metrics; all tasks must know whether there are any.
         test=(found.test or {}) if is_tested else None,
@@ -83,5 +85,5 @@ def state_of(
 
     Raises CheckpointError where that checkpoint cannot be used.
     """
-    state = policy.store.read(step).state if policy.store else program.initial_state()
-    return State(*runtime.broadcast(state.parts))
+    state = policy.store.read(step).state if policy.store else policy.initial_state(program)
+    return runtime.share(program.cut_axes, state)

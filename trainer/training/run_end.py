@@ -9,9 +9,11 @@ import numpy as np
 from strategies.runtime import Runtime
 from trainer.storage.checkpoints import Checkpoint
 from trainer.training.early_stopping import Best, EarlyStopping
+from trainer.training.privacy_budget import PrivacyBudget
 from trainer.training.time_limit import TimeLimit
 
 EARLY_STOPPING, MAX_TIME = "early_stopping.patience", "train.max_time_s"
+MAX_EPSILON = "privacy.max_epsilon"
 
 
 class RunEnd:
@@ -21,10 +23,18 @@ class RunEnd:
       early_stopping: judges evaluations.
       time_limit: of all starts.
       is_leader: whether this task's clock counts.
+      budget: of privacy. The schedule ends where it is spent.
     """
 
-    def __init__(self, early_stopping: EarlyStopping, time_limit: TimeLimit, is_leader: bool):
+    def __init__(
+        self,
+        early_stopping: EarlyStopping,
+        time_limit: TimeLimit,
+        is_leader: bool,
+        budget: PrivacyBudget | None = None,
+    ):
         self._early_stopping, self._time_limit = early_stopping, time_limit
+        self._budget = budget
         self._is_leader = is_leader
         self.best: Best | None = None
         self._reason = ""
@@ -44,6 +54,20 @@ class RunEnd:
     def reason(self) -> str:
         """The field of the config that ended the run; "" while none has."""
         return self._reason
+
+    def reason_at(self, step: int) -> str:
+        """`reason`, of a run that ends after `step`."""
+        is_spent = self._budget and self._budget.is_spent_after(step)
+        return self._reason or (MAX_EPSILON if is_spent else "")
+
+    def spent(self, step: int) -> dict[str, float]:
+        """What `step` steps have cost, to be reported beside the metrics of an evaluation.
+
+        Only on the leader, as it may take seconds to compute.
+        """
+        if not self._budget or not self._is_leader:
+            return {}
+        return {"epsilon": self._budget.epsilon(step)}
 
     @property
     def time_is_up(self) -> bool:

@@ -11,39 +11,19 @@ import keras
 import numpy as np
 from absl import logging
 
-from strategies.runtime import State
-from trainer.config.schema import ExperimentConfig
+from strategies.state import State
 from trainer.model import forward
 from trainer.model.step import TrainingProgram
 from trainer.storage import saved_weights
-from trainer.storage.saved_weights import SavedWeights
-from trainer.storage.workdir import Workdir
+from trainer.storage.saved_weights import InitialWeights, SavedWeights
 
 _LISTED = 6  # Names in an error.
 _FIX = "name what may differ in `model.initial_weights_skip`, or start from another model"
 
 
-def initial_state(
-    config: ExperimentConfig, workdir: Workdir | None, program: TrainingProgram
-) -> State:
-    """The state with the weights that the config names; those of a run in `workdir` may not have changed.
-
-    Raises SavedWeightsError.
-    """
-    begun = saved_weights.recorded(workdir.checkpoints) if workdir else None
-    saved = saved_weights.read(config.model.initial_weights, begun or "")
-    return state(program, saved, config.model.skipped)
-
-
-def sha256(config: ExperimentConfig, workdir: Workdir) -> str:
-    """Of the weights that the run in the workdir began with, or that it would begin with now.
-
-    "" where they follow from the seed. Raises SavedWeightsError.
-    """
-    if not (source := config.model.initial_weights):
-        return ""
-    begun = saved_weights.recorded(workdir.checkpoints)
-    return saved_weights.digest(source) if begun is None else begun
+def initial_state(weights: InitialWeights, skip: Sequence[str], program: TrainingProgram) -> State:
+    """`state` with what a run begins with. Raises SavedWeightsError."""
+    return state(program, weights.take(), skip)
 
 
 def state(program: TrainingProgram, saved: SavedWeights, skip: Sequence[str] = ()) -> State:

@@ -14,7 +14,7 @@ from trainer.task import fingerprint
 from trainer.tune.local import STARTUP_S, LocalTrials
 from trainer.tune.machines.role import LEADER, SweepCluster
 from trainer.tune.search.finished import has_finished
-from trainer.tune.search.search import Search
+from trainer.tune.search.trial_source import TrialSource
 from trainer.tune.sweep import CHANGEABLE_FIELDS, SweepSpec
 
 
@@ -22,7 +22,7 @@ def run_server(
     spec: SweepSpec,
     cluster: SweepCluster,
     security: Security,
-    search: Search,
+    source: TrialSource,
     trials: LocalTrials,
     print_line: Callable[[str], None],
     on_poll: Callable[[], None],
@@ -39,7 +39,7 @@ def run_server(
 
     options = spec.options
     server = SweepServer(
-        search,
+        source,
         cluster.address,
         options.bind,
         _fingerprint(spec),
@@ -52,7 +52,7 @@ def run_server(
     if cluster.role == LEADER:
         lead(
             server,
-            lambda poll: trials.run(search, poll),
+            lambda poll: trials.run(source, poll),
             on_poll,
             lambda: trials.stop.requested,
         )

@@ -26,10 +26,15 @@ def open_folder(options: TuneOptions, name: str, cluster: SweepCluster) -> Itera
 
     If it is in a bucket, a client uses its local copy, which only the server synchronizes.
 
+    Args:
+      options: name it; else a new one is made.
+      name: how the name of a new one begins.
+      cluster: says whether this process is a client.
+
     Raises:
       InputError: the folder is in use, cannot be used, or contains a run instead of a sweep.
     """
-    default = f"runs/sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    default = f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     workdir = locate.open_workdir(options.workdir or default)
     workdir.make()
     if cluster.role == CLIENT:

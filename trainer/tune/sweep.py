@@ -14,12 +14,16 @@ from strategies.packages import version
 from trainer.cli.options import TuneOptions
 from trainer.cli.parser import parse_trainer_args
 from trainer.cli.tuners import TUNERS
+from trainer.config.data_schema import CLASSIFICATION_DATASETS
 from trainer.config.load import override, resolve
-from trainer.config.schema import CLASSIFICATION_DATASETS, ExperimentConfig, flatten
+from trainer.config.schema import ExperimentConfig, flatten
+from trainer.tune import cross_validation
+from trainer.tune.search.folded_trials import FoldedTrials
 from trainer.tune.search.ledger import Ledger
 from trainer.tune.search.oracle import Suggestion
 from trainer.tune.search.record import Objective
 from trainer.tune.search.search import Search
+from trainer.tune.search.trial_source import TrialSource
 from trainer.tune.space.check import check
 from trainer.tune.space.space import Space, load
 
@@ -43,14 +47,31 @@ class SweepSpec:
         Raises:
           InputError: the flags do not define a valid sweep.
         """
-        _check_no_tpu(options)
+        check_no_tpu(options)
         base = resolve(options.config, options.overrides)
         space = load(options.config, options.space, options.dimensions)
         check(space, base)
         _check_length(options, base)
         _check_overrides(options, space)
-        objective = Objective.named(options.objective or _default_objective(base))
+        objective = Objective.named(options.objective or default_objective(options, base))
+        cross_validation.check(options, objective, space, base)
         return cls(options, base, space, objective)
+
+    @classmethod
+    def of_folds(cls, options: TuneOptions) -> "SweepSpec":
+        """The sweep that trains once for each of `options.folds`. Raises InputError."""
+        check_no_tpu(options)
+        base = cross_validation.base(options)
+        space = cross_validation.space(options.folds)
+        check(space, base)
+        objective = Objective.named(default_objective(options, base).replace("cv", "test"))
+        own = dataclasses.replace(options, folds=0, stratified=False)
+        return cls(own, base, space, objective)
+
+    def source(self, search: Search) -> TrialSource:
+        """Where the runs of the search's trials come from: each is one run, or one for each fold."""
+        options = self.options
+        return FoldedTrials(search, options.folds, options.stratified) if options.folds else search
 
     @functools.cached_property
     def settings(self) -> dict:
@@ -62,6 +83,8 @@ class SweepSpec:
         trial_flags = ("workers_per_trial", "ps_per_trial", "trainer_args")
         return {
             **{name: getattr(self.options, name) for name in (*search_flags, *trial_flags)},
+            **({"folds": self.options.folds} if self.options.folds else {}),
+            **({"stratified": True} if self.options.stratified else {}),
             "objective": self.objective.name,
             **config,
             "space": self.space.as_dict(),
@@ -110,7 +133,7 @@ class SweepSpec:
         return config, tuple(f"{name}={value}" for name, value in (default_flags | flags).items())
 
 
-def _check_no_tpu(options: TuneOptions) -> None:
+def check_no_tpu(options: TuneOptions) -> None:
     """A TPU is one process's at a time, and a sweep's are forked from one that has TensorFlow."""
     asked = parse_trainer_args(options.trainer_args)
     build = version("tensorflow-tpu")
@@ -122,10 +145,11 @@ def _check_no_tpu(options: TuneOptions) -> None:
         )
 
 
-def _default_objective(base: ExperimentConfig) -> str:
+def default_objective(options: TuneOptions, base: ExperimentConfig) -> str:
     is_named = not base.recipe and not base.data.source
     is_classifier = is_named and base.data.name in CLASSIFICATION_DATASETS
     split = "validation" if base.data.validation_fraction else "test"
+    split = "cv" if options.folds else split
     return f"{split}_accuracy" if is_classifier else f"{split}_loss"
 
 

@@ -9,9 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import environments, prepare, processes, report, run, tables
+from benchmarks import aims, environments, prepare, processes, report, run, tables
+from benchmarks.aims import Aim
 from benchmarks.peers import muster
-from benchmarks.tables import Aim, Column, Peer, Table
+from benchmarks.tables import Column, Peer, Table
 from benchmarks.work import Work
 
 NUM_EXAMPLES, BATCH, EPOCHS = 640, 64, 2
@@ -29,7 +30,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     dataset = prepare.prototypes()
     prepare.write_work(folder / "work.npz", dataset, NUM_EXAMPLES, EPOCHS)
-    prepare.write_mnist(folder, dataset)
+    prepare.write_source(folder, dataset)
     return Work(str(folder / "work.npz"), BATCH, EPOCHS)
 
 
@@ -81,7 +82,7 @@ def test_an_aim_without_its_numbers_is_not_run(monkeypatch, results):
 
 def test_every_aim_names_peers_and_columns_that_there_are():
     named = {table.name: table for table in tables.TABLES}
-    for aim in tables.AIMS:
+    for aim in aims.AIMS:
         for column, peer in (aim.over, aim.under):
             assert column in {one.name for one in named[aim.table].columns}, aim
             assert peer in {one.name for one in named[aim.table].peers}, aim
@@ -253,7 +254,8 @@ def test_muster_and_keras_do_the_same_work_which_is_that_of_the_file(work, tmp_p
         muster.command(work, str(workdir), flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     keras = processes.run(
-        processes.module(sys.executable, "keras_fit", work.to_arg(), "tuned"), deadline_s=60
+        processes.module(sys.executable, "keras_fit", work.to_arg(), "jit_compile=true"),
+        deadline_s=60,
     )
     said, _ = trained.communicate(timeout=60)
     assert trained.returncode == 0, said.decode()
@@ -286,8 +288,8 @@ def test_ranks_get_consecutive_slices_of_every_batch(work):
 
 
 def test_the_trainer_finds_the_examples_of_the_file(work):
-    with np.load(f"{work.file.rpartition('/')[0]}/muster/mnist-3.0.1.npz") as arrays:
-        trained_on = arrays["train_images"].reshape(-1, 784)[work.rows.ravel()]
-        labels = arrays["train_labels"][work.rows.ravel()]
+    with np.load(f"{work.file.rpartition('/')[0]}/examples.npz") as arrays:
+        trained_on = arrays["x_train"].reshape(-1, 784)[work.rows.ravel()]
+        labels = arrays["y_train"][work.rows.ravel()]
     np.testing.assert_array_equal(trained_on, work.pixels()[0])
     np.testing.assert_array_equal(labels, work.pixels()[1])

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.paths import ROOT
+from trainer import __version__
 
 _DOCKER = ROOT / "docker"
 _COMPOSE = sorted(path.name for path in _DOCKER.glob("compose.*.yaml"))
@@ -57,6 +58,11 @@ def test_the_image_has_a_numeric_user_and_builds_without_buildkit():
     for syntax in ("--mount", "--link", "--chmod", "<<"):
         assert syntax not in text
     assert not (_DOCKER / "Dockerfile").read_text().startswith("# syntax")
+
+
+def test_the_image_is_labelled_with_the_version_of_the_program():
+    (label,) = [line for line in _lines("Dockerfile") if "image.version" in line]
+    assert f'org.opencontainers.image.version="{__version__}"' in label
 
 
 def test_the_image_contains_only_what_it_needs_and_no_secret():

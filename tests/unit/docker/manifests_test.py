@@ -6,6 +6,7 @@ reads the arguments and the environment that each pod would have.
 
 import pathlib
 
+import kubeflow_trainer_api.models
 import kubernetes_validate
 import pytest
 
@@ -13,23 +14,58 @@ from strategies.cluster import resolve
 from strategies.cluster.spec import split_address
 from strategies.errors import EXIT_BAD_INPUT, EXIT_FAULT, EXIT_RESUME
 from tests.cluster import pods
-from tests.cluster.manifests import DOCUMENTS, JOBS, SWEEP, TEMPLATES, labels, of, selects
+from tests.cluster.manifests import (
+    DOCUMENTS,
+    JOBS,
+    KUBEFLOWS,
+    RUNTIME,
+    SWEEP,
+    TEMPLATES,
+    TRAIN_JOB,
+    TRAINJOBS_JOB,
+    labels,
+    of,
+    selects,
+)
 from trainer.cli import parser as cli_parser
 from trainer.tune.machines.role import CLIENT, LEADER, SweepCluster
 
 
 def test_every_job_has_tests():
-    assert {*JOBS} == {"muster-workers", "muster-ps", SWEEP}
+    assert {*JOBS} == {"muster-workers", "muster-ps", SWEEP, TRAINJOBS_JOB}
 
 
 @pytest.mark.parametrize("version", ["1.31", "1.35"])
 def test_every_field_is_in_kubernetes_schema(version):
-    for file, document in DOCUMENTS:
-        if document["kind"] == "TFJob":  # From Kubeflow; the pods in it are from Kubernetes.
-            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": file}}
-            kubernetes_validate.validate(pod | TEMPLATES["tfjob"], version, strict=True)
-        else:
+    for _, document in DOCUMENTS:
+        if document["kind"] not in KUBEFLOWS:
             kubernetes_validate.validate(document, version, strict=True)
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tfjob"}}
+    kubernetes_validate.validate(pod | TEMPLATES["tfjob"], version, strict=True)
+
+
+@pytest.mark.parametrize("document", [TRAIN_JOB, RUNTIME], ids=lambda one: one["kind"])
+def test_every_field_of_the_trainjob_is_in_the_models_of_kubeflows_client(document):
+    """They drop fields that they do not know."""
+    model = getattr(kubeflow_trainer_api.models, f"TrainerV1alpha1{document['kind']}")
+    assert model.from_dict(document).to_dict() == document
+    wrong = {**document, "spec": {**document["spec"], "numNode": 2}}
+    assert model.from_dict(wrong).to_dict() != wrong
+
+
+def test_the_trainjob_names_its_runtime_which_is_as_trainer_requires():
+    spec = TRAIN_JOB["spec"]
+    assert spec["runtimeRef"] == {
+        "apiGroup": "trainer.kubeflow.org",
+        "kind": "TrainingRuntime",
+        "name": RUNTIME["metadata"]["name"],
+    }
+    assert RUNTIME["spec"]["mlPolicy"] == {"numNodes": spec["trainer"]["numNodes"]}  # PlainML.
+    (replicated,) = RUNTIME["spec"]["template"]["spec"]["replicatedJobs"]
+    step = "trainer.kubeflow.org/trainjob-ancestor-step"
+    assert replicated["template"]["metadata"]["labels"] == {step: "trainer"}
+    (container,) = TEMPLATES[TRAINJOBS_JOB]["spec"]["containers"]
+    assert replicated["name"] == container["name"] == "node"
 
 
 def test_an_unknown_field_would_be_found():
@@ -123,9 +159,11 @@ def test_every_task_has_the_secret(name):
 
 def action(job, code, conditions=()):
     """The action of the Job's policy for a failed pod: that of the first rule that matches."""
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    none = {"containerName": container["name"], "operator": "In", "values": []}
     for rule in job["spec"]["podFailurePolicy"]["rules"]:
-        codes = rule.get("onExitCodes", {"containerName": "muster", "operator": "In", "values": []})
-        assert codes["containerName"] == "muster" and codes["operator"] == "In"
+        codes = rule.get("onExitCodes", none)
+        assert codes["containerName"] == container["name"] and codes["operator"] == "In"
         wanted = {one["type"] for one in rule.get("onPodConditions", []) if one["status"] == "True"}
         if code in codes["values"] or wanted & {*conditions}:
             return rule["action"]
@@ -173,7 +211,8 @@ def test_every_task_is_listed_by_the_dns_name_of_its_pod(name):
         found = pods.cluster_of(pod)
         host, port = split_address(found.address(found.task))
         assert host == f"{name}-{index}.{service['metadata']['name']}"
-        assert port == service["spec"]["ports"][0]["port"]
+        # JobSet's Service names no ports; a name's address does not need any.
+        assert all(one["port"] == port for one in service["spec"].get("ports", []))
 
 
 def test_the_completion_index_selects_chief_servers_and_workers():

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.cluster import cluster, pods
-from tests.cluster.manifests import FOLDER, JOBS, SWEEP, TEMPLATES, labels, of
+from tests.cluster.manifests import FOLDER, JOBS, SWEEP, TEMPLATES, TRAINJOBS_JOB, labels, of
 from trainer.cli import parser as cli_parser
 from trainer.config import load as config_load
 from trainer.process import health, watchdog
@@ -86,7 +86,8 @@ def trains(name, tmp_path, *flags):
     for process in processes:
         with process:
             assert process.wait() == 0, process.said
-    return cluster.Run(tmp_path / "runs" / name).summary
+    workdir = cli_parser.parse(pods.of(JOBS[name])[0].args).workdir
+    return cluster.Run(tmp_path / "runs" / pathlib.PurePath(workdir).name).summary
 
 
 def test_the_workers_of_an_indexed_job_train_and_their_probes_succeed(tmp_path):
@@ -99,6 +100,12 @@ def test_the_workers_of_an_indexed_job_train_and_their_probes_succeed(tmp_path):
         now = time.time()
         os.utime(file, (now - 700, now - 700))
         assert not any(is_well(probe, file) for probe in probes("muster-workers"))
+
+
+@pytest.mark.long  # The pods differ from those above in their names alone.
+def test_the_nodes_of_a_trainjob_train(tmp_path):
+    summary = trains(TRAINJOBS_JOB, tmp_path, "--config.train.epochs=1")
+    assert summary["strategy"] == "multi_worker" and summary["steps"] == 24
 
 
 @pytest.mark.long

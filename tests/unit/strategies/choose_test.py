@@ -168,33 +168,38 @@ def test_only_workers_without_parameter_servers_have_a_transport():
 
 
 @pytest.mark.parametrize(
-    "strategy, mode", [("parameter_server", "async"), ("mirrored", "gradients")]
+    "strategy, modes",
+    [
+        ("parameter_server", ("async_window", "async")),
+        ("mirrored", ("gradients", "parameters", "dynamic", "federated")),
+        ("tpu", ("gradients",)),
+    ],
 )
-def test_a_strategy_has_one_sync_mode(strategy, mode):
-    assert Choice(strategy, "").sync_mode == mode
+def test_a_strategy_has_modes_of_agreement_of_which_the_first_is_its_default(strategy, modes):
+    assert Choice(strategy, "").sync_modes == modes
 
 
 @pytest.mark.parametrize(
-    "cluster, devices, replicas, words",
+    "cluster, devices, replicas, shares, words",
     [
-        (ALONE, 1, 1, "64 examples per step = 1 x 64"),
-        (ALONE, 4, 4, "64 examples per step = 4 x 16"),
-        (TWO, 2, 4, "64 examples per step = 4 x 16"),
-        (PS, 1, 1, "64 examples per step, each step on one of 2 workers"),
+        (ALONE, 1, 1, [64], "64 examples per step = 1 x 64"),
+        (ALONE, 4, 4, [16] * 4, "64 examples per step = 4 x 16"),
+        (TWO, 2, 4, [24, 24, 8, 8], "64 examples per step = 24 + 24 + 8 + 8"),
+        (PS, 1, 1, [64], "64 examples per step, each step on one of 2 workers"),
     ],
 )
 def test_a_batch_is_divided_among_all_replicas_unless_a_worker_takes_it_whole(
-    cluster, devices, replicas, words
+    cluster, devices, replicas, shares, words
 ):
     choice = choose(cluster)
     assert choice.num_replicas(cluster, devices) == replicas
-    assert choice.describe_batch(cluster, devices, 64) == words
+    assert choice.describe_batch(cluster, 64, shares) == words
 
 
 def test_the_replicas_of_a_tpu_are_not_known_before_its_runtime():
     choice = choose(ALONE, tpu="pod-1")
     assert choice.num_replicas(ALONE, 0) == 0
-    assert choice.describe_batch(ALONE, 0, 64) == "64 examples per step, over the cores of the TPU"
+    assert choice.describe_batch(ALONE, 64, []) == "64 examples per step, over the cores of the TPU"
 
 
 def test_only_the_leader_of_parameter_servers_loads_data_and_the_others_serve():

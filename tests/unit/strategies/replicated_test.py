@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from strategies.replicated import ReplicatedRuntime
-from strategies.runtime import State
+from strategies.state import State
 
 
 class _Runtime(ReplicatedRuntime):
@@ -74,9 +74,9 @@ def test_the_blocks_of_an_evaluation_are_in_the_order_of_its_batches(runtime):
     assert blocks.dtype == np.float64 and blocks.tolist() == [[1, 1, 1], [2, 2, 2]]
 
 
-def test_replicas_batches_are_joined_side_by_side_and_split_into_rows_in_their_order(runtime):
+def test_replicas_batches_are_joined_side_by_side_and_split_into_blocks_in_their_order(runtime):
     elements = tuple((np.array([[10 * r, 10 * r + 1], [100 + r, 0]]),) for r in range(3))
     (joined,) = runtime.join_replicas(elements)
     assert joined[0].numpy().tolist() == [[0, 1, 10, 11, 20, 21], [100, 0, 101, 0, 102, 0]]
-    (rows,) = runtime.split_replicas(joined)
+    (rows,) = runtime.split_blocks(joined, 3)
     assert rows.numpy().tolist() == [[0, 1], [10, 11], [20, 21], [100, 0], [101, 0], [102, 0]]

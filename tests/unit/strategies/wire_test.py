@@ -87,7 +87,9 @@ def _run(secured) -> None:
     memberships = in_threads(*(meet_later(one, security=secured) for one in clusters))
 
     def train(cluster, membership):
-        exchange = SocketAllReduce.connect(cluster, membership.run, membership.security, PATIENCE_S)
+        exchange = SocketAllReduce.connect(
+            cluster, membership.run, membership.security, PATIENCE_S, shares_memory=False
+        )
         with contextlib.closing(exchange), membership:
             watch(membership)
             total = aligned(GRADIENTS.size)

@@ -84,7 +84,8 @@ def test_help_into_a_closed_pipe_is_not_an_error(tmp_path):
          '`data.global_batch_size` must be an integer. Received: "many"; try 64.'),
         (["--devices=-1"], '`--devices` must be at least 0. Received: -1; try 0.'),
         (["trian"],
-         'the verbs are train, evaluate, export, predict, launch, tune, check, data. Received: '
+         'the verbs are train, evaluate, export, predict, report, launch, tune, cross_validate, compare, '
+         'check, data, plan. Received: '
          '"trian"; did you mean `train`?'),
         (["evaluate"],
          '`--workdir` must name the folder of a run. Received: ""; try --workdir=runs/NAME.'),
@@ -118,8 +119,9 @@ def test_a_missing_recipe_is_one_line_and_exit_code_2(tmp_path):
     assert _error(done) == (
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"digit_dense"; did you mean digits_dense? The recipes are dense_100, digits_dense, '
-        "digits_gru, digits_pairs, digits_sweep, digits_vit, "
-        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, relu_regression, tabular, text_gru."
+        "digits_gru, digits_pairs, digits_sweep, digits_vit, fashion_cnn, "
+        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, mnist_dp, mnist_fedavg, mnist_local_sgd, "
+        "relu_regression, tabular, text_gru, wide_dense."
     )
     assert list(tmp_path.iterdir()) == []
 

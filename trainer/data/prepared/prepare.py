@@ -28,8 +28,8 @@ from trainer.data.address import Address
 from trainer.data.dataset import DataError
 from trainer.data.merge import Merged
 from trainer.data.prepared import folder as folder_lib
-from trainer.data.prepared import fresh
-from trainer.data.prepared.folder import FORMAT, MANIFEST, Folder
+from trainer.data.prepared import fresh, verified
+from trainer.data.prepared.folder import FORMAT, Folder
 from trainer.data.prepared.lock import locked
 from trainer.data.selection import Selection
 from trainer.data.table import Arrays, Opened, Table
@@ -56,6 +56,7 @@ def prepare(
     with locked(place.with_name(f".{place.name}.lock"), str(address), config.download_timeout_s):
         with contextlib.suppress(DataError):  # Changed, or damaged: it is prepared again.
             if found := folder_lib.find(config):
+                found.open(verify_all=True)
                 return found
         logging.info("data | preparing %s in %s", address, place)
         building = place.with_name(f".building-{place.name}")
@@ -218,8 +219,10 @@ def _merge(
         array = merged.splits[split][name].array
         if isinstance(array, np.memmap) and array.mode != "r":
             array.flush()
+    merged = dataclasses.replace(merged, features=selection.features)
     manifest = _manifest(address, opened, merged, files, bool(in_place))
-    atomic_files.write_whole(columns / MANIFEST, json.dumps(manifest, indent=1))
+    folder_lib.write_manifest(columns, manifest)
+    verified.record(columns, files.values())
 
 
 class _Counter:
@@ -269,6 +272,7 @@ def _manifest(
         "source": folder_lib.settings(address.config),
         "files": dataclasses.asdict(fresh.record(opened.files, not in_place)),
         "classes": merged.classes,
+        "features": merged.features,
         "splits": splits,
     }
 

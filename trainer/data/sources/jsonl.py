@@ -4,9 +4,8 @@
 which may have different lengths (`data.pad_to`).
 """
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +14,24 @@ import numpy as np
 from trainer.config.fields import short_json
 from trainer.data.address import Address
 from trainer.data.sources import files, lines
-from trainer.data.sources.lines import Lines
+from trainer.data.sources.lines import Lines, LinesTable
 from trainer.data.table import Opened, Values
-
-
-@dataclasses.dataclass(frozen=True)
-class _Json:
-    address: Address
-    names: tuple[str, ...]
-    pieces: tuple[Lines, ...]
-
-    @property
-    def num_pieces(self) -> int:
-        return len(self.pieces)
-
-    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
-        where = self.pieces[piece]
-        with files.reported(self.address, where.path):
-            rows = [_row(line, names) for line in where.read().splitlines() if line.strip()]
-            return {name: _column(name, [row[name] for row in rows]) for name in names}
 
 
 def open_source(address: Address) -> Opened:
     return files.opened(address, "*.jsonl", _table)
 
 
-def _table(address: Address, paths: list[Path]) -> _Json:
+def _table(address: Address, paths: list[Path]) -> LinesTable:
     with files.reported(address, paths[0]):
         line, _ = lines.first_line(paths[0])
         names = tuple(_row(line, ()))
-    return _Json(address, names, tuple(lines.of_all(paths)))
+    return LinesTable(address, names, tuple(lines.of_all(paths)), _parse)
+
+
+def _parse(table: LinesTable, where: Lines, names: Sequence[str]) -> dict[str, Values]:
+    rows = [_row(line, names) for line in where.read().splitlines() if line.strip()]
+    return {name: _column(name, [row[name] for row in rows]) for name in names}
 
 
 def _row(line: bytes, names: Sequence[str]) -> dict[str, Any]:

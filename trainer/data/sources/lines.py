@@ -1,15 +1,18 @@
 """Where can a file of lines be cut, so that its pieces can be read one by one?
 
-At the last end of a line in each stretch of a fixed number of bytes.
+At the last end of a line in each stretch of a fixed number of bytes. `LinesTable` is such a file, or
+several, whose lines a function parses.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from trainer.data.table import PIECE_BYTES
+from trainer.data.address import Address
+from trainer.data.sources import files
+from trainer.data.table import PIECE_BYTES, Values
 
 _NEWLINE, _QUOTE = 10, 34
 
@@ -26,6 +29,30 @@ class Lines:
         with open(self.path, "rb") as file:
             file.seek(self.start)
             return file.read(self.stop - self.start)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinesTable:
+    """A table of files of lines.
+
+    `parse(table, lines, names)` returns the columns of some lines, and may raise what `files.reported`
+    reports. `text`: the columns that are text, where the kind decides that.
+    """
+
+    address: Address
+    names: tuple[str, ...]
+    pieces: tuple[Lines, ...]
+    parse: "Callable[[LinesTable, Lines, Sequence[str]], Mapping[str, Values]]"
+    text: frozenset[str] = frozenset()
+
+    @property
+    def num_pieces(self) -> int:
+        return len(self.pieces)
+
+    def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
+        where = self.pieces[piece]
+        with files.reported(self.address, where.path):
+            return self.parse(self, where, names)
 
 
 def pieces(path: Path, start: int = 0, quotes: bool = False) -> Iterator[Lines]:

@@ -26,7 +26,11 @@ def decode(
 
     Raises OSError or ValueError where it is damaged.
     """
-    image: Image.Image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        return _pixels(image, is_grey, size)
+
+
+def _pixels(image: Image.Image, is_grey: bool | None, size: tuple[int, int] | None) -> np.ndarray:
     if is_grey is None:
         is_grey = image.mode in _GREY
     if image.mode.startswith("I;16"):  # To 8 bits, which `convert` would clip.

@@ -1,27 +1,29 @@
 """What is in a data set of tensorflow-datasets? The features that it documents, such as image and label.
 
 `tfds:NAME` or `tfds:NAME/CONFIG:VERSION`. It is taken from `data.dir`, TFDS_DATA_DIR or
-~/tensorflow_datasets if it is prepared there, else tensorflow-datasets prepares it: from the original
-files, where `files=DIR` names a folder that has them, or from the network. TensorFlow runs in other
-processes.
+~/tensorflow_datasets if it is prepared there, else tensorflow-datasets prepares it: from its original
+files, or from the network. A folder with these files is `files=DIR`, `data.dir`, or named by a variable:
+MUSTER_FASHION_MNIST_DIR. TensorFlow runs in other processes.
 """
 
+import contextlib
 import dataclasses
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from trainer.config.fields import option
 from trainer.data.address import Address
-from trainer.data.dataset import DataError
-from trainer.data.sources import files, tfds_process
-from trainer.data.table import PIECE_BYTES, Opened, Values
+from trainer.data.prepared.lock import locked
+from trainer.data.sources import tfds_plan, tfds_process
+from trainer.data.sources.tfds_plan import Plan
+from trainer.data.table import PIECE_BYTES, Arrays, Opened, Table, Values
 
 ITEMS_ARE_NAMES = True
-_PIECES = 8  # Times larger than others, as each takes a process.
+_PIECE_BYTES = 8 * PIECE_BYTES  # Larger than of other sources, as each piece takes a process.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +39,9 @@ class Options:
 class _Split:
     """Some of the rows of a data set that is prepared. `names`: its features."""
 
-    address: Address
+    plan: Plan
     job: Mapping[str, Any]
+    timeout_s: float
     names: tuple[str, ...]
     rows: int
     rows_per_piece: int
@@ -50,74 +53,81 @@ class _Split:
     def read(self, piece: int, names: Sequence[str]) -> Mapping[str, Values]:
         start = piece * self.rows_per_piece
         job = {**self.job, "start": start, "stop": min(start + self.rows_per_piece, self.rows)}
-        columns = _run(self.address, "read", job)
+        columns = _run(self.plan, "read", job, self.timeout_s)
         return {name: _squeezed(columns[name]) for name in names}
+
+
+def open_source(address: Address) -> Opened:
+    plan, options = tfds_plan.plan(address), address.options
+    timeout_s = address.config.download_timeout_s
+    job = {
+        "name": address.items[0],
+        "root": str(plan.root),
+        "files": str(plan.files or ""),
+        "scratch": str(plan.scratch),
+        "splits": [options.train, options.test],
+        "small": _PIECE_BYTES,
+    }
+    with _preparing(plan, timeout_s):
+        about = _run(plan, "find", job, timeout_s)
+    rows = {str(split): int(count) for split, count in about["splits"].tolist()}
+    if options.train not in rows:
+        raise address.error(f"must have a split {options.train!r}", ", ".join(rows), "name another")
+    wanted = {"all": options.train}
+    if options.test in rows:
+        wanted = {"train": options.train, "test": options.test}
+    names = tuple(str(name) for name in about["names"].tolist())
+    per_piece = max(1, _PIECE_BYTES // max(int(about["row_bytes"]), 1))
+
+    def table(split: str) -> Table:
+        if f"{split}/{names[0]}" in about:
+            return Arrays({name: _squeezed(about[f"{split}/{name}"]) for name in names})
+        own = {**job, "split": split}
+        return _Split(
+            dataclasses.replace(plan, is_prepared=True),
+            own,
+            timeout_s,
+            names,
+            rows[split],
+            per_piece,
+        )
+
+    return Opened(
+        {as_: table(split) for as_, split in wanted.items()},
+        (),  # It is known by its name and version, wherever its records are.
+        tuple(str(one) for one in about["classes"].tolist()),
+        {name: _squeezed(about[f"sample/{name}"]) for name in names},
+    )
+
+
+def not_ready(address: Address) -> str:
+    """What a start would do first, which takes longer than to read files. Raises as `open_source`."""
+    return tfds_plan.plan(address).what
+
+
+@contextlib.contextmanager
+def _preparing(plan: Plan, timeout_s: float) -> Iterator[None]:
+    """While the body runs no other task of this machine prepares it. No incomplete files are left."""
+    if plan.is_prepared:
+        yield
+        return
+    with locked(plan.lock, plan.data_set, timeout_s):
+        logging.info("data | %s", plan.what)
+        try:
+            shutil.rmtree(plan.scratch, ignore_errors=True)  # Left by a task that was killed.
+            yield
+        finally:
+            shutil.rmtree(plan.scratch, ignore_errors=True)
+
+
+def _run(plan: Plan, what: str, job: Mapping[str, Any], timeout_s: float) -> dict[str, np.ndarray]:
+    try:
+        return tfds_process.run(what, job, timeout_s)
+    except tfds_process.Failed as error:
+        raise plan.explain(str(error)) from None
 
 
 def _squeezed(values: np.ndarray) -> np.ndarray:
     """Grey pictures have one channel here, and none where they are read from files."""
     is_grey = values.ndim == 4 and values.shape[-1] == 1 and values.dtype == np.uint8
     return values[..., 0] if is_grey else values
-
-
-def open_source(address: Address) -> Opened:
-    (name,) = address.items
-    options = address.options
-    job = {
-        "name": name,
-        "roots": [str(files.absolute(root)) for root in _roots(address)],
-        "files": str(files.absolute(options.files)) if options.files else "",
-    }
-    about = _run(address, "find", job)
-    splits = {str(split): int(rows) for split, rows in about["splits"].tolist()}
-    if options.train not in splits:
-        raise address.error(
-            f"must have a split {options.train!r}", ", ".join(splits), "name another"
-        )
-    wanted = {"all": options.train}
-    if options.test in splits:
-        wanted = {"train": options.train, "test": options.test}
-    names = tuple(str(one) for one in about["names"].tolist())
-    size = max(int(about["row_bytes"]), 1)
-    tables = {
-        as_: _Split(
-            address,
-            {"name": name, "root": str(about["root"]), "split": split},
-            names,
-            splits[split],
-            max(1, _PIECES * PIECE_BYTES // size),
-        )
-        for as_, split in wanted.items()
-    }
-    folder = Path(str(about["folder"]))
-    paths = tuple(files.in_order([path for path in folder.iterdir() if path.is_file()]))
-    sample = {name: _squeezed(about[f"sample/{name}"]) for name in names}
-    return Opened(tables, paths, tuple(str(one) for one in about["classes"].tolist()), sample)
-
-
-def not_ready(address: Address) -> str:
-    """Says that tensorflow-datasets would have to prepare it; "" where a folder of that name is there."""
-    name = address.items[0].partition(":")[0].partition("/")[0]
-    roots = [files.absolute(root) for root in _roots(address)]
-    if any((root / name).is_dir() for root in roots):
-        return ""
-    original = address.options.files
-    return (
-        f"{address} is not prepared in {' or '.join(map(str, roots))}; the first start has "
-        f"tensorflow-datasets {f'prepare it from {original}' if original else 'download it'}"
-    )
-
-
-def _roots(address: Address) -> list[str]:
-    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return [root for root in (address.config.dir, default) if root]
-
-
-def _run(address: Address, what: str, job: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    try:
-        return tfds_process.run(what, job, address.config.download_timeout_s)
-    except tfds_process.Failed as error:
-        raise DataError(
-            f"`data.source={address}` cannot be read or prepared by tensorflow-datasets. Received: "
-            f"{error}; correct the name, or name a folder with its original files by adding `,files=DIR`."
-        ) from None

@@ -1,9 +1,10 @@
 """What does tensorflow-datasets do in a process of its own?
 
-`find` prepares a data set unless it is prepared, and says what is in it; `read` reads some rows. Results
-are arrays in an `.npz` file.
+`find` prepares a data set unless it is prepared, and says what is in it, with its rows where they are
+few; `read` reads some rows. Results are arrays in an `.npz` file.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import numpy as np
 from trainer.data.sources import child
 
 _SAMPLE = 8  # Rows.
+_BATCH = 1024
 
 
 class Failed(Exception):
@@ -37,75 +39,89 @@ def _do(job: dict[str, Any]) -> None:
 
 
 def _find(job: Mapping[str, Any]) -> dict[str, Any]:
-    builder, root = _prepared(job)
+    builder = _prepared(job)
     info = builder.info
-    features = {name: feature for name, feature in dict(info.features).items() if _is_flat(feature)}
+    features = _features(builder)
     labels = [one.names for one in features.values() if getattr(one, "names", None)]
-    first = next(iter(info.splits))
-    sample = _rows(builder, first, 0, min(_SAMPLE, info.splits[first].num_examples), features)
+    counts = {name: one.num_examples for name, one in info.splits.items()}
+    first = job["splits"][0] if job["splits"][0] in counts else next(iter(counts))
+    sample = _rows(builder, first, 0, min(_SAMPLE, counts[first]), features)
+    row_bytes = sum(array.nbytes for array in sample.values()) // _SAMPLE
+    wanted = [split for split in job["splits"] if split in counts]
+    whole = {}
+    if row_bytes * sum(counts[split] for split in wanted) <= job["small"]:
+        whole = {
+            f"{split}/{name}": array
+            for split in wanted
+            for name, array in _rows(builder, split, 0, counts[split], features).items()
+        }
     return {
-        "root": str(root),
-        "folder": str(builder.data_dir),
         "names": np.array([*features], np.str_),
-        "splits": np.array(
-            [(name, one.num_examples) for name, one in info.splits.items()], np.str_
-        ),
+        "splits": np.array([*counts.items()], np.str_),
         "classes": np.array(labels[0] if len(labels) == 1 else [], np.str_),
-        "row_bytes": sum(array.nbytes for array in sample.values()) // _SAMPLE,
+        "row_bytes": row_bytes,
         **{f"sample/{name}": array for name, array in sample.items()},
+        **whole,
     }
 
 
-def _prepared(job: Mapping[str, Any]) -> tuple[Any, str]:
-    """The builder of a data set that is prepared, and the folder it is in."""
+def _prepared(job: Mapping[str, Any]) -> Any:
+    """The builder of a data set that is prepared."""
     import tensorflow_datasets as tfds
 
-    for root in job["roots"]:
-        builder = tfds.builder(job["name"], data_dir=root)
-        if builder.is_prepared():
-            return builder, root
-    root = job["roots"][0]
-    with TemporaryDirectory(prefix="muster-tfds-download-") as downloads:
-        builder = tfds.builder(job["name"], data_dir=root)
-        builder.download_and_prepare(
-            download_dir=downloads,
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=job["files"] or None, try_download_gcs=False
-            ),
-        )
-    return builder, root
-
-
-def _is_flat(feature: Any) -> bool:
-    """Whether it is an array, and not a dictionary or a sequence of them."""
-    return getattr(feature, "shape", None) is not None and not isinstance(feature.shape, dict)
+    builder = tfds.builder(job["name"], data_dir=job["root"])
+    if builder.is_prepared():
+        return builder
+    # In another folder, and renamed, so that an incomplete one is never found.
+    scratch = Path(job["scratch"])
+    unfinished = tfds.builder(job["name"], data_dir=scratch)
+    unfinished.download_and_prepare(
+        download_dir=scratch / "downloads",
+        download_config=tfds.download.DownloadConfig(
+            manual_dir=job["files"] or None, try_download_gcs=False
+        ),
+    )
+    target = Path(builder.data_dir)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # What is there is incomplete.
+    Path(unfinished.data_dir).rename(target)
+    return tfds.builder(job["name"], data_dir=job["root"])
 
 
 def _read(job: Mapping[str, Any]) -> dict[str, np.ndarray]:
     import tensorflow_datasets as tfds
 
     builder = tfds.builder(job["name"], data_dir=job["root"])
-    features = {name: one for name, one in dict(builder.info.features).items() if _is_flat(one)}
-    return _rows(builder, job["split"], job["start"], job["stop"], features)
+    return _rows(builder, job["split"], job["start"], job["stop"], _features(builder))
+
+
+def _features(builder: Any) -> dict[str, Any]:
+    """Those that are arrays, and not a dictionary or a sequence of them."""
+    return {
+        name: feature
+        for name, feature in dict(builder.info.features).items()
+        if getattr(feature, "shape", None) is not None and not isinstance(feature.shape, dict)
+    }
 
 
 def _rows(
-    builder: Any, split: str, start: int, stop: int, names: Mapping[str, Any]
+    builder: Any, split: str, start: int, stop: int, features: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Some rows of a split, in the order of its records, whatever the number of its files."""
     import tensorflow_datasets as tfds
 
     in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    rows = tfds.as_numpy(builder.as_dataset(f"{split}[{start}:{stop}]", read_config=in_order))
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for row in rows:
-        for name, own in columns.items():
-            own.append(np.asarray(row[name]))
-    found = {name: np.stack(own) for name, own in columns.items()}
+    found = builder.as_dataset(f"{split}[{start}:{stop}]", read_config=in_order)
+    rows = found.map(lambda row: {name: row[name] for name in features}).batch(_BATCH)
+    batches = [*tfds.as_numpy(rows)]
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in features}
     return {
-        name: array.astype(np.str_) if array.dtype.kind == "O" else array
-        for name, array in found.items()
+        name: _text(array) if array.dtype.kind == "O" else array for name, array in columns.items()
     }
+
+
+def _text(array: np.ndarray) -> np.ndarray:
+    return np.array([text.decode() for text in array.ravel()], np.str_).reshape(array.shape)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ stays, and names the last holder: no other process can have changed anything sin
 import dataclasses
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -15,8 +16,8 @@ import time
 from absl import logging
 
 from strategies.errors import Resumable
+from trainer.storage.remote.bucket import ABSENT, Bucket
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import ABSENT, BucketFolder
 
 OBJECT_NAME = ".holder"
 RENEW_EVERY_S = 10.0
@@ -33,7 +34,7 @@ class LeaseLost(Exception):
 class _LeaseState:
     """The object as it was read."""
 
-    generation: int
+    version: str
     holder: str = ""
     place: str = ""
     is_held: bool = False
@@ -42,11 +43,10 @@ class _LeaseState:
 class Lease:
     """The right to write to a folder. `holder` is the same name from run to run."""
 
-    def __init__(self, folder: BucketFolder, holder: str):
+    def __init__(self, folder: Bucket, holder: str):
         self._folder = folder
         self._holder = holder
-        self._generation = ABSENT
-        self._num_writes = 0
+        self._version = ABSENT
         self._renewed = -EXPIRY_S
         self._lock = threading.Lock()  # One write at a time.
 
@@ -62,7 +62,7 @@ class Lease:
         while True:
             is_own = state.holder == self._holder
             is_expired = time.monotonic() - since >= EXPIRY_S
-            if (is_own or is_expired or not state.is_held) and self._write(state.generation, True):
+            if (is_own or is_expired or not state.is_held) and self._write(state.version, True):
                 return is_own
             if time.monotonic() - began >= timeout_s:
                 raise Resumable(
@@ -74,7 +74,7 @@ class Lease:
                 is_logged = True
             time.sleep(_POLL_EVERY_S)
             now = self._read()
-            if now.generation != state.generation:
+            if now.version != state.version:
                 state, since = now, time.monotonic()
 
     @property
@@ -85,39 +85,37 @@ class Lease:
     def renew(self) -> None:
         """Shows that the holder is alive. Raises LeaseLost, BucketError, BucketUnavailable."""
         with self._lock:
-            if not self._write(self._generation, True):
+            if not self._write(self._version, True):
                 raise LeaseLost
 
     def release(self) -> None:
         """Lets others take the folder at once. Raises BucketError, BucketUnavailable."""
-        self._write(self._generation, False)
+        self._write(self._version, False)
 
-    def _write(self, generation: int, is_held: bool) -> bool:
+    def _write(self, version: str, is_held: bool) -> bool:
         """Whether it was written: False if another process was first."""
         content = {
             "holder": self._holder,
             "place": f"{socket.gethostname()}, process {os.getpid()}",
             "is_at_work": is_held,
-            "beat": self._num_writes,
+            # Where a version follows from the content, no two writes may have the same.
+            "beat": secrets.token_hex(8),
         }
-        self._num_writes += 1
         began = time.monotonic()
         try:
-            self._generation = self._folder.write(
-                OBJECT_NAME, json.dumps(content).encode(), generation
-            )
+            self._version = self._folder.write(OBJECT_NAME, json.dumps(content).encode(), version)
         except PreconditionFailed:
             return False
         self._renewed = began
         return True
 
     def _read(self) -> _LeaseState:
-        generation = self._folder.generation(OBJECT_NAME)
-        if not generation:
+        version = self._folder.version(OBJECT_NAME)
+        if not version:
             return _LeaseState(ABSENT)
         try:
-            found = json.loads(self._folder.read(OBJECT_NAME, generation))
-            return _LeaseState(generation, found["holder"], found["place"], found["is_at_work"])
+            found = json.loads(self._folder.read(OBJECT_NAME, version))
+            return _LeaseState(version, found["holder"], found["place"], found["is_at_work"])
         except (PreconditionFailed, ValueError, KeyError, TypeError):
             # Being rewritten, or not written by a run. If it does not change, it expires.
-            return _LeaseState(generation, place="an unknown process", is_held=True)
+            return _LeaseState(version, place="an unknown process", is_held=True)

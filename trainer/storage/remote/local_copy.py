@@ -10,13 +10,13 @@ import stat
 import tempfile
 
 from strategies.errors import os_reason
+from trainer.storage.remote.address import Address
 from trainer.storage.remote.errors import BucketError
-from trainer.storage.remote.gcs import Address
 
 
 def folder_of(address: Address) -> pathlib.Path:
     """The local folder for an address. Creates nothing."""
-    return _root() / address.bucket / address.folder
+    return _root() / address.kind / address.bucket / address.folder
 
 
 def create_root() -> None:
@@ -37,6 +37,6 @@ def _root() -> pathlib.Path:
 
 def _unusable(root: pathlib.Path, reason: str) -> BucketError:
     return BucketError(
-        f"`--workdir` at gs:// needs a private folder on this machine ({reason}). Received: "
+        f"`--workdir` in a bucket needs a private folder on this machine ({reason}). Received: "
         f"{str(root)!r}; remove it, or set TMPDIR to another folder."
     )

@@ -9,24 +9,27 @@ before its manifest, and the files that report an end last.
 import contextlib
 import dataclasses
 import json
+import mmap
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import BinaryIO
 
 from trainer.storage import manifest as manifest_lib
-from trainer.storage.atomic_files import write_whole
+from trainer.storage.atomic_files import replacing, write_whole
+from trainer.storage.remote.bucket import ABSENT, Bucket, Content
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import ABSENT, BucketFolder
 
 # These report the end of a run, and of a sweep's trials.
 _PUSHED_LAST = ("summary.json", "ledger.jsonl")
+_LARGE = 1 << 20  # Bytes.
 
 
 @dataclasses.dataclass(frozen=True)
 class _SyncedFile:
-    """A file as it was when it was last equal to its object; generation ABSENT: it never was."""
+    """A file as it was when it was last equal to its object; version ABSENT: it never was."""
 
-    generation: int
+    version: str
     size: int = -1
     modified_ns: int = 0
     inode: int = 0
@@ -45,7 +48,7 @@ class Mirror:
     def __init__(
         self,
         local: pathlib.Path,
-        remote: BucketFolder,
+        remote: Bucket,
         record: str,
         includes: Callable[[str], bool],
     ):
@@ -62,8 +65,8 @@ class Mirror:
         next call continues.
         """
         objects = {
-            name: generation
-            for name, generation in self._remote.generations().items()
+            name: version
+            for name, version in self._remote.versions().items()
             if self._includes(name)
         }
         complete = _without_incomplete_checkpoints(objects)
@@ -74,7 +77,7 @@ class Mirror:
             for name in sorted(complete, key=_push_order):
                 synced = self._synced.get(name, _SyncedFile(ABSENT))
                 is_local = name in local and synced.matches(local[name])
-                if not (is_local and synced.generation == complete[name]):
+                if not (is_local and synced.version == complete[name]):
                     self._fetch(name, complete[name])
         return sorted({*objects} - {*complete})
 
@@ -91,12 +94,12 @@ class Mirror:
 
         Raises BucketError, BucketUnavailable, OSError.
         """
-        objects = self._remote.generations()
+        objects = self._remote.versions()
         with self._recording():
             for name in {*self._synced, *filter(self._includes, objects)}:
-                generation = objects.get(name, ABSENT)
-                if self._synced.get(name, _SyncedFile(ABSENT)).generation != generation:
-                    self._synced[name] = _SyncedFile(generation)
+                version = objects.get(name, ABSENT)
+                if self._synced.get(name, _SyncedFile(ABSENT)).version != version:
+                    self._synced[name] = _SyncedFile(version)
 
     def push(self) -> None:
         """Makes `remote` like `local`.
@@ -111,17 +114,17 @@ class Mirror:
                 synced = self._synced.get(name, _SyncedFile(ABSENT))
                 if not _is_pushed_last(name):
                     if not synced.matches(local[name]):
-                        self._push(name, synced.generation)
+                        self._push(name, synced.version)
                 elif name in last and not synced.matches(last[name]):
-                    self._push(name, synced.generation, last[name])
+                    self._push(name, synced.version, last[name])
             for name in sorted({*self._synced} - {*local}, key=_push_order, reverse=True):
                 self.remove_remote(name)
 
     def remove_remote(self, name: str) -> None:
         """Removes an object that has no local file. Raises as `push` does."""
-        synced = self._synced.get(name) or _SyncedFile(self._remote.generation(name))
-        if synced.generation:
-            self._remote.remove(name, synced.generation)
+        synced = self._synced.get(name) or _SyncedFile(self._remote.version(name))
+        if synced.version:
+            self._remote.remove(name, synced.version)
         self._synced.pop(name, None)
 
     def _scan(self) -> dict[str, os.stat_result]:
@@ -138,32 +141,35 @@ class Mirror:
     def _remove_local(self, name: str) -> None:
         path = self._local / name
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            path.parent.rmdir()  # An empty folder would look like a damaged checkpoint.
+        _remove_if_empty(path.parent)
         self._synced.pop(name, None)
 
-    def _fetch(self, name: str, generation: int) -> None:
-        try:
-            content = self._remote.read(name, generation)
-        except PreconditionFailed:
-            return  # Just removed or replaced, by a run that this is only a reader of.
+    def _fetch(self, name: str, version: str) -> None:
         path = self._local / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-        self._synced[name] = _synced_file(generation, path.stat())
+        try:
+            with replacing(path) as file:
+                self._remote.download(name, version, file)
+        except PreconditionFailed:
+            # Just removed or replaced, by a run that this is only a reader of.
+            _remove_if_empty(path.parent)
+            return
+        self._synced[name] = _synced_file(version, path.stat())
 
-    def _push(self, name: str, generation: int, stat: os.stat_result | None = None) -> None:
+    def _push(self, name: str, version: str, stat: os.stat_result | None = None) -> None:
         """`stat`: pushes the file as it was then; it only grows, or is replaced as a whole."""
         try:
             with open(self._local / name, "rb") as file:
                 now = os.fstat(file.fileno())
                 stat = stat or now
-                content = file.read(stat.st_size)
+                if now.st_ino != stat.st_ino:
+                    return  # Just replaced: the next push has the new one.
+                with _content(file, name, stat.st_size) as content:
+                    self._synced[name] = _synced_file(
+                        self._remote.write(name, content, version), stat
+                    )
         except FileNotFoundError:
             return  # Just removed: the next push removes the object.
-        if now.st_ino != stat.st_ino:
-            return  # Just replaced: the next push has the new one.
-        self._synced[name] = _synced_file(self._remote.write(name, content, generation), stat)
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
@@ -180,8 +186,24 @@ class Mirror:
                 write_whole(self._record, json.dumps(synced))
 
 
-def _synced_file(generation: int, stat: os.stat_result) -> _SyncedFile:
-    return _SyncedFile(generation, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+def _remove_if_empty(folder: pathlib.Path) -> None:
+    """An empty folder would look like a damaged checkpoint."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+@contextlib.contextmanager
+def _content(file: BinaryIO, name: str, size: int) -> Iterator[Content]:
+    """What the file holds, without a copy of it in memory if it is a large one that never changes."""
+    if "checkpoints/" not in name or size < _LARGE:
+        yield file.read(size)
+        return
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
+        yield content
+
+
+def _synced_file(version: str, stat: os.stat_result) -> _SyncedFile:
+    return _SyncedFile(version, stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 def _read_record(record: pathlib.Path) -> dict[str, _SyncedFile]:
@@ -206,7 +228,7 @@ def _push_order(name: str) -> tuple[int, str]:
     return 0, name
 
 
-def _without_incomplete_checkpoints(objects: Mapping[str, int]) -> dict[str, int]:
+def _without_incomplete_checkpoints(objects: Mapping[str, str]) -> dict[str, str]:
     """Without checkpoints that have no manifest: a push, or a removal, was interrupted."""
     return {name: at for name, at in objects.items() if _has_manifest(name, objects)}
 

@@ -1,4 +1,4 @@
-"""What is a workdir at `gs://bucket/folder`?
+"""What is a workdir in a bucket, such as `gs://bucket/folder`?
 
 A folder on this machine, like any other workdir, that is copied to the bucket again and again. Before a
 run, what the bucket has is fetched, unless this machine was the last to write there; so a run resumes on
@@ -20,8 +20,9 @@ from trainer.config import load as config_load
 from trainer.config.schema import ExperimentConfig
 from trainer.storage.atomic_files import WorkdirError, unwritable, write_whole
 from trainer.storage.remote import local_copy
+from trainer.storage.remote.address import Address
+from trainer.storage.remote.bucket import Bucket
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.lease import Lease
 from trainer.storage.remote.mirror import Mirror
 from trainer.storage.remote.uploader import Uploader
@@ -42,7 +43,7 @@ class BucketWorkdir(Workdir):
         self._address = Address.parse(url)
         super().__init__(local_copy.folder_of(self._address))
         self.name = str(self._address)
-        self._remote = BucketFolder(self._address)
+        self._remote = self._address.open()
         self._config: ExperimentConfig | None = None
         self._uploader: Uploader | None = None
 
@@ -65,15 +66,11 @@ class BucketWorkdir(Workdir):
         self._config = config
 
     def examine(self, config: ExperimentConfig) -> str:
-        found, missing = self._inspect(config), self._remote.missing_permissions()
-        if not missing:
-            return f"{self.name}: {found}"
-        return (
-            f"{self.name}: {found}; warning: on the bucket as a whole you lack {', '.join(missing)}"
-        )
+        found, warning = self._inspect(config), self._remote.permissions_warning()
+        return f"{self.name}: {found}" + (f"; warning: {warning}" if warning else "")
 
     def _inspect(self, config: ExperimentConfig) -> str:
-        objects = self._remote.generations()
+        objects = self._remote.versions()
         if _CONFIG not in objects:
             return EXISTS if objects else WOULD_BE_CREATED
         try:
@@ -165,7 +162,7 @@ class BucketWorkdir(Workdir):
 class _ReadOnlyCopy(Workdir):
     """A copy for readers. Only the files that an evaluator writes into it are uploaded."""
 
-    def __init__(self, path: pathlib.Path, name: str, remote: BucketFolder):
+    def __init__(self, path: pathlib.Path, name: str, remote: Bucket):
         super().__init__(path)
         self.name = name
         self._trainer_files = Mirror(path, remote, ".theirs.json", _is_trainer_file)

@@ -9,7 +9,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainer.process.standard_json import to_json
 from trainer.reporting.format import (
+    align,
     format_duration,
     format_metric,
     format_value,
@@ -17,10 +19,11 @@ from trainer.reporting.format import (
     one_line,
     short_names,
 )
-from trainer.storage.atomic_files import to_json, write_file
+from trainer.storage.atomic_files import write_file
 from trainer.tune.search.record import (
     COMPLETED,
     FAILED,
+    MEASURED,
     RUNNING,
     STOPPED,
     Objective,
@@ -29,6 +32,7 @@ from trainer.tune.search.record import (
 )
 
 _WIDTH = 120
+Line = tuple[TrialRecord, str]  # The trial, and its line in trials.json.
 _RANKS = {COMPLETED: 0, STOPPED: 1, RUNNING: 2}
 
 
@@ -37,16 +41,25 @@ def write_results(
     objective: Objective,
     records: Sequence[TrialRecord],
     best_config: str | None,
+    lines: dict[str, Line] | None = None,
 ) -> None:
     """Writes trials.json, one trial per line, and best_config.json if `best_config` is not None.
+
+    `lines`: those of the last call, by the trial's id. Only what has changed since is made again.
 
     Raises:
       WorkdirError: the files cannot be written.
     """
-    top = best(objective, rank(objective, records))  # `rank` puts NaN last.
-    lines = (to_json(_as_json(record) | {"best": record is top}) for record in in_order(records))
+    lines = {} if lines is None else lines
+    ordered = in_order(records)
+    numbers = (one for one in ordered if one.objective is None or not math.isnan(one.objective))
+    top = best(objective, numbers)
+    texts = (
+        f'{_line(record, lines)}, "best": {"true" if record is top else "false"}}}'
+        for record in ordered
+    )
     # One line per trial is easy to grep, and quick to write, as it is written after every trial.
-    write_file(folder / "trials.json", "[\n" + ",\n".join(lines) + "\n]\n")
+    write_file(folder / "trials.json", "[\n" + ",\n".join(texts) + "\n]\n")
     if best_config is not None:
         write_file(folder / "best_config.json", best_config)
 
@@ -94,6 +107,15 @@ def _id_key(record: TrialRecord) -> tuple[int, str]:
     return len(record.id), record.id
 
 
+def _line(record: TrialRecord, lines: dict[str, Line]) -> str:
+    """The trial as JSON, open at its end."""
+    known, text = lines.get(record.id, (None, ""))
+    if known is not record:
+        text = to_json(_as_json(record)).removesuffix("}")
+        lines[record.id] = record, text
+    return text
+
+
 def _as_json(record: TrialRecord) -> dict[str, Any]:
     return {
         "id": record.id,
@@ -121,10 +143,10 @@ def _ranked_lines(
     cells = [
         [*row, *_value_cells(record, names)] for row, record in zip(rows, records, strict=True)
     ]
-    lines = _align([[*head, *short_names(names).values()], *cells])
+    lines = align([[*head, *short_names(names).values()], *cells])
     if max(map(len, lines)) <= _WIDTH:
         return lines
-    lines = _align([head, *rows])
+    lines = align([head, *rows])
     indent = max(map(len, lines)) + 2
     texts = ["values", *(format_values(_values(record, names)) for record in records)]
     return [
@@ -160,10 +182,11 @@ def _value_cells(record: TrialRecord, names: Sequence[str]) -> list[str]:
     return [format_value(record.values[name]) if name in record.values else "" for name in names]
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of right-aligned columns, each as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
+def figures_of(record: TrialRecord) -> dict[str, float]:
+    """The figures on the test examples: {"accuracy": ..., "loss": ...}, the loss last."""
+    found = [name for name in record.metrics if name.startswith(MEASURED)]
+    found.sort(key=lambda name: name == "test_loss")
+    return {name.removeprefix(MEASURED): record.metrics[name] for name in found}
 
 
 def _failed_line(record: TrialRecord) -> str:

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from trainer.process.standard_json import to_json
 from trainer.reporting.format import canonical_text, short_names
-from trainer.storage.atomic_files import to_json, write_file
+from trainer.storage.atomic_files import write_file
 from trainer.tune.search.record import FAILED, RUNNING, Objective, TrialRecord
 from trainer.tune.space.dimension import Dimension
 

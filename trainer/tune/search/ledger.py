@@ -13,7 +13,8 @@ from typing import Any
 
 from strategies.errors import InputError, os_reason
 from trainer.config.fields import short_json
-from trainer.storage.atomic_files import WorkdirError, flush_folder, to_json
+from trainer.process.standard_json import to_json
+from trainer.storage.atomic_files import WorkdirError, flush_folder
 
 BEGUN, ASKED, INTERRUPTED, ENDED = "begun", "asked", "interrupted", "ended"
 

@@ -13,6 +13,9 @@ from trainer.config.nearest import nearest
 
 RUNNING, COMPLETED, STOPPED, FAILED = "running", "completed", "stopped", "failed"
 
+MEASURED = "test_"  # How the figures of a trial begin that are of the test examples.
+CROSS_VALIDATED = "cv_"  # How the figures of a trial begin that are means over folds.
+
 # The metrics of a run's summary.json that a sweep can optimize, and whether a larger one is better.
 _OBJECTIVES = {
     "test_accuracy": "max",
@@ -21,6 +24,9 @@ _OBJECTIVES = {
     "validation_accuracy": "max",
     "validation_loss": "min",
     "validation_mean_absolute_error": "min",
+    "cv_accuracy": "max",
+    "cv_loss": "min",
+    "cv_mean_absolute_error": "min",
     "final_loss": "min",
     "examples_per_s": "max",
     "seconds": "min",

@@ -119,10 +119,10 @@ class Search:
             value = progress.metrics.get(self.objective.name)
             if value is not None and (not curve or curve[-1][0] < progress.epoch):
                 curve.append((progress.epoch, value))
+            if self._early_stop != "median":
+                return False
             ended = {one: self._curves[one] for one in self._ended_ids()}
-            return self._early_stop == "median" and median_stopping.should_stop(
-                self.objective, curve, ended
-            )
+            return median_stopping.should_stop(self.objective, curve, ended)
 
     def tell(self, trial_id: str, outcome: Outcome) -> None:
         with self._lock:

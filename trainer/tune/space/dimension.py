@@ -223,10 +223,10 @@ def dimension_name(typed_name: str) -> str:
 
 @functools.cache
 def searchable_fields() -> dict[str, Field]:
-    """Every field that a sweep can search, by its name in a space."""
+    """Every field that a sweep can vary, by its name in a space. `name` is that of a comparison's."""
     schemas = (TrainOptions, LaunchOptions)
     flags = {field.name: field for schema in schemas for field in fields(schema, "--")}
-    found = {field.name: field for field in config_lib.fields() if field.name != "name"}
+    found = {field.name: field for field in config_lib.fields()}
     return found | {name: flags[name] for name in FLAGS}
 
 
@@ -236,7 +236,7 @@ def space_field(name: str, value: Any) -> Field:
     Raises:
       ConfigError: a sweep cannot search a field of this name. `value` is what was received for it.
     """
-    known = searchable_fields()
+    known = {own: field for own, field in searchable_fields().items() if own != "name"}
     if name in known:
         return dataclasses.replace(known[name], name=f"space.{name}")
     close = nearest(name, known)

@@ -22,6 +22,7 @@ from trainer.storage.atomic_files import (
 )
 from trainer.storage.safe_reading import parse_json, read_json
 from trainer.storage.workdir import Workdir
+from trainer.tune.search.folded_trials import FOLD
 from trainer.tune.search.record import COMPLETED
 from trainer.tune.search.trial_source import Outcome, Progress
 
@@ -37,7 +38,7 @@ class TrialFolder:
     """The folder of a trial. `read_progress` remembers how far it has read."""
 
     def __init__(self, trials: pathlib.Path, trial_id: str):
-        self.path = trials / trial_id
+        self.path = trials / _name(trial_id)
         self.workdir = Workdir(self.path)
         self.log = self.path / "log.txt"
         self._trials = trials
@@ -52,14 +53,14 @@ class TrialFolder:
         """
         try:
             if not self.path.exists():
-                make_folder(self._trials)
+                make_folder(self.path.parent)
                 with tempfile.TemporaryDirectory(dir=self._trials, prefix=UNFINISHED) as building:
                     run = pathlib.Path(building, "run")
                     run.mkdir()
                     if continues:
-                        _copy_progress(self._trials / continues, run)
+                        _copy_progress(self._trials / _name(continues), run)
                     os.replace(run, self.path)
-                flush_folder(self._trials)
+                flush_folder(self.path.parent)
             write_whole(self.workdir.config, config_lib.to_json(config))
         except OSError as error:
             raise WorkdirError(
@@ -125,6 +126,11 @@ class TrialFolder:
                 continue
             if isinstance(event, dict):
                 yield event
+
+
+def _name(trial_id: str) -> str:
+    """The trial's folder below that of all trials; the folds of one are beside each other in its own."""
+    return trial_id.replace(FOLD, f"/{FOLD.removeprefix('-')}")
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

@@ -68,7 +68,9 @@ class Trial:
         self._log_size_at_start = 0
         config = from_json(json.dumps(spec.config))
         self._folder.prepare(config, spec.continues)
-        args = [f"--config={self._folder.workdir.config}", f"--workdir={self._folder.path}"]
+        # A report takes longer than some trials' steps; a flag after `--` asks for one all the same.
+        args = ["--report=false", f"--config={self._folder.workdir.config}"]
+        args.append(f"--workdir={self._folder.path}")
         self._argv = command([*args, *trainer_args], spec.flags, starter.is_warm)
 
     @property

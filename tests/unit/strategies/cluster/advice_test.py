@@ -186,7 +186,7 @@ _CONFIGS: st.SearchStrategy[dict] = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(_CONFIGS)
 def test_following_the_advice_of_every_message_leads_to_a_cluster(config):
     hypothesis.event(f"advice followed {follow_all(json.dumps(config))} times")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from strategies.cluster import sagemaker
 from strategies.cluster.spec import ClusterSpec, Task
 from tests.unit.strategies.cluster.resolving import error_of, found
 
@@ -34,6 +35,42 @@ def test_the_instances_of_a_sagemaker_job_are_workers():
     hosts = json.dumps([f"algo-{index}" for index in range(1, 5)])
     with_ps = found(ps=1, SM_HOSTS=hosts, SM_CURRENT_HOST="algo-2")
     assert with_ps.task == Task("ps", 0) and len(with_ps.trainers()) == 2
+
+
+@pytest.fixture
+def resources(tmp_path, monkeypatch):
+    """The file in which every image of a SageMaker job finds its instances."""
+    monkeypatch.setattr(sagemaker, "_FILE", tmp_path / "resourceconfig.json")
+    return tmp_path / "resourceconfig.json"
+
+
+def test_in_an_image_that_is_not_sagemakers_a_file_names_the_instances(resources):
+    job = {"TRAINING_JOB_NAME": "digits-1"}
+    assert found(**job) == ClusterSpec()  # The name is of another service.
+    hosts = ["algo-1", "algo-2"]
+    resources.write_text(json.dumps({"current_host": "algo-2", "hosts": hosts}))
+    assert found() == ClusterSpec()
+    assert found(**job).as_dict() == {"worker": ["algo-1:2222", "algo-2:2222"]}
+    assert str(found(**job)) == "worker 1 in a cluster of 2 workers (from SageMaker)"
+    resources.write_text(json.dumps({"current_host": "algo-1", "hosts": hosts[:1]}))
+    assert found(**job) == ClusterSpec()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "`hosts` in FILE must be a JSON list of names. Received: None"),
+        ('{"hosts": "algo-1"}', "`hosts` in FILE must be a JSON list of names. Received: 'algo-1'"),
+        ('{"hosts": ["a", "b"]}', "`current_host` must be one of the names in `hosts` in FILE. "
+         "Received: [None, 'a', 'b']"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_of_instances_is_refused_in_one_line(resources, text, message):
+    resources.write_text(text)
+    named = message.replace("FILE", str(resources))
+    assert error_of(TRAINING_JOB_NAME="digits-1") == (
+        f"SageMaker: {named}; set it as SageMaker does, or use --cluster, or {HOW}"
+    )
 
 
 def test_the_pools_of_a_vertex_job_are_chief_workers_servers_and_evaluator():

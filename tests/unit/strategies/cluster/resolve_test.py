@@ -5,7 +5,7 @@ import os
 import socket
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies.cluster import hostlist, local_address, slurm
@@ -379,7 +379,6 @@ _COUNTS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, 
 
 
 @given(counts=_COUNTS, ps=st.integers(0, 2), gpus=st.integers(0, 9), data=st.data())
-@settings(deadline=None)
 def test_a_step_is_the_cluster_that_tensorflows_resolver_finds(resolver, counts, ps, gpus, data):
     each = [count for count, times in counts for _ in range(times)]
     total = sum(each)

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from strategies.cluster.spec import ClusterSpec, Task
+from strategies.collectives import vector_shares
 from strategies.collectives.all_reduce import PeerLost, SocketAllReduce, aligned
+from strategies.collectives.leaf_runs import LeafRuns
 from strategies.network import security
 from strategies.network.flags import ALL, CONTROL
 from trainer.launch.ports import free_ports
@@ -26,13 +28,13 @@ def _clusters(workers: int) -> list[ClusterSpec]:
     return [ClusterSpec(jobs, Task("worker", index)) for index in range(workers)]
 
 
-def _on_all(workers: int, act, secured=PLAIN) -> list:
+def _on_all(workers: int, act, secured=PLAIN, shares_memory=True) -> list:
     """The results of `act(exchange, rank)` on each of N connected workers."""
     clusters = _clusters(workers)
 
     def one(rank: int):
         with contextlib.closing(
-            SocketAllReduce.connect(clusters[rank], RUN, secured, 30)
+            SocketAllReduce.connect(clusters[rank], RUN, secured, 30, shares_memory)
         ) as exchange:
             return act(exchange, rank)
 
@@ -55,9 +57,13 @@ def _pairwise(terms: list) -> np.ndarray:
     return _pairwise(pairs)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 4, 5])
+BY = pytest.mark.parametrize("shares_memory", [True, False], ids=["memory", "connections"])
+
+
+@BY
+@pytest.mark.parametrize("workers", range(1, 10))
 @pytest.mark.parametrize("size", [1, 7, 101_774])
-def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
+def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size, shares_memory):
     vectors = _vectors(workers, size)
 
     def act(exchange, rank):
@@ -69,12 +75,35 @@ def test_every_worker_gets_the_pairwise_sum_bit_for_bit(workers, size):
         return first, total
 
     expected = _pairwise(list(vectors)).tobytes()
-    for totals in _on_all(workers, act):
+    for totals in _on_all(workers, act, shares_memory=shares_memory):
         assert [total.tobytes() for total in totals] == [expected, expected]
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        *[(2, 2), (3, 1), (0, 4), (2, 1, 1), (3, 3, 2), (2, 2, 2, 1, 1), (1, 1, 1, 1, 0), (7,)],
+        # One sum each of a power of two of workers: of equal runs, a shorter last one, unequal ones.
+        *[(4, 4, 4, 4), (4, 4, 4, 3), (1, 1, 2, 4), (2, 2, 2, 2, 2, 2, 2, 1), (3, 3, 3, 3)],
+    ],
+)
+def test_workers_that_hold_runs_of_leaves_get_the_sum_of_the_whole_tree(counts):
+    runs, size = LeafRuns(counts), 10_007
+    leaves = list(_vectors(sum(counts), size))
+
+    def act(exchange, rank):
+        run, total = runs.runs[rank], aligned(size)
+        sums = runs.partial_sums(rank, leaves[run.start : run.stop])
+        for _ in range(2):
+            exchange.sum_runs([np.split(one, [5, 5, 600]) for one in sums], total, runs)
+        return total.tobytes()
+
+    assert _on_all(len(counts), act) == [_pairwise(leaves).tobytes()] * len(counts)
+
+
+@BY
 @pytest.mark.parametrize("encrypt", ["", CONTROL, ALL])
-def test_vectors_larger_than_any_socket_buffer_are_added(encrypt):
+def test_vectors_larger_than_any_socket_buffer_are_added(encrypt, shares_memory):
     size = 5_000_000
     secured = security.from_secret(SECRET, encrypt) if encrypt else PLAIN
 
@@ -83,8 +112,28 @@ def test_vectors_larger_than_any_socket_buffer_are_added(encrypt):
         exchange.sum([np.full(size, rank + 1, np.float32)], total)
         return total.min(), total.max()
 
-    assert _on_all(2, act, secured) == [(3, 3)] * 2
-    assert _on_all(3, act, secured) == [(6, 6)] * 3
+    assert _on_all(2, act, secured, shares_memory) == [(3, 3)] * 2
+    assert _on_all(4, act, secured, shares_memory) == [(10, 10)] * 4
+    if not shares_memory:
+        assert _on_all(3, act, secured) == [(6, 6)] * 3
+
+
+@BY
+def test_a_worker_that_falls_behind_still_reads_its_peers_last_vector(shares_memory):
+    """A fast worker has written its next vector by then, and waits before the one after it."""
+    size, sums = 50_000, 12
+
+    def act(exchange, rank):
+        total, found = aligned(size), []
+        for number in range(sums):
+            if number % 4 == rank:
+                time.sleep(0.02)
+            exchange.sum([np.full(size, 10 * number + rank, np.float32)], total)
+            found.append((total.min(), total.max()))
+        return found
+
+    expected = [(4 * 10 * number + 6,) * 2 for number in range(sums)]
+    assert _on_all(4, act, shares_memory=shares_memory) == [expected] * 4
 
 
 def test_broadcast_gives_every_worker_the_values_of_rank_0_in_any_dtype():
@@ -106,8 +155,9 @@ def test_broadcast_gives_every_worker_the_values_of_rank_0_in_any_dtype():
 
 
 @pytest.mark.parametrize("secured", [PLAIN, security.from_secret(SECRET)], ids=["plain", "tls"])
-@pytest.mark.parametrize("workers", [2, 3])
-def test_the_error_names_the_worker_that_closed_its_connection(workers, secured):
+@pytest.mark.parametrize("workers", [2, 3, 4])
+@BY
+def test_the_error_names_the_worker_that_closed_its_connection(workers, secured, shares_memory):
     size = 1_000_000
 
     def act(exchange, rank):
@@ -117,7 +167,8 @@ def test_the_error_names_the_worker_that_closed_its_connection(workers, secured)
             exchange.sum([np.ones(size, np.float32)], aligned(size))
         return str(lost.value)
 
-    assert f"worker {workers - 1} was lost" in str(_on_all(workers, act, secured))
+    said = str(_on_all(workers, act, secured, shares_memory))
+    assert f"worker {workers - 1} was lost" in said
 
 
 def test_the_error_names_a_worker_that_sends_nothing_for_silence_s(monkeypatch):
@@ -219,3 +270,68 @@ def test_tensorflow_uses_an_aligned_array_without_a_copy():
     tensor = tf.function(lambda: tf.numpy_function(lambda: array, [], tf.float32))()
     array[:] = 2
     assert tensor.numpy()[0] == 2
+
+
+def test_some_of_the_workers_add_among_themselves_over_the_same_connections():
+    vectors = _vectors(4, 1000)
+
+    def act(exchange: SocketAllReduce, rank: int):
+        pair = exchange.among([rank % 2, rank % 2 + 2])
+        total = np.empty(1000, np.float32)
+        pair.sum([vectors[rank]], total)
+        everyone = np.empty(1000, np.float32)
+        exchange.sum([vectors[rank]], everyone)
+        return total, everyone, pair.sent_bytes
+
+    for rank, (total, everyone, sent) in enumerate(_on_all(4, act)):
+        np.testing.assert_array_equal(total, vectors[rank % 2] + vectors[rank % 2 + 2])
+        np.testing.assert_array_equal(everyone, _pairwise(list(vectors)))
+        assert sent == 4000
+
+
+@pytest.mark.parametrize("size", [5, 10_007, 3_000_000])
+@pytest.mark.parametrize("counts", [(1, 1), (1, 1, 1), (1, 1, 1, 1), (3, 2), (2, 0, 3)])
+def test_the_halves_of_an_addition_give_shares_of_the_tree_and_common_numbers(counts, size):
+    """Between them each worker replaces its share, and the others get what it has put there."""
+    runs, common, workers = LeafRuns(counts), 3, len(counts)
+    leaves = list(_vectors(sum(counts), size))
+    expected = _pairwise(leaves)
+    shares = vector_shares.shares(size - common, workers)
+
+    def act(exchange, rank):
+        run, total = runs.runs[rank], aligned(size)
+        sums = runs.partial_sums(rank, leaves[run.start : run.stop])
+        exchange.reduce_scatter([np.split(one, [2]) for one in sums], total, runs, common)
+        assert total[shares[rank]].tobytes() == expected[shares[rank]].tobytes()
+        assert total[-common:].tobytes() == expected[-common:].tobytes()
+        total[shares[rank]] = rank + 1
+        exchange.all_gather(total, common)
+        return total
+
+    replaced = expected.copy()
+    for rank, share in enumerate(shares):
+        replaced[share] = rank + 1
+    for total in _on_all(workers, act):
+        assert total.tobytes() == replaced.tobytes()
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_an_addition_in_halves_sends_as_many_bytes_as_one_at_once(workers):
+    """But for the common numbers, of which each worker sends all to each other one."""
+    size, common = 100_003, 3
+
+    def act(exchange, rank):
+        parts, total = [np.ones(size, np.float32)], aligned(size)
+        before = exchange.sent_bytes
+        exchange.sum(parts, total)
+        at_once = exchange.sent_bytes - before
+        exchange.reduce_scatter([parts], total, LeafRuns((1,) * workers), common)
+        exchange.all_gather(total, common)
+        return at_once, exchange.sent_bytes - before - at_once
+
+    found = _on_all(workers, act, shares_memory=False)
+    at_once, in_halves = (sum(each) for each in zip(*found, strict=True))
+    assert at_once == 4 * size * 2 * (workers - 1)
+    assert in_halves == 4 * (size - common) * 2 * (workers - 1) + 4 * common * workers * (
+        workers - 1
+    )

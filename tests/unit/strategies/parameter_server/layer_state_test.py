@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from strategies.parameter_server.layer_state import LooseArrays
-from strategies.runtime import State
+from strategies.state import State
 
 _WEIGHTS = [np.ones((2, 3), np.float32), np.ones(3, np.float32)]
 _LAYER_STATE = [

@@ -29,7 +29,7 @@ def _shard_of(num_workers, weights, slots, loose, ints):
         loose,
         ints,
         num_steps=_STEPS,
-        num_workers=num_workers,
+        max_unfinished=num_workers,
         num_sums=3,
         device="CPU:0",
         name=next(_NAMES),
@@ -49,7 +49,8 @@ def _push(
     pushed = np.array([*weights, 0.1, *moment, *loose, *sums], np.float32)
     steps = tf.constant([first_step, num_steps])
     moved = tf.constant([num_steps, *moved], tf.int64)
-    return bool(shard.push(steps, pulled, tf.constant(pushed), moved))
+    seconds = tf.constant(0.5, tf.float64)
+    return bool(shard.push(steps, pulled, tf.constant(pushed), moved, seconds))
 
 
 def _state(shard):

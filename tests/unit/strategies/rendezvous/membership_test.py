@@ -1,6 +1,7 @@
 """Is every loss reported to all tasks, and do tasks end together?"""
 
 import queue
+import select
 import signal
 import threading
 import time
@@ -96,6 +97,15 @@ def test_watch_reports_a_peer_that_was_lost_before_it():
         first.watch(lambda *loss: reports.put(loss))
         assert reports.get(timeout=PATIENCE_S) == (Task("worker", 1), "its connection closed")
         assert first.lost == {Task("worker", 1): "its connection closed"}
+
+
+def test_another_process_may_watch_a_connection_whose_loss_was_not_reported_yet():
+    with all_met(make_clusters(worker=2)) as (first, second):
+        second.close()
+        assert first.wait_for_loss(PATIENCE_S)
+        poll = select.poll()
+        poll.register(first.connections[Task("worker", 1)].fileno(), select.POLLRDHUP)
+        assert poll.poll(0)
 
 
 def _loss_after(worker, say):

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from strategies.choose import Choice
 from strategies.errors import Resumable
-from strategies.runtime import State
+from strategies.state import State
 from strategies.tpu.trace import Traced, trace_only_strategy
 from tests.paths import ROOT
 from trainer.config import load as config_load

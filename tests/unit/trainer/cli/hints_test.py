@@ -16,6 +16,7 @@ VALUES = {field.name: field.shown(field.default) for schema in VERBS.values()
           for field in fields(schema, "--")}  # fmt: skip
 VALUES |= {f"--config.{field.name}": field.shown(field.default) for field in config_lib.fields()}
 VALUES |= {"--cluster": "worker=a:1,b:1", "--task": "worker:0"}
+VALUES["--workers"] = "2"  # Of launch and of plan.
 
 
 def message(*argv):
@@ -102,7 +103,7 @@ def test_the_hint_depends_on_the_verb(argv, expected):
     assert hint(*argv) == expected
 
 
-@pytest.mark.parametrize("flag", ["--foo", "--zzz", "--bar", "--run", "--verbose", "--x", "--fo"])
+@pytest.mark.parametrize("flag", ["--foo", "--zzz", "--bar", "--run", "--noisy", "--x", "--fo"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_there_is_no_hint_where_no_flag_is_close(verb, flag):
     assert hint(verb, f"{flag}=3") == "`--help` lists all flags."

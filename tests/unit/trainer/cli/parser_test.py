@@ -14,6 +14,8 @@ from trainer.cli import options
 from trainer.cli import parser as cli_parser
 from trainer.cli.options import (
     CheckOptions,
+    CompareOptions,
+    CrossValidateOptions,
     EvaluateOptions,
     LaunchOptions,
     TrainOptions,
@@ -72,6 +74,37 @@ def test_evaluate_takes_a_run_and_a_step():
     assert cli_parser.parse(argv) == EvaluateOptions(workdir="w", checkpoint=300)
 
 
+def test_report_takes_runs_and_a_file():
+    argv = ["report", "runs/a", "--output=both.html", "runs/b"]
+    assert cli_parser.parse(argv) == options.ReportOptions("both.html", ("runs/a", "runs/b"))
+    assert message("report").startswith("`report` needs the folders of runs.")
+
+
+@pytest.mark.parametrize("verb", ["train", "check"])
+@pytest.mark.parametrize("typed", ["5", "10:10", "9:3", "-1:4", "a:b", "1:2:3", "1:", f"1:{2**31}"])
+def test_steps_to_trace_are_two_numbers_in_order(verb, typed):
+    assert message(verb, f"--profile={typed}") == (
+        "`--profile` must be two numbers of steps, the first below the second. Received: "
+        f'"{typed}"; try --profile=100:110.'
+    )
+    assert cli_parser.parse([verb, "--profile=100:110"]).profile_steps == range(100, 110)
+
+
+def test_cross_validate_takes_folds_fields_and_the_flags_of_its_runs():
+    argv = ["cross_validate", "--folds=3", "--stratified", "--config.train.seed=1"]
+    assert cli_parser.parse([*argv, "--", "--devices=2"]) == CrossValidateOptions(
+        folds=3, stratified=True, overrides={"train.seed": "1"}, trainer_args=("--devices=2",)
+    )
+
+
+def test_compare_keeps_every_field_that_is_varied():
+    argv = ["compare", "--vary", "sync.mode=gradients,parameters:20", "--vary=train.seed=1,2"]
+    command = cli_parser.parse(argv)
+    assert isinstance(command, CompareOptions)
+    assert command.vary == ("sync.mode=gradients,parameters:20", "train.seed=1,2")
+    assert cli_parser.parse(["compare"]) == CompareOptions()
+
+
 def test_launch_keeps_the_flags_of_train_for_its_tasks():
     trainer_args = ("--config=mnist_dense", "--config.train.steps", "5")
     as_one_word_each = ("--config=mnist_dense", "--config.train.steps=5")
@@ -89,7 +122,10 @@ def test_each_command_knows_its_verb():
         assert cli_parser.parse([verb]).verb == verb
 
 
-VERBS = "the verbs are train, evaluate, export, predict, launch, tune, check, data. Received: "
+VERBS = (
+    "the verbs are train, evaluate, export, predict, report, launch, tune, cross_validate, compare, "
+    "check, data, plan. Received: "
+)
 MISTAKES = [
     (["trian"], VERBS + '"trian"; did you mean '
      "`train`?"),
@@ -129,8 +165,8 @@ MISTAKES = [
      '"--cluster=a:1,b:1" after `--`; leave it out.'),
     (["tune", "--", "--ps=1"], '`tune` creates the clusters that it trains on. Received: "--ps=1" after '
      "`--`; leave it out."),
-    (["check", "--", "--devices=2"], 'only `launch` and `tune` take flags after `--`. Received: '
-     '"--devices=2" after `check`; remove the `--`.'),
+    (["check", "--", "--devices=2"], 'only `launch`, `tune`, `cross_validate` and `compare` take flags '
+     'after `--`. Received: "--devices=2" after `check`; remove the `--`.'),
     (["--workdir"], "`--workdir` needs a value. Received: none; write --workdir=VALUE."),
     (["--workdir", "--devices=2"], '`--workdir` needs a value. Received: "--devices=2"; write '
      "--workdir=VALUE."),
@@ -202,7 +238,7 @@ def test_help_fits_on_a_screen_of_100_columns(argv, capsys):
 def test_the_examples_in_the_help_are_command_lines_that_work(capsys):
     page = answer(capsys, "--help")
     examples = re.findall(r"^  python -m trainer(.*?)(?:  |$)", page, re.MULTILINE)
-    assert len(examples) == 7
+    assert len(examples) == 11
     for example in examples:
         cli_parser.parse(example.split())
 
@@ -304,3 +340,23 @@ def test_a_flag_of_any_length_is_refused():
         with pytest.raises(ConfigError) as caught:
             cli_parser.parse(["train", f"--{name}=1"])
         assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--json", "--quiet"],
+        ["launch", "--verbose", "--", "--json"],
+        ["tune", "--quiet", "--", "--verbose"],
+        ["evaluate", "--workdir=x", "--json", "--verbose"],
+    ],
+)
+def test_only_one_flag_says_what_is_printed(argv):
+    with pytest.raises(ConfigError, match="`--json`, `--quiet` and `--verbose` exclude each other"):
+        cli_parser.parse(argv)
+
+
+@pytest.mark.parametrize("verb", ["launch", "tune"])
+def test_tasks_and_trials_share_the_screen_of_their_command(verb):
+    command = cli_parser.parse([verb, "--", "--quiet", "--devices=2", "--nojson"])
+    assert command.quiet and not command.json and command.trainer_args == ("--devices=2",)

@@ -87,12 +87,12 @@ def test_public_addresses_and_a_missing_secret_are_reported(tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_wrong_and_a_fix_is_printed(tmp_path):
-    exit_code, parts, output = _check(tmp_path, "--devices=3")
+    exit_code, parts, output = _check(tmp_path, "--devices=5")
     assert exit_code == 2
     assert parts["batches"] == (
         "WRONG",
-        "`data.global_batch_size` must divide evenly among replicas. Received: 64 for 3 replicas; "
-        "try 63 or 66.",
+        "`data.global_batch_size` must divide evenly among replicas. Received: 64 for 5 replicas; "
+        "try 60 or 65, or --config.train.reduction_blocks=8.",
     )
     assert [name for name, (sign, _) in parts.items() if sign != "ok"] == ["batches"]
     assert output.endswith("\n\n1 wrong: fix it first\n")
@@ -161,7 +161,8 @@ def test_a_parameter_server_cluster_is_described_as_its_tasks_see_it(tmp_path):
         (["--tpu=local"], "devices", "`--tpu` needs the package tensorflow-tpu, "),
         (["--tpu=local", "--devices=2"], "devices", "`--devices` is for GPUs and the CPU; a TPU "),
         (["--config.sync.mode=async"], "strategy",
-         "`sync.mode` must be auto or gradients with mirrored. Received: 'async'; "),
+         "`sync.mode` must be auto, gradients, parameters, dynamic or federated with mirrored. Received: "
+         "'async'; "),
         (["--config.data.train_examples=5000"], "data",
          "`data.train_examples` must be 0 (all) to 1497 for digits. Received: 5000."),
         (["--config.data.global_batch_size=2147483647"], "batches",

@@ -129,3 +129,12 @@ def test_a_file_of_format_1_is_read_as_one_whose_model_is_in_the_config():
 
 def test_no_field_is_of_a_later_format_than_the_programs_own():
     assert max(field.since for field in config_lib.fields()) <= config_lib.FORMAT
+
+
+def test_what_was_async_is_a_window_of_a_loop_now():
+    tree = json.loads(FORMAT_0.read_text())
+    tree["sync"]["mode"], tree["train"]["steps_per_loop"] = "async", 7
+    sync = config_load.from_json(json.dumps(tree)).sync
+    assert (sync.mode, sync.window_steps) == ("async_window", 7)
+    kept = changed(sync=dataclasses.asdict(ExperimentConfig().sync) | {"mode": "async"})
+    assert config_load.from_json(kept).sync.mode == "async"

@@ -93,8 +93,9 @@ MISTAKES = [
      "`data.name`?"),
     ("zzz", "1", '`zzz` is not a config field. Received: "1"; `--help=config` lists all '
      "fields."),
-    ("sync", "async", '`sync` is a section of the config. Received: "async"; set one of its '
-     "fields, sync.mode."),
+    ("early_stopping", "3", '`early_stopping` is a section of the config. Received: "3"; set one of its '
+     "fields, early_stopping.patience, early_stopping.metric, early_stopping.mode, "
+     "early_stopping.min_delta, early_stopping.restore_best."),
     ("data.global_batch_size", "many", "`data.global_batch_size` must be an integer. Received: "
      '"many"; try 64.'),
     ("data.global_batch_size", "0", "`data.global_batch_size` must be at least 1. Received: 0; "
@@ -136,8 +137,8 @@ MISTAKES = [
      "it out, or lower `data.global_batch_size`."),
     ("train.compiler", "graph", "`train.compiler` must be auto unless a recipe brings its own model, as "
      "XLA compiles all others. Received: graph; leave it out."),
-    ("sync.mode", "federated", "`sync.mode` must be one of auto, gradients, async. Received: "
-     '"federated"; try auto.'),
+    ("sync.mode", "often", "`sync.mode` must be one of auto, gradients, parameters, dynamic, "
+     'federated, async, async_window. Received: "often"; try auto.'),
     ("name", "../x", "`name` must be usable as a file name: letters, digits, `_`, `-` and `.`. "
      'Received: "../x"; set another with --config.name=NAME.'),
 ]  # fmt: skip
@@ -211,8 +212,9 @@ def test_an_unknown_recipe_is_answered_with_the_nearest_and_all():
     assert message(config_load.resolve, "mnist_dens") == (
         "`--config` must be a recipe's name, or the path of a recipe or a config.json. Received: "
         '"mnist_dens"; did you mean mnist_dense? The recipes are dense_100, digits_dense, '
-        "digits_gru, digits_pairs, digits_sweep, digits_vit, "
-        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, relu_regression, tabular, text_gru."
+        "digits_gru, digits_pairs, digits_sweep, digits_vit, fashion_cnn, "
+        "linear_100, mnist_cnn, mnist_dense, mnist_dense_ps, mnist_dp, mnist_fedavg, mnist_local_sgd, "
+        "relu_regression, tabular, text_gru, wide_dense."
     )
 
 

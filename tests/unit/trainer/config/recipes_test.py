@@ -9,9 +9,8 @@ import pytest
 
 from tests.paths import ROOT
 from trainer.cli import parser as cli_parser
+from trainer.config import data_schema, recipes, schema
 from trainer.config import load as config_load
-from trainer.config import recipes
-from trainer.config import schema as config_lib
 from trainer.data import registry
 
 PROGRAM = [path for room in ("strategies", "trainer", "configs")
@@ -25,6 +24,9 @@ TABLE = {
     "linear_100": ("linear_100", (), "sgd", 0.01, 100, 10, 1000),
     "mnist_dense": ("mnist", (128,), "adam", 0.001, 64, 10, 0),
     "mnist_dense_ps": ("mnist", (100,), "sgd", 0.01, 100, 10, 1000),
+    "mnist_fedavg": ("mnist", (200, 200), "sgd", 0.2, 10, 60, 0),
+    "mnist_local_sgd": ("mnist", (128,), "adam", 0.001, 64, 10, 0),
+    "wide_dense": ("digits", (16384, 1024), "adam", 0.0001, 64, 2, 0),
     "relu_regression": ("relu_regression", (), "sgd", 0.01, 100, 50, 0),
 }
 # Those with a model of their own: data, batch and epochs.
@@ -32,7 +34,9 @@ OWN_MODELS = {
     "digits_gru": ("digits", 64, 30),
     "digits_pairs": ("digits", 64, 20),
     "digits_vit": ("digits", 64, 50),
+    "fashion_cnn": ("digits", 128, 15),  # The data is a source.
     "mnist_cnn": ("mnist", 128, 10),
+    "mnist_dp": ("mnist", 256, 10),
     "tabular": ("digits", 64, 10),  # The data is its own.
     "text_gru": ("digits", 64, 4),
 }
@@ -79,16 +83,29 @@ def test_the_parameter_server_recipe_shuffles_4000_examples_and_saves_every_100_
     assert config.train.checkpoint_every_steps == 100
 
 
+def test_the_federated_recipe_is_that_of_the_papers_table():
+    """McMahan et al., 2017, table 1: K = 100, C = 0.1, E = 1, B = 10."""
+    config = config_load.resolve("mnist_fedavg")
+    assert (config.data.partition, config.data.partitions) == ("random", 100)
+    assert config.federated.clients_per_round == 10 and config.federated.local_epochs == 1
+
+
+def test_the_local_recipe_differs_from_the_synchronous_one_in_its_mode_alone():
+    local, synchronous = map(config_load.resolve, ("mnist_local_sgd", "mnist_dense"))
+    assert {*schema.differences(local, synchronous)} == {"name", "sync.mode"}
+    assert (local.sync.replicas, local.sync.every_steps) == (4, 20)
+
+
 def test_only_the_relu_regression_ends_in_a_relu():
     endings = {name: config_load.resolve(name).model.output_activation for name in TABLE}
     assert endings == dict.fromkeys(TABLE, "") | {"relu_regression": "relu"}
 
 
-@pytest.mark.parametrize("name", sorted({*TABLE} - {"mnist_dense", "mnist_dense_ps"}))
+@pytest.mark.parametrize("name", [name for name, (data, *_) in TABLE.items() if data != "mnist"])
 def test_the_data_of_a_recipe_is_of_the_kind_the_config_takes_it_for(name):
     config = config_load.resolve(name)
     dataset = registry.load(config.data)
-    is_classification = config.data.name in config_lib.CLASSIFICATION_DATASETS
+    is_classification = config.data.name in data_schema.CLASSIFICATION_DATASETS
     assert bool(dataset.num_classes) == is_classification
     assert config.data.train_examples <= len(dataset.train)
 
@@ -100,7 +117,7 @@ def test_a_recipe_is_headed_by_its_command_and_what_to_expect(name):
     parsed = [cli_parser.parse(shlex.split(command)) for command in commands]
     assert any(getattr(command, "config", "") == name for command in parsed)
     assert "\nExpect " in head
-    assert re.search("article|document", head)
+    assert re.search("article|document|paper", head)
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -125,9 +142,11 @@ DISTRIBUTIONS = {
     "keras_tuner": "keras-tuner",
     "google": "google-cloud-storage",  # Which brings the rest of Google's that it is called by.
     "google.protobuf": "protobuf",
+    "botocore": "boto3",  # Which brings it.
     "yaml": "PyYAML",
     "google_crc32c": "google-crc32c",
     "PIL": "pillow",
+    "dp_accounting": "dp-accounting",
 }
 
 
@@ -145,18 +164,20 @@ def test_setup_py_declares_every_package_the_program_imports():
     always = setup.partition("install_requires")[2].partition("extras_require")[0]
     for_sweeps = setup.partition("TUNE = [")[2].partition("]\n")[0]
     own = {"strategies", "trainer", "configs", *sys.stdlib_module_names}
-    for_buckets = setup.partition("GS = [")[2].partition("\n]\n")[0]
+    for_buckets = setup.partition("GS = [")[2].partition("ONNX = [")[0]
     for_exports = setup.partition("ONNX = [")[2].partition("\n]\n")[0]
     for_hugging_face = setup.partition("HF = [")[2].partition("\n]\n")[0]
+    for_privacy = setup.partition("PRIVACY = [")[2].partition("# For a TPU")[0]
     for_tpus = setup.partition("TPU_CHECK = [")[2].partition("\n]\n")[0]
     missing = {
         name
         for path in PROGRAM
         for name in (DISTRIBUTIONS.get(module, module) for module in {*imported(path)} - own)
         if f'"{name}' not in always
-                             + for_sweeps * ("tune" in path.parts)
+                             + for_sweeps * bool({"tune", "reporting"} & {*path.parts})
                              + for_tpus * (path.parts[-2:] == ("tpu", "compiler.py"))
                              + for_buckets * ("remote" in path.parts)
+                             + for_privacy * (path.name in ("privacy_budget.py", "homomorphic_sum.py"))
                              + for_exports * (path.parts[-2:] == ("export", "formats.py"))
                              + for_hugging_face * (path.parts[-2:] == ("sources", "hf.py"))
     }  # fmt: skip

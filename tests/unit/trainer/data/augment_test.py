@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from strategies.collectives.leaf_runs import LeafRuns
 from trainer.config import load as config_load
 from trainer.config import recipes
 from trainer.config.fields import ConfigError
@@ -62,7 +63,8 @@ def _pipeline(recipe, placement="resident", num_replicas=1, replicas=None, steps
     split = _split()
     replicas = range(num_replicas) if replicas is None else replicas
     one = augment.of(recipe, split, seed=3)
-    return InputPipeline(split, order, num_replicas, replicas, steps_per_loop, placement, one)
+    runs = LeafRuns((1,) * num_replicas)
+    return InputPipeline(split, order, runs, replicas, steps_per_loop, placement, one)
 
 
 def _by_example(pipeline, loops, per_epoch=9):

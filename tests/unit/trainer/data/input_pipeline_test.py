@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from strategies.collectives.leaf_runs import LeafRuns
 from trainer.data.dataset import Split
 from trainer.data.input_pipeline import (
     MAX_LOOP_BYTES,
@@ -40,7 +41,9 @@ def _loops(order, steps_per_loop=4, epochs=2):
 def _pipeline(split, placement, num_replicas=1, replicas=None, steps_per_loop=4, seed=0):
     order = SampleOrder(len(split), BATCH, seed)
     replicas = range(num_replicas) if replicas is None else replicas
-    pipeline = InputPipeline(split, order, num_replicas, replicas, steps_per_loop, placement)
+    pipeline = InputPipeline(
+        split, order, LeafRuns((1,) * num_replicas), replicas, steps_per_loop, placement
+    )
     return pipeline, order
 
 
@@ -102,9 +105,13 @@ def test_processes_that_feed_their_own_replicas_read_what_one_process_would(plac
         assert np.array_equal(mine, theirs)
 
 
-def test_the_slices_of_a_step_side_by_side_are_the_global_batch():
+@pytest.mark.parametrize("counts", [(1, 1, 1), (3, 2, 1), (1, 0, 5)])
+def test_the_runs_of_a_step_side_by_side_are_the_global_batch(counts):
     pipeline, order = _pipeline(_images(), "resident", 3)
+    pipeline = pipeline.with_runs(LeafRuns(counts))
     replicas = _consumed(pipeline, _loops(order, epochs=1))
+    block = BATCH // sum(counts)
+    assert [rows.shape[1] for rows in replicas] == [block * count for count in counts]
     assert np.array_equal(
         np.concatenate(replicas, axis=1), order.steps_batches(0, order.steps_per_epoch)
     )
@@ -189,6 +196,6 @@ def test_the_system_does_not_read_ahead_of_mapped_rows_in_random_order(tmp_path)
     np.save(path, np.zeros((4096, 8), np.float32))
     mapped = np.load(path, mmap_mode="r")
     order = SampleOrder(len(mapped), 4, seed=0)
-    InputPipeline(Split(mapped, np.zeros(4096)), order, 1, range(1), 1, "stream")
+    InputPipeline(Split(mapped, np.zeros(4096)), order, LeafRuns((1,)), range(1), 1, "stream")
     areas = Path("/proc/self/smaps").read_text().split(str(path))
     assert " rr " in areas[1].partition("VmFlags:")[2].partition("\n")[0]

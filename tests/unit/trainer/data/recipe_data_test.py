@@ -1,5 +1,6 @@
 """Does a recipe's own data become a data set, or one line that says what is wrong with it?"""
 
+import builtins
 import textwrap
 
 import numpy as np
@@ -10,6 +11,8 @@ from trainer.config.fields import ConfigError
 from trainer.config.user_code import RecipeError
 from trainer.data import recipe_data
 from trainer.data.dataset import DataError
+from trainer.data.prepared import spool
+from trainer.data.rows import is_mapped
 
 _HEAD = """
 import numpy as np
@@ -89,7 +92,9 @@ def test_the_fingerprint_follows_names_types_and_values(load):
             "{'train': (x, y), 'test': x}",
             "a source for 'test' that is a pair (features, targets), ",
         ),
-        ("{'train': (x, y), 'test': (x, y, y)}", "Received: a tuple of 3; "),
+        ("{'train': (x, y), 'test': (x, y, y, y)}", "Received: a tuple of 4; "),
+        ("{'train': (x, y, -y), 'test': (x, y)}", "a number from 0 on for each example, "),
+        ("{'train': (x, y, y[1:]), 'test': (x, y)}", "Received: lengths 6, 6, 5; "),
         ("{'train': (x, y[:3]), 'test': (x, y)}", "arrays of one length. Received: lengths 6, 3; "),
         ("{'train': (x[:0], y[:0]), 'test': (x, y)}", "at least one example for 'train', "),
         ("{'train': ([None] * 6, y), 'test': (x, y)}", "as train features. Received: object [6]; "),
@@ -204,3 +209,55 @@ def test_dictionaries_without_a_target_and_data_without_end_are_one_line(load):
     assert chosen.test.features.tolist() == [[2, 3, 0]]
     with pytest.raises(RecipeError, match="never ends; leave out repeat"):
         load("{'train': __import__('tensorflow').data.Dataset.range(3).repeat(), 'test': 0}")
+
+
+LARGE = {
+    "by [i]": "type('S', (), {'__len__': lambda self: 2500, '__getitem__': lambda self, i: "
+    "({'a': np.full(3, i), 'b': 'text'}, i % 3) if reads.append(i) is None else 0})()",
+    "tf.data with random access": "tf.data.Dataset.range(2500).map(lambda i: {'y': i % 3, 'x': i * 2})",
+    "tf.data without": "tf.data.Dataset.range(5000).filter(lambda i: i % 2 == 0).map("
+    "lambda i: {'y': i % 3, 'x': tf.cast(i, tf.float64)})",
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_examples_that_do_not_fit_in_memory_are_stored_once_and_mapped(
+    kind, load, tmp_path, monkeypatch
+):
+    folder = {"data.dir": str(tmp_path / "stored")}
+    reads: list[int] = []
+    for name, value in (("reads", reads), ("tf", __import__("tensorflow"))):
+        monkeypatch.setattr(builtins, name, value, raising=False)
+    source = f"{{'train': {LARGE[kind]}, 'test': {LARGE[kind]}}}"
+    whole = load(source, **{"data.dir": "gs://bucket"})  # Not needed, as it fits.
+    monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 10_000)
+    mapped = load(source, **folder)
+    for one, other in zip(whole.train.arrays, mapped.train.arrays, strict=True):
+        assert is_mapped(other) and not is_mapped(one)
+        assert one.dtype == other.dtype and np.array_equal(one, other)
+    del reads[:]
+    again = load(source, **folder)
+    assert len(reads) <= 2 * 64 and again.fingerprint == mapped.fingerprint
+    changed = load(source.replace("% 3", "% 4"), **folder)
+    assert changed.fingerprint != mapped.fingerprint
+    assert not np.array_equal(changed.train.targets, mapped.train.targets)
+
+
+@pytest.mark.parametrize(
+    "second, message",
+    [
+        ("np.zeros(3)", "must have one shape. Received: {'features': [2], 'target': []} and"),
+        ("np.zeros(2, complex)", "as features. Received: complex128 [500, 2]"),
+        ("np.zeros(2, np.float32)", "must have one type of features. Received: int64 and float32"),
+    ],
+)
+def test_large_examples_that_differ_are_one_line(second, message, load, tmp_path, monkeypatch):
+    monkeypatch.setattr(spool, "MAX_MEMORY_BYTES", 10_000)
+    source = (
+        "type('S', (), {'__len__': lambda self: 1500, '__getitem__': lambda self, i: "
+        f"(np.zeros(2, int) if i < 1000 else {second}, 0)}})()"
+    )
+    with pytest.raises(DataError) as caught:
+        load(f"{{'train': {source}, 'test': (x, y)}}", **{"data.dir": str(tmp_path / "s")})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "s").glob("*") if path.suffix != ".lock"]

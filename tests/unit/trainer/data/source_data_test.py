@@ -18,8 +18,9 @@ from trainer.config.schema import DataConfig
 from trainer.data import address, input_pipeline, registry, source_data
 from trainer.data.dataset import DataError, Dataset
 from trainer.data.prepared import folder as folder_lib
-from trainer.data.prepared import prepare
+from trainer.data.prepared import prepare, verified
 from trainer.data.rows import Rows
+from trainer.data.sources import files, lines
 
 
 def _load(tmp_path: Path, source: str, **fields) -> Dataset:
@@ -107,6 +108,26 @@ def test_columns_make_a_matrix_and_text_labels_are_sorted_classes(tmp_path):
     regression = _load(tmp_path, f"csv:{path}", target="in\ncome", features="age")
     assert regression.num_classes == 0 and regression.num_outputs == 1
     assert regression.train.targets.shape == (16, 1)
+
+
+def test_the_first_rows_of_a_csv_file_decide_what_is_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "PIECE_BYTES", 40)
+    rows = ["A1,1", *("007,0" for _ in range(10)), *("7,1" for _ in range(10))]
+    (tmp_path / "a.csv").write_text("\n".join(["code,y", *rows]) + "\n")
+    (tmp_path / "b.csv").write_text("code,y\n" + "007,1\n" * 4)
+    asked = {"target": "y", "features_as": "columns"}
+    found = _load(tmp_path, f"csv:{tmp_path / 'a.csv'},{tmp_path / 'b.csv'}", **asked)
+    assert {*found.train.features["code"].tolist()} == {"A1", "007", "7"}
+    assert {*found.test.features["code"].tolist()} == {"007"}
+    (tmp_path / "a.csv").write_text("\n".join(["code,y", *rows[::-1]]) + "\n")
+    source = f"csv:{tmp_path / 'a.csv'}"
+    assert _error(tmp_path, source, **asked).endswith(
+        "must have numbers in column code of every file, as in the first rows. Received: text in "
+        f"{tmp_path / 'a.csv'}; correct it, or add `,text=code`."
+    )
+    found = _load(tmp_path, f"{source},text=code", **asked)
+    assert {*found.train.features["code"].tolist()} >= {"007", "7"}
+    assert "`text` must name columns" in _error(tmp_path, f"{source},text=kode", **asked)
 
 
 def test_lists_of_several_lengths_are_padded(tmp_path):
@@ -297,8 +318,8 @@ def test_a_source_that_changed_since_it_was_prepared_is_refused(tmp_path):
     assert registry.load(config).fingerprint != fingerprint
 
 
-@pytest.mark.parametrize("how", ["manifest", "half", "column", "json", "newer"])
-def test_prepared_data_that_is_damaged_is_refused_and_prepared_again(how, tmp_path):
+@pytest.mark.parametrize("how", ["manifest", "half", "column", "bit", "large", "json", "newer"])
+def test_prepared_data_that_is_damaged_is_refused_and_prepared_again(how, tmp_path, monkeypatch):
     source = source_files.csv(tmp_path, source_files.examples())
     config = DataConfig(source=source, dir=str(tmp_path / "prepared"))
     prepared = _prepared(config)
@@ -313,11 +334,23 @@ def test_prepared_data_that_is_damaged_is_refused_and_prepared_again(how, tmp_pa
         manifest.write_text("[1]")
     elif how == "newer":
         manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 9'))
-    else:
+    elif how == "column":
         column.write_bytes(column.read_bytes()[:-8])
+    else:
+        status, content = column.stat(), bytearray(column.read_bytes())
+        content[200] ^= 1
+        column.write_bytes(content)
+        if how == "bit":  # On the disk itself.
+            os.utime(column, ns=(status.st_atime_ns, status.st_mtime_ns))
+        else:
+            monkeypatch.setattr(verified, "ALWAYS_BYTES", 0)
     message = _error(tmp_path, source)
     assert str(prepared.path) in message
-    if how not in ("newer", "column"):
+    if how in ("bit", "large"):
+        assert (
+            f"Received: {column.name} with other content than was written; delete the f" in message
+        )
+    if how != "newer":
         _prepared(config)
         assert registry.load(config).fingerprint == fingerprint
 
@@ -378,17 +411,79 @@ def _one_line(tmp_path, source, fields, rows):
 
 
 @given(_sources, _fields, _rows)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_source_is_loaded_or_one_line(tmp_path, source, fields, rows):
     _one_line(tmp_path, source, fields, rows)
 
 
 @pytest.mark.long
 @given(_sources, _fields, _rows)
-@settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_of_500_sources_is_loaded_or_one_line(tmp_path, source, fields, rows):
     _one_line(tmp_path, source, fields, rows)
+
+
+def _any_manifest(
+    folder: folder_lib.Folder, config: DataConfig, intact: str, place: int, text: str
+) -> None:
+    """Whatever replaces a part of a manifest, the columns are those that were prepared, or one line."""
+    path = folder.path / "manifest.json"
+    content = path.read_bytes()
+    start = place % len(content)
+    path.write_bytes(content[:start] + text.encode() + content[start + len(text) :])
+    message = "loaded"
+    try:
+        registry.describe(config)
+        assert registry.load(config).fingerprint == intact
+    except InputError as error:
+        message = str(error)
+    finally:
+        path.write_bytes(content)
+    assert len(message.splitlines()) == 1
+
+
+_texts = st.one_of(
+    st.sampled_from(["1", "0", "null", "[]", "{}", '"', ",", "}", "-", "9" * 30]),
+    st.text(max_size=5),
+)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.long)])
+def test_any_manifest_is_the_one_that_was_written_or_one_line(count, tmp_path):
+    source = source_files.npz(tmp_path, source_files.examples())
+    config = DataConfig(source=source, dir=str(tmp_path / "prepared"))
+    folder = _prepared(config)
+    intact = registry.load(config).fingerprint
+
+    @settings(max_examples=count)
+    @given(st.integers(0, 10**6), _texts)
+    def check(place, text):
+        _any_manifest(folder, config, intact, place, text)
+
+    check()
+
+
+def test_a_pattern_is_read_in_the_order_of_names_whatever_the_disk_lists(tmp_path, monkeypatch):
+    for part in range(12):
+        (tmp_path / f"part-{part}.csv").write_text(f"x,y\n{part},0\n{part}.5,1\n")
+    source = f"csv:{tmp_path}/part-*.csv"
+    first = _load(tmp_path, source)
+    listed = files.glob.glob
+    monkeypatch.setattr(files.glob, "glob", lambda pattern: sorted(listed(pattern))[::-1])
+    assert _load(tmp_path, source).fingerprint == first.fingerprint
+    whole = np.concatenate([first.train.features, first.test.features])
+    assert sorted(whole[:, 0].tolist()) == [part / 2 for part in range(24)]
+
+
+def test_damaged_pictures_are_one_line_or_the_same_pictures(tmp_path):
+    _pictures(tmp_path / "p", [f"{kind}/{i}.png" for kind in "ab" for i in range(3)], (20, 20))
+    source, path = f"images:{tmp_path / 'p'}", tmp_path / "p" / "a" / "1.png"
+    content, intact = path.read_bytes(), _load(tmp_path, source).fingerprint
+    refused = 0
+    for how in range(10):
+        path.write_bytes(_damaged(content, how))
+        try:
+            assert _load(tmp_path, source).fingerprint == intact
+        except InputError as error:
+            refused += "\n" not in str(error) and "1.png" in str(error)
+    assert refused >= 6

@@ -7,8 +7,8 @@ import pytest
 
 from trainer.config.schema import DataConfig, ExperimentConfig
 from trainer.data import recipe_data
-from trainer.data.dataset import DataError, Dataset, Split
-from trainer.data.rows import Rows, take
+from trainer.data.dataset import DataError, Dataset, Split, joined
+from trainer.data.rows import Rows, expect_random_reads, is_mapped, take
 from trainer.data.validation import set_aside
 
 RECIPE = """
@@ -50,6 +50,22 @@ def test_mapped_examples_are_set_aside_without_reading_them(tmp_path):
     for split in (found.train, found.validation):
         assert isinstance(split.features, Rows)
         assert np.array_equal(split.features[:3][:, 0], 4.0 * split.targets[:3])
+
+
+def test_mapped_splits_are_joined_without_reading_them(tmp_path):
+    whole = np.arange(60, dtype=np.float32).reshape(20, 3)
+    np.save(tmp_path / "x.npy", whole)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    labels = np.arange(20)
+    parts = [Rows(mapped, np.arange(4, 20, 2)), mapped[:4]]
+    wanted = np.concatenate([np.asarray(part) for part in parts])
+    one = joined([Split(part, labels[: len(part)]) for part in parts])
+    assert is_mapped(one.features) and not is_mapped(one.targets) and len(one) == 12
+    assert one.bytes_per_example == 12
+    places = np.array([[11, 0], [7, 8]])
+    assert np.array_equal(one.features[places], wanted[places])
+    assert np.array_equal(np.asarray(one.features), wanted)
+    expect_random_reads(one.features)
 
 
 def test_a_fraction_that_leaves_nothing_to_train_on_is_refused():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from strategies.runtime import State
+from strategies.state import State
 from tests.paths import ROOT
 from trainer.config.fields import ConfigError
 from trainer.estimate import tpu_memory

@@ -10,7 +10,7 @@ from trainer.config.schema import DataConfig, ExperimentConfig, ModelConfig
 from trainer.data import registry
 from trainer.export import formats, measure, serving
 from trainer.export.formats import ExportError
-from trainer.training import assemble
+from trainer.training import programs
 
 CONFIG = ExperimentConfig(data=DataConfig(name="digits"), model=ModelConfig(hidden_units=(16,)))
 # What is rounded: an 8-bit weight by 1/254 of the largest, a 16-bit one by 2^-11. Sums of 784 random
@@ -22,7 +22,7 @@ WITHIN = {"": 1e-5, "float16": 10 * 2**-11, "int8": 10 / 254}
 def trained():
     """The program, the data, its first state, and what goes in and comes out."""
     dataset = registry.load(CONFIG.data)
-    program = assemble.training_program(CONFIG, dataset)
+    program = programs.training_program(CONFIG, dataset)
     return program, dataset, program.initial_state(), serving.signature(program, dataset)
 
 

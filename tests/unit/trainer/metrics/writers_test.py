@@ -4,6 +4,7 @@ import json
 import math
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -68,6 +69,19 @@ def test_this_process_writes_even_if_the_default_device_is_of_another(workdir):
         writer.write("train", 10, 0.5, {"loss": 0.25})
         writer.close()
     assert _scalars(workdir.tensorboard) == {("train/loss", 10): 0.25}
+
+
+def test_histograms_and_the_graph_are_written_where_tensorboard_finds_them(workdir):
+    writer = MetricWriter(workdir)
+    traced = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec([2]))
+    writer.graph(lambda: traced.graph)
+    writer.histograms(7, ["dense/kernel"], [np.arange(10, dtype=np.float32)])
+    writer.close()
+    (path,) = workdir.tensorboard.glob("metrics/*.tfevents.*")
+    events = [*tf.compat.v1.train.summary_iterator(str(path))]
+    (found,) = [(value.tag, event.step) for event in events for value in event.summary.value]
+    assert found == ("weights/dense/kernel", 7)
+    assert any(event.HasField("graph_def") for event in events)
 
 
 def test_a_resumed_run_appends_to_what_was_written(workdir):

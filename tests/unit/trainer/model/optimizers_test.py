@@ -10,7 +10,7 @@ from strategies.runtime import Key
 from trainer.config.optimizer_schema import OPTIMIZERS
 from trainer.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig, TrainConfig
 from trainer.data.dataset import Dataset, Split
-from trainer.training import assemble
+from trainer.training import programs
 
 STEPS, BATCH = 3, 16
 
@@ -27,7 +27,7 @@ def _program(name: str, **settings):
         optimizer=OptimizerConfig(name, learning_rate=0.01, **settings),
         train=TrainConfig(steps=STEPS),
     )
-    program = assemble.training_program(config, dataset)
+    program = programs.training_program(config, dataset)
     weights = np.ones((STEPS, BATCH), np.float32)
     batches = features.reshape(STEPS, BATCH, 5), targets.reshape(STEPS, BATCH), weights
     return config, program, tuple(tf.constant(array) for array in batches)
@@ -55,7 +55,7 @@ CASES = [
 def test_an_optimizer_updates_as_keras_s_own_and_alike_in_a_loop_and_alone(name):
     config, program, batches = _program(name, schedule="cosine", weight_decay=0.01)
     if name == "muon":  # As for a recipe's own model: it is refused for nets that XLA compiles.
-        program.uses_xla = program._optimizers._shares = False
+        program.uses_xla = program.optimizers._shares = False
     after = _after_steps(program, batches)
     state = tf.nest.map_structure(tf.constant, program.initial_state().parts)
     loop = CompiledProgram(program).fused_steps

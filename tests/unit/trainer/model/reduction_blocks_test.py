@@ -26,7 +26,7 @@ def _terms(count):
 
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_replicas_that_share_the_blocks_give_the_bits_of_one(count, replicas):
-    if not reduction_blocks.fits(count, replicas):
+    if not reduction_blocks.fits(count, replicas, any_runs=False):
         return
     terms, each = _terms(count), count // replicas
     shares = [reduction_blocks.add(terms[r * each : (r + 1) * each]) for r in range(replicas)]
@@ -48,8 +48,9 @@ def test_another_order_would_give_other_bits():
     [(4, 1, True), (4, 2, True), (4, 4, True), (4, 3, False), (4, 8, False), (12, 3, True),
      (12, 6, True), (12, 2, False), (12, 1, True), (1, 1, True)],
 )  # fmt: skip
-def test_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
-    assert reduction_blocks.fits(count, replicas) == fits
+def test_where_tensorflow_adds_a_replica_holds_a_power_of_two_of_the_blocks(count, replicas, fits):
+    assert reduction_blocks.fits(count, replicas, any_runs=False) == fits
+    assert reduction_blocks.fits(count, replicas, any_runs=True) == (replicas <= count)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +85,34 @@ def test_blocks_that_do_not_divide_the_batch_are_refused():
     )
 
 
-def test_blocks_that_the_replicas_cannot_share_are_refused_only_if_asked_for():
-    reduction_blocks.check(0, 3)
+@pytest.mark.parametrize("any_runs", [False, True])
+def test_a_batch_of_no_blocks_for_the_replicas_is_shared_evenly(any_runs):
+    reduction_blocks.check(40, 0, 5, any_runs)  # 4 blocks of 10; shares of 8.
     with pytest.raises(ConfigError) as caught:
-        reduction_blocks.check(8, 3)
-    assert "Received: 8 for 3 replicas" in str(caught.value)
+        reduction_blocks.check(64, 0, 5, any_runs)
+    more = ", or --config.train.reduction_blocks=8" if any_runs else ""
+    assert str(caught.value) == (
+        "`data.global_batch_size` must divide evenly among replicas. Received: 64 for 5 replicas; try 60 "
+        f"or 65{more}."
+    )
+
+
+def test_a_huge_batch_of_a_prime_size_is_refused_at_once():
+    with pytest.raises(ConfigError, match="for 2 replicas; try 2147483646 or 2147483648\\."):
+        reduction_blocks.check(2**31 - 1, 0, 2, any_runs=True)
+
+
+def test_blocks_that_the_replicas_cannot_share_are_refused_only_if_asked_for():
+    reduction_blocks.check(48, 0, 3, any_runs=False)
+    reduction_blocks.check(48, 8, 3, any_runs=True)
+    with pytest.raises(ConfigError) as caught:
+        reduction_blocks.check(48, 8, 3, any_runs=False)
+    assert "the number of replicas times a power of two. Received: 8 for 3 replicas" in str(
+        caught.value
+    )
+    with pytest.raises(ConfigError) as caught:
+        reduction_blocks.check(48, 8, 12, any_runs=True)
+    assert "at least the number of replicas. Received: 8 for 12 replicas" in str(caught.value)
 
 
 def test_a_batch_is_split_into_its_blocks_in_order():

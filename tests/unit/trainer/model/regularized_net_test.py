@@ -10,7 +10,7 @@ from tests.unit.trainer.config.load_test import message
 from trainer.config import rules
 from trainer.config.schema import DataConfig, ExperimentConfig, ModelConfig, TrainConfig
 from trainer.data.dataset import Dataset, Split
-from trainer.training import assemble
+from trainer.training import programs
 
 EXAMPLES = 16
 
@@ -26,7 +26,7 @@ def _program(block_size: int = 0, label_smoothing: float = 0.0, **model):
         train=TrainConfig(steps=3, label_smoothing=label_smoothing),
     )
     rules.validate(config)
-    program = assemble.training_program(config, dataset, block_size)
+    program = programs.training_program(config, dataset, block_size)
     batch = tf.constant(features), tf.constant(targets), tf.ones(EXAMPLES)
     return program, batch
 

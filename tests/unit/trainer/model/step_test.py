@@ -8,7 +8,7 @@ import tensorflow as tf
 from trainer.config.schema import ExperimentConfig, ModelConfig, OptimizerConfig
 from trainer.data.dataset import Dataset, Split
 from trainer.model.optimizers import make_optimizer
-from trainer.training import assemble
+from trainer.training import programs
 
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.
 
@@ -48,7 +48,7 @@ def _classification(optimizer=None, batch=32, num_features=20):
     config = ExperimentConfig(
         model=ModelConfig(hidden_units=(16,)), optimizer=optimizer or OptimizerConfig()
     )
-    program = assemble.training_program(config, _dataset(features, targets, 5, 5))
+    program = programs.training_program(config, _dataset(features, targets, 5, 5))
     return program, (features, targets, np.ones(batch, np.float32))
 
 
@@ -123,7 +123,7 @@ def test_the_gradients_of_two_halves_add_to_that_of_the_whole_bit_for_bit_where_
     features = random.integers(-8, 9, (32, 10)).astype(np.float32)
     targets = random.integers(-8, 9, (32, 4)).astype(np.float32)
     config = ExperimentConfig(model=ModelConfig(hidden_units=()))
-    program = assemble.training_program(config, _dataset(features, targets, 0, 4))
+    program = programs.training_program(config, _dataset(features, targets, 0, 4))
     weights = [random.integers(-3, 4, shape).astype(np.float32) for shape in ((10, 4), (4,))]
     batch = features, targets, np.ones(32, np.float32)
 
@@ -231,7 +231,7 @@ def test_features_are_scaled_once_they_are_floats():
     labels = np.array([1, 2, 3, 4], np.int32)
     split = Split(images, labels)
     dataset = Dataset("images", split, split, 10, 10, "made up", feature_scale=1 / 255)
-    program = assemble.training_program(ExperimentConfig(), dataset)
+    program = programs.training_program(ExperimentConfig(), dataset)
     weights = program.initial_weights()
     sums = program.sums(_tensors(weights), (images, labels, np.ones(4, np.float32)))
 

@@ -13,7 +13,16 @@ from trainer.model.optimizers import Optimizers, make_optimizer
 _STEPS, _UNIT = 7, 2.0**-24
 # Roundings in one update of one number, at most.
 _ROUNDINGS = 30
+
+
+def _excluding(**excluded):
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(**excluded)
+    return optimizer
+
+
 MADE = {
+    "a weight without decay": lambda: _excluding(var_names=["weight_1"]),
     "Nadam": lambda: keras.optimizers.Nadam(0.01, beta_1=0.8, weight_decay=0.1),
     "an average": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.7),
     "an average that overwrites": lambda: keras.optimizers.SGD(
@@ -96,3 +105,10 @@ def _assert_close(ours, theirs):
     for mine, other in zip(ours, theirs, strict=True):
         largest = max(1.0, float(np.abs(other.numpy()).max()))
         assert np.abs(mine.numpy() - other.numpy()).max() <= _STEPS * _ROUNDINGS * _UNIT * largest
+
+
+def test_an_exclusion_from_weight_decay_that_names_no_weight_is_refused():
+    with pytest.raises(
+        ConfigError, match="Received: adam_?w.* with `var_list`; give `var_names` to"
+    ):
+        user_optimizer.check(_excluding(var_list=_weights()))

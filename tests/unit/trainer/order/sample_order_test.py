@@ -28,7 +28,7 @@ def _deviation(counts, expected, degrees_of_freedom):
     return (chi_squared - degrees_of_freedom) / math.sqrt(2 * degrees_of_freedom)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 5000), st.integers(-(2**70), 2**70), st.integers(0, 10**6))
 def test_an_epoch_visits_every_example_exactly_once(num_examples, seed, epoch):
     examples = _epoch(num_examples, seed, epoch)
@@ -120,7 +120,7 @@ def test_a_position_outside_the_epoch_is_an_error(position, received):
         SampleOrder(100, 8, 0).examples(0, np.array([0, position]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(1, 350), st.integers(0, 40), st.integers(0, 40))
 def test_batches_are_the_epochs_cut_up_and_padded(num_examples, batch_size, first_step, num_steps):
     order = SampleOrder(num_examples, batch_size, 3)

@@ -100,3 +100,59 @@ def test_a_skipped_step_is_a_loop_of_its_own_and_moves_no_event(schedule, data):
     assert loops[-1].end_step == schedule.total_steps
     for event in ("report", "evaluate", "checkpoint"):
         assert _ends(loops, event) == _ends(whole, event)
+
+
+_WITH_PERIODS = st.builds(
+    Schedule,
+    total_steps=st.integers(1, 400),
+    steps_per_epoch=st.integers(1, 100),
+    steps_per_loop=st.integers(1, 120),
+    evaluate_every=st.integers(0, 150),
+    checkpoint_every=st.integers(0, 150),
+    period=st.integers(1, 60),
+)
+
+
+def _agreements(schedule):
+    """The steps after which replicas have agreed, by the rule in words."""
+    per_epoch, found = schedule.steps_per_epoch, {schedule.total_steps}
+    for step in range(1, schedule.total_steps + 1):
+        within = step % per_epoch
+        if within == 0 or within % schedule.period == 0:
+            found.add(step)
+    return sorted(found)
+
+
+@given(_WITH_PERIODS)
+def test_loops_end_with_agreements(schedule):
+    assert {loop.end_step for loop in schedule.loops(0)} <= {*_agreements(schedule)}
+
+
+@given(_WITH_PERIODS)
+def test_what_is_due_between_agreements_is_done_at_the_second(schedule):
+    agreements, loops = _agreements(schedule), list(schedule.loops(0))
+    for event in ("evaluate", "checkpoint"):
+        due = _multiples(getattr(schedule, f"{event}_every"), schedule.total_steps)
+        at = {next(step for step in agreements if step >= one) for one in due}
+        assert _ends(loops, event) == at
+
+
+@given(_WITH_PERIODS)
+def test_a_loop_is_made_of_its_periods(schedule):
+    agreements = {0, *_agreements(schedule)}
+    for loop in schedule.loops(0):
+        parts = schedule.periods(loop)
+        assert [part.first_step for part in parts[1:]] == [part.end_step for part in parts[:-1]]
+        assert (parts[0].first_step, parts[-1].end_step) == (loop.first_step, loop.end_step)
+        assert {part.first_step for part in parts} <= agreements
+
+
+@given(_SCHEDULES, st.frozensets(st.integers(0, 400), max_size=3))
+def test_a_cut_ends_a_loop_and_changes_nothing_else(schedule, cuts):
+    plain, cut = ([*dataclasses.replace(schedule, cuts=own).loops(0)] for own in ((), cuts))
+    assert {loop.end_step for loop in cut} >= {
+        one for one in cuts if 0 < one < schedule.total_steps
+    }
+    for event in ("report", "evaluate", "checkpoint"):
+        assert _ends(cut, event) == _ends(plain, event)
+    assert sum(loop.num_steps for loop in cut) == schedule.total_steps

@@ -54,7 +54,7 @@ def test_an_ascii_screen_shows_other_characters_by_their_numbers():
 PRINTS_WITHOUT_A_READER = """
 import os, sys, threading
 from trainer.process import console
-console._PATIENCE_S = 0.5
+console.PATIENCE_S = 0.5
 console.set_up()
 threading.Thread(target=lambda: print("x" * (1 << 20), flush=True), daemon=True).start()
 os.dup2(1, 2)

@@ -112,9 +112,7 @@ sys.exit(7)
         ),
     ],
 )
-def test_a_process_whose_connections_are_all_closed_is_guarded_by_the_deadline(
-    timeout_s, seconds, code, output
-):
+def test_a_process_without_connections_is_guarded_by_the_deadline(timeout_s, seconds, code, output):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_PEERS, str(timeout_s), str(seconds)],
         capture_output=True,

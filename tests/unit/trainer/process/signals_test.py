@@ -34,7 +34,7 @@ def start():
         # Unbuffered, so that select() sees every line that was not read yet.
         process = subprocess.Popen(
             [sys.executable, "-c", _START + code], cwd=ROOT, bufsize=0,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         processes.append(process)
         assert _line(process) == "ready"
@@ -98,13 +98,17 @@ def test_threads_that_start_later_do_not_receive_the_signal(start):
 
 
 def test_during_training_the_first_signal_only_requests_a_stop(start):
-    process = start("stop.set_grace_period(60)\nprint('training', flush=True)\n" + _UNTIL_REQUESTED)
+    process = start(
+        "stop.set_grace_period(60)\nprint('training', flush=True)\n"
+        + _UNTIL_REQUESTED
+        + "sys.stdin.read()\n"  # Until `_end`: the message comes after the request.
+    )
     assert _line(process) == "training"
     process.send_signal(signal.SIGTERM)
     assert _line(process) == "requested"
+    assert process.stderr.readline().decode() == "muster: SIGTERM: saving, then stopping\n"
     exit_code, errors, _ = _end(process)
-    assert exit_code == 0
-    assert errors == "muster: SIGTERM: saving, then stopping\n"
+    assert (exit_code, errors) == (0, "")
 
 
 def test_a_signal_that_arrives_in_two_ways_is_one_stop(start):

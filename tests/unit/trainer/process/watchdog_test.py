@@ -97,7 +97,7 @@ with watchdog.Watchdog(0.5):
     waits_forever()
 """
     nobody_reads, theirs = os.pipe()
-    code = "from trainer.process import console\nconsole._PATIENCE_S = 1.0\n" + START + fills
+    code = "from trainer.process import console\nconsole.PATIENCE_S = 1.0\n" + START + fills
     with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         try:

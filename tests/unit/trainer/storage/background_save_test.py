@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from strategies.runtime import State
+from strategies.state import Lazy, State
 from trainer.storage.background_save import BackgroundSaver
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from trainer.storage.layout import Layout
@@ -85,3 +85,18 @@ def test_a_save_is_due_every_s_seconds_after_the_last(tmp_path, monkeypatch):
     with BackgroundSaver(_store(tmp_path)) as saver:
         now[0] += 1e6
         assert not saver.is_due
+
+
+def test_what_arrives_during_a_save_is_read_once_in_order_before_training_continues(tmp_path):
+    read = []
+
+    def lazy(name):
+        value = np.full(3, len(name), np.float32)
+        return Lazy([3], np.float32, lambda: read.append(name) or value)
+
+    store = _store(tmp_path)
+    with BackgroundSaver(store) as saver:
+        saver.save(Checkpoint(5, State([lazy("w")], [[lazy("its slot")]])))
+        assert read == ["w", "its slot"]
+    state = store.read(5).state
+    assert (state.weights[0] == 1).all() and (state.slots[0][0] == 8).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from strategies.errors import EXIT_BAD_INPUT
-from strategies.runtime import State
+from strategies.state import State
 from trainer import __version__
 from trainer.storage.checkpoints import (
     Checkpoint,
@@ -217,10 +217,13 @@ def test_a_field_of_the_config_that_is_unknown_here_is_refused_by_name(tmp_path)
 
 def test_every_part_of_a_state_has_a_name_in_a_checkpoint():
     """A part that is added to State needs a place in Layout, or it is lost."""
-    assert {*vars(_state())} == {"weights", "slots", "layer_state"}
+    assert {*vars(_state())} == {"weights", "slots", "layer_state", "memory"}
     found = LAYOUT.state(LAYOUT.named(_state()))
     np.testing.assert_array_equal(found.weights, _state().weights)
     np.testing.assert_array_equal(found.slots, _state().slots)
+    counted = State(_state().weights, _state().slots, memory={"rounds": np.array(3, np.int64)})
+    layout = Layout(LAYOUT.weights, LAYOUT.slots, LAYOUT.layer_state, like=counted)
+    assert layout.state(layout.named(counted)).memory == {"rounds": 3}
     averages, seeds = np.array([0.5, 2], np.float32), np.array([7, 0], np.int64)
     layout = dataclasses.replace(LAYOUT, layer_state=["norm/mean", "seed_0"])
     state = State(_state().weights, _state().slots, [averages, seeds])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from strategies.runtime import State
+from strategies.state import State
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from trainer.storage.layout import Layout
 

@@ -1,5 +1,6 @@
 """Is a checkpoint read bit for bit as it was saved, or not at all?"""
 
+import dataclasses
 import errno
 import hashlib
 import io
@@ -8,6 +9,7 @@ import os
 import pickle
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from strategies.runtime import State
+from strategies.state import State
 from tests.paths import ROOT
 from trainer.storage.atomic_files import WorkdirError
 from trainer.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
@@ -366,7 +368,7 @@ _SAVING = """
 import sys
 from pathlib import Path
 import numpy as np
-from strategies.runtime import State
+from strategies.state import State
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.checkpoints import CheckpointStore
 from trainer.storage.checkpoints import Layout
@@ -445,3 +447,31 @@ def test_a_full_disk_loses_the_new_checkpoint_and_none_of_the_old(tmp_path):
     )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000000010"]
     _assert_equal(store.newest(), _checkpoint(10))
+
+
+def _lazy_store(folder) -> CheckpointStore:
+    layout = dataclasses.replace(LAYOUT, like=_state())
+    return CheckpointStore(folder / "checkpoints", layout, 3, lazily=True)
+
+
+def test_a_checkpoint_that_is_read_lazily_has_the_same_arrays_also_when_it_is_gone(tmp_path):
+    _store(tmp_path).save(_checkpoint(1))
+    found = _lazy_store(tmp_path).read(1)
+    shutil.rmtree(_place(tmp_path, 1))
+    read = State(*_changed(np.array, found.state))
+    _assert_equal(dataclasses.replace(found, state=read), _checkpoint(1))
+
+
+def test_damage_is_found_before_a_lazy_array_is_read(tmp_path):
+    _store(tmp_path).save(_checkpoint(1))
+    path = _place(tmp_path, 1) / "arrays.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="its checksum differs"):
+        _lazy_store(tmp_path).read(1)
+
+
+def _changed(change, state):
+    """(weights, slots) of a state, each array changed."""
+    return [*map(change, state.weights)], [[*map(change, own)] for own in state.slots]

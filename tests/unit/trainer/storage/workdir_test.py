@@ -78,7 +78,7 @@ def _another(field):
     if field.choices:
         return next((one for one in field.choices if one not in (field.default, "")), "other")
     return {bool: not field.default, str: "other", tuple[int, ...]: (3,)}.get(
-        field.type, 0.5 if field.type is float else 7
+        field.type, 0.25 if field.type is float else 7
     )
 
 
@@ -215,15 +215,15 @@ def test_a_second_run_waits_no_longer_than_its_timeout(tmp_path):
         first.kill()
 
 
-@pytest.mark.parametrize("path", ["s3://b/r", "hdfs://host/run"])
+@pytest.mark.parametrize("path", ["ftp://b/r", "hdfs://host/run"])
 def test_a_workdir_in_an_unknown_kind_of_storage_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WorkdirError) as caught:
         locate.open_workdir(path)
     assert str(caught.value) == (
-        "`--workdir` must be a folder on this machine or in a bucket of Google Cloud "
-        f"(gs://bucket/folder). Received: '{path}'; train in a folder on this machine and copy it: a run "
-        "resumes in a copy too."
+        "`--workdir` must be a folder on this machine or in a bucket (az://bucket/folder, "
+        f"gs://bucket/folder, s3://bucket/folder). Received: '{path}'; train in a folder on this machine "
+        "and copy it: a run resumes in a copy too."
     )
     assert list(tmp_path.iterdir()) == []
 

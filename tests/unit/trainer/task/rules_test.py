@@ -20,7 +20,7 @@ PS = {"chief": ("c:1",), "worker": ("a:1", "b:1"), "ps": ("p:1",)}
 def _check(batch, devices=1, cluster=None, name="digits_dense"):
     cluster = cluster or ClusterSpec()
     config = config_load.resolve(name, {"data.global_batch_size": str(batch)})
-    rules.check_batch(config, choose.choose(cluster), cluster, devices)
+    rules.check_batch(config, choose.choose(cluster), cluster, ["CPU:0"] * devices)
 
 
 def test_a_batch_that_cannot_fit_is_refused_with_one_that_does(monkeypatch):

@@ -4,20 +4,23 @@ import numpy as np
 import pytest
 
 from strategies.choose import Choice
-from strategies.runtime import State
+from strategies.cluster.mesh_shape import ModelPart
+from strategies.state import State
 from trainer.config import load as config_load
 from trainer.config.fields import ConfigError
 from trainer.data import registry
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble
+from trainer.training import assemble, programs
 
 
 class _Runtime:
     """Four CPU replicas; any call that starts or exchanges something is an AttributeError."""
 
-    num_replicas, local_replicas = 4, range(4)
+    num_replicas, num_workers, local_replicas = 4, 1, range(4)
+    evaluating_replicas = 4, range(4)
     device_type, adds_in_order, adds_within_step = "CPU", True, False
+    model_part, holds_part = ModelPart(), False
 
     def steps_per_loop(self, report_every):
         return None
@@ -62,6 +65,17 @@ def test_the_schedule_is_that_of_the_config():
     assert _computation(train__steps=5, train__epochs=3).schedule.total_steps == 5
 
 
+def test_a_built_in_net_that_trains_has_no_values_of_its_own_in_memory():
+    config = _config(model__dropout=0.2, model__frozen_layers="hidden_1")
+    program = _computation(model__dropout=0.2, model__frozen_layers="hidden_1").program
+    kept = programs.training_program(config, registry.load(config.data))
+    for _ in range(2):  # They are made anew each time, and are the same.
+        found, wanted = (one.initial_state().flat_arrays for one in (program, kept))
+        assert all(map(np.array_equal, found, wanted)) and len(found) == len(wanted)
+    assert all(variable._value is None for variable in program.model.variables)
+    assert all(variable._value is not None for variable in kept.model.variables)
+
+
 def test_shorter_loops_are_those_that_the_config_would_give():
     shortened, configured = (
         _computation().with_steps_per_loop(3),
@@ -92,7 +106,7 @@ def test_only_fields_that_decide_the_weights_make_another_run(tmp_path):
     def store(**overrides):
         config = _config(**overrides)
         dataset = registry.load(config.data)
-        program = assemble.training_program(config, dataset)
+        program = programs.training_program(config, dataset)
         return program, assemble.checkpoint_store(config, program, dataset, Workdir(tmp_path))
 
     program, saved = store()

@@ -451,7 +451,7 @@ def test_one_wrong_part_trains_or_ends_in_one_line(outcome, part, line):
     _check(outcome(parts), parts)
 
 
-_SETTINGS = settings(deadline=None, suppress_health_check=[*HealthCheck])
+_SETTINGS = settings(suppress_health_check=[*HealthCheck])
 
 
 @settings(_SETTINGS, max_examples=15)

@@ -14,7 +14,7 @@ from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.model import build as models
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble
+from trainer.training import assemble, programs
 
 _UNIT = 2.0**-24  # The largest relative error of one float32 operation.
 
@@ -65,7 +65,7 @@ def test_evaluate_prints_the_test_metrics_of_the_end_of_training(run, evaluated)
 def test_the_metrics_are_those_of_keras_on_the_same_weights(run, evaluated):
     config = run.read_config()
     dataset = registry.load(config.data)
-    program = assemble.training_program(config, dataset)
+    program = programs.training_program(config, dataset)
     store = assemble.checkpoint_store(config, program, dataset, run)
     model = models.build(config.model, (28, 28), 10, seed=1)
     model.set_weights(store.read(48).state.weights)

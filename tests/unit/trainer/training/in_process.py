@@ -10,9 +10,9 @@ from trainer.config.schema import ExperimentConfig
 from trainer.data.dataset import Dataset
 from trainer.process.watchdog import Watchdog
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble, loop
-from trainer.training.loop import Result
+from trainer.training import assemble, batch_split, loop
 from trainer.training.parts import RunParts
+from trainer.training.result import Result
 
 
 class _NeverStops:
@@ -27,7 +27,8 @@ def train(
     """The parts of a run on one device, and how it ended. `folder`: its workdir."""
     workdir = Workdir(folder)
     workdir.initialize(config)
-    runtime = create.create(Choice("mirrored", "a test"), ClusterSpec(), ["CPU:0"])
+    choice = batch_split.with_agreement(config, Choice("mirrored", "a test"))
+    runtime = create.create(choice, ClusterSpec(), ["CPU:0"])
     with Watchdog(600) as watch:
         parts = assemble.assemble(config, dataset, runtime, workdir)
         return parts, loop.train(parts, cast(Any, _NeverStops()), watch)

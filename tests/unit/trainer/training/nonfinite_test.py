@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from strategies.errors import InputError
-from strategies.runtime import State
+from strategies.state import State
 from tests.unit.trainer.training import in_process
 from trainer.config import load as config_load
 from trainer.data import registry

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from strategies.errors import InputError
-from strategies.runtime import State
+from strategies.state import State
 from trainer.config.schema import ExperimentConfig, ModelConfig
 from trainer.data.dataset import Dataset, Split
 from trainer.storage import saved_weights
 from trainer.storage.checkpoints import Checkpoint
 from trainer.storage.workdir import Workdir
-from trainer.training import assemble, warm_start
+from trainer.training import assemble, programs, warm_start
 
 _SPLIT = Split(np.zeros((8, 5), np.float32), np.arange(8, dtype=np.int32) % 3)
 DATASET = Dataset("made_up", _SPLIT, _SPLIT, 3, 3, "made up", feature_scale=None)
@@ -28,7 +28,8 @@ def _config(units=UNITS, **model) -> ExperimentConfig:
 
 def _warm(source, skip="", **model) -> State:
     config = _config(initial_weights=str(source), initial_weights_skip=skip, **model)
-    return warm_start.initial_state(config, None, assemble.training_program(config, DATASET))
+    program = programs.training_program(config, DATASET)
+    return warm_start.state(program, saved_weights.read(str(source)), config.model.skipped)
 
 
 def message(call, *args, **kwargs) -> str:
@@ -51,9 +52,9 @@ def run(tmp_path):
     config = dataclasses.replace(
         _config(), optimizer=dataclasses.replace(_config().optimizer, ema_momentum=0.5)
     )
-    program, workdir = assemble.training_program(config, DATASET), Workdir(tmp_path / "run")
+    program, workdir = programs.training_program(config, DATASET), Workdir(tmp_path / "run")
     workdir.initialize(config)
-    store = assemble.checkpoint_store(config, program, DATASET, workdir)
+    store = assemble.checkpoint_store(config, program, DATASET, workdir, initial_weights="")
     for step, loss in ((1, 0.5), (2, 0.25), (3, None)):
         state = _filled(program.initial_state(), step)
         store.save(Checkpoint(step, state, test=None if loss is None else {"loss": loss}))
@@ -109,7 +110,7 @@ def test_a_file_of_keras_is_taken_by_the_names_of_layers_or_else_by_their_places
 ):
     path, expected = _saved(tmp_path, name, layers)
     config = _config()
-    program = assemble.training_program(config, DATASET)
+    program = programs.training_program(config, DATASET)
     seeds = program.initial_state().layer_state
     found = _warm(path)
     assert all(map(np.array_equal, found.weights, expected))
@@ -143,13 +144,36 @@ def test_a_damaged_file_is_one_line(content, tmp_path):
 
 def test_a_run_resumes_without_them_and_its_checkpoints_name_their_digest(run, tmp_path):
     config = _config(initial_weights=str(run))
-    program, workdir = assemble.training_program(config, DATASET), Workdir(tmp_path / "new")
-    digest = saved_weights.digest(str(run))
-    assert warm_start.sha256(config, workdir) == digest
-    store = assemble.checkpoint_store(config, program, DATASET, workdir)
+    program, workdir = programs.training_program(config, DATASET), Workdir(tmp_path / "new")
+    digest = saved_weights.InitialWeights(str(run), None).sha256
+    store = assemble.checkpoint_store(config, program, DATASET, workdir, None, digest)
     store.save(Checkpoint(1, program.initial_state()))
     run.rename(tmp_path / "gone")
     assert saved_weights.recorded(workdir.checkpoints) == digest
-    assert assemble.checkpoint_store(config, program, DATASET, workdir).newest().step == 1
+    again = saved_weights.InitialWeights(str(run), digest).sha256
+    store = assemble.checkpoint_store(config, program, DATASET, workdir, None, again)
+    assert store.newest().step == 1
     text = message(saved_weights.read, str(tmp_path / "gone"), "another digest")
     assert "must be what the run was begun with" in text
+
+
+def test_what_a_run_begins_with_is_read_once(run, monkeypatch):
+    reads, read = [], saved_weights.read
+    monkeypatch.setattr(saved_weights, "read", lambda *args: reads.append(args) or read(*args))
+    weights = saved_weights.InitialWeights(str(run), None)
+    digest = weights.sha256
+    assert weights.sha256 == weights.take().sha256 == digest and len(reads) == 1
+    begun = saved_weights.InitialWeights(str(run), digest)  # Its checkpoints are damaged.
+    assert begun.sha256 == digest and begun.take().sha256 == digest and len(reads) == 2
+    other = saved_weights.InitialWeights(str(run), "0" * 64)
+    assert "be what the run was begun with" in message(other.take)
+
+
+def test_who_only_reads_checkpoints_needs_no_initial_weights(tmp_path):
+    config = _config(initial_weights=str(tmp_path / "elsewhere.keras"))
+    program, workdir = programs.training_program(config, DATASET), Workdir(tmp_path / "run")
+    workdir.initialize(config)
+    reader = assemble.checkpoint_store(config, program, DATASET, workdir)
+    writer = assemble.checkpoint_store(config, program, DATASET, workdir, None, "ab" * 32)
+    writer.save(Checkpoint(1, program.initial_state()))
+    assert reader.read(1).step == 1 and saved_weights.recorded(workdir.checkpoints) == "ab" * 32

@@ -6,16 +6,16 @@ import time
 import pytest
 
 from strategies.errors import Resumable
-from tests.bucket_server import BUCKET
 from trainer.storage.remote import lease as lease_lib
-from trainer.storage.remote.gcs import Address, BucketFolder
+from trainer.storage.remote.address import Address
+from trainer.storage.remote.bucket import ABSENT
 from trainer.storage.remote.lease import Lease, LeaseLost
 
 
 @pytest.fixture
 def folder(bucket, monkeypatch):
     monkeypatch.setattr(lease_lib, "_POLL_EVERY_S", 0.05)
-    return BucketFolder(Address.parse(f"gs://{BUCKET}/runs/one"))
+    return Address.parse(f"{bucket.folder_url}/runs/one").open()
 
 
 def test_an_unused_folder_is_acquired_at_once(folder):
@@ -46,7 +46,9 @@ def test_the_lease_of_a_dead_holder_is_acquired_once_it_has_expired(folder, monk
     assert Lease(folder, "you").acquire(0) is True
 
 
-def test_a_renewed_lease_is_not_taken_and_the_error_names_its_holders_place(folder, monkeypatch):
+def test_a_renewed_lease_is_not_taken_and_the_error_names_its_holders_place(
+    folder, bucket, monkeypatch
+):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.5)
     mine = Lease(folder, "me")
     mine.acquire(0)
@@ -59,7 +61,7 @@ def test_a_renewed_lease_is_not_taken_and_the_error_names_its_holders_place(fold
 
     monkeypatch.setattr(lease_lib.time, "sleep", renew_and_sleep)
     with pytest.raises(
-        Resumable, match=re.escape(f"gs://{BUCKET}/runs/one; stop that run")
+        Resumable, match=re.escape(f"{bucket.folder_url}/runs/one; stop that run")
     ) as caught:
         Lease(folder, "you").acquire(1.0)
     assert "process " in str(caught.value)
@@ -92,7 +94,7 @@ def test_only_one_of_two_waiting_runs_acquires_an_expired_lease(folder, monkeypa
     first, second = Lease(folder, "first"), Lease(folder, "second")
     state = second._read()
     assert first.acquire(0) is False
-    assert not second._write(state.generation, True)
+    assert not second._write(state.version, True)
     first.renew()
 
 
@@ -107,7 +109,7 @@ def test_a_renewal_whose_response_was_lost_has_succeeded(folder, bucket):
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"holder": "me"}'])
 def test_a_damaged_lease_counts_as_held_until_it_expires(folder, monkeypatch, content):
     monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.3)
-    folder.write(lease_lib.OBJECT_NAME, content, 0)
+    folder.write(lease_lib.OBJECT_NAME, content, ABSENT)
     with pytest.raises(Resumable):
         Lease(folder, "me").acquire(0)
     assert Lease(folder, "me").acquire(60) is False

@@ -6,12 +6,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from strategies.runtime import State
-from tests.bucket_server import BUCKET
+from strategies.state import State
 from trainer.storage.checkpoints import Checkpoint, CheckpointStore
 from trainer.storage.layout import Layout
+from trainer.storage.remote.address import Address
+from trainer.storage.remote.bucket import ABSENT, Bucket
 from trainer.storage.remote.errors import PreconditionFailed
-from trainer.storage.remote.gcs import Address, BucketFolder
 from trainer.storage.remote.mirror import Mirror
 
 LAYOUT = Layout(["kernel"], [["momentum"]])
@@ -19,10 +19,10 @@ LAYOUT = Layout(["kernel"], [["momentum"]])
 
 @pytest.fixture
 def remote(bucket):
-    return BucketFolder(Address.parse(f"gs://{BUCKET}/run"))
+    return Address.parse(f"{bucket.folder_url}/run").open()
 
 
-def _mirror(local: pathlib.Path, remote: BucketFolder) -> Mirror:
+def _mirror(local: pathlib.Path, remote: Bucket) -> Mirror:
     local.mkdir(exist_ok=True)
     return Mirror(local, remote, ".record.json", lambda name: not name.startswith("theirs"))
 
@@ -137,12 +137,12 @@ def test_an_incomplete_checkpoint_is_not_fetched_but_named(tmp_path, remote):
     _save(tmp_path / "a", 10)
     _mirror(tmp_path / "a", remote).push()
     partial = "checkpoints/step-0000000020/arrays.npz"
-    remote.write(partial, b"...", 0)
+    remote.write(partial, b"...", ABSENT)
     mirror = _mirror(tmp_path / "b", remote)
     assert mirror.fetch() == [partial]
     assert _files(tmp_path / "b") == _files(tmp_path / "a")
     mirror.remove_remote(partial)
-    assert partial not in remote.generations()
+    assert partial not in remote.versions()
 
 
 def test_a_fetch_removes_local_files_that_the_bucket_lacks(tmp_path, remote):
@@ -184,8 +184,8 @@ def test_a_push_after_trust_local_overwrites_the_bucket(tmp_path, remote, bucket
     mirror = _mirror(tmp_path, remote)
     (tmp_path / "a").write_text("old")
     mirror.push()
-    remote.write("a", b"not recorded", remote.generation("a"))
-    remote.write("b", b"not recorded", 0)
+    remote.write("a", b"not recorded", remote.version("a"))
+    remote.write("b", b"not recorded", ABSENT)
     (tmp_path / "c").write_text("new")
     again = _mirror(tmp_path, remote)
     again.trust_local()
@@ -197,14 +197,14 @@ def test_a_push_stops_where_another_process_has_written(tmp_path, remote):
     mirror = _mirror(tmp_path, remote)
     (tmp_path / "a").write_text("one")
     mirror.push()
-    remote.write("a", b"theirs", remote.generation("a"))
+    remote.write("a", b"theirs", remote.version("a"))
     (tmp_path / "a").write_text("two")
     with pytest.raises(PreconditionFailed):
         mirror.push()
 
 
 def test_names_that_are_not_included_are_left_alone(tmp_path, remote, bucket):
-    remote.write("theirs", b"", 0)
+    remote.write("theirs", b"", ABSENT)
     mirror = _mirror(tmp_path, remote)
     mirror.fetch()
     mirror.trust_local()

@@ -8,6 +8,7 @@ import pytest
 
 from trainer.reporting.format import format_duration, format_metric, format_value, short_names
 from trainer.storage.atomic_files import WorkdirError
+from trainer.tune.results import table
 from trainer.tune.results.table import format_table, write_results
 from trainer.tune.search.record import COMPLETED, FAILED, STOPPED, Objective, TrialRecord
 
@@ -71,6 +72,24 @@ def test_a_thousand_trials_are_written_in_half_a_second(tmp_path):
     began = time.process_time()
     write_results(tmp_path, ACCURACY, records, None)
     assert time.process_time() - began < 0.5  # 0.02 s on an idle core.
+
+
+def test_a_trials_line_is_made_once_however_often_the_results_are_written(tmp_path, monkeypatch):
+    made = []
+    as_json = table._as_json
+    monkeypatch.setattr(table, "_as_json", lambda one: made.append(one.id) or as_json(one))
+    lines, records = {}, []
+    for number in range(50):
+        records.append(_done(number, number / 50))
+        write_results(tmp_path, ACCURACY, records, None, lines)
+    assert len(made) == 50
+    records[7] = _done(7, 0.999)
+    write_results(tmp_path, ACCURACY, records, None, lines)
+    assert made[50:] == ["0007"]
+    text = (tmp_path / "trials.json").read_text()
+    write_results(tmp_path, ACCURACY, records, None)
+    assert text == (tmp_path / "trials.json").read_text()
+    assert [one["id"] for one in json.loads(text) if one["best"]] == ["0007"]
 
 
 def test_the_table_has_the_best_first_and_the_failed_last():

@@ -10,10 +10,11 @@ import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from trainer.reporting.plot_style import plot_style
 from trainer.tune.results.plots import over_trials, parallel, slices
 from trainer.tune.results.plots.axes import Axis
 from trainer.tune.results.plots.common import Sweep
-from trainer.tune.results.plots.write import plot_style, write_plots
+from trainer.tune.results.plots.write import write_plots
 from trainer.tune.search.record import COMPLETED, FAILED, RUNNING, STOPPED, Objective, TrialRecord
 from trainer.tune.space.dimension import between, choice
 

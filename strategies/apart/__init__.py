@@ -1,0 +1,1 @@
+"""How do logical replicas train apart, wherever they are carried?"""

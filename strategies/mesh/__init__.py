@@ -1,0 +1,1 @@
+"""How do workers train together that each hold a part of one model?"""

@@ -1,1 +1,0 @@
-"""MNIST: from its four files to arrays."""

@@ -1,0 +1,1 @@
+"""How is a run drawn as a page that needs nothing else?"""

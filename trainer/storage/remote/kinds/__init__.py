@@ -1,0 +1,1 @@
+"""Which kinds of bucket are there? One module for each, named like its scheme."""
