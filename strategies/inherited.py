@@ -39,6 +39,8 @@ def ignore(environ: MutableMapping[str, str] = os.environ) -> None:
     _ignored.clear()
     _ignored.update(_found(environ))
     environ.update(_KERAS)
+    if not environ.get(_HOME, "unset"):
+        del environ[_HOME]  # TensorFlow would write keras.json into the current folder.
     for name in (*_KERAS_UNSET, _PROXY_OF_ADDRESSES):
         environ.pop(name, None)
     environ[_PROXIES[0]] = ""

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from strategies import inherited
+from tests.paths import ROOT
 
 _KERAS = """
 import os, sys
@@ -46,6 +47,16 @@ def test_keras_has_its_defaults_whatever_the_user_has_set(tmp_path, text):
     expected = ["tensorflow", "float32", "channels_last", "1e-07", "None", home, home]
     assert _keras_settings(**variables) == expected
     assert (tmp_path / "keras.json").read_text() == text
+
+
+def test_an_empty_keras_home_is_as_none(tmp_path):
+    writes = (
+        "from strategies import inherited as i; i.ignore(); import tensorflow.python.keras.backend"
+    )
+    environ = {**os.environ, "KERAS_HOME": "", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    (folder := tmp_path / "here").mkdir()
+    subprocess.run([sys.executable, "-c", writes], env=environ, cwd=folder, check=True, timeout=120)
+    assert [*folder.iterdir()] == []
 
 
 def test_grpc_is_given_no_proxy_and_downloads_keep_theirs():

@@ -110,12 +110,13 @@ class Admission:
         """Returns when the previous client of this name is gone.
 
         A client whose connection broke may be back before its silence counts as a loss. If the previous
-        one sends another message meanwhile, both are alive, and this raises ClusterError.
+        one still sends messages after half of the time that this waits, both are alive, and this raises
+        ClusterError. What arrives sooner may have been on its way: a client sends heartbeats three times
+        in its `peer_timeout_s`.
         """
         shut_down_at = new.last_heard + self._takeover_s
-        while (
-            self._sessions.get(previous.name) is previous and previous.last_heard < new.last_heard
-        ):
+        alive_at = new.last_heard + self._takeover_s / 2
+        while self._sessions.get(previous.name) is previous and previous.last_heard < alive_at:
             if time.monotonic() > shut_down_at:
                 previous.channel.shut_down()
             self._changed.wait(_POLL_INTERVAL_S)

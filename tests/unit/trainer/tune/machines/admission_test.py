@@ -1,5 +1,6 @@
 """Are only clients with the server's secret and settings admitted, one per name?"""
 
+import os
 import signal
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_silent_client_is_replaced_by_a_new_one_of_the_same_name(
     server = start_server(FakeSearch(1), peer_timeout_s=2.0)
     process, _ = start_client_process(server, "a")
     process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
     with server.client() as client:
         assert server.await_line("lost").endswith("; trial 0000 is requeued")
         run_all(client)
