@@ -1,7 +1,8 @@
 """Which faults happen in this session, and how is one of them repeated?
 
 Every fault is drawn from the session's seed and the name of the test. So a single test can be repeated by
-its name and `--fault_seed=SEED`. `--long` runs many more of them.
+its name and `--fault_seed=SEED`. The seed is the same in every `make test`, which judges a change and not a
+draw; `--long` draws a new one, and runs many more faults.
 """
 
 import random
@@ -23,7 +24,9 @@ def pytest_configure(config):
     given = config.getoption("--fault_seed", default=None)
     if hasattr(config, "workerinput"):  # Of pytest-xdist, whose controller has drawn the seed.
         given = config.workerinput["fault_seed"]
-    config.stash[_SEED] = secrets.randbelow(10**6) if given is None else given
+    if given is None:
+        given = secrets.randbelow(10**6) if is_long(config) else 0
+    config.stash[_SEED] = given
 
 
 @pytest.hookimpl(optionalhook=True)
