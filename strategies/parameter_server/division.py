@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from strategies.compiled_loop import flatten, unflatten
 from strategies.parameter_server.layer_state import LooseArrays
-from strategies.parameter_server.shards import Layout, Shard
+from strategies.parameter_server.layout import Layout
+from strategies.parameter_server.shards import Shard
 from strategies.parameter_server.tables import Tables
 from strategies.state import State
 from strategies.weight_pieces import RowsRead

@@ -1,8 +1,8 @@
 """Which faults happen in this session, and how is one of them repeated?
 
 Every fault is drawn from the session's seed and the name of the test. So a single test can be repeated by
-its name and `--fault_seed=SEED`. The seed is the same in every `make test`, which judges a change and not a
-draw; `--long` draws a new one, and runs many more faults.
+its name and `--fault_seed=SEED`. The seed is the same in every `make test`, which judges a change and not
+a draw; `--long` draws a new one, and runs many more faults.
 """
 
 import random
