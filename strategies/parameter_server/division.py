@@ -27,7 +27,7 @@ class Division:
         rest = self.tables.without(state)
         self._shapes = [weight.shape for weight in rest.weights]
         self._loose = LooseArrays(rest)
-        self._servers = servers
+        self.servers = servers
         self.layouts: list[Layout] = []
 
     def parts(self, state: State) -> list[tuple]:
@@ -35,8 +35,8 @@ class Division:
         tables, rest = self.tables.parts(state), self.tables.without(state)
         flat, slots = join(self._loose.without(rest))
         floats, ints = self._loose.join(self._loose.of(rest))
-        sizes = [len(part) for part in np.array_split(flat, self._servers)]
-        ends, parts = np.cumsum(sizes), np.array_split(floats, self._servers)
+        sizes = [len(part) for part in np.array_split(flat, self.servers)]
+        ends, parts = np.cumsum(sizes), np.array_split(floats, self.servers)
         # Integers are few, so the first shard holds them all.
         return [
             (*cut(flat, slots, end - size, end), part, ints if number == 0 else ints[:0], own)

@@ -106,6 +106,8 @@ class ParameterServerRuntime(Runtime):
                 device=f"/job:ps/replica:0/task:{index}/device:CPU:0",
                 name=f"shard_{index}",
                 has_moments=any(np.ndim(slot) for own in state.slots for slot in own),
+                # With one server a unit is merged whole or not at all.
+                keeps_start=self._windows.max_overlap == 1 and self._division.servers > 1,
             )
             for index, part in enumerate(self._division.parts(state))
         ]
@@ -212,7 +214,7 @@ class ParameterServerRuntime(Runtime):
         stacked_batches = self._train.stacked_batches(next(resident), element)
         divided = self._division.tables
         rows = divided.used(stacked_batches, steps[1])
-        pulled = [shard.pull(own) for shard, own in zip(self._shards, rows, strict=True)]
+        pulled = [shard.pull(steps, own) for shard, own in zip(self._shards, rows, strict=True)]
         values = [one.values for one in pulled]
         with tf.control_dependencies(values):
             began = tf.timestamp()

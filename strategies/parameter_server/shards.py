@@ -3,7 +3,7 @@
 A `Shard`: its part of the vector of all weights, their slots, and a record of the steps it has applied.
 Every push is applied exactly once. It runs under the shard's lock, because merging reads before it
 writes, and of two concurrent pushes one would be lost. It is marked in the shard's record, because a unit
-whose worker died is scheduled again, and may have been applied on some shards already.
+whose worker died is scheduled again, and may have been applied on some shards already (`last_start.py`).
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from strategies.parameter_server.last_start import LastStart
 from strategies.parameter_server.layout import Layout
 
 
@@ -33,7 +34,8 @@ class Shard:
 
     `loose` and `ints` are its parts of the two vectors of `LooseArrays`, `tables` its rows of the arrays
     that `Tables.kinds` returns. `max_unfinished`: how many units may overlap. `has_moments`: whether the
-    optimizer keeps averages of earlier gradients.
+    optimizer keeps averages of earlier gradients. `keeps_start`: whether a unit that is taken again
+    starts as it did, for which units must not overlap.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Shard:
         device: str,
         name: str,
         has_moments: bool,
+        keeps_start: bool,
     ):
         self.layout = Layout(weights, slots, len(loose), len(ints))
         self._own_share = 1 / max_unfinished
@@ -72,6 +75,7 @@ class Shard:
             # The sum of the pushes' staleness since it was last read, the largest one, and their number.
             self._ages = tf.Variable(tf.zeros([3], tf.int64), trainable=False)
             self._lock = tf.CriticalSection(shared_name=name)
+            self._last_start = LastStart(values, counts, tables) if keeps_start else None
 
     def assign(self, weights, slots, loose, ints, tables=()) -> None:
         """Replaces what it holds, and clears the record: those steps may be taken again."""
@@ -103,22 +107,30 @@ class Shard:
         self._ages.assign(tf.zeros([3], tf.int64))
         return total / max(count, 1), largest
 
-    def pull(self, rows: Sequence[Any] = ()) -> Pulled:
+    def pull(self, steps, rows: Sequence[Any] = ()) -> Pulled:
         """What a unit starts from, read on the server; of each table these rows, counted from its first.
 
-        Under the lock: otherwise Adam's first moment could be from after a push and its second from
-        before. Where the second is still 0, such a step is as large as epsilon allows.
+        `steps`: as in `push`. Under the lock: else Adam's first moment could be from after a push and
+        its second from before. Where that is still 0, such a step is as large as epsilon allows.
         """
         with tf.device(self._device):
-            return self._lock.execute(lambda: self._read(list(rows)))
+            return self._lock.execute(lambda: self._read(steps, list(rows)))
 
-    def _read(self, rows: list) -> Pulled:
-        tables = [
+    def _read(self, steps, rows: list) -> Pulled:
+        values, counts = self._values.read_value(), self._counts.read_value()
+        tables = self._table_rows(rows)
+        if self._last_start:
+            is_again = tf.gather(self._is_applied, steps[0]) & (steps[1] > 0)
+            values, counts, tables = self._last_start.instead_of(
+                is_again, values, counts, rows, tables
+            )
+        return Pulled(values, counts, self._version.read_value(), rows, tables)
+
+    def _table_rows(self, rows: list) -> list[list[Any]]:
+        return [
             [one.sparse_read(own_rows) for one in own]
             for own_rows, own in zip(rows, self._tables, strict=True)
         ]
-        values, counts = self._values.read_value(), self._counts.read_value()
-        return Pulled(values, counts, self._version.read_value(), rows, tables)
 
     def push(self, steps, pulled: Pulled, pushed, moved, seconds, tables=()):
         """Merges a unit's result on the server, unless this shard has merged it already.
@@ -144,7 +156,17 @@ class Shard:
         # tf.where instead of a branch, which across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
         num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
-        values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
+        current = self._values.read_value()
+        values, sums = self._merged(is_new, current, pulled.values, pushed)
+        kept = []
+        if self._last_start:
+            kept = self._last_start.keep(
+                is_new & (num_steps > 0),
+                current,
+                self._counts.read_value(),
+                pulled.rows,
+                self._table_rows(pulled.rows),
+            )
         # A unit without steps only warms a worker up.
         version, one = self._version.read_value(), tf.cast(is_new & (num_steps > 0), tf.int64)
         age, ages = one * (version - pulled.version), self._ages.read_value()
@@ -160,6 +182,7 @@ class Shard:
             self.busy_s.assign_add(tf.where(is_new, seconds, 0.0), read_value=False),
             self.applied_steps.assign_add(num_new, read_value=False),
             *self._apply_rows(is_new, pulled, tables),
+            *kept,
         ]
         with tf.control_dependencies(done):
             marked = self._is_applied.scatter_nd_update(

@@ -22,7 +22,7 @@ def _shard(num_workers, slots):
     return _shard_of(num_workers, weights, slots, *empty)
 
 
-def _shard_of(num_workers, weights, slots, loose, ints):
+def _shard_of(num_workers, weights, slots, loose, ints, keeps_start=False):
     return Shard(
         weights,
         slots,
@@ -34,6 +34,7 @@ def _shard_of(num_workers, weights, slots, loose, ints):
         device="CPU:0",
         name=next(_NAMES),
         has_moments=any(np.ndim(slot) for slot in slots),
+        keeps_start=keeps_start,
     )
 
 
@@ -53,6 +54,10 @@ def _push(
     return bool(shard.push(steps, pulled, tf.constant(pushed), moved, seconds))
 
 
+def _pull(shard, first_step=0, num_steps=0):
+    return shard.pull(tf.constant([first_step, num_steps]))
+
+
 def _state(shard):
     weights, (iteration, rate, moment) = shard.arrays()
     return weights.tolist(), int(iteration), moment.tolist()
@@ -60,13 +65,13 @@ def _state(shard):
 
 def test_the_values_of_a_single_worker_are_kept_bit_for_bit(shard):
     awkward = np.float32([0.1, 1e-30, -3e7])  # 1 + (0.1 - 1) is not 0.1 in float32.
-    assert _push(shard, 0, 5, shard.pull(), awkward, [7, 8, 9])
+    assert _push(shard, 0, 5, _pull(shard), awkward, [7, 8, 9])
     assert _state(shard) == (awkward.tolist(), 5, [7, 8, 9])
 
 
 def test_each_of_two_workers_moves_weights_and_moments_by_half():
     shard = _shard(2, _slots(0, 0.1, [0, 0, 0]))
-    first, second = shard.pull(), shard.pull()
+    first, second = _pull(shard), _pull(shard)
     assert _push(shard, 0, 5, first, [2, 4, 6], [4, 4, 4])
     assert _state(shard) == ([1.5, 3, 4.5], 5, [2, 2, 2])
     assert _push(shard, 5, 3, second, [2, 2, 3], [4, 0, 8])  # From weights 1, 2 and 3.
@@ -75,7 +80,7 @@ def test_each_of_two_workers_moves_weights_and_moments_by_half():
 
 def test_without_moments_the_deltas_of_all_workers_are_added():
     shard = _shard(2, _slots(0, 0.1, [])[:2])
-    first, second = shard.pull(), shard.pull()
+    first, second = _pull(shard), _pull(shard)
     assert _push(shard, 0, 5, first, [2, 4, 6], [])
     assert _push(shard, 5, 3, second, [1.5, 2, 2], [])
     weights, (iteration, rate) = shard.arrays()
@@ -83,11 +88,11 @@ def test_without_moments_the_deltas_of_all_workers_are_added():
 
 
 def test_a_unit_pushed_again_is_ignored(shard):
-    pulled = shard.pull()
+    pulled = _pull(shard)
     assert _push(shard, 10, 4, pulled, [2, 2, 2], [1, 1, 1])
     before = _state(shard)
     assert not _push(shard, 10, 4, pulled, [5, 5, 5], [5, 5, 5])
-    assert not _push(shard, 10, 4, shard.pull(), [5, 5, 5], [5, 5, 5])
+    assert not _push(shard, 10, 4, _pull(shard), [5, 5, 5], [5, 5, 5])
     assert _state(shard) == before == ([2, 2, 2], 4, [1, 1, 1])
     assert int(shard.applied_steps) == 4
     assert shard.sums.numpy().tolist() == [1, 2, 3]
@@ -95,16 +100,16 @@ def test_a_unit_pushed_again_is_ignored(shard):
 
 def test_a_unit_marks_only_its_own_steps(shard):
     for first_step, num_steps in ((5, 5), (0, 5), (19, 1), (10, 9)):
-        pulled = shard.pull()
+        pulled = _pull(shard)
         assert _push(shard, first_step, num_steps, pulled, [1, 2, 3], [0, 0, 0])
     assert int(shard.applied_steps) == _state(shard)[1] == _STEPS
     assert shard.sums.numpy().tolist() == [4, 8, 12]
 
 
 def test_a_unit_without_steps_changes_nothing(shard):
-    _push(shard, 0, 0, shard.pull(), [1, 2, 3], [0, 0, 0], sums=(0, 0, 0))
+    _push(shard, 0, 0, _pull(shard), [1, 2, 3], [0, 0, 0], sums=(0, 0, 0))
     assert _state(shard) == ([1, 2, 3], 0, [0, 0, 0])
-    assert _push(shard, 0, 5, shard.pull(), [2, 2, 2], [1, 1, 1])
+    assert _push(shard, 0, 5, _pull(shard), [2, 2, 2], [1, 1, 1])
 
 
 def test_loose_values_are_averaged_and_loose_integers_added_by_any_optimizer():
@@ -113,7 +118,7 @@ def test_loose_values_are_averaged_and_loose_integers_added_by_any_optimizer():
         weights = np.array([1, 2, 3], np.float32)
         loose, ints = np.float32([8, 0]), np.int64([2**40])
         shard = _shard_of(2, weights, slots, loose, ints)
-        first, second = shard.pull(), shard.pull()
+        first, second = _pull(shard), _pull(shard)
         assert _push(shard, 0, 5, first, weights, moment, loose=[4, 2], moved=[5])
         assert _push(shard, 5, 5, second, weights, moment, loose=[4, 2], moved=[5])
         assert not _push(shard, 5, 5, second, weights, moment, loose=[9, 9], moved=[5])
@@ -125,5 +130,26 @@ def test_loose_values_are_averaged_and_loose_integers_added_by_any_optimizer():
 def test_the_loose_values_of_a_single_worker_are_kept_bit_for_bit():
     slots, ints = _slots(0, 0.1, [])[:2], np.zeros(0, np.int64)
     shard = _shard_of(1, np.float32([1, 2, 3]), slots, np.float32([1]), ints)
-    assert _push(shard, 0, 5, shard.pull(), [1, 2, 3], [], loose=[0.1])
+    assert _push(shard, 0, 5, _pull(shard), [1, 2, 3], [], loose=[0.1])
     assert shard.loose_arrays()[0].tolist() == [np.float32(0.1)]
+
+
+def test_a_unit_that_is_taken_again_starts_from_what_it_started_from():
+    """Its worker died when only this of several shards had merged it."""
+    weights, ints = np.float32([1, 2, 3]), np.int64([7])
+    shard = _shard_of(
+        1, weights, _slots(0, 0.1, [0, 0, 0]), np.float32([8]), ints, keeps_start=True
+    )
+    _push(shard, 0, 5, _pull(shard, 0, 5), [2, 2, 2], [1, 1, 1], loose=[9], moved=[5])
+    first = _pull(shard, 5, 5)
+    assert _push(shard, 5, 5, first, [3, 3, 3], [2, 2, 2], loose=[0], moved=[5])
+    after = _state(shard)
+    again = _pull(shard, 5, 5)
+    assert again.values.numpy().tolist() == first.values.numpy().tolist()
+    assert again.counts.numpy().tolist() == first.counts.numpy().tolist() == [5, 12]
+    assert not _push(shard, 5, 5, again, [4, 4, 4], [4, 4, 4], loose=[4], moved=[5])
+    assert _state(shard) == after == ([3, 3, 3], 10, [2, 2, 2])
+    assert _pull(shard, 5, 5).counts.numpy().tolist() == [5, 12]  # And once more.
+    # Only that one: the next unit, and one that warms a new worker up, start from what there is.
+    for unit in ((10, 5), (5, 0)):
+        assert _pull(shard, *unit).values[0] == 3 and _pull(shard, *unit).counts[0] == 10

@@ -27,7 +27,7 @@ def _read(columns):
     return columns[0]
 
 
-def _shards(state, servers, max_unfinished=1):
+def _shards(state, servers, max_unfinished=1, keeps_start=False):
     division = Division(state, {0: _read}, servers)
     shards = [
         Shard(
@@ -38,6 +38,7 @@ def _shards(state, servers, max_unfinished=1):
             device="CPU:0",
             name=next(_names),
             has_moments=True,
+            keeps_start=keeps_start,
         )
         for part in division.parts(state)
     ]
@@ -101,13 +102,14 @@ def _push(shards, division, pulled, rows, first_step, change, sums=1.0):
                 [[change(one) for one in own] for own in after],
             )
         )
-        for shard, before, after in zip(shards, pulled, taken, strict=True)
+        for shard, before, after in zip(shards, pulled, taken, strict=False)
     ]
 
 
-def _pull(shards, division, indices):
+def _pull(shards, division, indices, first_step=0):
     rows = division.tables.used((tf.constant([indices]), tf.ones([1, len(indices)])), 1)
-    return rows, [shard.pull(own) for shard, own in zip(shards, rows, strict=True)]
+    steps = tf.constant([first_step, 5])
+    return rows, [shard.pull(steps, own) for shard, own in zip(shards, rows, strict=True)]
 
 
 def test_only_used_rows_are_pulled_and_change_and_once():
@@ -133,6 +135,30 @@ def test_only_used_rows_are_pulled_and_change_and_once():
     assert _push(shards, division, pulled, rows, 0, lambda one: one + 1) == [False, False]
     _assert_equal(division.state(shards), after)
     assert [shard.pushed_rows.numpy().tolist() for shard in shards] == [[2], [1]]
+
+
+def _change(pulled):
+    """To all of a state by all that was pulled, as a step changes it."""
+    tables = [one for own in pulled for table in own.tables for one in table]
+    total = sum(tf.reduce_sum(one) for one in [own.values for own in pulled] + tables)
+    return lambda one: one * 1.1 + total
+
+
+def test_a_unit_that_one_shard_has_merged_ends_as_if_taken_once():
+    """Its worker died between its pushes, and another takes it again."""
+    state, ended = _state(), []
+    for dies in (False, True):
+        division, shards = _shards(state, 2, keeps_start=True)
+        for first_step, indices in ((0, [1, 2, 8, 9]), (5, [7, 2, 2, 4])):
+            rows, pulled = _pull(shards, division, indices, first_step)
+            if dies and first_step:
+                change = _change(pulled)
+                assert _push(shards[:1], division, pulled, rows, first_step, change) == [True]
+                rows, pulled = _pull(shards, division, indices, first_step)
+            pushed = _push(shards, division, pulled, rows, first_step, _change(pulled))
+            assert pushed == [not (dies and first_step), True]
+        ended.append(division.state(shards))
+    _assert_equal(*ended)
 
 
 def test_of_units_that_overlap_each_moves_its_rows_by_its_share():
