@@ -1,4 +1,7 @@
-"""How do a shard's weights, slots and loose values lie in its two vectors?"""
+"""How are a shard's weights, slots and loose values stored in its two vectors?
+
+One has float32 values: weights, then slots, then loose values. The other has integers: counts of steps.
+"""
 
 import numpy as np
 import tensorflow as tf
