@@ -52,7 +52,7 @@ def test_probe_keeps_its_timeout_where_an_address_does_not_answer():
             ClusterSpec({"worker": ("127.0.0.1:1", address)}, Task("worker", 0)), timeout_s=0.5
         )
     assert found == {Task("worker", 1): "no answer within 0.5 s"}
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < PATIENCE_S  # The system itself would wait longer.
 
 
 def test_probing_a_waiting_task_does_not_disturb_it():

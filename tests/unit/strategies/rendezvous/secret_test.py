@@ -13,6 +13,8 @@ from strategies.network.connection import AuthenticationError
 from strategies.network.security import PLAIN, from_secret
 from tests.unit.strategies.rendezvous.tasks import (
     PATIENCE_S,
+    await_callers,
+    await_calls,
     call_as,
     connected,
     in_threads,
@@ -64,16 +66,31 @@ def test_tasks_that_share_a_secret_meet():
         membership.close()
 
 
+def _and_the_rejecting_outlast_it(leader, monkeypatch):
+    """The call of a leader, whose end those who reject it wait for, however slow the machine is."""
+    has_ended = threading.Event()
+    await_callers(monkeypatch, lambda listener: listener.rejected_by_name and has_ended.is_set())
+
+    def lead():
+        try:
+            return leader()
+        finally:
+            has_ended.set()
+
+    return lead
+
+
 @pytest.mark.parametrize("theirs", [OTHER, PLAIN], ids=["another", "none"])
-def test_only_the_task_that_lacks_the_secret_ends_with_bad_input(theirs):
+def test_only_the_task_that_lacks_the_secret_ends_with_bad_input(theirs, monkeypatch):
     first, second, third = make_clusters(worker=3)
+    why = "it does not know the secret"
+    await_calls(monkeypatch, {second.task: "answers", third.task: why})
     errors = in_threads(
-        meet_later(first, timeout_s=2, security=SECRET),
-        meet_later(second, timeout_s=4, security=SECRET),
-        meet_later(third, timeout_s=3, security=theirs),
+        _and_the_rejecting_outlast_it(meet_later(first, timeout_s=2, security=SECRET), monkeypatch),
+        meet_later(second, security=SECRET),
+        meet_later(third, timeout_s=2, security=theirs),
     )
     assert [type(error) for error in errors] == [Resumable, Resumable, ClusterError]
-    why = "it does not know the secret"
     known = (
         f"worker 2 at {third.address(third.task)} ({why}) did not answer within 2 s; start it with the "
         "same --secret_file, or correct TF_CONFIG, and run again."
@@ -86,20 +103,24 @@ def test_only_the_task_that_lacks_the_secret_ends_with_bad_input(theirs):
     assert [str(error) for error in errors] == [known, known, unknown]
 
 
-def test_a_leader_without_the_secret_is_told_so_by_every_task():
+def test_a_leader_without_the_secret_is_told_so_by_every_task(monkeypatch):
     first, second = make_clusters(worker=2)
+    await_calls(monkeypatch, {second.task: "it requires a secret or certificates"})
     errors = in_threads(
-        meet_later(first, timeout_s=1), meet_later(second, timeout_s=2, security=SECRET)
+        _and_the_rejecting_outlast_it(meet_later(first, timeout_s=1), monkeypatch),
+        meet_later(second, timeout_s=1, security=SECRET),
     )
     assert [type(error) for error in errors] == [Resumable, ClusterError]
     assert "(it requires a secret or certificates) did not answer within 1 s" in str(errors[0])
     assert "0, the leader, from 127.0.0.1, which has another or none; give every" in str(errors[1])
 
 
-def test_a_stranger_with_another_secret_does_not_make_a_late_leader_bad_input():
+def test_a_stranger_with_another_secret_does_not_make_a_late_leader_bad_input(monkeypatch):
     leader, worker = make_clusters(worker=2)
     host, port = worker.address(worker.task).split(":")
     errors = []
+    were_rejected = threading.Event()
+    await_callers(monkeypatch, lambda listener: were_rejected.is_set() and listener.rejected_hosts)
     waiting = threading.Thread(
         target=lambda: errors.extend(in_threads(meet_later(worker, timeout_s=1.5, security=SECRET)))
     )
@@ -107,6 +128,7 @@ def test_a_stranger_with_another_secret_does_not_make_a_late_leader_bad_input():
     for theirs in (OTHER, PLAIN):
         with pytest.raises(AuthenticationError), connected(host, int(port)) as stranger:
             call_as(["worker", 0], stranger, security=theirs)
+    were_rejected.set()
     waiting.join(PATIENCE_S)
     assert [type(error) for error in errors] == [Resumable]
     assert str(errors[0]) == (
@@ -116,17 +138,18 @@ def test_a_stranger_with_another_secret_does_not_make_a_late_leader_bad_input():
     )
 
 
-def test_a_lost_task_that_returns_without_the_secret_is_rejected():
+def test_a_lost_task_that_returns_without_the_secret_is_rejected(monkeypatch):
     clusters = make_clusters(chief=1, worker=2, ps=1)
     chief, first, *others = in_threads(*(meet_later(one, security=SECRET) for one in clusters))
     reports = watch(chief)
     first.close()
     reports.get(timeout=PATIENCE_S)
     chief.reconnect(clusters[1].task)
+    await_callers(monkeypatch, lambda listener: listener.rejected_by_name)
     with pytest.raises(
         ClusterError, match="must hold the same secret on every task. Received: a call"
     ):
-        meet_later(clusters[1], timeout_s=3, security=OTHER)()
+        meet_later(clusters[1], timeout_s=1, security=OTHER)()
     meet_later(clusters[1], security=SECRET)().close()
     for membership in (chief, *others):
         membership.close()
@@ -170,8 +193,12 @@ def test_a_flood_of_connections_does_not_prevent_a_start():
     port = second.address(second.task).split(":")[1]
     command = [sys.executable, "-c", FLOOD, port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as flood:
-        assert flood.stdout.readline() == "flooding\n"
-        met = in_threads(meet_later(second, security=SECRET), meet_later(first, security=SECRET))
-        flood.kill()
+        try:
+            assert flood.stdout.readline() == "flooding\n"
+            met = in_threads(
+                meet_later(second, security=SECRET), meet_later(first, security=SECRET)
+            )
+        finally:
+            flood.kill()
     for membership in met:
         membership.close()

@@ -13,15 +13,17 @@ import sys
 import threading
 import time
 
-from strategies.cluster.spec import ClusterSpec
+from strategies.cluster.spec import ClusterSpec, Task
 from strategies.errors import ClusterError, Resumable
 from strategies.network.handshake import Handshake
+from strategies.network.listener import AuthenticatingListener
 from strategies.network.security import PLAIN
-from strategies.rendezvous import roll_call
+from strategies.rendezvous import follower, roll_call
+from strategies.rendezvous.leader import Leader
 from tests.paths import ROOT
 from trainer.launch.ports import free_ports
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 FINGERPRINT = {"version": "1", "config": {"train.seed": 0}}
 
 PARTICIPANT = """
@@ -37,9 +39,15 @@ fingerprint, timeout_s, peer_timeout_s = json.loads(sys.argv[1])
 report("calling")
 try:
     with meet(tf_config.from_env(), fingerprint, timeout_s) as membership:
-        membership.watch(lambda task, reason: report(f"lost {task}: {reason}"), peer_timeout_s)
+        def watch(timeout_s):
+            membership.watch(lambda task, reason: report(f"lost {task}: {reason}"), timeout_s)
+
+        watch(peer_timeout_s)
         report("met")
         for line in sys.stdin:
+            if line.startswith("watch"):
+                watch(float(line.split()[1]))
+                continue
             if line.strip() == "bind":
                 import tensorflow as tf
                 cluster = tf_config.from_env()
@@ -57,7 +65,10 @@ except (InputError, Resumable) as error:
 
 
 class Participant:
-    """A process that answers the roll call, then calls the methods of Membership named on stdin."""
+    """A process that answers the roll call, then calls the methods of Membership named on stdin.
+
+    After "watch SECONDS" a peer is lost that is silent for so long.
+    """
 
     def __init__(self, cluster, fingerprint, timeout_s, peer_timeout_s):
         self.process = subprocess.Popen(
@@ -135,6 +146,47 @@ def meet_later(cluster, fingerprint=FINGERPRINT, timeout_s=PATIENCE_S, security=
     return lambda: roll_call.meet(cluster, fingerprint, timeout_s, security)
 
 
+def await_true(is_true):
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def await_calls(monkeypatch, results: dict[Task, str]):
+    """No leader's deadline passes before its calls have these results, however slow the machine is.
+
+    A result is "answers", or the reason of the last call that failed.
+    """
+
+    def result(leader, task):
+        return "answers" if task in leader._answered else leader._reasons[task]
+
+    def deadline(leader):
+        is_due = all(result(leader, task) == expected for task, expected in results.items())
+        return leader.__dict__["deadline"] + (0 if is_due else PATIENCE_S)
+
+    def set_deadline(leader, at):
+        leader.__dict__["deadline"] = at
+
+    monkeypatch.setattr(Leader, "_deadline", property(deadline, set_deadline), raising=False)
+
+
+def await_callers(monkeypatch, is_due):
+    """No deadline for the leader's call passes before `is_due(listener)`, however slow the machine is."""
+
+    class Patient(AuthenticatingListener):
+        def next_caller(self, deadline):
+            latest = deadline + PATIENCE_S
+            while not (caller := super().next_caller(deadline)):
+                if is_due(self) or deadline > latest:
+                    return None
+                deadline = time.monotonic() + 0.05
+            return caller
+
+    monkeypatch.setattr(follower, "AuthenticatingListener", Patient)
+
+
 def call_as(task, connection, remaining_s=60, security=PLAIN):
     """The connection of a task, a list of job and index, that has called another one."""
     introduction = {"task": task, "fingerprint": {}, "remaining_s": remaining_s}
@@ -178,9 +230,10 @@ def connected(host, port):
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return socket.create_connection((host, port), timeout=5)
+            return socket.create_connection((host, port), PATIENCE_S)
         except ConnectionRefusedError:
             assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def met_participants(start, clusters, **options):
