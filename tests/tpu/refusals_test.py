@@ -94,7 +94,7 @@ def test_a_server_of_google_cloud_that_does_not_answer_ends_the_wait_at_the_dead
 ):
     with google_cloud.serving({}, silent_at) as environ:
         code, error, seconds = _looked_up(tmp_path, environ, "--startup_timeout_s=2")
-    assert code == 75 and 2 <= seconds < 40
+    assert code == 75 and 2 <= seconds < 120
     assert error.startswith(
         "`--tpu` names a TPU, but Google Cloud gave no answer within --startup_timeout_s=2 s. "
         "Received: 'pod-1'; check that "

@@ -11,7 +11,7 @@ from benchmarks.hosts import Hosts, HostsMissing
 
 _SERVE = "import socket; s = socket.create_server(('', 2222)); print(1, flush=True); s.accept()"
 _CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 2222), float(sys.argv[2]))"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @contextlib.contextmanager

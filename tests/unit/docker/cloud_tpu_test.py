@@ -71,7 +71,7 @@ def cloud(tmp_path):
 
 
 def _ended(process):
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=200)
     return process.returncode, output, errors
 
 

@@ -81,6 +81,19 @@ def wire(monkeypatch):
     made.close()
 
 
+def _await_beat(membership) -> None:
+    heartbeat, is_heard = membership._heartbeat, threading.Event()
+    handle = heartbeat._on_message
+
+    def on_message(task, message):
+        if "beat" in message:
+            is_heard.set()
+        handle(task, message)
+
+    heartbeat._on_message = on_message
+    assert is_heard.wait(PATIENCE_S)
+
+
 def _run(secured) -> None:
     """What two workers say to each other in a run: they meet, beat, exchange gradients, and end."""
     clusters = make_clusters(worker=2)
@@ -95,7 +108,7 @@ def _run(secured) -> None:
             total = aligned(GRADIENTS.size)
             exchange.sum([GRADIENTS], total)
             assert np.array_equal(total, 2 * GRADIENTS)
-            time.sleep(1.2)  # For a heartbeat.
+            _await_beat(membership)
             return membership.wait_for_all(PATIENCE_S)
 
     pairs = zip(clusters, memberships, strict=True)

@@ -36,7 +36,7 @@ def _message(tpu, bus, packages):
     start = time.monotonic()
     with pytest.raises(ClusterError) as caught:
         preflight(tpu, str(bus), packages.get)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 30  # TensorFlow would wait for minutes.
     return str(caught.value)
 
 
