@@ -15,7 +15,7 @@ from trainer.tune.machines import messages
 from trainer.tune.machines.client_session import ClientSession
 from trainer.tune.machines.role import NAME_PATTERN
 
-_POLL_INTERVAL_S = 0.1
+_POLL_INTERVAL_S, _LONGEST_POLL_S = 0.1, 0.5
 _TAKEOVER_S = 5.0  # After this silence a client is replaced by a new one of the same name.
 _MAX_CLIENTS = 250
 
@@ -114,12 +114,16 @@ class Admission:
         ClusterError. What arrives sooner may have been on its way: a client sends heartbeats three times
         in its `peer_timeout_s`.
         """
-        shut_down_at = new.last_heard + self._takeover_s
         alive_at = new.last_heard + self._takeover_s / 2
+        waited_s, polled_at = 0.0, time.monotonic()
         while self._sessions.get(previous.name) is previous and previous.last_heard < alive_at:
-            if time.monotonic() > shut_down_at:
+            if waited_s > self._takeover_s:
                 previous.channel.shut_down()
             self._changed.wait(_POLL_INTERVAL_S)
+            now = time.monotonic()
+            # After a longer pause this machine was suspended, and nothing that arrived was read.
+            waited_s += min(now - polled_at, _LONGEST_POLL_S)
+            polled_at = now
         if previous.name in self._sessions:
             raise ClusterError(
                 f"two clients of a sweep must not have the same name. Received: {new}, while {previous} "

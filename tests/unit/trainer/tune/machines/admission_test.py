@@ -1,7 +1,10 @@
 """Are only clients with the server's secret and settings admitted, one per name?"""
 
+import itertools
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +17,7 @@ from tests.unit.trainer.tune.machines.harness import (
     FakeSearch,
     run_all,
 )
+from trainer.tune.machines import admission
 
 
 def test_settings_that_differ_are_named_on_both_sides(start_server):
@@ -46,10 +50,11 @@ def test_a_client_without_the_secret_is_refused(start_server, other):
     server.result.result(TIMEOUT_S)
 
 
-def test_a_server_that_only_rejected_callers_reach_is_to_be_started_again(start_server):
+def test_a_server_that_only_rejected_callers_reach_is_to_be_started_again(start_server, idle_clock):
     server = start_server(FakeSearch(1), SECRET, startup_timeout_s=0.5)
     with pytest.raises(ClusterError):
         server.client()
+    idle_clock.now += 0.5
     error = server.result.exception(TIMEOUT_S)
     assert type(error) is Resumable  # Anyone could make it bad input otherwise.
     assert str(error).startswith(
@@ -59,8 +64,8 @@ def test_a_server_that_only_rejected_callers_reach_is_to_be_started_again(start_
 
 
 def test_of_two_clients_with_the_same_name_the_second_is_refused(start_server):
-    server = start_server(FakeSearch(1), peer_timeout_s=3.0)
-    with server.client(peer_timeout_s=3.0) as client:
+    server = start_server(FakeSearch(1))
+    with server.client() as client:
         with pytest.raises(ClusterError) as caught:
             server.client()
         assert str(caught.value) == (
@@ -68,6 +73,18 @@ def test_of_two_clients_with_the_same_name_the_second_is_refused(start_server):
             "client a at 127.0.0.1 is connected; give each machine its own --task or KERASTUNER_TUNER_ID."
         )
         run_all(client)
+
+
+def test_time_in_which_the_server_was_suspended_is_no_silence_of_its_client(
+    start_server, monkeypatch
+):
+    server = start_server(FakeSearch(1))
+    with server.client():
+        suspended_s = itertools.chain([0.0], itertools.repeat(100.0))
+        clock = SimpleNamespace(monotonic=lambda: time.monotonic() + next(suspended_s))
+        monkeypatch.setattr(admission, "time", clock)
+        with pytest.raises(ClusterError, match="must not have the same name"):
+            server.client()
 
 
 def test_a_silent_client_is_replaced_by_a_new_one_of_the_same_name(

@@ -2,12 +2,13 @@
 
 import contextlib
 import queue
+import socket
 
 import pytest
 
 from strategies.errors import Resumable
 from tests.unit.trainer.tune.machines.harness import PLAIN, TIMEOUT_S, FakeSearch, fake_server
-from trainer.launch.ports import free_ports
+from trainer.tune.machines import client as client_lib
 from trainer.tune.machines.client import Client
 from trainer.tune.search.trial_source import TrialSpec
 
@@ -49,16 +50,18 @@ def test_an_invalid_trial_is_not_run(start_server):
         client.ask("0")
 
 
-def test_the_error_names_the_server_that_did_not_answer_and_the_reason():
-    with fake_server(sweep="another") as other_address:
-        free_address = f"127.0.0.1:{free_ports(1)[0]}"
+def test_the_error_names_the_server_that_did_not_answer_and_the_reason(monkeypatch):
+    # It calls once: no time is left for a second call.
+    monkeypatch.setattr(client_lib, "_RETRY_INTERVAL_S", TIMEOUT_S)
+    with fake_server(sweep="another") as other_address, socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # It does not listen, and no other program can.
         for address, why in (
-            (free_address, "refused"),
+            (f"127.0.0.1:{silent.getsockname()[1]}", "refused"),
             (other_address, "another program answers there"),
         ):
             with pytest.raises(Resumable) as caught:
-                Client("a", address, {}, PLAIN, 0.2, 1.0)
+                Client("a", address, {}, PLAIN, TIMEOUT_S, TIMEOUT_S)
             assert str(caught.value) == (
-                f"no answer within 0.2 s from the sweep's server at {address} ({why}); start it, or "
-                "correct its address, and run the same command again."
+                f"no answer within {TIMEOUT_S:g} s from the sweep's server at {address} ({why}); start "
+                "it, or correct its address, and run the same command again."
             )

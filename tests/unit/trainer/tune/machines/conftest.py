@@ -4,11 +4,13 @@ import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from tests.paths import ROOT
 from tests.unit.trainer.tune.machines.harness import SETTINGS, TIMEOUT_S, ServerThread
+from trainer.tune.machines import admission, client_session
 
 # A client that asks for one trial, and then reports on the trials that its stdin names.
 CLIENT_SCRIPT = """
@@ -20,13 +22,33 @@ from trainer.tune.machines.client import Client
 
 name, address, settings = json.loads(sys.argv[1])
 try:
-    with Client(name, address, settings, PLAIN, 20, 20) as client:
+    with Client(name, address, settings, PLAIN, 60, 60) as client:
         print(client.ask("0").id, flush=True)
         for line in sys.stdin:
             print(client.report(line.strip(), Progress(1, 1.0, {})), flush=True)
 except (InputError, Resumable) as error:
     print(error, flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def every_ask_is_answered(monkeypatch):
+    """A client that asks gets its trial, and not the advice to ask again, however slow the machine is."""
+    monkeypatch.setattr(client_session, "_ASK_TIMEOUT_S", TIMEOUT_S)
+
+
+@pytest.fixture
+def answers_without_the_tuner(monkeypatch, every_ask_is_answered):
+    """A client is asked to ask again, as it is in use, but soon."""
+    monkeypatch.setattr(client_session, "_ASK_TIMEOUT_S", 0.5)
+
+
+@pytest.fixture
+def idle_clock(monkeypatch):
+    """The clock by which a server measures how long it has had no client. A test moves its `now`."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from trainer.tune.machines.role import CLIENT, SERVER
 from trainer.tune.machines.server import SweepServer
 from trainer.tune.search.trial_source import Outcome, TrialSpec
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # No test takes so long, and no machine is so slow.
 SETTINGS = {"version": "1", "seed": 0, "config": {"data.global_batch_size": 64}}
 PLAIN = security.PLAIN
 SECRET = security.from_secret(b"a key of many bytes")
@@ -25,12 +25,15 @@ OUTCOME = Outcome("completed", {"test_accuracy": 0.5, "final_loss": float("inf")
 
 
 class FakeSearch:
-    """A source of `count` trials, in which each `ask` takes `ask_s`, or until `may_answer` is set."""
+    """A source of `count` trials, in which each `ask` takes `ask_s`, or until `may_answer` is set.
+
+    `is_asked` is set once the first `ask` has begun.
+    """
 
     def __init__(self, count, ask_s=0.0):
         self.queued = collections.deque(f"{number:04}" for number in range(count))
         self.runners, self.reports, self.outcomes, self.requeued = {}, [], {}, []
-        self.may_answer = threading.Event()
+        self.may_answer, self.is_asked = threading.Event(), threading.Event()
         self._ask_s = ask_s
         self._lock = threading.Lock()
 
@@ -40,6 +43,7 @@ class FakeSearch:
             return not self.queued and not self.runners
 
     def ask(self, runner):
+        self.is_asked.set()
         with self._lock:
             self.may_answer.wait(self._ask_s)
             if not self.queued:
@@ -74,11 +78,11 @@ class ServerThread:
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
         self.stop = threading.Event()
-        server = SweepServer(
+        self._server = SweepServer(
             search, self.address, "", SETTINGS, secured, peer_timeout_s, self.lines.put
         )
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self.result = self._pool.submit(server.serve, startup_timeout_s, self.stop.is_set)
+        self.result = self._pool.submit(self._server.serve, startup_timeout_s, self.stop.is_set)
         self.await_line(f"listens at {self.address}")
 
     def await_line(self, text):
@@ -88,13 +92,20 @@ class ServerThread:
             pass
         return line
 
+    def await_no_client(self):
+        """Waits until the server has forgotten the clients that it has lost."""
+        until = deadline()
+        while self._server._admission.sessions():
+            assert time.monotonic() < until
+            time.sleep(0.01)  # No event reports it.
+
     def connect(self):
         """A socket that is connected to the server."""
         return socket.create_connection(("127.0.0.1", int(self.address.partition(":")[2])))
 
     def client(self, name="a", secured=PLAIN, peer_timeout_s=TIMEOUT_S, **options):
         settings = {**SETTINGS, **options.pop("settings", {})}
-        return Client(name, self.address, settings, secured, 5.0, peer_timeout_s, **options)
+        return Client(name, self.address, settings, secured, TIMEOUT_S, peer_timeout_s, **options)
 
     def admitted_channel(self):
         """The channel of an admitted client "a", on which a test can send any message."""

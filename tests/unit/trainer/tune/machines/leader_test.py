@@ -31,14 +31,22 @@ class Leader:
         self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self.lines = queue.Queue()
         self._server = SweepServer(
-            self.search, self.address, "", SETTINGS, PLAIN, 5.0, self.lines.put, ["b"], expect_for_s
+            self.search,
+            self.address,
+            "",
+            SETTINGS,
+            PLAIN,
+            TIMEOUT_S,
+            self.lines.put,
+            ["b"],
+            expect_for_s,
         )
 
     def lead(self, run, stop_requested=lambda: False):
         lead(self._server, run, lambda: None, stop_requested)
 
     def client(self, **options):
-        return Client("b", self.address, SETTINGS, PLAIN, 5.0, 5.0, **options)
+        return Client("b", self.address, SETTINGS, PLAIN, TIMEOUT_S, TIMEOUT_S, **options)
 
 
 def test_a_leader_needs_no_client():
