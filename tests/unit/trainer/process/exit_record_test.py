@@ -32,7 +32,7 @@ def run(script, file, **environ):
         text=True,
     )
     with process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     return process.returncode, output, file.take(process.pid, process.returncode)
 
 
@@ -53,7 +53,7 @@ def test_the_file_holds_the_documented_format():
     process = subprocess.run(
         [sys.executable, "-c", ACCEPT + LOST + "print(os.getpid())"],
         env=file.name_in({**os.environ, "PYTHONPATH": str(ROOT)}),
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert json.loads(path_of(file).read_text()) == {
         "format": 1,
@@ -123,9 +123,9 @@ child = guardian.fork_child()
 theirs.close()
 if {dies}:
     os.kill(os.getpid(), 9)
+if {writes}:
+    exit_record.write(ExitRecord(75, "by the child", Task("ps", 0)))
 with child.watch_while_blocked("starting", 60, {{Task("worker", 1): peer}}, {silence_s}):
-    if {writes}:
-        exit_record.write(ExitRecord(75, "by the child", Task("ps", 0)))
     ctypes.PyDLL(None).sleep(60)  # It keeps Python's lock.
 """
 
@@ -181,7 +181,7 @@ def test_a_file_on_a_disk_is_written_too(tmp_path):
     path = tmp_path / "record.json"
     environ = {**os.environ, "PYTHONPATH": str(ROOT), exit_record.VARIABLE: str(path)}
     script = ACCEPT + LOST + LOST
-    subprocess.run([sys.executable, "-c", script], env=environ, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", script], env=environ, check=True, timeout=120)
     assert json.loads(path.read_text())["message"] == "no answer"
 
 
@@ -200,7 +200,7 @@ def test_a_record_is_taken_once_and_leaves_no_descriptor():
 def test_a_record_that_cannot_be_written_does_not_change_the_end(path):
     environ = {**os.environ, "PYTHONPATH": str(ROOT), exit_record.VARIABLE: path}
     command = [sys.executable, "-c", ACCEPT + LOST + "os._exit(75)"]
-    done = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=30)
+    done = subprocess.run(command, env=environ, capture_output=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (75, b"")
 
 
@@ -232,7 +232,7 @@ def test_the_program_records_the_message_that_it_prints(argv, code, kind, messag
         text=True,
     )  # fmt: skip
     with process:
-        _, screen = process.communicate(timeout=60)
+        _, screen = process.communicate(timeout=120)
     record = file.take(process.pid, process.returncode)
     assert process.returncode == code
     if kind:

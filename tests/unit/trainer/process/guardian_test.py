@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+PATIENCE_S = 120.0
 # PyDLL holds Python's lock during the call: no thread runs, and no signal handler is called.
 CHILD = """
 import ctypes, os, signal, socket, sys
@@ -50,7 +51,7 @@ class Blocked:
     def end(self) -> tuple[int, str]:
         """The exit code and stderr. The child has ended by then, however the guardian ended."""
         with self.process, self.peer:
-            _, output = self.process.communicate(timeout=30)
+            _, output = self.process.communicate(timeout=PATIENCE_S)
         with pytest.raises(ProcessLookupError):
             os.kill(self.child, 0)
         return self.process.returncode, output
@@ -77,7 +78,7 @@ def test_a_peer_that_is_silent_is_named():
 
 
 def test_a_peer_that_sends_heartbeats_is_not_lost():
-    blocked = Blocked(silence_s=1.5, seconds=4)
+    blocked = Blocked(silence_s=4, seconds=7)
     while not select.select([blocked.process.stdout], [], [], 0.2)[0]:
         blocked.peer.send(b"beat\n")
         if blocked.process.poll() is not None:
@@ -117,7 +118,7 @@ def test_a_process_without_connections_is_guarded_by_the_deadline(timeout_s, sec
         [sys.executable, "-c", WITHOUT_PEERS, str(timeout_s), str(seconds)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (code, output)
@@ -138,7 +139,11 @@ with guarded.watch_while_blocked("sleeping", 60, peers, 60):
 
 def test_more_peers_are_watched_than_fit_into_one_message():
     done = subprocess.run(
-        [sys.executable, "-c", MANY_PEERS], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", MANY_PEERS],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 75
     assert "worker 259 was lost (its connection closed) while sleeping" in done.stderr
@@ -165,7 +170,7 @@ def test_a_process_that_is_killed_is_reported_with_its_signal():
 
 def test_the_guarded_process_ends_with_its_guardian():
     blocked = Blocked()
-    blocked.peer.settimeout(30)
+    blocked.peer.settimeout(PATIENCE_S)
     with blocked.process, blocked.peer:
         blocked.process.kill()
         assert blocked.peer.recv(1) == b""  # Its end of the connection closes with it.
@@ -200,5 +205,5 @@ def test_the_guardian_prints_the_line_of_the_process_instead_of_its_own(how):
     with process:
         assert process.stdout.readline() == "line sent\n"
         peer.close()  # For which the guardian has a line of its own.
-        _, output = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, output) == (75, "muster: error: its own line\n")

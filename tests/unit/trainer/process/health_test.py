@@ -1,8 +1,10 @@
 """Do health probes see whether a task makes progress?"""
 
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -11,7 +13,7 @@ from tests.paths import ROOT
 from trainer.process import watchdog
 from trainer.process.health import VARIABLE, Health, check
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def _probe(path, limit_s="120"):
@@ -21,7 +23,7 @@ def _probe(path, limit_s="120"):
     )
     return subprocess.run(
         [sys.executable, "-c", code], check=False, cwd=ROOT, env={VARIABLE: str(path)},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
@@ -30,12 +32,13 @@ def test_a_task_is_healthy_if_it_made_progress_within_the_limit(tmp_path):
     Health(str(file)).record_progress()
     done = _probe(file)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["last progress 0 s ago", "[]"]
+    line, imported = done.stdout.splitlines()
+    assert _age_s(line) < 120 and imported == "[]"
     now = time.time()
     os.utime(file, (now - 300, now - 300))
     done = _probe(file)
-    assert done.returncode == 1 and done.stdout.startswith("last progress 300 s ago")
-    assert _probe(file, "400").returncode == 0
+    assert done.returncode == 1 and 300 <= _age_s(done.stdout) < 400
+    assert _probe(file, "600").returncode == 0
 
 
 def test_a_task_that_has_not_started_is_not_healthy_yet(tmp_path):
@@ -62,9 +65,7 @@ def test_a_task_that_serves_is_healthy_until_it_ends(tmp_path):
         _await(file.exists)
         os.utime(file, (0, 0))
         _await(lambda: file.stat().st_mtime)
-    os.utime(file, (0, 0))
-    with pytest.raises(AssertionError):
-        _await(lambda: file.stat().st_mtime, 2.5)
+    _await(lambda: "health" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_without_a_file_that_can_be_written_nothing_happens(tmp_path):
@@ -72,6 +73,11 @@ def test_without_a_file_that_can_be_written_nothing_happens(tmp_path):
         with Health.from_env({VARIABLE: path}).recording():
             Health(path).record_progress()
     assert not [*tmp_path.iterdir()]
+
+
+def _age_s(text):
+    """The seconds that a probe printed, in which the time counts that the probe took to start."""
+    return int(re.match(r"last progress (\d+) s ago", text)[1])
 
 
 def _await(condition, timeout_s=TIMEOUT_S):

@@ -41,7 +41,7 @@ def test_other_errors_are_faults(error):
 def test_too_few_addresses_are_refused_before_tensorflow_would_abort():
     done = subprocess.run(
         ["bash", "-c", f"ulimit -v 2000000; {sys.executable} -m trainer check"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("muster: error: `ulimit -v` must be at least 3145728")

@@ -36,4 +36,4 @@ from trainer.process import parent_death
 parent_death.end_with(os.getppid() + 1, {int(signal.SIGTERM)})
 """
     command = [sys.executable, "-c", code]
-    assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 75
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode == 75

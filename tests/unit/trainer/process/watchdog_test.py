@@ -8,7 +8,7 @@ import time
 
 # The first timer of a blocked process runs out 0.5 s after the watchdog's thread would act.
 START = """
-import ctypes, os, signal, subprocess, threading, time
+import ctypes, os, signal, subprocess, threading, time, types
 from trainer.process import watchdog
 watchdog._FIRST_DELAY_S = 0.5
 watchdog._LATEST_POLL_S = 1.0
@@ -24,7 +24,7 @@ def holds_the_lock_in_native_code():
 def _run(code):
     began = time.monotonic()
     command = [sys.executable, "-c", START + code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stderr, time.monotonic() - began
 
 
@@ -49,24 +49,35 @@ with watchdog.Watchdog(0.5) as watch:
 def test_a_task_whose_native_code_holds_pythons_lock_exits_too():
     code, errors, seconds = _run(
         """
+class Noted(watchdog.LastResort):
+    is_set = threading.Event()
+    def postpone(self, left_s):
+        super().postpone(left_s)
+        self.is_set.set()
+watchdog.LastResort = Noted
 with watchdog.Watchdog(0.5):
-    time.sleep(0.2)  # In which the watchdog polls and starts the interpreter's timer.
+    Noted.is_set.wait()  # Until the watchdog has polled, and set the timer.
     holds_the_lock_in_native_code()
 """
     )
     assert code == -signal.SIGALRM, errors  # As killed, so a supervisor starts it again.
     assert "in holds_the_lock_in_native_code" in errors
-    assert seconds < 40
+    assert seconds < 60
 
 
 def test_a_task_that_makes_progress_continues():
     code, errors, _ = _run(
         """
-with watchdog.Watchdog(0.5) as watch:
+now, is_seen = 0.0, threading.Event()
+watchdog.time = types.SimpleNamespace(monotonic=lambda: now)
+with watchdog.Watchdog(0.5, on_progress=is_seen.set) as watch:
     for step in range(20):
-        time.sleep(0.1)
+        now += 0.4
+        is_seen.clear()
         watch.progress(f"step {step}")
-time.sleep(1.5)  # Longer than the time-out, without the watchdog.
+        is_seen.wait()
+now += 10  # Longer than the time-out, without the watchdog.
+time.sleep(1.5)
 """
     )
     assert (code, errors) == (0, "")
@@ -75,12 +86,17 @@ time.sleep(1.5)  # Longer than the time-out, without the watchdog.
 def test_time_in_which_the_task_was_stopped_does_not_count():
     code, errors, seconds = _run(
         """
-with watchdog.Watchdog(1.0) as watch:
-    command = f"sleep 0.5; kill -STOP {os.getpid()}; sleep 4; kill -CONT {os.getpid()}"
-    stopper = subprocess.Popen(["sh", "-c", command])
-    stopper.wait()
+is_seen = threading.Event()
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # Not the pipes of the test.
+command = f"sleep 4; while kill -CONT {os.getpid()}; do sleep 1; done"
+with watchdog.Watchdog(1.0, on_progress=is_seen.set) as watch:
+    is_seen.wait()
+    waker = subprocess.Popen(["sh", "-c", command], **quiet)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    is_seen.clear()
     watch.progress("resumed")
-    time.sleep(0.5)
+    is_seen.wait()
+waker.kill()
 """
     )
     assert (code, errors) == (0, "")

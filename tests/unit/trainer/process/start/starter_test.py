@@ -24,7 +24,7 @@ from trainer.process.start.starter import Starter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has what it needs")
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 NO_LIMITS = Limits()
 WAIT = "print('ready', flush=True); import time; time.sleep(600)"
 STARTER = """
@@ -322,12 +322,17 @@ def test_two_hundred_starts_leak_no_process_descriptor_or_folder(warm, monkeypat
     def held():
         children = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         theirs = os.listdir(f"/proc/{warm.warm_pid}/fd")
-        return len(os.listdir("/proc/self/fd")), len(theirs), children, threading.active_count()
+        counts = len(os.listdir("/proc/self/fd")), len(theirs), threading.active_count()
+        return [len(children), *counts]
 
     before = held()
     for number in range(200):
         assert warm.result(f"import sys; sys.exit({number % 7})")[0] == number % 7
-    assert held() == before
+    deadline = time.monotonic() + PATIENCE_S
+    # A program may end a moment before the warm process has closed the last of its descriptors.
+    while any(now > then for now, then in zip(held(), before, strict=True)):
+        assert time.monotonic() < deadline, (held(), before)
+        time.sleep(0.01)
     assert sorted(os.listdir(warm.folder)) == ["module.py"]
 
 
