@@ -27,6 +27,7 @@ from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
 from trainer.process import console, exit_record, parent_death
 from trainer.process.exit_record import ExitRecord
+from trainer.process.signal_wait import next_signal
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _POLL_EVERY_S = 0.5
@@ -158,14 +159,14 @@ class _Parent:
                 return
 
     def _receive_signal(self) -> None:
-        received = signal.sigtimedwait(_SIGNALS, _POLL_EVERY_S)
+        received = next_signal(_SIGNALS, _POLL_EVERY_S)
         if received is None:
             return
-        if received.si_signo == signal.SIGCHLD:
+        if received == signal.SIGCHLD:
             self._exit_with_child()
             return
-        self._signal = f"stopped by {signal.Signals(received.si_signo).name}"
-        os.kill(self._child, received.si_signo)
+        self._signal = f"stopped by {received.name}"
+        os.kill(self._child, received)
 
     def _exit_with_child(self) -> None:
         pid, status = os.waitpid(self._child, os.WNOHANG)

@@ -7,6 +7,7 @@ sets `requested`: the loop saves and stops after its current call, within the gr
 signal, or the end of the grace period, ends the process at once.
 
 Other files touch signals for one reason each:
+- `signal_wait.py`: waits for one, at most for a while.
 - `guardian.py`: the parent of a cluster's task passes both signals on to it, and ends a task that is
   blocked in native code and cannot receive them.
 - `launch/supervisor.py`: stops its tasks, which receive the signal here, and kills those that stay.
@@ -25,6 +26,7 @@ from strategies.cluster.spec import Task
 from strategies.errors import EXIT_RESUME
 from trainer.process import console, exit_record
 from trainer.process.exit_record import ExitRecord
+from trainer.process.signal_wait import next_signal
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT}
 # Slurm and systemd signal every process of a task, and the guardian or `launch` passes its own signal on.
@@ -76,7 +78,7 @@ def _second_signal(timeout_s: float) -> bool:
     """Waits for a signal that is not part of the first stop; False after `timeout_s`."""
     began = time.monotonic()
     while (left_s := began + timeout_s - time.monotonic()) > 0:
-        received = signal.sigtimedwait(_SIGNALS, left_s)
+        received = next_signal(_SIGNALS, left_s)
         if received and time.monotonic() - began > _SAME_STOP_S:
             return True
     return False

@@ -86,6 +86,15 @@ def test_a_peer_that_sends_heartbeats_is_not_lost():
     assert blocked.end() == (7, "")
 
 
+def test_a_guardian_that_was_suspended_watches_on():
+    blocked = Blocked(seconds=2)
+    blocked.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, blocked.process.pid, os.WSTOPPED | os.WNOWAIT)
+    time.sleep(0.7)  # Longer than the time between two of its polls.
+    blocked.process.send_signal(signal.SIGCONT)
+    assert blocked.end() == (7, "")
+
+
 def test_the_guardian_ends_the_process_at_the_deadline():
     assert "timed out after 0.5 s while sleeping" in Blocked(timeout_s=0.5).end()[1]
 

@@ -12,6 +12,16 @@ import ctypes, os, signal, subprocess, threading, time, types
 from trainer.process import watchdog
 watchdog._FIRST_DELAY_S = 0.5
 watchdog._LATEST_POLL_S = 1.0
+class LastResort(watchdog.LastResort):
+    polls = 0
+    def postpone(self, left_s):
+        super().postpone(left_s)
+        LastResort.polls += 1
+watchdog.LastResort = LastResort
+def await_polls(count):
+    until = LastResort.polls + count
+    while LastResort.polls < until:
+        time.sleep(0.01)
 def waits_forever():
     threading.Event().wait()
 def holds_the_lock_in_native_code():
@@ -49,14 +59,8 @@ with watchdog.Watchdog(0.5) as watch:
 def test_a_task_whose_native_code_holds_pythons_lock_exits_too():
     code, errors, seconds = _run(
         """
-class Noted(watchdog.LastResort):
-    is_set = threading.Event()
-    def postpone(self, left_s):
-        super().postpone(left_s)
-        self.is_set.set()
-watchdog.LastResort = Noted
 with watchdog.Watchdog(0.5):
-    Noted.is_set.wait()  # Until the watchdog has polled, and set the timer.
+    await_polls(1)  # With which the watchdog starts the interpreter's timer.
     holds_the_lock_in_native_code()
 """
     )
@@ -86,16 +90,15 @@ time.sleep(1.5)
 def test_time_in_which_the_task_was_stopped_does_not_count():
     code, errors, seconds = _run(
         """
-is_seen = threading.Event()
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # Not the pipes of the test.
 command = f"sleep 4; while kill -CONT {os.getpid()}; do sleep 1; done"
-with watchdog.Watchdog(1.0, on_progress=is_seen.set) as watch:
-    is_seen.wait()
+with watchdog.Watchdog(1.5) as watch:
+    await_polls(1)
     waker = subprocess.Popen(["sh", "-c", command], **quiet)
     os.kill(os.getpid(), signal.SIGSTOP)
-    is_seen.clear()
+    await_polls(2)
     watch.progress("resumed")
-    is_seen.wait()
+    await_polls(2)
 waker.kill()
 """
     )
