@@ -57,8 +57,9 @@ class Lease:
           Resumable: another run has held it for `timeout_s`.
           BucketError, BucketUnavailable: see errors.py.
         """
-        began = since = time.monotonic()
+        began = time.monotonic()
         state, is_logged = self._read(), False
+        since = time.monotonic()  # Not before: what a slow bucket answers may be of this moment.
         while True:
             is_own = state.holder == self._holder
             is_expired = time.monotonic() - since >= EXPIRY_S
