@@ -39,8 +39,9 @@ class GoogleBucket(ServedBucket):
         return {"STORAGE_EMULATOR_HOST": self.url}
 
     def keys(self) -> Iterable[str]:
-        found, _ = self.storage.get_file_list(BUCKET)
-        return [one["name"] for one in found]
+        return [
+            *self.storage.objects.get(BUCKET, {})
+        ]  # At once, as the server may write meanwhile.
 
     def read(self, name: str) -> bytes:
         return self.storage.get_file(BUCKET, name)
@@ -59,6 +60,7 @@ class GoogleBucket(ServedBucket):
 
 class _Handler(RequestHandler):
     rfile: BinaryIO
+    wfile: BinaryIO
 
     def __init__(self, owner: GoogleBucket, *args: object):
         self._owner = owner
@@ -78,12 +80,16 @@ class _Handler(RequestHandler):
         elif not self._precondition_holds(content):
             self._refuse(412)
         else:
+            connection, answer = self.wfile, io.BytesIO()
+            self.wfile = answer
+            Router(self).handle(method)
+            self.wfile = connection
+            if method != "GET":
+                owner.note_write()
             if owner.lost_responses and method != "GET":
                 owner.lost_responses -= 1
-                self.wfile = io.BytesIO()
-            Router(self).handle(method)
-            if method != "GET":
-                owner.after_write()
+            else:
+                self.wfile.write(answer.getvalue())
 
     def _precondition_holds(self, content: bytes) -> bool:
         url = urllib.parse.urlsplit(self.path)

@@ -48,13 +48,13 @@ class _Handler(server.BaseHTTPRequestHandler):
         }
         status, answered, body = owner.forward(method, self.path, headers, content)
         is_write = method in ("PUT", "POST", "DELETE")
+        if is_write and status < 300:
+            owner.note_write()
         if is_write and owner.lost_responses:
             owner.lost_responses -= 1
             self.close_connection = True
         else:
             self._send(status, answered, body)
-        if is_write and status < 300:
-            owner.after_write()
         return None
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer

@@ -24,8 +24,11 @@ class ServedBucket(abc.ABC):
         self.status = 0  # If not 0, every request is refused with this status.
         self.lost_responses = 0  # The next N writes take effect, but their responses are lost.
         self.before_request: Callable[[], None] = lambda: None
-        self.after_write: Callable[[], None] = lambda: None
+        self.after_write: Callable[[], None] = lambda: None  # Before the client has its response.
         self.requests: list[tuple[str, str]] = []  # (method, path), in order.
+        self._failed: list[
+            BaseException
+        ] = []  # What `after_write` has raised, as an assertion does.
         self._server = self.serving(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
@@ -46,6 +49,13 @@ class ServedBucket(abc.ABC):
     @abc.abstractmethod
     def add_unchecked(self, name: str) -> None:
         """Adds an empty object of any name."""
+
+    def note_write(self) -> None:
+        """For the handler, once a write has taken effect and before its response is sent."""
+        try:
+            self.after_write()
+        except BaseException as error:
+            self._failed.append(error)
 
     @property
     def url(self) -> str:
@@ -90,3 +100,5 @@ class ServedBucket(abc.ABC):
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for error in self._failed:
+            raise error

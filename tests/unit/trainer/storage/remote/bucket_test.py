@@ -17,9 +17,14 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture
-def folder(bucket, monkeypatch):
-    monkeypatch.setattr(bucket_lib, "DEADLINE_S", 2.0)
+def folder(bucket):
     return Address.parse(f"{bucket.folder_url}/runs/one").open()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """For what is never answered. Elsewhere a slow machine would be taken for an unavailable bucket."""
+    monkeypatch.setattr(bucket_lib, "DEADLINE_S", 2.0)
 
 
 def test_an_address_is_a_bucket_and_a_folder_in_it():
@@ -127,6 +132,7 @@ def test_without_permission_the_error_names_what_to_ask_for(folder, bucket):
     assert folder.permissions_warning() == ""
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_call_to_an_unavailable_bucket_ends_at_its_deadline(folder, bucket, status):
     bucket.status = status
@@ -138,6 +144,7 @@ def test_a_call_to_an_unavailable_bucket_ends_at_its_deadline(folder, bucket, st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_call_without_any_server_ends_at_its_deadline(folder, bucket, monkeypatch):
     for name, value in bucket.environ.items():
         if value.startswith(bucket.url):

@@ -8,7 +8,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.buckets.google import TOKEN
-from trainer.storage.remote import bucket as bucket_lib
 from trainer.storage.remote.address import Address
 from trainer.storage.remote.bucket import ABSENT
 from trainer.storage.remote.errors import BucketError
@@ -18,8 +17,7 @@ pytestmark = pytest.mark.parametrize("bucket", ["gs"], indirect=True)
 
 
 @pytest.fixture
-def folder(bucket, monkeypatch):
-    monkeypatch.setattr(bucket_lib, "DEADLINE_S", 2.0)
+def folder(bucket):
     return Address.parse(f"{bucket.folder_url}/runs/one").open()
 
 

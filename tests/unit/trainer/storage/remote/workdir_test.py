@@ -3,10 +3,13 @@
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,7 +41,6 @@ def machine(bucket, monkeypatch, tmp_path):
     """`machine(name)` simulates a move to another machine: another TMPDIR."""
     for module, name, value in (
         (lease_lib, "_POLL_EVERY_S", 0.05),
-        (lease_lib, "EXPIRY_S", 1.5),
         (lease_lib, "RENEW_EVERY_S", 0.2),
         (uploader, "_POLL_EVERY_S", 0.05),
         (uploader, "_RETRY_AFTER_S", 0.2),
@@ -68,7 +70,13 @@ def _locked(bucket, config=CONFIG):
         yield workdir
 
 
-def _until(condition, timeout_s=30.0):
+@pytest.fixture
+def expire(monkeypatch):
+    """From its call on, leases of the dead expire soon. Those of the living would on a slow machine."""
+    return lambda: monkeypatch.setattr(lease_lib, "EXPIRY_S", 0.5)
+
+
+def _until(condition, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -96,9 +104,10 @@ def test_a_new_checkpoint_is_uploaded_at_once_with_all_other_changes(bucket, mac
     with _locked(bucket) as workdir:
         _until(lambda: "config.json" in bucket.names("runs/one"))
         workdir.metrics.write_text("one\n")
-        folder = workdir.checkpoints / "step-0000000010"
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text("{}")
+        building = workdir.checkpoints / ".building"
+        building.mkdir(parents=True)
+        (building / "manifest.json").write_text("{}")
+        building.rename(workdir.checkpoints / "step-0000000010")  # As a whole, as a save does.
         _until(lambda: "checkpoints/step-0000000010/manifest.json" in bucket.names("runs/one"))
         assert bucket.read("runs/one/metrics.jsonl") == b"one\n"
 
@@ -154,8 +163,18 @@ def test_a_config_that_another_run_wrote_before_the_lock_is_refused(bucket, mach
 
 
 def test_a_second_run_at_the_same_time_is_refused_on_the_same_and_on_another_machine(
-    bucket, machine
+    bucket, machine, monkeypatch
 ):
+    now = [1000.0]
+
+    def sleep_until_it_is_renewed(seconds: float) -> None:
+        before = bucket.read("runs/one/.holder")
+        _until(lambda: bucket.read("runs/one/.holder") != before)
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep_until_it_is_renewed)
+    monkeypatch.setattr(lease_lib, "time", clock)
+    monkeypatch.setattr(lease_lib, "_POLL_EVERY_S", 0.8 * lease_lib.EXPIRY_S)
     with _locked(bucket):
         waiting = locate.open_workdir(_url(bucket))
         waiting.initialize(CONFIG)
@@ -166,7 +185,7 @@ def test_a_second_run_at_the_same_time_is_refused_on_the_same_and_on_another_mac
         waiting.initialize(CONFIG)
         with (
             pytest.raises(Resumable, match=f"in use by another run .*{_url(bucket)}"),
-            waiting.lock(3.0),
+            waiting.lock(2.5 * lease_lib.EXPIRY_S),
         ):
             pass
 
@@ -195,13 +214,14 @@ def test_files_that_were_not_uploaded_are_uploaded_by_the_next_run(bucket, machi
     assert bucket.read("runs/one/metrics.jsonl") == b"only here\n"
 
 
-def test_after_a_takeover_the_other_machines_files_are_the_newer_ones(bucket, machine):
+def test_after_a_takeover_the_other_machines_files_are_the_newer_ones(bucket, machine, expire):
     with _locked(bucket) as workdir:
         workdir.flush()
         bucket.status = 503
         workdir.metrics.write_text("first\n")
     bucket.status = 0
     machine("second")
+    expire()
     with _locked(bucket) as workdir:  # The first did not release its lease, which must expire.
         assert not workdir.metrics.exists()
         workdir.metrics.write_text("second\n")
@@ -219,7 +239,7 @@ def test_a_machine_that_lost_its_temporary_files_fetches_them_again(bucket, mach
     assert bucket.read("runs/one/metrics.jsonl") == b"one\n"
 
 
-def test_an_interrupted_fetch_is_repeated_and_removes_nothing(bucket, machine):
+def test_an_interrupted_fetch_is_repeated_and_removes_nothing(bucket, machine, expire):
     folder = Address.parse(_url(bucket)).open()
     with _locked(bucket) as workdir:
         workdir.metrics.write_text("one\n")
@@ -236,6 +256,7 @@ def test_an_interrupted_fetch_is_repeated_and_removes_nothing(bucket, machine):
     with pytest.raises(Resumable, match="could not be read"), _locked(bucket):
         pass
     bucket.before_request, bucket.status = lambda: None, 0
+    expire()  # The interrupted run could not release its lease.
     with _locked(bucket) as workdir:
         assert workdir.metrics.read_text() == "one\n"
         assert (workdir.path / "later").read_text() == "two\n"
@@ -278,7 +299,7 @@ def test_a_run_that_was_removed_from_the_bucket_starts_anew(bucket, machine):
         assert not workdir.metrics.exists()
 
 
-def test_a_run_whose_lease_was_taken_ends_and_writes_no_more(bucket, machine):
+def test_a_run_whose_lease_was_taken_ends_and_writes_no_more(bucket, machine, expire):
     """Its lease expired while its machine was suspended or disconnected."""
     program = f"""
 import tempfile, time
@@ -291,19 +312,29 @@ workdir.initialize(config_load.resolve("digits_dense", {{}}))
 with workdir.lock(30):
     workdir.flush()
     print("locked", flush=True)
-    time.sleep(60)
+    time.sleep(120)
 """
+    is_stopped = threading.Event()
+
+    def stop() -> None:
+        """After a renewal, so that no half of a request keeps the server waiting for the rest."""
+        bucket.after_write = lambda: None
+        process.send_signal(signal.SIGSTOP)
+        is_stopped.set()
+
     environ = {**os.environ, "TMPDIR": tempfile.tempdir}
     with subprocess.Popen(
         [sys.executable, "-c", program], env=environ, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "locked\n"
-        process.send_signal(19)
+        bucket.after_write = stop
+        assert is_stopped.wait(60)
         machine("second")
+        expire()
         with _locked(bucket) as workdir:
             workdir.metrics.write_text("second\n")
-            process.send_signal(18)
+            process.send_signal(signal.SIGCONT)
             _, output = process.communicate(timeout=60)
             workdir.flush()
     assert process.returncode == 75
