@@ -14,7 +14,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
@@ -31,11 +31,13 @@ class Terminal:
         rows: int = 24,
         environ: Mapping[str, str] | None = None,
     ):
+        has_size, give_size = os.pipe()
         self.pid, self._outer = pty.fork()
         if not self.pid:
+            os.close(give_size)
+            os.read(has_size, 1)  # It ends once the window has its size.
             own = {"TERM": "xterm-256color", "COLORTERM": "", **(environ or {})}
             kept = {name: text for name, text in os.environ.items() if name != "NO_COLOR"}
-            time.sleep(0.1)  # The window gets its size.
             os.execvpe(command[0], [*command], {**kept, **own})
         self._screen = pyte.HistoryScreen(columns, rows, history=5000)
         self._stream = pyte.ByteStream(self._screen)
@@ -46,6 +48,8 @@ class Terminal:
         self._reads.set()
         self._code: int | None = None
         self.resize(columns, rows)
+        for descriptor in (give_size, has_size):
+            os.close(descriptor)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -84,15 +88,24 @@ class Terminal:
 
     def await_row(self, pattern: str, timeout_s: float = PATIENCE_S) -> list[str]:
         """The rows, once the pattern is found in one of them."""
+        return self.await_rows(
+            lambda rows: any(re.search(pattern, row) for row in rows), repr(pattern), timeout_s
+        )
+
+    def await_rows(
+        self, is_right: Callable[[list[str]], bool], what: str, timeout_s: float = PATIENCE_S
+    ) -> list[str]:
+        """The rows, once they are as wanted. `what`: that in words."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            is_last = self._is_read.is_set()  # Asked first, as the last rows may be the right ones.
             rows = self.rows
-            if any(re.search(pattern, row) for row in rows):
+            if is_right(rows):
                 return rows
-            assert not self._is_read.is_set(), f"{pattern!r} was not shown:\n" + "\n".join(rows)
+            assert not is_last, f"{what} was not shown:\n" + "\n".join(rows)
             with self._changed:
                 self._changed.wait(0.1)
-        raise AssertionError(f"{pattern!r} was not shown:\n" + "\n".join(self.rows))
+        raise AssertionError(f"{what} was not shown:\n" + "\n".join(self.rows))
 
     def type(self, text: str) -> None:
         os.write(self._outer, text.encode())

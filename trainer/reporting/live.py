@@ -97,6 +97,7 @@ def _finish() -> None:
 
 def _draw(terminal, reading: int, writing: int, parent: int) -> None:
     """The life of the drawing process. It never returns."""
+    drawer = None
     try:
         os.close(writing)
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -104,19 +105,24 @@ def _draw(terminal, reading: int, writing: int, parent: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCONT, signal.SIGWINCH})
         for number in _SURVIVED:
             signal.signal(number, signal.SIG_IGN)
-        _Drawer(terminal, reading, parent).run()
+        drawer = _Drawer(terminal, reading, parent)
+        drawer.run()
     except Exception:
         terminal.print_above(traceback.format_exc().splitlines())
-        _copy(reading, terminal.fileno())
+        _copy(drawer.unshown if drawer else b"", reading, terminal.fileno())
     finally:
         os._exit(0)
 
 
-def _copy(reading: int, terminal: int) -> None:
-    """Shows at least what the process writes, as it is. After a fault of the view, as its last resort."""
+def _copy(data: bytes, reading: int, terminal: int) -> None:
+    """Shows at least what the process writes, as it is. After a fault of the view, as its last resort.
+
+    `data`: what has been read and not been shown.
+    """
     os.set_blocking(reading, True)
-    while data := os.read(reading, 1 << 16):
+    while data := data or os.read(reading, 1 << 16):
         console.write_in_time(terminal, data, _LAST_WORDS_S)
+        data = b""
 
 
 class _Drawer:
@@ -128,6 +134,7 @@ class _Drawer:
         self._terminal, self._reading, self._parent = terminal, reading, parent
         self._view = ScreenView()
         self._rest = b""  # The beginning of a line.
+        self.unshown = b""  # What has been read and not been shown.
         self._draw_at = time.monotonic() + _DRAW_FIRST_S
         self._awake = _wakeups()
 
@@ -174,7 +181,8 @@ class _Drawer:
             data = os.read(self._reading, 1 << 16)
         except BlockingIOError:
             return True
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self.unshown = self._rest + data
+        *lines, self._rest = self.unshown.split(b"\n")
         if not data and self._rest:
             lines, self._rest = [self._rest], b""
         shown = [line for raw in lines for line in self._view.feed(raw.decode(errors="replace"))]
@@ -182,6 +190,7 @@ class _Drawer:
             if not self._terminal.is_in_foreground:
                 self._terminal.forget()
             self._terminal.print_above(shown)
+        self.unshown = self._rest
         return bool(data)
 
     def _draw(self) -> None:
