@@ -69,7 +69,7 @@ class _Meeting:
     def __init__(self, blocks: int, parts: int):
         self._runs = LeafRuns.even(blocks, parts)
         self._held: list = [None] * parts
-        self._barrier = threading.Barrier(parts, timeout=60)
+        self._barrier = threading.Barrier(parts, timeout=200)
 
     def adder(self, place: int):
         def exchange(*own):

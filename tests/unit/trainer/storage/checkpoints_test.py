@@ -378,6 +378,7 @@ print("saving", flush=True)
 for step in range(first, 1_000_000):
     arrays = np.full(200_000, step, np.float32)
     store.save(Checkpoint(step, State([arrays], [[arrays]]), {"step": step}))
+    print("saved", flush=True)
 """
 
 
@@ -390,7 +391,9 @@ def test_a_save_that_is_killed_leaves_only_intact_checkpoints(tmp_path):
         )
         with process:
             assert process.stdout.readline() == b"saving\n"
-            time.sleep(numbers.uniform(0.01, 0.12))  # A random moment of a save.
+            began = time.monotonic()
+            assert process.stdout.readline() == b"saved\n"
+            time.sleep(numbers.uniform(0, 2 * (time.monotonic() - began)))  # A moment of a save.
             process.kill()
         for step in store.steps():
             found = store.read(step)

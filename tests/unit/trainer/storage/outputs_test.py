@@ -62,16 +62,16 @@ def test_of_two_first_starts_the_second_is_refused_and_changes_nothing(tmp_path)
     began, may_end = threading.Event(), threading.Event()
 
     def first():
-        with Workdir(tmp_path).claim(CONFIG, 5.0):
+        with Workdir(tmp_path).claim(CONFIG, 120.0):
             began.set()
-            may_end.wait(30)
+            may_end.wait(120)
 
     thread = threading.Thread(target=first)
     with Workdir(tmp_path).lock(5.0):
         thread.start()
         with pytest.raises(Resumable), Workdir(tmp_path).claim(other, 0.5):
             pass
-    assert began.wait(30)
+    assert began.wait(120)
     may_end.set()
     thread.join()
     late = Workdir(tmp_path).claim(other, 1.0)

@@ -140,12 +140,12 @@ def test_a_network_that_never_answers_is_an_error_at_the_deadline(proxied, monke
         begun = time.monotonic()
         message = _message(registry.load, _config())
     assert "(no answer within 0.3 s)" in message
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60  # It takes 0.3 s; without a deadline it never ends.
 
 
 def test_the_http_status_of_a_server_is_in_the_error():
     with _server(_NotFound) as url:
-        assert tfds_plan._probe(url + "t10k-labels-idx1-ubyte.gz", 5) == "HTTP 404"
+        assert tfds_plan._probe(url + "t10k-labels-idx1-ubyte.gz", 60) == "HTTP 404"
 
 
 def test_there_is_no_error_where_the_server_has_the_file(tmp_path):
@@ -159,7 +159,7 @@ def test_there_is_no_error_where_the_server_has_the_file(tmp_path):
             pass
 
     with _server(Quiet) as url:
-        assert tfds_plan._probe(url + "file", 5) == ""
+        assert tfds_plan._probe(url + "file", 60) == ""
 
 
 # Folders that cannot be used.
@@ -430,7 +430,7 @@ def test_preparing_is_killed_at_the_deadline_and_leaves_no_files(mnist_dir, tmp_
     monkeypatch.setenv("MUSTER_MNIST_DIR", str(mnist_dir))
     begun = time.monotonic()
     message = _message(registry.load, _config(tmp_path / "new", download_timeout_s=0.5))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 30
     assert message == (
         f"mnist could not be prepared from {mnist_dir} in {tmp_path}/new: not finished within "
         "`data.download_timeout_s`=0.5; raise it."
@@ -453,7 +453,7 @@ def test_the_process_exits_with_its_parent(mnist_dir, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     process.stdin.close()  # As the operating system does when a parent is killed.
-    assert process.wait(timeout=15) == 1
+    assert process.wait(timeout=120) == 1
     assert not Path(job["result"]).exists()
 
 
