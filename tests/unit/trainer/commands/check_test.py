@@ -20,7 +20,7 @@ def _check(cwd, *flags, tf_config=None):
         environ["TF_CONFIG"] = tf_config
     done = subprocess.run(
         [sys.executable, "-m", "trainer", "check", *flags], check=False, cwd=cwd, env=environ,
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if line and not line.startswith(" ")]
