@@ -1,19 +1,25 @@
 """Which ports of this machine are free?
 
-`free_ports` tries random ports of the loopback interface by binding them for a moment.
+`free_ports` tries random ports of the loopback interface by binding them for a moment. A port that it has
+found is reserved among the processes of this program, as its task binds it only seconds later.
 """
 
+import collections
+import errno
 import pathlib
 import random
 import socket
+import sys
 
 from strategies.errors import InputError
 
 HOST = "127.0.0.1"
+_MAX_RESERVED = 256  # The newest ones. Older ones are bound by now, or never will be.
+_reserved: collections.deque[socket.socket] = collections.deque()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that are not in use now.
+    """Ports of the loopback interface that are not in use now, and that no other call has found lately.
 
     They are below the range from which the system picks ports for outgoing connections, so no such
     connection can take one before its task does.
@@ -24,7 +30,7 @@ def free_ports(count: int) -> list[int]:
     candidates = random.sample(range(10_000, _first_ephemeral_port()), 2_000)
     while len(ports) < count and candidates:
         port = candidates.pop()
-        if _is_free(port):
+        if _is_free(port) and _reserve(port):
             ports.append(port)
     if len(ports) < count:
         raise InputError(f"`launch` found too few free ports. Received: {len(ports)} of {count}.")
@@ -45,4 +51,20 @@ def _is_free(port: int) -> bool:
             candidate.bind((HOST, port))
         except OSError:
             return False
+    return True
+
+
+def _reserve(port: int) -> bool:
+    """False where it is reserved: by a name that Linux frees with the process that has bound it."""
+    if sys.platform != "linux":
+        return True
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0muster-port-{port}".encode())
+    except OSError as error:
+        holder.close()
+        return error.errno != errno.EADDRINUSE
+    _reserved.append(holder)
+    if len(_reserved) > _MAX_RESERVED:
+        _reserved.popleft().close()
     return True
