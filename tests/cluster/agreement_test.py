@@ -13,7 +13,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Run
 from tests.paths import ROOT
 from trainer.config.schema import ExperimentConfig
@@ -119,11 +119,13 @@ def test_an_own_model_has_the_same_bits_on_three_workers(single, tmp_path):
 def test_a_run_that_is_killed_and_moved_ends_with_the_same_bits(case, single, tmp_path):
     """From one process to several, and back; a loop is one round here and several there."""
     flags, workers = CASES[case]
-    with cluster.training(tmp_path, *flags, *_OF_ALL) as process:
+    hold = held.before(epoch=3)
+    with hold, cluster.training(tmp_path, *flags, *_OF_ALL) as process:
         process.await_line("epoch   2.00")
         process.send(signal.SIGKILL)
         process.wait()
-    with cluster.launching(tmp_path, *flags, *_OF_ALL, workers=workers) as process:
+    hold = held.before(epoch=5)
+    with hold, cluster.launching(tmp_path, *flags, *_OF_ALL, workers=workers) as process:
         process.await_line("epoch   4.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said

@@ -9,7 +9,7 @@ import pytest
 
 from strategies.cluster.spec import Task
 from tests.buckets import servers
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Process, Run
 
 FOLDER = "runs/one"
@@ -66,7 +66,7 @@ EVERY_KIND = pytest.mark.parametrize("bucket", servers.KINDS, indirect=True)
 def test_a_stopped_run_resumes_on_another_machine_to_the_same_weights(
     bucket, machine, uninterrupted, tmp_path
 ):
-    with cluster.training(_url(bucket), *FLAGS) as process:
+    with held.before(epoch=10), cluster.training(_url(bucket), *FLAGS) as process:
         process.await_line("epoch   3.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
@@ -120,7 +120,7 @@ def test_a_sweep_resumes_on_another_machine_and_keeps_its_completed_trials(
     flags = ("--config=digits_dense", "--config.train.epochs=1", "--tuner=grid")
     rates = "--space.optimizer.learning_rate=0.0001|0.001|0.01"
     args = [*cluster.TRAINER, "tune", f"--workdir={_url(bucket)}", *flags, rates]
-    with Process(args) as process:
+    with held.before(epoch=0, only="trials/0001"), Process(args) as process:
         process.await_line("trial 0000 completed")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said

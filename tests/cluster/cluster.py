@@ -27,6 +27,7 @@ import numpy as np
 
 from strategies import tensorflow_import
 from strategies.cluster.spec import ClusterSpec, Task
+from tests.cluster import held
 from tests.paths import ROOT
 from trainer.launch import ports as ports_lib
 from trainer.process.start.child import Child
@@ -34,7 +35,7 @@ from trainer.process.start.program import Program
 from trainer.process.start.starter import Starter
 from trainer.task import PRELOAD
 
-PATIENCE_S = 120.0  # For what takes 15 s on an idle machine.
+PATIENCE_S = 240.0  # For what takes 15 s on an idle machine.
 TRAINER = ("-m", "trainer")
 
 
@@ -96,6 +97,8 @@ class Process:
         tensorflow_import.set_environ_defaults()  # As `python -m trainer` does, and so its processes.
         # On the CPU on any machine: the expected numbers are for it.
         environ = {**_plain_environ(), "CUDA_VISIBLE_DEVICES": "-1", **(environ or {})}
+        if held.VARIABLE in environ and tuple(args[:2]) == TRAINER:
+            args = ["-m", held.NAME, *args[2:]]
         if is_warm and args[0] == "-m" and not within and program == sys.executable:
             self._process, output = _forked(Program(args[1], args[2:], environ, folder=str(folder)))
         else:

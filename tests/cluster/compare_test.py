@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Process
 
 FLAGS = [
@@ -19,12 +19,12 @@ def _started(workdir):
 
 
 def test_a_killed_comparison_resumes_and_ends_with_a_page_of_all_variants(tmp_path):
-    with _started(tmp_path) as process:
+    with held.before(epoch=1, only="trials/0001"), _started(tmp_path) as process:
         process.await_line("trial 0000 completed")
         started = cluster.descendants(process.pid)
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        cluster.await_end_of(started, 30)
+        cluster.await_end_of(started)
     assert not (tmp_path / "compare.html").exists()
     with _started(tmp_path) as process:
         assert process.wait() == 0, process.said

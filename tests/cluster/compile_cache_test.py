@@ -2,8 +2,6 @@
 
 import pathlib
 
-import pytest
-
 from tests.cluster import cluster
 from tests.cluster.cluster import Process
 
@@ -15,7 +13,6 @@ def _programs(folder: pathlib.Path) -> dict[pathlib.Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.timeout(300)
 def test_runs_trials_and_evaluations_share_programs_and_get_the_same_bits(tmp_path):
     kept = tmp_path / "kept"
     cached, faster = f"--compile_cache={kept}", "--config.optimizer.learning_rate=0.003"

@@ -7,7 +7,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.cluster import cluster, own_models
+from tests.cluster import cluster, held, own_models
 from tests.cluster.cluster import Process
 
 FLAGS = [
@@ -42,12 +42,12 @@ def _hashes(workdir):
 
 def test_a_killed_cross_validation_ends_as_an_undisturbed_one(undisturbed, tmp_path):
     workdir, _, expected = undisturbed
-    with _started(tmp_path) as process:
+    with held.before(epoch=10, only="trials/0002"), _started(tmp_path) as process:
         process.await_line("completed")
         started = cluster.descendants(process.pid)
         process.send(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        cluster.await_end_of(started, 30)
+        cluster.await_end_of(started)
     assert not (tmp_path / "cross_validation.json").exists()
     process, found = _finished(tmp_path)
     assert "resuming after" in process.said

@@ -46,7 +46,9 @@ def test_every_command_of_a_page_ends_well(page, tmp_path):
             (tmp_path / block.file_name).write_text(block.text, encoding="utf-8")
         for command in block.commands if block.info == "bash" else ():
             if name := documents.own_file(command):
-                subprocess.run([sys.executable, name], cwd=tmp_path, check=True, timeout=100)
+                subprocess.run(
+                    [sys.executable, name], cwd=tmp_path, check=True, timeout=cluster.PATIENCE_S
+                )
                 continue
             args = _shortened(documents.trainer_args(command))
             with cluster.Process([*cluster.TRAINER, *args], folder=tmp_path) as process:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.cluster import cluster, own_models
+from tests.cluster import cluster, held, own_models
 from tests.cluster.cluster import Process, Run
 from tests.paths import ROOT
 
@@ -119,9 +119,13 @@ def test_a_run_goes_on_in_any_layout(net, run, tmp_path):
 
 def test_a_killed_worker_is_named_and_the_run_resumes_to_the_same_bits(tmp_path):
     flags = [*_MLP, "--config.train.epochs=15", "--config.train.checkpoint_every_steps=1"]
-    with _mesh("model:2", 2, tmp_path / "mesh", *flags) as process:
+    with (
+        held.before(epoch=2) as hold,
+        _mesh("model:2", 2, tmp_path / "mesh", *flags) as process,
+    ):
         process.await_line("train      | step       3")
         os.kill(cluster.pid_of(process, Task("worker", 1)), signal.SIGKILL)
+        hold.release()
         assert process.wait() == 0
     assert "worker 1" in process.said and "resuming at step" in process.said
     single = cluster.finished(cluster.training(tmp_path / "one", *flags), tmp_path / "one")

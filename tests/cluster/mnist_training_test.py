@@ -14,7 +14,7 @@ from tests.cluster import cluster
 )
 def test_mnist_dense_reaches_097_in_10_epochs(start, prepared_mnist, tmp_path):
     flags = ("--config=mnist_dense", f"--config.data.dir={prepared_mnist}")
-    run = cluster.finished(start(tmp_path, *flags), tmp_path, timeout_s=250)
+    run = cluster.finished(start(tmp_path, *flags), tmp_path, timeout_s=600)
     assert run.summary["epochs"] == 10
     assert run.summary["test_accuracy"] >= 0.97, run.summary["test_accuracy"]
 
@@ -23,7 +23,7 @@ def test_mnist_dense_reaches_097_in_10_epochs(start, prepared_mnist, tmp_path):
 def test_mnist_dense_ps_learns_on_the_documents_cluster(prepared_mnist, tmp_path):
     flags = ("--config=mnist_dense_ps", f"--config.data.dir={prepared_mnist}")
     process = cluster.launching(tmp_path, *flags, workers=2, ps=2)
-    run = cluster.finished(process, tmp_path, timeout_s=250)
+    run = cluster.finished(process, tmp_path, timeout_s=600)
     assert run.summary["steps"] == 1000
     assert run.checkpoint_steps == [800, 900, 1000]
     # One process reaches 0.88, and a guess 0.1. Four standard errors of 10,000 examples are 0.013; the

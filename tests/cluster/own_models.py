@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import PATIENCE_S, Run
 from tests.cluster.parity_test import LAYOUTS
 
@@ -49,7 +49,8 @@ def killed_and_resumed(
 ) -> Run:
     """A run that was killed after its third step, and resumed on two devices. `then`: in between."""
     flags = [*flags, "--config.train.checkpoint_every_steps=1"]
-    with cluster.training(workdir, *flags) as process:
+    hold = held.before(step=3)  # It has few more.
+    with hold, cluster.training(workdir, *flags) as process:
         process.await_line("train      | step       3", patience_s)
         process.send(signal.SIGKILL)
         process.wait()

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Run
 from trainer.order.sample_order import PADDING, SampleOrder
 
@@ -144,6 +144,7 @@ def test_no_step_is_lost_with_a_killed_worker(tmp_path):
     flags = (f"--config.train.steps={steps}", "--config.train.eval_every_epochs=0", WINDOW)
     chief, first, second, server = cluster.clusters(chief=1, worker=2, ps=1)
     with (
+        held.before(epoch=5) as hold,
         cluster.task(server, tmp_path, *flags) as serving,
         cluster.task(first, tmp_path, *flags) as staying,
         cluster.task(second, tmp_path, *flags) as leaving,
@@ -151,6 +152,7 @@ def test_no_step_is_lost_with_a_killed_worker(tmp_path):
     ):
         coordinating.await_line("epoch   1.00")
         leaving.send(signal.SIGKILL)
+        hold.release()
         coordinating.await_line("worker 1 was lost")
         assert coordinating.wait() == 0, coordinating.said
         assert staying.wait() == serving.wait() == 0

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from trainer.config import load as config_load
 from trainer.data import registry
 from trainer.order import partition
@@ -73,7 +73,8 @@ def test_workers_and_a_parameter_server_end_with_the_bits_of_one_process(single,
 
 
 def test_a_run_that_was_stopped_has_the_same_shares_or_is_refused(single, tmp_path):
-    with cluster.launching(tmp_path, *FLAGS, workers=2) as process:
+    hold = held.before(epoch=2)
+    with hold, cluster.launching(tmp_path, *FLAGS, workers=2) as process:
         process.await_line("epoch   0.50")
         process.send(signal.SIGTERM)
         code = process.wait()

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Run
 
 STEPS = 600
@@ -25,9 +25,9 @@ STARTS = {
 }
 
 
-def _stopped(process: cluster.Process) -> int:
+def _stopped(start, workdir) -> int:
     """Stops a run after its first epoch, and returns the step at which it stopped."""
-    with process:
+    with held.before(epoch=5), start(workdir, *FLAGS) as process:
         process.await_line("epoch   1.00")
         process.send(signal.SIGTERM)
         assert process.wait() == 75, process.said
@@ -52,7 +52,7 @@ def _events(run: Run) -> list[dict]:
 
 def _resumed(start, workdir) -> Run:
     """A run that SIGTERM stopped, and that the same command resumed to the end."""
-    step = _stopped(start(workdir, *FLAGS))
+    step = _stopped(start, workdir)
     assert not (workdir / "summary.json").exists()
     run = cluster.finished(start(workdir, *FLAGS), workdir)
     assert f"resuming at step {step}" in run.screen
@@ -83,8 +83,9 @@ def test_a_run_that_resumes_on_other_replicas_ends_with_the_same_bits(tmp_path):
         lambda *args: cluster.training(*args, "--devices=4"),
         lambda *args: cluster.launching(*args, ps=1, workers=1),
     ):
-        with start(moved, *FLAGS) as process:
-            process.await_line(f"epoch   {2 * len(steps) + 2}.00")
+        epoch = 2 * len(steps) + 2
+        with held.before(epoch + 1), start(moved, *FLAGS) as process:
+            process.await_line(f"epoch   {epoch}.00")
             process.send(signal.SIGTERM)
             assert process.wait() == 75, process.said
         steps.append(int(re.search(r"stopped at step (\d+)", process.said)[1]))

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.cluster import cluster, own_models
+from tests.cluster import cluster, held, own_models
 from tests.cluster.cluster import Run
 from tests.paths import ROOT
 
@@ -64,7 +64,8 @@ def test_a_run_moves_between_layouts_with_parts_and_without(tmp_path):
     flags = [*DENSE, "--config.train.steps=700", "--config.train.steps_per_loop=5"]
     sharded = functools.partial(cluster.launching, also=["--max_restarts=0"])
     moved = tmp_path / "moved"
-    with sharded(moved, *flags, SHARDED, workers=3) as process:
+    hold = held.before(epoch=3)
+    with hold, sharded(moved, *flags, SHARDED, workers=3) as process:
         process.await_line("epoch   2.00")
         process.send(signal.SIGKILL)
         process.wait()
@@ -76,8 +77,9 @@ def test_a_run_moves_between_layouts_with_parts_and_without(tmp_path):
             lambda *args: cluster.launching(*args, workers=3),
         )
     ):
-        with start(moved, *flags) as process:
-            process.await_line(f"epoch {2 * number + 4:6.2f}")
+        epoch = 2 * number + 4
+        with held.before(epoch + 1), start(moved, *flags) as process:
+            process.await_line(f"epoch {epoch:6.2f}")
             process.send(signal.SIGTERM)
             assert process.wait() == 75, process.said
         assert "resuming at step" in process.said

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.cluster import cluster, own_models
+from tests.cluster import cluster, held, own_models
 from tests.cluster.cluster import Run
 from tests.paths import ROOT
 from trainer.config import load
@@ -113,9 +113,13 @@ def long_run(tmp_path_factory):
 def test_after_a_kill_every_step_was_taken_once_to_the_bit(victim, long_run, tmp_path):
     """A worker may die between its pushes to the two servers, whose window is then taken again."""
     flags = (*LONG_RUN, ONE_AFTER_THE_OTHER, SPARSE)
-    with cluster.launching(tmp_path, *flags, workers=2, ps=2) as process:
+    with (
+        held.before(epoch=20) as hold,
+        cluster.launching(tmp_path, *flags, workers=2, ps=2) as process,
+    ):
         process.await_line("epoch   3.00")
         os.kill(cluster.pid_of(process, victim), signal.SIGKILL)
+        hold.release()
         assert process.wait() == 0, process.said
     assert f"{victim} " in process.said
     run = Run(tmp_path)
@@ -127,14 +131,16 @@ def test_a_run_moves_between_rows_and_whole_tables(tmp_path):
     """Killed with rows, then stopped in two layouts with whole tables, and ended with rows again."""
     flags = [CONFIG, "--config.train.steps=160", "--config.train.epochs=99"]
     moved, launching = tmp_path / "moved", cluster.launching
-    with launching(moved, *flags, SPARSE, workers=1, ps=2, also=["--max_restarts=0"]) as process:
+    once = functools.partial(launching, also=["--max_restarts=0"])
+    hold = held.before(epoch=6)
+    with hold, once(moved, *flags, SPARSE, workers=1, ps=2) as process:
         process.await_line("epoch   3.00")
         process.send(signal.SIGKILL)
         process.wait()
     on_servers = functools.partial(launching, workers=1, ps=1)
-    for epoch, start in (("  8.00", on_servers), (" 12.00", cluster.training)):
-        with start(moved, *flags) as process:
-            process.await_line(f"epoch {epoch}")
+    for epoch, start in ((8, on_servers), (12, cluster.training)):
+        with held.before(epoch + 2), start(moved, *flags) as process:
+            process.await_line(f"epoch {epoch:6.2f}")
             process.send(signal.SIGTERM)
             assert process.wait() == 75, process.said
         assert "resuming at step" in process.said

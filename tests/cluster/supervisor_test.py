@@ -11,7 +11,7 @@ from typing import BinaryIO
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Run
 
 STEPS = 1500
@@ -49,9 +49,10 @@ def undisturbed(tmp_path_factory) -> Run:
 @pytest.mark.long  # kill_test.py kills one of two workers in every session.
 @pytest.mark.parametrize("lost", [FIRST, SECOND], ids=str)
 def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
-    with cluster.launching(tmp_path, *_flags()) as launched:
+    with held.before(epoch=20) as hold, cluster.launching(tmp_path, *_flags()) as launched:
         launched.await_line(LEARNING)
         _kill(launched, lost)
+        hold.release()
         launched.await_line(f"launch: {lost} was killed by SIGKILL; restart 1 of 3")
         launched.await_line("resuming at step")
         run = cluster.finished(launched, tmp_path)
@@ -67,10 +68,11 @@ def test_a_killed_worker_costs_no_bit(lost, undisturbed, tmp_path):
     ],
 )
 def test_a_lost_warm_process_is_reported_and_costs_no_bit(number, end, undisturbed, tmp_path):
-    with cluster.launching(tmp_path, *_flags()) as launched:
+    with held.before(epoch=20) as hold, cluster.launching(tmp_path, *_flags()) as launched:
         launched.await_line(LEARNING)
         os.kill(cluster.warm_pid(launched), number)
         _kill(launched, SECOND)
+        hold.release()
         launched.await_line(
             f"launch: the warm process {end}; every process now starts by importing"
         )
@@ -83,9 +85,10 @@ def test_a_lost_warm_process_is_reported_and_costs_no_bit(number, end, undisturb
 @pytest.mark.long
 @pytest.mark.parametrize("lost", [CHIEF, SERVER], ids=str)
 def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
-    with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
+    with held.before(epoch=20) as hold, cluster.launching(tmp_path, *_flags(), ps=1) as launched:
         launched.await_line(LEARNING)
         _kill(launched, lost)
+        hold.release()
         launched.await_line(f"launch: {lost} was killed by SIGKILL; restart 1 of 3")
         run = cluster.finished(launched, tmp_path)
     assert "resuming at step" in run.screen
@@ -95,9 +98,10 @@ def test_a_killed_chief_or_server_costs_no_step(lost, tmp_path):
 
 @pytest.mark.long  # launch_test.py covers it with stand-ins, parameter_server_test.py without launch.
 def test_a_killed_worker_with_parameter_servers_restarts_alone(tmp_path):
-    with cluster.launching(tmp_path, *_flags(), ps=1) as launched:
+    with held.before(epoch=20) as hold, cluster.launching(tmp_path, *_flags(), ps=1) as launched:
         launched.await_line(LEARNING)
         _kill(launched, SECOND)
+        hold.release()
         launched.await_line(f"launch: {SECOND} was killed by SIGKILL; restart 1 of 3")
         run = cluster.finished(launched, tmp_path)
     assert "only this task restarts" in run.screen and "all tasks restart" not in run.screen
@@ -120,11 +124,13 @@ def test_a_launcher_killed_before_the_first_step_leaves_no_task_behind(tmp_path)
 @pytest.mark.long  # launch_test.py covers it with stand-ins.
 def test_a_killed_launcher_costs_no_bit(undisturbed, tmp_path):
     with contextlib.ExitStack() as stack:
+        hold = stack.enter_context(held.before(epoch=20))
         launched = stack.enter_context(cluster.launching(tmp_path, *_flags()))
         launched.await_line(LEARNING)
         tasks = [cluster.pid_of(launched, task) for task in (FIRST, SECOND)]
         tasks = [stack.enter_context(_killed_at_the_end(pid)) for pid in tasks]
         launched.send(signal.SIGKILL)
+        hold.release()
         again = stack.enter_context(cluster.launching(tmp_path, *_flags()))
         for task in tasks:
             assert select.select([task], [], [], GONE_WITHIN_S)[0], "a task outlived its launcher"

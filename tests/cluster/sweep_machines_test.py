@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Process
 from trainer.launch import ports
 
@@ -68,6 +68,7 @@ def test_the_trial_of_a_killed_client_resumes_on_another(tmp_path):
     (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}"
     with (
+        held.before(epoch=40) as hold,
         by_keras_tuner("chief", port, shared) as server,
         by_keras_tuner("first", port, shared) as first,
         by_keras_tuner("second", port, shared) as second,
@@ -77,11 +78,12 @@ def test_the_trial_of_a_killed_client_resumes_on_another(tmp_path):
         _await_checkpoints(tmp_path, 2)
         for pid in [*cluster.descendants(first.pid), first.pid]:  # As if its machine died.
             os.kill(pid, signal.SIGKILL)
-        lost = server.await_line("client first at 127.0.0.1 was lost", 15)
+        lost = server.await_line("client first at 127.0.0.1 was lost")
+        hold.release()
         assert "is requeued" in lost
         trial = lost.split("trial ")[1].split()[0]
         assert second.wait() == 0, second.said
-        assert server.wait() == 0, server.introduction
+        assert server.wait() == 0, server.said
     found = json.loads((tmp_path / "trials.json").read_text())
     assert [one["status"] for one in found] == ["completed"] * NUM_TRIALS
     assert "resuming at step" in (tmp_path / "trials" / trial / "log.txt").read_text()
@@ -94,12 +96,18 @@ def test_the_trial_of_a_killed_client_resumes_on_another(tmp_path):
 def test_worker_0_serves_the_sweep_and_resumes_the_trial_of_a_killed_worker(task, tmp_path):
     (port,) = ports.free_ports(1)
     shared = f"--workdir={tmp_path}", "--max_trials=2", "--config.train.epochs=40"
-    with task(0, port, *shared) as first, task(1, port, *shared) as second:
+    with (
+        held.before(epoch=20) as hold,
+        task(0, port, *shared) as first,
+        task(1, port, *shared) as second,
+    ):
         first.await_line("client worker-1 at 127.0.0.1 connected")
         _await_checkpoints(tmp_path, 2)
         for pid in [*cluster.descendants(second.pid), second.pid]:
             os.kill(pid, signal.SIGKILL)
-        trial = first.await_line("worker-1 at 127.0.0.1 was lost", 15).split("trial ")[1].split()[0]
+        lost = first.await_line("worker-1 at 127.0.0.1 was lost")
+        hold.release()
+        trial = lost.split("trial ")[1].split()[0]
         assert first.wait() == 0, first.said
     found = json.loads((tmp_path / "trials.json").read_text())
     assert [one["status"] for one in found] == ["completed"] * 2

@@ -23,8 +23,6 @@ WRITES = 50  # Such a run makes at least this many, from its lease to its summar
 
 KINDS = ["gs", *(pytest.param(kind, marks=pytest.mark.long) for kind in servers.KINDS[1:])]
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.mark.parametrize("bucket", KINDS, indirect=True)
 def test_a_run_resumes_after_its_machine_was_lost_at_any_write(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.faults import runs
 from trainer.config import load as config_load
 from trainer.data import registry
@@ -105,10 +105,11 @@ def test_a_disk_that_fills_up_during_a_run_keeps_the_newest_checkpoint(disk, rng
     workdir = disk.path / "run"
     checkpoints = workdir / "checkpoints"
     epoch = rng.randrange(8, 35)
-    with LAYOUT.start(workdir) as process:
+    with held.before(epoch + 2) as hold, LAYOUT.start(workdir) as process:
         process.await_line(f"epoch {epoch:6.2f}")
         # Not during a save: the space that it frees would suffice for the next one.
         disk.fill_up(rng.randrange(1 << 16), lambda: len([*checkpoints.iterdir()]) == 3)
+        hold.release()
         _error_about_the_workdir(process)
     step = _newest(workdir)
     # The line is printed before the checkpoint of the same step is saved.

@@ -28,8 +28,6 @@ VERBS = ("train", "launch", "tune")
 LONG = 25  # Kills of each verb.
 MAX_STARTS = 3
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @dataclasses.dataclass(frozen=True)
 class Kill:
@@ -124,7 +122,7 @@ def test_a_run_that_is_killed_at_a_call_loses_nothing_and_leaves_nothing(
         starts.append(process)
     for process in starts:
         assert "Traceback" not in process.said, process.said
-    cluster.await_end_of(pids, 60)
+    cluster.await_end_of(pids)
     assert _result(kill.verb, tmp_path) == result
     assert not _leftovers(tmp_path)
     steps = [json.loads(line)["step"] for line in _metrics(tmp_path)]

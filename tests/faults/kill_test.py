@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.cluster.cluster import Process, Run
 from tests.faults import runs
 from tests.faults.runs import LAYOUTS, WARM, Layout
@@ -29,13 +29,13 @@ MOMENTS = ("start-up", "step", "save", "evaluation")
 SHORT = ("1 process", "2 workers", "1 ps")
 LONG = (*LAYOUTS,) * 7
 MAX_STARTS = 4  # Of one run.
+LAST_EPOCH = 35.0  # From which on a moment is awaited, of 41 epochs.
+HELD_AT_EPOCH = 40.0  # After some more saves and evaluations. It waits there to be killed.
 START_UP_S = 3.0  # From the start of a process to its first step, on an idle machine.
 TEST_EXAMPLES = 300
 # Two workers that exchange every 5 steps are about 5 steps behind a synchronous run. After 41 epochs of
 # 24 steps, the test accuracy of a synchronous run changes by less than this in the next five epochs.
 STALENESS_ALLOWANCE = 0.01
-
-pytestmark = pytest.mark.timeout(900)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,11 +134,16 @@ def _await_moment(kill: Kill, rng: random.Random, process: Process, progress: Pr
     if kill.moment == "step":
         time.sleep(rng.uniform(0.0, 0.3))
     elif kill.moment == "save":
-        _await(lambda: progress.is_saving, process)
+        _await_or_hold(lambda: progress.is_saving, process, progress)
     elif kill.moment == "evaluation" and kill.victim.startswith("evaluator"):
-        _await(lambda: progress.is_evaluator_evaluating, process)
+        _await_or_hold(lambda: progress.is_evaluator_evaluating, process, progress)
     elif kill.moment == "evaluation":
-        _await(lambda: progress.is_evaluating, process)
+        _await_or_hold(lambda: progress.is_evaluating, process, progress)
+
+
+def _await_or_hold(condition, process: Process, progress: Progress) -> None:
+    """A busy machine may see no such moment. Then the run waits where it is held, and is killed there."""
+    _await(lambda: condition() or progress.last()["epoch"] >= HELD_AT_EPOCH, process)
 
 
 def _await_beginning(kill: Kill, rng: random.Random, process: Process, progress: Progress) -> None:
@@ -148,7 +153,7 @@ def _await_beginning(kill: Kill, rng: random.Random, process: Process, progress:
     elif kill.victim.startswith("evaluator"):
         _await(lambda: progress.last("evaluator")["step"] > 0, process)
     else:
-        epoch = rng.uniform(0, 35)
+        epoch = rng.uniform(0, LAST_EPOCH)
         _await(lambda: progress.last()["epoch"] >= epoch, process)
 
 
@@ -174,13 +179,14 @@ class Killed:
 
 def _start_and_kill(kill: Kill, layout: Layout, rng: random.Random, workdir) -> Killed:
     progress = Progress(workdir)
-    with layout.start(workdir) as process:
+    with held.before(HELD_AT_EPOCH) as hold, layout.start(workdir) as process:
         _await_beginning(kill, rng, process, progress)
         pid = _pid(rng, kill.victim, process)
         descendants = cluster.descendants(process.pid)
         _await_moment(kill, rng, process, progress)
         phase, saved = progress.phase(kill.victim), progress.saved
         os.kill(pid, signal.SIGKILL)
+        hold.release()
         if kill.victim == layout.leader:  # Nothing is written any more, so this is exact.
             phase = progress.phase(kill.victim)
         process.wait()
