@@ -8,6 +8,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -34,24 +35,34 @@ with socket.create_server(("0.0.0.0", int(sys.argv[1]))):
 KNOCK = """
 import socket, sys
 
-for host in sys.argv[2:]:
+for host, patience_s in zip(sys.argv[2::2], sys.argv[3::2], strict=True):
     try:
-        socket.create_connection((host, int(sys.argv[1])), 3).close()
+        socket.create_connection((host, int(sys.argv[1])), float(patience_s)).close()
         print(host, "answers", flush=True)
     except TimeoutError:
         print(host, "does not answer", flush=True)
 """
 
+# At SIGTERM it still writes what has arrived.
 CAPTURE = """
-import socket, sys
+import signal, socket, sys
+
+ended = []
+signal.signal(signal.SIGTERM, lambda *unused: ended.append(True))
+SO_RCVBUFFORCE = 33  # No message is dropped because this process has to wait for a core.
 
 with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as wire:
-    wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
+    wire.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 27)
+    wire.settimeout(0.1)
     wire.bind((sys.argv[1], 0))
     print("capturing", flush=True)
     with open(sys.argv[2], "wb", buffering=0) as file:
         while True:
-            file.write(wire.recv(1 << 17))
+            try:
+                file.write(wire.recv(1 << 17))
+            except TimeoutError:
+                if ended:
+                    break
 """
 
 
@@ -168,28 +179,26 @@ def _captured(
     jobs = {"worker": tuple(f"{address}:{PORT}" for address in addresses)}
     file = folder / "captured"
     with contextlib.ExitStack() as stack:
-        watcher, *workers = (
-            stack.enter_context(process)
-            for process in (
-                cluster.Process(
-                    ["-c", CAPTURE, machines[0].wire, str(file)], within=machines[0].inside()
-                ),
-                *(
-                    cluster.Process(
-                        [*cluster.TRAINER, f"--workdir={folder / 'run'}", *FLAGS],
-                        {
-                            **cluster.tf_config(ClusterSpec(jobs, Task("worker", machine.place))),
-                            "MUSTER_SECRET": secret,
-                        },
-                        within=machine.inside(),
-                    )
-                    for machine in machines
-                ),
-            )
-        )
+        capture = ["-c", CAPTURE, machines[0].wire, str(file)]
+        watcher = stack.enter_context(cluster.Process(capture, within=machines[0].inside()))
         watcher.await_line("capturing")
+        workers = [
+            stack.enter_context(
+                cluster.Process(
+                    [*cluster.TRAINER, f"--workdir={folder / 'run'}", *FLAGS],
+                    {
+                        **cluster.tf_config(ClusterSpec(jobs, Task("worker", machine.place))),
+                        "MUSTER_SECRET": secret,
+                    },
+                    within=machine.inside(),
+                )
+            )
+            for machine in machines
+        ]
         for worker in workers:
             assert worker.wait() == 0, worker.said
+        watcher.send(signal.SIGTERM)
+        assert watcher.wait() == 0, watcher.said
     return file.read_bytes()
 
 
@@ -214,15 +223,15 @@ def test_the_firewall_accepts_the_port_only_on_the_overlay(machines, tmp_path):
     if not shutil.which("nft"):
         pytest.skip("the firewall needs `nft`, from the package nftables")
     first, second = machines
-    addresses = (WIRE[1], OVERLAY[1])
     with (
         _overlay(machines, tmp_path),
         cluster.Process(["-c", LISTEN, str(PORT)], within=second.inside()) as listening,
     ):
         listening.await_line("listening")
-        for result in ("answers", "does not answer"):
+        for result, patience_s in (("answers", 60), ("does not answer", 3)):
+            hosts = (WIRE[1], str(patience_s), OVERLAY[1], "60")
             with cluster.Process(
-                ["-c", KNOCK, str(PORT), *addresses], within=first.inside()
+                ["-c", KNOCK, str(PORT), *hosts], within=first.inside()
             ) as knocking:
                 assert knocking.wait() == 0, knocking.said
                 assert knocking.screen == [f"{WIRE[1]} {result}", f"{OVERLAY[1]} answers"]

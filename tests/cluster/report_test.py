@@ -1,5 +1,6 @@
 """Is a run's page written in the end, with its time over all starts, without a change to a bit?"""
 
+import itertools
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import textwrap
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from trainer.reporting import goodput
 
 _RECIPE = """
@@ -39,10 +40,12 @@ def test_a_killed_worker_is_on_the_page_and_neither_it_nor_tracing_changes_a_bit
     )
     flags = (f"--config={recipe}", STEPS, "--profile=100:110", "--config.train.tensorboard_details")
     folder = tmp_path / "two"
-    launched = cluster.launching(folder, *flags)
-    launched.await_line("eval       | step     120")
-    os.kill(cluster.pid_of(launched, Task("worker", 1)), signal.SIGKILL)
-    run = cluster.finished(launched, folder)
+    with held.before(step=240) as hold, cluster.launching(folder, *flags) as launched:
+        launched.await_line("eval       | step     120")
+        os.kill(cluster.pid_of(launched, Task("worker", 1)), signal.SIGKILL)
+        hold.release()
+        assert launched.wait() == 0, launched.said
+    run = cluster.Run(folder)
     assert run.summary["weights_sha256"] == plain.summary["weights_sha256"]
     assert not (plain.workdir / "report.html").exists()
 
@@ -57,7 +60,9 @@ def test_a_killed_worker_is_on_the_page_and_neither_it_nor_tracing_changes_a_bit
     assert [task.task for task in tasks] == ["worker 0", "worker 1"]
     assert [task.starts for task in tasks] == [2, 2]
     for task in tasks:
-        walls = task.spans[-1].ended - task.events[0].time
+        away = itertools.pairwise(task.events)  # Not counted between an orderly end and a start.
+        left_s = sum(b.time - a.time for a, b in away if (a.kind, b.kind) == ("end", "start"))
+        walls = task.spans[-1].ended - task.events[0].time - left_s
         assert task.wall_s == pytest.approx(walls, rel=0.02, abs=0.2)
 
     page = (folder / "report.html").read_text()

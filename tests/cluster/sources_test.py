@@ -74,6 +74,23 @@ def test_workers_with_different_examples_refuse_to_train_together(tmp_path):
     assert leader.error.startswith("`data` must be the same on every task. Received: ")
 
 
+# It has half of the pieces before it is killed, and never all.
+_PREPARING = """
+import threading
+from trainer.data.prepared import prepare
+from trainer.__main__ import main
+
+run = prepare._run
+
+def run_half(jobs, timeout_s):
+    yield from run(jobs[:5], timeout_s)
+    threading.Event().wait()
+
+prepare._run = run_half
+main()
+"""
+
+
 @pytest.mark.cold
 def test_a_preparation_that_was_killed_continues(tmp_path):
     rng = np.random.default_rng(0)
@@ -86,7 +103,7 @@ def test_a_preparation_that_was_killed_continues(tmp_path):
     command = [*cluster.TRAINER, "data", f"images:{pictures}"]
     prepared = tmp_path / "prepared"
     flags = [f"--config.data.dir={prepared}"]
-    with cluster.Process([*command, *flags]) as process:
+    with cluster.Process(["-c", _PREPARING, *command[2:], *flags]) as process:
         _await_pieces(prepared, 3)
         process.send(signal.SIGKILL)
         process.wait()

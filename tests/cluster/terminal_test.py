@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from strategies.cluster.spec import Task
-from tests.cluster import cluster
+from tests.cluster import cluster, held
 from tests.paths import ROOT
 from tests.terminals import Terminal
 
 SHORT = ("--config.model.hidden_units=8", "--config.train.epochs=4")
-LONG = ("--config.model.hidden_units=8", "--config.train.epochs=400")
+LONG = ("--config.model.hidden_units=8", "--config.train.epochs=4000")
 BAR = re.compile(r"^[━╸╺]{8,} step [\d,]+/[\d,]+ ")
 TRAINER = (sys.executable, "-m", "trainer")
 ENVIRON = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
@@ -27,8 +27,10 @@ def _blocks(terminal):
 
 
 def test_a_run_on_a_terminal_is_drawn_and_its_lines_stay(tmp_path):
-    command = [*TRAINER, f"--workdir={tmp_path}", *LONG, "--config.train.epochs=60"]
-    with Terminal(command, 160, 30, ENVIRON) as terminal:
+    flags = (f"--workdir={tmp_path}", *LONG, "--config.train.epochs=60")
+    command = [sys.executable, "-m", held.NAME, *flags]
+    # All that is awaited is shown until the hold is released.
+    with held.before(epoch=30) as hold, Terminal(command, 160, 30, ENVIRON) as terminal:
         terminal.await_row("reading the data|starting|training")
         terminal.await_row(BAR.pattern)
         terminal.await_row(r"examples/s  .* left  (training|evaluating|saving)")
@@ -36,6 +38,7 @@ def test_a_run_on_a_terminal_is_drawn_and_its_lines_stay(tmp_path):
         terminal.await_row(r"^eval +loss \d\.\d+ +accuracy \d\.\d+")
         terminal.resize(40, 30)
         terminal.await_row(r"^[━╸╺]{8,} step")
+        hold.release()
         assert terminal.wait() == 0
         assert not _blocks(terminal) and terminal.is_cursor_visible
         history = "".join(terminal.history)
