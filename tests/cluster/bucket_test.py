@@ -82,10 +82,11 @@ def test_a_stopped_run_resumes_on_another_machine_to_the_same_weights(
 @ON_GOOGLE_AND_S3
 def test_launch_restarts_a_killed_worker(bucket, machine, uninterrupted, tmp_path):
     """launch finds the checkpoints in the local copy."""
-    process = cluster.launching(_url(bucket), *FLAGS, "--config.train.checkpoint_every_steps=10")
-    with process:
+    flags = (*FLAGS, "--config.train.checkpoint_every_steps=10")
+    with held.before(epoch=8) as hold, cluster.launching(_url(bucket), *flags) as process:
         process.await_line("epoch   2.00")
         os.kill(cluster.pid_of(process, Task("worker", 0)), signal.SIGKILL)
+        hold.release()
         assert re.search(r"from the checkpoint of step \d", process.await_line("restart 1 of 3"))
         assert process.wait() == 0, process.said
     run = Run(bucket.copy(FOLDER, tmp_path / "copy"))

@@ -10,7 +10,8 @@ import pytest
 from tests.cluster import cluster
 
 PEER_TIMEOUT_S = 8.0  # A living task is silent for seconds while TensorFlow starts its server.
-SECONDS = 20.0  # TensorFlow's own waits would take minutes, or forever.
+SECONDS = 60.0  # On a busy machine. TensorFlow's own waits would take minutes, or forever.
+NEVER_S = 600.0  # Where the end of a connection must be enough.
 
 # A task that takes part in the roll call as a real one does, then sends itself a signal, or waits.
 PEER = """
@@ -40,76 +41,73 @@ def _peer(spec, fate: str = "", transport: str = "auto") -> cluster.Process:
     return cluster.Process(["-c", PEER, fate, transport], cluster.tf_config(spec))
 
 
-def _ends_naming(process: cluster.Process, lost: str, within_s: float) -> None:
-    began = time.monotonic()
-    assert process.wait() == 75, process.said
-    assert time.monotonic() - began < within_s
+def _ends_naming(process: cluster.Process, lost: str) -> None:
+    assert process.wait(SECONDS) == 75, process.said
     assert f"{lost} was lost" in process.error
 
 
 @pytest.mark.parametrize("transport", ["direct", "tensorflow"])
 @pytest.mark.parametrize("survivor", [0, 1])
 @pytest.mark.parametrize(
-    "fate, within_s",
+    "fate, silence_s",
     [
-        ("SIGKILL", SECONDS),
-        pytest.param("SIGSTOP", SECONDS + PEER_TIMEOUT_S, marks=pytest.mark.long),
+        ("SIGKILL", NEVER_S),
+        pytest.param("SIGSTOP", PEER_TIMEOUT_S, marks=pytest.mark.long),
     ],
 )
 def test_a_worker_lost_between_roll_call_and_first_step_is_named(
-    transport, survivor, fate, within_s, tmp_path
+    transport, survivor, fate, silence_s, tmp_path
 ):
     tasks = cluster.clusters(worker=2)
-    flags = (f"--peer_timeout_s={PEER_TIMEOUT_S}", f"--transport={transport}")
+    flags = (f"--peer_timeout_s={silence_s}", f"--transport={transport}")
     with (
         cluster.task(tasks[survivor], tmp_path, *flags) as surviving,
         _peer(tasks[1 - survivor], fate, transport) as lost,
     ):
         lost.await_line("met")
-        _ends_naming(surviving, f"worker {1 - survivor}", within_s)
+        _ends_naming(surviving, f"worker {1 - survivor}")
 
 
 @pytest.mark.parametrize(
-    "fate, within_s",
+    "fate, silence_s",
     [
-        ("SIGKILL", SECONDS),
-        pytest.param("SIGSTOP", SECONDS + PEER_TIMEOUT_S, marks=pytest.mark.long),
+        ("SIGKILL", NEVER_S),
+        pytest.param("SIGSTOP", PEER_TIMEOUT_S, marks=pytest.mark.long),
     ],
 )
-def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, within_s, tmp_path):
+def test_a_server_lost_before_the_first_step_is_named_by_the_chief(fate, silence_s, tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
     with (
-        cluster.task(chief, tmp_path, f"--peer_timeout_s={PEER_TIMEOUT_S}") as coordinating,
+        cluster.task(chief, tmp_path, f"--peer_timeout_s={silence_s}") as coordinating,
         cluster.task(worker, tmp_path),
         _peer(server, fate) as lost,
     ):
         lost.await_line("met")
-        _ends_naming(coordinating, "ps 0", within_s)
+        _ends_naming(coordinating, "ps 0")
 
 
 @pytest.mark.long
 def test_peers_that_send_beats_are_not_lost_however_long_the_start_takes(tmp_path):
     chief, worker, server = cluster.clusters(chief=1, worker=1, ps=1)
-    flags = ("--peer_timeout_s=3", "--startup_timeout_s=10")
+    flags = ("--peer_timeout_s=8", "--startup_timeout_s=20")
     # The peers answer and beat, but never start TensorFlow's servers.
     with cluster.task(chief, tmp_path, *flags) as waiting, _peer(worker), _peer(server):
         assert waiting.wait() == 75, waiting.said
-        assert "timed out after 10 s while starting TensorFlow's servers" in waiting.error
+        assert "timed out after 20 s while starting TensorFlow's servers" in waiting.error
 
 
 @pytest.mark.parametrize("transport", ["direct", "tensorflow"])
 def test_sigterm_ends_a_worker_that_waits_for_one_that_never_connects(transport, tmp_path):
     tasks = cluster.clusters(worker=2)
+    flags = (f"--transport={transport}", f"--startup_timeout_s={NEVER_S}")
     with (
-        cluster.task(tasks[0], tmp_path, f"--transport={transport}") as waiting,
+        cluster.task(tasks[0], tmp_path, *flags) as waiting,
         _peer(tasks[1], transport=transport) as silent,
     ):
         silent.await_line("met")
         time.sleep(1)  # Into the wait, whose start is not logged.
-        began = time.monotonic()
         waiting.send(signal.SIGTERM)
-        assert waiting.wait() == 75, waiting.said
-        assert time.monotonic() - began < 5
+        assert waiting.wait(SECONDS) == 75, waiting.said
 
 
 @pytest.mark.parametrize("lost, transport", [(0, "direct"), (1, "direct"), (1, "tensorflow")])
@@ -123,7 +121,7 @@ def test_a_worker_killed_during_training_is_named_by_the_other(lost, transport, 
     ):
         surviving.await_line("epoch   2.00")
         leaving.send(signal.SIGKILL)
-        _ends_naming(surviving, f"worker {lost}", SECONDS)
+        _ends_naming(surviving, f"worker {lost}")
 
 
 def test_the_first_of_four_workers_to_be_lost_is_named(tmp_path):
@@ -138,7 +136,7 @@ def test_the_first_of_four_workers_to_be_lost_is_named(tmp_path):
         # Each also sees the others exit, and must not name them as the cause. In the exchange worker 0
         # waits for workers 1 and 2 only.
         for one in surviving:
-            _ends_naming(one, "worker 3", SECONDS)
+            _ends_naming(one, "worker 3")
 
 
 @pytest.mark.parametrize("more", [(), ("--mesh=model:2", "--config.model.blocks=2")])
@@ -152,5 +150,5 @@ def test_a_worker_stopped_during_training_is_named_by_the_other(more, tmp_path):
         surviving.await_line("epoch   2.00")
         stopped = cluster.guarded(stopping)
         os.kill(stopped, signal.SIGSTOP)
-        _ends_naming(surviving, "worker 1", SECONDS + PEER_TIMEOUT_S)
+        _ends_naming(surviving, "worker 1")
         os.kill(stopped, signal.SIGKILL)

@@ -20,7 +20,7 @@ FLAGS = (
     "--config.train.checkpoint_every_steps=100",
     "--config.train.eval_every_epochs=0",
 )
-GONE_WITHIN_S = 40.0  # A task that only waited would wait for --startup_timeout_s, 120 s.
+GONE_WITHIN_S = 90.0  # A task that only waited would wait for --startup_timeout_s, 120 s.
 LEARNING = "epoch   9.00"  # After two checkpoints, and long before the end.
 CHIEF, SERVER, FIRST, SECOND = Task("chief", 0), Task("ps", 0), Task("worker", 0), Task("worker", 1)
 ELASTIC = """
