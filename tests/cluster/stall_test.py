@@ -40,9 +40,11 @@ threading.Event().wait()
 )
 def test_a_peer_without_progress_is_named_and_all_stacks_are_printed(place, mesh, tmp_path):
     tasks = cluster.clusters(worker=2)
+    # Longer than the start, as the leader is then named as training.
+    timeout = f"--stall_timeout_s={12 if place else 20}"
     flags = [f"--mesh={mesh}", "--config.model.blocks=2"] if mesh else []
     with (
-        cluster.task(tasks[place], tmp_path, "--stall_timeout_s=12", *flags) as waiting,
+        cluster.task(tasks[place], tmp_path, timeout, *flags) as waiting,
         cluster.Process(
             ["-c", DEADLOCKED, mesh], cluster.tf_config(tasks[1 - place])
         ) as deadlocked,
@@ -51,7 +53,7 @@ def test_a_peer_without_progress_is_named_and_all_stacks_are_printed(place, mesh
         assert waiting.wait() == 75, waiting.said
     lines = [line for line in waiting.screen if line.startswith("muster: error: ")]
     assert lines == [
-        f"muster: error: no progress for --stall_timeout_s=12 s while {_doing(place)}, waiting for "
+        f"muster: error: no progress for {timeout} s while {_doing(place)}, waiting for "
         f"worker {1 - place}; the stacks of all threads are above; run the same command again to resume"
     ]
     assert "strategies/collectives/all_reduce.py" in waiting.said and "in _await" in waiting.said

@@ -10,7 +10,8 @@ from strategies.cluster.spec import split_address
 from tests.cluster import cluster
 
 pytestmark = pytest.mark.cold
-AT_ONCE_S = 5.0  # Much more than it takes, much less than any timeout of the program.
+AT_ONCE_S = 60.0  # Much more than it takes, much less than the timeout of the program.
+LONG = "--startup_timeout_s=600"
 
 
 @pytest.mark.parametrize("present, missing", [(0, 1), (1, 0)])
@@ -19,9 +20,7 @@ def test_a_missing_worker_is_named_within_the_timeout(present, missing, tmp_path
     address = tasks[present].address(tasks[missing].task)
     with cluster.task(tasks[present], tmp_path, "--startup_timeout_s=2") as waiting:
         waiting.await_line("data | ")
-        began = time.monotonic()
-        assert waiting.wait() == 75
-        assert time.monotonic() - began < 2 + 30  # It imports TensorFlow meanwhile.
+        assert waiting.wait(2 + AT_ONCE_S) == 75  # It imports TensorFlow meanwhile.
         assert f"worker {missing}" in waiting.error
         assert address in waiting.error
         assert "within 2 s" in waiting.error
@@ -46,26 +45,22 @@ def _is_listening(address: str) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_wait_for_a_follower_at_once(number, tmp_path):
     tasks = cluster.clusters(worker=2)
-    with cluster.task(tasks[0], tmp_path, "--startup_timeout_s=100") as waiting:
+    with cluster.task(tasks[0], tmp_path, LONG) as waiting:
         _reached_by_the_leader(tasks[0].address(tasks[1].task))
-        began = time.monotonic()
         waiting.send(number)
-        assert waiting.wait() == 75
-        assert time.monotonic() - began < AT_ONCE_S
+        assert waiting.wait(AT_ONCE_S) == 75
         assert f"stopped by {number.name}" in waiting.error
 
 
 def test_sigterm_ends_the_wait_for_the_leader_at_once(tmp_path):
     tasks = cluster.clusters(worker=2)
-    with cluster.task(tasks[1], tmp_path, "--startup_timeout_s=100") as waiting:
+    with cluster.task(tasks[1], tmp_path, LONG) as waiting:
         deadline = time.monotonic() + cluster.PATIENCE_S
         while not _is_listening(tasks[1].address(tasks[1].task)):
             assert time.monotonic() < deadline, waiting.said
             time.sleep(0.1)  # Only a connection shows that it listens.
-        began = time.monotonic()
         waiting.send(signal.SIGTERM)
-        assert waiting.wait() == 75
-        assert time.monotonic() - began < AT_ONCE_S
+        assert waiting.wait(AT_ONCE_S) == 75
         assert "SIGTERM" in waiting.error
 
 
@@ -125,10 +120,8 @@ def get_config():
 def test_launch_ends_with_the_error_of_the_worker_that_could_not_import_its_config(tmp_path):
     recipe = tmp_path / "licensed.py"
     recipe.write_text(RECIPE)
-    began = time.monotonic()
-    with cluster.launching(tmp_path / "workdir", f"--config={recipe}") as launched:
+    with cluster.launching(tmp_path / "workdir", f"--config={recipe}", LONG) as launched:
         assert launched.wait() == 2, launched.said
-        assert time.monotonic() - began < 60
         last = launched.screen[-1]
         assert last.startswith("launch: worker 1 failed with exit code 2: ")
         assert f"{recipe}, line 6: RuntimeError: no license for worker 1" in last
