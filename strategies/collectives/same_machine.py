@@ -19,7 +19,7 @@ import numpy as np
 
 from strategies.collectives.shared_vectors import close_files
 
-_TIMEOUT_S = 5.0  # Everything that is waited for has been sent already.
+_TIMEOUT_S = 20.0  # For a peer that has to wait for a core: all know already who has called whom.
 _NAME_BYTES = _TOKEN_BYTES = 32
 _CREDENTIALS = struct.Struct("3i")  # Of a Unix socket's peer: process, user, group.
 _RANK = struct.Struct("!i")

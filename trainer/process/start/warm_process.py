@@ -34,7 +34,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _IMPORT_S = 180.0  # For what takes 3 s on an idle machine, and long from a slow file server.
 _FORK_S = 10.0
 _POLL_EVERY_S = 0.1
-_NOTICE_S = 0.5  # Its channel is closed a moment before it has ended.
+_NOTICE_S = 0.5  # One channel is closed a moment before the other.
+_END_S = (
+    30.0  # Both are closed before it has ended, which on a busy machine is not the same moment.
+)
 # What the interpreter and the libraries read when they start, and not when they are used.
 _READ_AT_START = (
     "PYTHON", "LD_", "MALLOC_", "GLIBC_", "LANG", "LC_", "TZ",
@@ -127,8 +130,11 @@ class WarmProcess:
 
     def failure(self) -> str:
         """Why `start` returned None, as in "was killed by SIGKILL"."""
+        poll = select.poll()
+        poll.register(self._channel, 0)  # Its end is reported all the same.
+        is_ending = bool(poll.poll(_NOTICE_S * 1000))
         try:
-            code = self._process.wait(_NOTICE_S)
+            code = self._process.wait(_END_S if is_ending else 0)
         except subprocess.TimeoutExpired:
             return "did not answer"
         if code < 0:
