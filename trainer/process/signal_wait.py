@@ -1,8 +1,8 @@
 """How does a thread wait for a signal that is blocked, for at most a while? `next_signal` does.
 
-Python's own `signal.sigtimedwait` returns a siginfo that nobody has filled in, with any number, where the
-process was suspended and continued during the wait and its time is over by then (seen with 3.11.7). So the
-C library's function is called.
+Python's own `signal.sigtimedwait` (seen with 3.11.7) returns a siginfo that nobody has filled in, with
+any number, where the process was suspended and continued during the wait and its time is over. So the C
+library's function is called.
 """
 
 import ctypes

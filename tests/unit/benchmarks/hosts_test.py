@@ -17,7 +17,7 @@ while (left_s := deadline - time.monotonic()) > 0:
     try:
         socket.create_connection((sys.argv[1], 2222), left_s)
         sys.exit()
-    except OSError:  # Also for a moment after a repair: the host may still be asked for in vain.
+    except OSError:  # Also just after a repair, where a look-up of the host has failed before it.
         time.sleep(0.1)
 sys.exit(1)
 """
