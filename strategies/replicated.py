@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from strategies import variables
 from strategies.runtime import Program, ReplicaInput, Runtime
 from strategies.state import State
 
@@ -79,11 +80,7 @@ class ReplicatedRuntime(Runtime):
         self.test_resident = self.copy_to_devices(test.resident)
 
     def collect(self) -> np.ndarray:
-        total = np.zeros(self.program.num_sums)
-        for sums in self.pending:
-            total += sums.numpy().astype(np.float64)
-        self.pending.clear()
-        return total
+        return variables.collected(self.pending, self.program.num_sums)
 
     def exchanged(self, steps: int) -> dict[str, int]:
         terms = sum(int(np.prod(shape)) for shape in self.program.term_shapes)
@@ -114,13 +111,11 @@ class ReplicatedRuntime(Runtime):
 
     def read_state(self) -> tuple[list, list, list]:
         """The values of the state. In replica context: of this replica's copy."""
-        return tf.nest.map_structure(lambda variable: variable.read_value(), self.variables)
+        return variables.read(self.variables)
 
     def assign_state(self, state: tuple) -> None:
         """Replaces it. In replica context: this replica's copy; else every local one."""
-        held, values = tf.nest.flatten(self.variables), tf.nest.flatten(state)
-        for variable, value in zip(held, values, strict=True):
-            variable.assign(value, read_value=False)
+        variables.assign(self.variables, state)
 
     def copy_to_devices(self, arrays: tuple):
         """Arrays as constants on every local device, as a per-replica value."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from strategies import weight_pieces
+from strategies import variables, weight_pieces
 from strategies.collectives import vector_shares
 from strategies.compiled_loop import graph_function, unflatten
 from strategies.held_state import Axes
@@ -162,7 +162,7 @@ class ShardedMultiWorkerRuntime(MultiWorkerRuntime):
         summed = unflatten(gradients, [shape for _, shape in self._mine])
         pieces, own = self._piece_update(pieces, own, summed, others[-2])
         held = [self.variables[1][one.weight] for one, _ in self._mine]
-        self._assign(held, own)
+        variables.assign(held, own)
         return pieces
 
     def _step(self, total):
@@ -170,13 +170,5 @@ class ShardedMultiWorkerRuntime(MultiWorkerRuntime):
         weights, _, layer_state = self.variables
         terms = unflatten(total[: -self._tail], self.program.term_shapes)
         means = self.program.mean(terms, total[-2])  # Those of the weights are of no use.
-        held = [variable.read_value() for variable in layer_state]
-        self._assign(
-            (weights, layer_state), (terms[: len(weights)], self.program.advance(held, means))
-        )
-
-    def _assign(self, variables: Any, values: Any) -> None:
-        for variable, value in zip(
-            tf.nest.flatten(variables), tf.nest.flatten(values), strict=True
-        ):
-            variable.assign(value, read_value=False)
+        advanced = self.program.advance(variables.read(layer_state), means)
+        variables.assign((weights, layer_state), (terms[: len(weights)], advanced))

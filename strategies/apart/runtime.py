@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from strategies import variables
 from strategies.apart import replica_state
 from strategies.apart.replica_state import AGREEMENTS, UPDATE_BYTES
 from strategies.apart.round import Kept, Round, Shared
@@ -108,11 +109,7 @@ class ApartRuntime(PeersRuntime):
         return stops > 0
 
     def collect(self) -> np.ndarray:
-        total = np.zeros(self._program.num_sums)
-        for sums in self._pending:
-            total += sums.astype(np.float64)
-        self._pending.clear()
-        return total
+        return variables.collected(self._pending, self._program.num_sums)
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
         if self._leader_evaluates:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from strategies import variables
 from strategies.choose import Choice
 from strategies.cluster.mesh_shape import MeshShape
 from strategies.cluster.spec import ClusterSpec
@@ -144,11 +145,7 @@ class MeshRuntime(PeersRuntime):
         return {"agreements": steps, "update_bytes": round(steps * each)}
 
     def collect(self) -> np.ndarray:
-        total = np.zeros(self._program.num_sums)
-        for sums in self._pending:
-            total += sums.numpy().astype(np.float64)
-        self._pending.clear()
-        return total
+        return variables.collected(self._pending, self._program.num_sums)
 
     def evaluate(self, batches: Iterator[tuple]) -> np.ndarray:
         found = []
@@ -158,7 +155,7 @@ class MeshRuntime(PeersRuntime):
         return np.concatenate(found).astype(np.float64)
 
     def restore(self, state: State) -> None:
-        self._assign(state.parts)
+        variables.assign(self._variables, state.parts)
 
     def state(self) -> State:
         return State(*tf.nest.map_structure(lambda variable: variable.numpy(), self._variables))
@@ -168,14 +165,6 @@ class MeshRuntime(PeersRuntime):
             return Lazy(variable.shape, variable.dtype.as_numpy_dtype, variable.numpy)
 
         return State(*tf.nest.map_structure(lazy, self._variables))
-
-    def _read(self) -> tuple[list, list, list]:
-        return tf.nest.map_structure(lambda variable: variable.read_value(), self._variables)
-
-    def _assign(self, state: tuple) -> None:
-        held, values = tf.nest.flatten(self._variables), tf.nest.flatten(state)
-        for variable, value in zip(held, values, strict=True):
-            variable.assign(value, read_value=False)
 
     @tf.function(autograph=False)
     def _loop(self, resident, element, first_step, num_steps):
@@ -187,14 +176,14 @@ class MeshRuntime(PeersRuntime):
 
             def step(i, so_far):
                 batch = tuple(tf.gather(array, i) for array in stacked_batches)
-                weights, slots, layer_state = self._read()
+                weights, slots, layer_state = variables.read(self._variables)
                 key = Key(first_step + i, roots[0].start)
                 found = self._program.partial_sums(
                     weights, batch, layer_state, key, sizes, add_parts=self._add_parts
                 )
                 terms, sums = self._over_data(found)
                 state = weights, slots, layer_state
-                self._assign(updated(self._program, state, terms, sums[-1]))
+                variables.assign(self._variables, updated(self._program, state, terms, sums[-1]))
                 return i + 1, so_far + sums
 
             start = tf.constant(0), tf.zeros([self._program.num_sums])
@@ -205,7 +194,7 @@ class MeshRuntime(PeersRuntime):
     def _evaluation(self, resident, element):
         """float32 [k, num_sums]: the sums of this data group's blocks."""
         with tf.device(self._device):
-            weights, slots, layer_state = self._read()
+            weights, slots, layer_state = variables.read(self._variables)
             weights = self._program.evaluated(weights, slots)
             return tf.map_fn(
                 lambda batch: self._program.sums(weights, batch, layer_state, self._add_parts),

@@ -24,7 +24,7 @@ ROOMS = """
 # Below each other within strategies/, from the top down; what is not listed is on the floor above all.
 STRATEGIES = """
     create for_strategy tpu parameter_server apart sharded_multi_worker multi_worker_mirrored mesh
-    multi_worker mirrored replicated peers compiled_loop block_calls runtime held_state state
+    multi_worker mirrored replicated peers compiled_loop block_calls runtime held_state state variables
     weight_pieces choose traits rendezvous collectives sync keyed_noise network tensorflow_import
     devices cluster inherited packages errors
 """.split()
