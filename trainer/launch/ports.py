@@ -6,6 +6,7 @@ found is reserved among the processes of this program, as its task binds it only
 
 import collections
 import errno
+import os
 import pathlib
 import random
 import socket
@@ -15,7 +16,9 @@ from strategies.errors import InputError
 
 HOST = "127.0.0.1"
 _MAX_RESERVED = 256  # The newest ones. Older ones are bound by now, or never will be.
-_reserved: collections.deque[socket.socket] = collections.deque()
+_reserved: collections.deque[int] = (
+    collections.deque()
+)  # Descriptors, open until this process ends.
 
 
 def free_ports(count: int) -> list[int]:
@@ -64,7 +67,7 @@ def _reserve(port: int) -> bool:
     except OSError as error:
         holder.close()
         return error.errno != errno.EADDRINUSE
-    _reserved.append(holder)
+    _reserved.append(holder.detach())
     if len(_reserved) > _MAX_RESERVED:
-        _reserved.popleft().close()
+        os.close(_reserved.popleft())
     return True
