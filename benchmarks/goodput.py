@@ -40,9 +40,11 @@ def main() -> None:
             f"muster: {_shown(rates)}; {_same_weights(f'{folder}/{every_s}', folder)}", flush=True
         )
     for python in torch:
-        print(
-            f"torchrun: {_shown([_torch_rate(python, seconds, every) for every in (0.0, every_s)])}"
-        )
+        try:
+            rates = [_torch_rate(python, seconds, every) for every in (0.0, every_s)]
+            print(f"torchrun: {_shown(rates)}")
+        except SystemExit as error:  # It stopped printing steps, which is a result too.
+            print(f"torchrun: {error}")
 
 
 def _torch_rate(python: str, seconds: float, every_s: float) -> float:

@@ -55,7 +55,7 @@ def start(command: list[str]) -> dict[str, float]:
 def restart(command: list[str]) -> dict[str, float]:
     with Cluster(command) as cluster:
         memory = cluster.sample_memory()
-        cluster.await_line(rf"\[worker 1\].*{_STEP}")
+        cluster.await_line(_STEP)
         time.sleep(_STEADY_S)
         worker = cluster.pid_of("worker", 1)
         cluster.skip_lines()
@@ -100,12 +100,15 @@ class Cluster:
 
     def await_line(self, pattern: str) -> re.Match[str]:
         """The first match of a line. Raises SystemExit where no line matches."""
-        last = "nothing"
-        while (line := self._lines.get(timeout=_PATIENCE_S)) is not None:
-            if found := re.search(pattern, line):
-                return found
-            last = line
-        sys.exit(f"{pattern!r} was not printed; the last line was {last!r}")
+        last, why = "nothing", "before the end"
+        try:
+            while (line := self._lines.get(timeout=_PATIENCE_S)) is not None:
+                if found := re.search(pattern, line):
+                    return found
+                last = line
+        except queue.Empty:
+            why = f"within {_PATIENCE_S:g} s"
+        sys.exit(f"{pattern!r} was not printed {why}; the last line was {last!r}")
 
     def pid_of(self, job: str, index: int) -> int:
         """The process of one task, by the label in its command or by its TF_CONFIG."""

@@ -72,7 +72,8 @@ def keras_tuner(work: Work, folder: str) -> float:
         )
         return model
 
-    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).shuffle(size)
+    # Not shuffled again, which would give other losses: each epoch has the order of the first one.
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
     dataset = dataset.batch(work.global_batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     tuner = keras_tuner.GridSearch(
         build, keras_tuner.Objective("loss", "min"), len(RATES), directory=folder
