@@ -118,19 +118,16 @@ class Shard:
 
     def _read(self, steps, rows: list) -> Pulled:
         values, counts = self._values.read_value(), self._counts.read_value()
-        tables = self._table_rows(rows)
+        tables = [
+            [one.sparse_read(own_rows) for one in own]
+            for own_rows, own in zip(rows, self._tables, strict=True)
+        ]
         if self._last_start:
             is_again = tf.gather(self._is_applied, steps[0]) & (steps[1] > 0)
             values, counts, tables = self._last_start.instead_of(
                 is_again, values, counts, rows, tables
             )
         return Pulled(values, counts, self._version.read_value(), rows, tables)
-
-    def _table_rows(self, rows: list) -> list[list[Any]]:
-        return [
-            [one.sparse_read(own_rows) for one in own]
-            for own_rows, own in zip(rows, self._tables, strict=True)
-        ]
 
     def push(self, steps, pulled: Pulled, pushed, moved, seconds, tables=()):
         """Merges a unit's result on the server, unless this shard has merged it already.
@@ -156,19 +153,13 @@ class Shard:
         # tf.where instead of a branch, which across machines costs more than the arithmetic.
         is_new = tf.logical_not(tf.gather(self._is_applied, first_step))
         num_new = tf.where(is_new, tf.cast(num_steps, tf.int64), 0)
-        current = self._values.read_value()
-        values, sums = self._merged(is_new, current, pulled.values, pushed)
+        values, sums = self._merged(is_new, self._values.read_value(), pulled.values, pushed)
+        takes_steps = is_new & (num_steps > 0)  # A unit without steps only warms a worker up.
         kept = []
         if self._last_start:
-            kept = self._last_start.keep(
-                is_new & (num_steps > 0),
-                current,
-                self._counts.read_value(),
-                pulled.rows,
-                self._table_rows(pulled.rows),
-            )
-        # A unit without steps only warms a worker up.
-        version, one = self._version.read_value(), tf.cast(is_new & (num_steps > 0), tf.int64)
+            start = pulled.values, pulled.counts, pulled.rows, pulled.tables
+            kept = self._last_start.keep(takes_steps, *start)
+        version, one = self._version.read_value(), tf.cast(takes_steps, tf.int64)
         age, ages = one * (version - pulled.version), self._ages.read_value()
         ages = tf.stack([ages[0] + age, tf.maximum(ages[1], age), ages[2] + one])
         done = [
