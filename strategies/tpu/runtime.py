@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from strategies import variables
 from strategies.choose import Choice
 from strategies.cluster.spec import ClusterSpec
 from strategies.compiled_loop import block_sums, flatten, fused_steps, unflatten
@@ -83,7 +84,7 @@ class TpuRuntime(ReplicatedRuntime):
         return self.strategy.experimental_local_results(sums)[0]
 
     def _replica_loop(self, element, steps):
-        stacked_batches = self.train.stacked_batches(_values(self.resident), element)
+        stacked_batches = self.train.stacked_batches(variables.read(self.resident), element)
         core = tf.distribute.get_replica_context().replica_id_in_sync_group
         first = Key(steps[0], core)
         state, sums = fused_steps(
@@ -100,12 +101,8 @@ class TpuRuntime(ReplicatedRuntime):
         return tf.reshape(tf.stack(by_core, 1), [-1, self.program.num_sums])
 
     def _replica_blocks(self, element):
-        stacked_batches = self.test.stacked_batches(_values(self.test_resident), element)
+        stacked_batches = self.test.stacked_batches(variables.read(self.test_resident), element)
         return block_sums(self.program, self.read_state(), stacked_batches)
-
-
-def _values(variables: tuple) -> tuple:
-    return tuple(variable.read_value() for variable in variables)
 
 
 def _all_reduce(terms: list, sums: Any) -> tuple[list, Any]:

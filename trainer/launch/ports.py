@@ -16,9 +16,7 @@ from strategies.errors import InputError
 
 HOST = "127.0.0.1"
 _MAX_RESERVED = 256  # The newest ones. Older ones are bound by now, or never will be.
-_reserved: collections.deque[int] = (
-    collections.deque()
-)  # Descriptors, open until this process ends.
+_reserved: collections.deque[int] = collections.deque()  # Open descriptors.
 
 
 def free_ports(count: int) -> list[int]:

@@ -75,8 +75,8 @@ def test_all_others_name_a_stopped_peer(start, place):
     participants = met_participants(start, make_clusters(worker=3))
     stopped = participants.pop(place)
     stopped.process.send_signal(signal.SIGSTOP)
-    # Only now, so that nobody is lost who was slow to start. The leader also hears another worker, whom
-    # a slow machine may delay by some beats.
+    # Short timeouts begin after the start, which may be slow. The leader's is longer, as a slow machine
+    # may delay a beat of the other worker.
     watching, timeout_s = (participants, 2) if place == 0 else (participants[:1], 5)
     for participant in watching:
         participant.send(f"watch {timeout_s}")
